@@ -1,0 +1,62 @@
+"""Everything this package raises on purpose.
+
+    MmprError
+    ├── SetupError             the run cannot start as asked: fix the call, nothing was spent
+    │   ├── ConfigError        a recipe or a key=value override is wrong
+    │   ├── InputError         a seeds file, template or model is not there or not what it should be
+    │   ├── MissingExtraError  an optional dependency is not installed
+    │   └── BuildConflictError the out folder holds a build made with other sampling settings
+    ├── RowError               one row cannot be used; caught where rows are handled: a `Drop`
+    ├── EngineError            the sampler died; its unit is tried again elsewhere
+    └── Interrupted            the run was asked to stop; what was finished is published
+
+A bad *row* (an unreadable image, an empty question) never ends a run: it is a `Drop`.
+Every message quotes the value, names the place and ends with the fix.
+"""
+
+from __future__ import annotations
+
+
+class MmprError(Exception):
+    """Base of all errors raised by mmpr_builder."""
+
+
+class SetupError(MmprError):
+    """The run cannot start as asked; raised before any GPU time is spent."""
+
+
+class ConfigError(SetupError):
+    """A recipe or an override is wrong: unknown key, wrong type, impossible value."""
+
+
+class InputError(SetupError):
+    """A seeds file, template, model or rollout folder is missing or malformed as a whole."""
+
+
+class MissingExtraError(SetupError):
+    """An optional dependency is not installed; the message gives the command that installs it."""
+
+
+class BuildConflictError(SetupError):
+    """The out folder belongs to a build with other sampling settings, or another run holds it."""
+
+
+class RowError(MmprError):
+    """One row cannot be used. `reason` is a stable snake_case word for counting, `detail` prose."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class EngineError(MmprError):
+    """The sampling engine died or answered nonsense; the work unit can be tried again."""
+
+
+class Interrupted(MmprError):
+    """A run stopped by a signal after publishing what was finished; `signum` is the signal."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.signum = signum

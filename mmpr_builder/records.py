@@ -1,0 +1,200 @@
+"""What flows through the pipeline, one frozen record per step.
+
+    Seed      question, images, maybe truths                    seeds.py
+    Rollout   a seed with its prompt and all its responses      sampling.py
+    Verdict   what scoring says of one response                 scoring/
+    Pair      chosen / rejected                                 pairing.py
+    Drop      an item that ends here, with the reason           any step
+
+A stage makes a new record and never edits an old one. A field means the same thing everywhere:
+`answer` is what a response says, `answers` are the accepted truths of a seed, `tokens` counts
+generated tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["correct", "incorrect", "no_answer", "undecided"]
+Style = Literal["final_answer", "boxed", "think_boxed", "open"]
+Language = Literal["en", "zh"]
+Kind = Literal["correctness", "format", "truncated", "dropout_ntp"]
+
+IMAGE_PLACEHOLDER = "<image>"
+"""Marks in a question where an image stands (the placeholder of MMPR's released data)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """Where the bytes of one image are; the bytes themselves travel only into the final pairs.
+
+    `uri` is a file path or any fsspec URL. For an image embedded in a table `row`, `column` and
+    `index` locate it inside `uri` (row of the file or data set, column name, index in a list).
+    """
+
+    uri: str
+    row: int | None = None
+    column: str | None = None
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """One question to sample responses for.
+
+    `question` keeps exactly one `<image>` per image, known answer-instruction suffixes stripped.
+    `answers` are the accepted truths, best first; empty means the truth is not known.
+    `choices` are the option texts for A, B, C, …; empty for a free answer.
+    `scorer` is the scorer to use for it ("auto" unless the recipe or the source fixes one).
+    """
+
+    id: str
+    question: str
+    images: tuple[ImageRef, ...] = ()
+    answers: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    source: str = ""
+    language: Language = "en"
+    scorer: str = "auto"
+    origin: str = ""
+    """Where it was read, for messages: `seeds.jsonl:118`."""
+
+    @property
+    def has_truth(self) -> bool:
+        return bool(self.answers)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A prompt text with `{question}` in it, and the style in which it asks for the answer.
+
+    `style` "open" asks for no answer format at all (questions without a truth).
+    """
+
+    name: str
+    text: str
+    style: Style = "final_answer"
+    language: Language = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """A DropoutNTP continuation: the first `keep` of a response, continued by the same model.
+
+    The rejected text is `prefix + text`. `image` says whether the image was shown (it is not, by
+    default). `tokens` counts the newly generated tokens only.
+    """
+
+    prefix: str
+    text: str
+    tokens: int
+    finish_reason: str
+    seed: int
+    keep: float
+    image: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One sampled response. `finish_reason` is the engine's: "stop", "length", "abort"."""
+
+    text: str
+    tokens: int
+    finish_reason: str
+    seed: int
+    logprob: float | None = None
+    """Mean log-probability per generated token, in nats, when it was asked for."""
+    continuation: Continuation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A seed with its prompt and all its responses: one row of `rollouts/*.parquet`.
+
+    A seed that could not be sampled (say, its image does not open) has no responses and
+    `error` = (reason, detail), so that a finished unit accounts for every one of its seeds.
+    """
+
+    seed: Seed
+    prompt: str
+    template: str
+    style: Style
+    model: str
+    image_sha256: tuple[str, ...] = ()
+    responses: tuple[Response, ...] = ()
+    prompt_tokens: int = 0
+    error: tuple[str, str] | None = None
+    index: int = 0
+    """Position of the seed in the build's input order; outputs are sorted by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What scoring says of one response.
+
+    "undecided" (a time-out, input screened out, an unusable truth) is neither right nor wrong and
+    belongs on neither side of a pair. `rule` names what decided, `reason` says it in words.
+    """
+
+    outcome: Outcome
+    answer: str | None = None
+    rule: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One chosen/rejected pair. `chosen` and `rejected` point at responses of the same seed.
+
+    For kind "dropout_ntp" both indices are the same response: chosen is its text, rejected its
+    image-free continuation.
+    """
+
+    id: str
+    seed_id: str
+    kind: Kind
+    chosen_text: str
+    rejected_text: str
+    chosen_answer: str | None
+    rejected_answer: str | None
+    chosen_tokens: int
+    rejected_tokens: int
+    chosen_index: int
+    rejected_index: int
+    chosen_finish_reason: str
+    rejected_finish_reason: str
+    pass_rate: float | None
+    """Right responses over decided ones (right + wrong + no answer); None without a truth."""
+    n_samples: int
+    rng_seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """An item that goes no further: why, and where. `stage` is the module that dropped it."""
+
+    item_id: str
+    stage: str
+    reason: str
+    detail: str = ""
+
+
+def content_id(*parts: str) -> str:
+    """32 hex digits (128 bits of SHA-256) over length-prefixed parts; the id of derived items."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return digest.hexdigest()[:32]
+
+
+def derived_seed(run_seed: int, *parts: str) -> int:
+    """A 32-bit random seed from the run's seed and what it is for.
+
+    Derived by hash, so results depend neither on sharding nor on order, and neighbours do not
+    share random streams (vLLM gives child i of a request seed + i).
+    """
+    return int(content_id(str(run_seed), *parts)[:8], 16)

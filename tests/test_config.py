@@ -1,0 +1,154 @@
+"""Recipes and overrides: what is accepted, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmpr_builder.config import (
+    find_shipped,
+    identity_hash,
+    load_config,
+    sampling_identity,
+    settings_table,
+    shipped_names,
+    valid_keys,
+)
+from mmpr_builder.errors import ConfigError
+
+REFUSED = [
+    # override, what the message must contain
+    ("sampling.temprature=3", ["sampling.temprature", "'sampling.temperature'"]),
+    ("samplin.n=3", ["samplin", "'sampling.n'"]),
+    ("sampling.n=many", ["sampling.n", "'many'"]),
+    ("sampling.n=0", ["sampling.n", "0"]),
+    ("sampling.engine=vlm", ["sampling.engine", "'vlm'", "vllm"]),
+    ("dropout.keep=1.0", ["dropout.keep", "1.0"]),
+    ("pairing.kinds=[correctness, wrongness]", ["pairing.kinds", "wrongness"]),
+    ("seeds=", ["seeds"]),
+    ("out", ["'out'", "key=value"]),
+    ("=3", ["'=3'", "key=value"]),
+    ("model.name=x", ["model"]),
+]
+
+
+@pytest.mark.parametrize(("override", "words"), REFUSED, ids=[r[0] for r in REFUSED])
+def test_a_wrong_override_is_refused_with_the_key_and_the_fix(
+    override: str, words: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [override])
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_an_unknown_key_in_a_recipe_names_the_file(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("sampling:\n  tempreature: 0.7\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"mine\.yaml.*tempreature.*sampling\.temperature"):
+        load_config(recipe)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1,\n"])
+def test_a_recipe_that_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"mine\.yaml"):
+        load_config(recipe)
+
+
+def test_a_missing_recipe_lists_the_shipped_ones() -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml.*demo"):
+        load_config("nowhere.yaml")
+
+
+def test_overrides_win_over_the_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("sampling: {n: 4, temperature: 0.5}\nseeds: [a.jsonl]\n", encoding="utf-8")
+    config = load_config(recipe, ["sampling.n=9", "seeds=b.jsonl,c.parquet"])
+    assert (config.sampling.n, config.sampling.temperature) == (9, 0.5)
+    assert [source.path for source in config.seeds] == ["b.jsonl", "c.parquet"]
+
+
+def test_a_path_that_looks_like_a_number_stays_text() -> None:
+    assert load_config(None, ["out=2024"]).out == "2024"
+
+
+def test_sources_can_carry_their_own_settings() -> None:
+    config = load_config(None, ["seeds=[{path: a.jsonl, scorer: relaxed}, b.jsonl]"])
+    assert [source.scorer for source in config.seeds] == ["relaxed", "auto"]
+
+
+SAME_ROLLOUTS = [
+    "out=elsewhere",
+    "name=other",
+    "scoring.scorer=math",
+    "pairing.max_per_seed=3",
+    "output.shard_bytes=1000000",
+    "distributed.unit_queries=7",
+    "sampling.endpoint.url=http://127.0.0.1:1/v1",
+    "seeds=[{path: demo, scorer: math}]",
+]
+OTHER_ROLLOUTS = [
+    "sampling.n=7",
+    "sampling.temperature=0.7",
+    "sampling.seed=1",
+    "model=/models/x",
+    "lora=/models/y",
+    "limit=10",
+    "seeds=b.jsonl",
+    "prompts.style=boxed",
+    "dropout.keep=0.25",
+    "engine.dtype=bfloat16",
+]
+
+
+@pytest.mark.parametrize("override", SAME_ROLLOUTS)
+def test_what_does_not_change_rollouts_is_not_part_of_their_identity(override: str) -> None:
+    assert sampling_identity(load_config(None, [override])) == sampling_identity(load_config(None))
+
+
+@pytest.mark.parametrize("override", OTHER_ROLLOUTS)
+def test_what_changes_rollouts_changes_their_identity(override: str) -> None:
+    changed = sampling_identity(load_config(None, [override]))
+    assert identity_hash(changed) != identity_hash(sampling_identity(load_config(None)))
+
+
+def test_the_identity_hash_does_not_depend_on_the_hash_seed() -> None:
+    code = (
+        "from mmpr_builder.config import *\n"
+        "print(identity_hash(sampling_identity(load_config(None))))"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(hashes) == 1
+
+
+def test_every_setting_has_a_description() -> None:
+    rows = settings_table()
+    assert len(rows) == len(set(valid_keys()))
+    assert all(description for _, _, description in rows)
+
+
+@pytest.mark.parametrize("name", shipped_names("pipelines", ".yaml"))
+def test_every_shipped_recipe_loads(name: str) -> None:
+    assert load_config(name).seeds
+
+
+def test_shipped_files_are_found_by_name_and_by_path() -> None:
+    for name in ("demo", "demo.yaml", "pipelines/demo.yaml"):
+        found = find_shipped("pipelines", name, ".yaml")
+        assert found is not None, name
+        assert found.name == "demo.yaml"
+    assert find_shipped("prompts", "elsewhere/final_answer_en", ".txt") is None
