@@ -1,0 +1,251 @@
+"""Where seeds lie: one path of a recipe becomes a list of files or a data set.
+
+data/*.jsonl              -> data/a.jsonl, data/b.jsonl             (sorted)
+data/                     -> its *.jsonl, *.json and *.parquet, or a `save_to_disk` folder
+s3://bucket/x.jsonl.gz    -> itself, through fsspec
+org/name  org/name:subset -> a data set of the Hugging Face hub
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+import os
+import re
+from dataclasses import dataclass
+from typing import IO, Any, Literal, cast
+
+from mmpr_builder.errors import InputError, MissingExtraError, MmprError
+
+Format = Literal["jsonl", "json", "parquet", "disk", "hub", "imagefolder"]
+
+FORMATS: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+}
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
+HASH_BYTES = 64 * 2**20
+"""Files up to this size are told apart by their content, larger ones by size and time of change."""
+
+_HUB_ID = re.compile(r"(?:hf://datasets/)?(?P<id>[\w-][\w.-]*/[\w-][\w.-]*(?::[\w.-]+)?)/?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class SeedFile:
+    """One thing to read seeds from. `uri` is an absolute path, an fsspec URL or a hub id."""
+
+    uri: str
+    format: Format
+    compression: str | None = None
+    split: str = "train"
+
+    @property
+    def name(self) -> str:
+        """`scienceqa.jsonl`: for messages, and for rows that have no id of their own."""
+        return self.uri.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def stem(self) -> str:
+        """`scienceqa`: the source name of rows that do not say theirs."""
+        if self.format in ("disk", "hub", "imagefolder"):
+            return self.name
+        name = self.name.split("?", 1)[0]
+        return name.split(".", 1)[0] or name
+
+    @property
+    def folder(self) -> str:
+        """Where relative image paths start by default."""
+        if self.format in ("disk", "imagefolder"):
+            return self.uri
+        return self.uri.rsplit("/", 1)[0] if "/" in self.uri else ""
+
+
+def is_url(path: str) -> bool:
+    return "://" in path and not path.startswith("file://")
+
+
+def absolute(path: str) -> str:
+    """A local path made absolute (`~` and `file://` too); a URL as it is."""
+    if is_url(path):
+        return path
+    return os.path.abspath(os.path.expanduser(path.removeprefix("file://")))
+
+
+def filesystem(uri: str) -> tuple[Any, str]:
+    """(fsspec file system, path inside it). Raises `MissingExtraError`, `InputError`."""
+    import fsspec
+
+    try:
+        return cast(tuple[Any, str], fsspec.core.url_to_fs(uri))
+    except ImportError as error:
+        raise MissingExtraError(f"{uri!r} needs another package: {error}") from None
+    except ValueError as error:
+        raise InputError(f"{uri!r}: {error}; give a path or an fsspec URL") from None
+
+
+def locate(path: str, split: str = "train") -> list[SeedFile]:
+    """The files or the data set that `path` names, in a fixed order.
+
+    Raises `InputError` when nothing is there or its format is unknown.
+    """
+    hub = _HUB_ID.match(path)
+    if path.startswith("hf://datasets/") and hub:
+        return [SeedFile(hub["id"], "hub", split=split)]
+    try:
+        return _locate(path, split, hub["id"] if hub else None)
+    except MmprError:
+        raise
+    # Each fsspec back end raises its own types when it is not reached or refuses.
+    except Exception as error:
+        if not is_url(path):
+            raise
+        raise InputError(f"seeds path {path!r} cannot be reached: {error!r}"[:500]) from None
+
+
+def _locate(path: str, split: str, hub: str | None) -> list[SeedFile]:
+    uri = absolute(path)
+    fs, inside = filesystem(uri)
+    # Over HTTP, asking whether a file is a folder downloads it.
+    is_page = uri.startswith("http") and _suffixes(uri)[0] in FORMATS
+    if not is_page and fs.isdir(inside):
+        return _folder(uri, fs, inside, split)
+    if fs.exists(inside):
+        return [_file(uri, split)]
+    if any(mark in path for mark in "*?["):
+        found = [name for name in fs.glob(inside) if not fs.isdir(name)]
+        if not found:
+            raise InputError(f"no file matches {path!r}{_nearest(fs, inside)}")
+        return [_file(_full(fs, uri, name), split) for name in sorted(found)]
+    parent_here = os.path.isdir(os.path.dirname(uri)) and not is_url(path)
+    if hub and not is_url(path) and not parent_here and _suffixes(path)[0] not in FORMATS:
+        return [SeedFile(hub, "hub", split=split)]
+    gone = "does not exist or cannot be reached" if is_url(path) else "does not exist"
+    raise InputError(f"seeds path {path!r} {gone}{_nearest(fs, inside)}")
+
+
+def _suffixes(name: str) -> tuple[str, str | None]:
+    name = name.split("?", 1)[0].lower()
+    stem, last = os.path.splitext(name)
+    if last in COMPRESSIONS:
+        return os.path.splitext(stem)[1], COMPRESSIONS[last]
+    return last, None
+
+
+def _file(uri: str, split: str) -> SeedFile:
+    suffix, compression = _suffixes(uri)
+    if suffix not in FORMATS or (suffix == ".parquet" and compression):
+        known = ", ".join(FORMATS)
+        raise InputError(
+            f"{uri}: cannot tell the format from the name (suffix {suffix!r}); seeds are read from"
+            f" {known} (JSON also as {', '.join(COMPRESSIONS)}), folders of these, and data sets"
+        )
+    return SeedFile(uri, FORMATS[suffix], compression, split)
+
+
+def _full(fs: Any, uri: str, name: str) -> str:
+    """A name as `glob` and `find` give it, as a URL of the same kind as `uri`."""
+    return cast(str, fs.unstrip_protocol(name)) if is_url(uri) else name
+
+
+def _folder(uri: str, fs: Any, inside: str, split: str) -> list[SeedFile]:
+    inside = inside.rstrip("/")
+    names = {entry.rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(inside, detail=False)}
+    if {"dataset_info.json", "state.json"} <= names or "dataset_dict.json" in names:
+        return [SeedFile(uri.rstrip("/"), "disk", split=split)]
+    here = sorted(name for name in names if _is_seed_file(name))
+    if here:
+        return [_file(f"{uri.rstrip('/')}/{name}", split) for name in here]
+    below = sorted(name for name in fs.find(inside) if _is_seed_file(name.rsplit("/", 1)[-1]))
+    if below:
+        below = _of_split(below, len(inside) + 1, split)
+        return [_file(_full(fs, uri, name), split) for name in below]
+    if not is_url(uri) and any(name.endswith("metadata.csv") for name in fs.find(inside)):
+        return [SeedFile(uri, "imagefolder", split=split)]
+    raise InputError(
+        f"folder {uri} holds no seeds: expected {', '.join('*' + s for s in FORMATS)}, a folder"
+        " written by `datasets.save_to_disk`, or images with a metadata.csv"
+    )
+
+
+def _is_seed_file(name: str) -> bool:
+    suffix, compression = _suffixes(name)
+    # `dataset_infos.json` and the like describe a data set, they are none.
+    is_card = suffix == ".json" and re.match(r"dataset_infos?\.|config\.|meta\.|\.", name)
+    return suffix in FORMATS and not is_card and not (suffix == ".parquet" and compression)
+
+
+_SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+
+
+def _of_split(names: list[str], start: int, split: str) -> list[str]:
+    """Keep the files of `split` where their paths below the folder name splits, as on the hub."""
+
+    def split_of(name: str) -> str | None:
+        words = set(re.split(r"[^a-z]+", name[start:].lower()))
+        return next((key for key, forms in _SPLITS.items() if words & set(forms)), None)
+
+    split = next((key for key, forms in _SPLITS.items() if split in forms), split)
+    splits = {name: split_of(name) for name in names}
+    if not any(splits.values()):
+        return names
+    kept = [name for name in names if splits[name] in (split, None)]
+    if not kept:
+        there = sorted({found for found in splits.values() if found})
+        raise InputError(
+            f"{names[0][:start]}: no file of split {split!r}; there are {', '.join(there)}:"
+            " set the source's `split`"
+        )
+    return kept
+
+
+def _nearest(fs: Any, inside: str) -> str:
+    """`; did you mean …`, from the names in the folder that was meant."""
+    parent, _, name = inside.rstrip("/").rpartition("/")
+    try:
+        entries = fs.ls(parent or "/", detail=False)
+    except (OSError, ValueError, NotImplementedError):
+        return f" (nor does its folder {parent!r}): give the path of a file or folder"
+    names = [entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if near:
+        return f": did you mean {near[0]!r}?"
+    seeds = sorted(entry for entry in names if _is_seed_file(entry))[:5]
+    there = f" (there are {', '.join(seeds)})" if seeds else ""
+    return f": give a file or folder that exists in {parent or '/'!r}{there}"
+
+
+def open_binary(file: SeedFile) -> IO[bytes]:
+    """The bytes of a file, decompressed, buffered. Raises `InputError` when it does not open."""
+    fs, inside = filesystem(file.uri)
+    try:
+        if file.compression == "zstd":
+            import pyarrow as pa
+
+            raw = pa.CompressedInputStream(pa.PythonFile(fs.open(inside, "rb"), "r"), "zstd")
+        else:
+            raw = fs.open(inside, "rb", compression=file.compression)
+    except OSError as error:
+        raise InputError(f"{file.uri} cannot be opened: {error}") from None
+    return io.BufferedReader(raw, 2**20)
+
+
+def file_fingerprint(uri: str) -> str:
+    """Changes when the file does: its hash up to `HASH_BYTES`, else size and time or entity tag."""
+    fs, inside = filesystem(uri)
+    info = fs.info(inside)
+    size = info.get("size")
+    if size is not None and size <= HASH_BYTES:
+        return f"{size}:sha256:{hashlib.sha256(fs.cat_file(inside)).hexdigest()}"
+    if not is_url(uri):
+        return f"{size}:mtime_ns:{os.stat(inside).st_mtime_ns}"
+    for key in ("ETag", "etag", "md5Hash", "checksum", "LastModified", "mtime", "updated"):
+        if info.get(key):
+            return f"{size}:{key}:{info[key]}"
+    return f"{size}"

@@ -1,0 +1,212 @@
+r"""Options of a multiple-choice question, found where they are written: in the question.
+
+    Find $y$.                            Choices("5", "5 \\sqrt { 2 }", "10")
+    Choices:                             start = where "(A)" stands
+    (A) 5
+    (B) 5 \\sqrt { 2 }
+    (C) 10
+
+Letters must run A, B, C, … in one style of label ("A.", "(A)", "A)", "A:", "A、", full-width too),
+on lines of their own or in one line, and nothing may follow the last option. "A. Lincoln" in prose,
+`P(A)` and "6:00 A.M." are no labels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from mmpr_builder.records import IMAGE_PLACEHOLDER
+
+MAX_CHOICES = 26
+
+
+@dataclass(frozen=True, slots=True)
+class FoundChoices:
+    """Option texts for A, B, C, …; `start` is where the label of A begins in the question."""
+
+    texts: tuple[str, ...]
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    letter: int  # 0 for A
+    start: int
+    end: int
+
+
+# One pattern per style of label; a run keeps to one. Full-width forms are NFKC twins of the others.
+_LETTER = r"(?P<letter>[A-ZＡ-Ｚ])"
+_STYLES = {
+    "paren": re.compile(rf"[(（]\s?{_LETTER}\s?[)）]"),
+    "bracket": re.compile(rf"\[{_LETTER}\]"),
+    "dot": re.compile(rf"{_LETTER}\s?[.．](?![A-Za-z]\.)"),
+    "half": re.compile(rf"(?<![(（]){_LETTER}[)）]"),
+    "colon": re.compile(rf"{_LETTER}[:：]"),
+    "comma": re.compile(rf"{_LETTER}、"),
+}
+_FIRST = re.compile(r"[AＡ]\s?[)）\].．:：、]")
+_SECOND = re.compile(r"[BＢ]\s?[)）\].．:：、]")
+_LINE_START = re.compile(r"(?:^|\n)[ \t　]*(?:[-*•][ \t]+)?\Z")
+# The look-aheads keep the search linear in text that opens formulas and never closes them.
+_MATH = re.compile(
+    r"\$\$.+?\$\$|\$[^$\n]+\$|\\\((?:(?!\\\().)+?\\\)|\\\[(?:(?!\\\[).)+?\\\]", re.DOTALL
+)
+# Before A in running text: the stem has come to its end.
+_STEM_ENDS = tuple('?？:：.。!！)）]】_$>;；”"')
+_KEYWORD = re.compile(
+    r"(?:\b(?:options?|choices|candidates)(?: are)?|选项(?:为|是|如下)?)\s?[:：]?\Z",
+    re.I,
+)
+_PROSE = re.compile(
+    r"\A(?:and|or|和|与|或|及)(?:\W|\Z)|\A(?:[,.;?!，。；？！、]|'s\b)|(?:\A|\s)(?:and|or)\Z", re.I
+)
+_BULLET = re.compile(r"\n[ \t]*[-*•][ \t]*\Z")
+_INITIAL = re.compile(r"\b[A-Z]\.\Z")
+_SEPARATORS = ",;，；"
+
+
+def find_choices(question: str) -> FoundChoices | None:
+    """The options at the end of `question`, or None where it is not a multiple choice.
+
+    Known answer instructions must be off already (`instructions.strip_instructions`).
+    """
+    if not (_FIRST.search(question) and _SECOND.search(question)):
+        return None
+    end = len(_without_tail_images(question))
+    styles = [(name, pattern) for name, pattern in _STYLES.items() if pattern.search(question)]
+    for on_lines in (True, False):
+        for style, pattern in styles:
+            for math in _math_spans(question):
+                found = _last_run(question, end, pattern, math, style, on_lines=on_lines)
+                if found is not None:
+                    return found
+    return None
+
+
+def _math_spans(question: str) -> Iterator[list[tuple[int, int]]]:
+    """Spans that hold no labels: first the formulas, then none (dollars can be money)."""
+    spans = [found.span() for found in _MATH.finditer(question)]
+    yield spans
+    if spans:
+        yield []
+
+
+def _without_tail_images(text: str) -> str:
+    """Without lines of placeholders after the last option ("A. <image>" is an option, though)."""
+    text = text.rstrip()
+    while text.endswith(IMAGE_PLACEHOLDER):
+        shorter = text.removesuffix(IMAGE_PLACEHOLDER)
+        if shorter.strip() and not shorter.rstrip(" \t").endswith(("\n", IMAGE_PLACEHOLDER)):
+            break
+        text = shorter.rstrip()
+    return text
+
+
+def _last_run(
+    question: str,
+    end: int,
+    pattern: re.Pattern[str],
+    math: Sequence[tuple[int, int]],
+    style: str,
+    *,
+    on_lines: bool,
+) -> FoundChoices | None:
+    fits = _starts_line if on_lines else _stands_apart
+    labels = _labels(question, end, pattern, math, fits)
+    firsts = [i for i, label in enumerate(labels) if label.letter == 0]
+    for i in reversed(firsts[-4:]):
+        run = _consecutive(labels[i:])
+        if run is None:
+            continue
+        texts = _texts(question, run, end)
+        ok = _plausible_lines if on_lines else _plausible_inline
+        if ok(question, run, texts, style):
+            return FoundChoices(_tidy(texts), run[0].start)
+    return None
+
+
+def _labels(
+    question: str,
+    end: int,
+    pattern: re.Pattern[str],
+    math: Sequence[tuple[int, int]],
+    fits: Callable[[str, int], bool],
+) -> list[_Label]:
+    labels, m = [], 0
+    for found in pattern.finditer(question, 0, end):
+        while m < len(math) and math[m][1] <= found.start():
+            m += 1
+        in_math = m < len(math) and math[m][0] <= found.start()
+        if in_math or not fits(question, found.start()):
+            continue
+        code = ord(found["letter"])
+        letter = code - (ord("A") if code < 128 else ord("Ａ"))
+        labels.append(_Label(letter, found.start(), found.end()))
+    return labels
+
+
+def _starts_line(question: str, at: int) -> bool:
+    line = question.rfind("\n", 0, at) + 1
+    return at - line <= 16 and _LINE_START.search(question[max(0, line - 1) : at]) is not None
+
+
+def _stands_apart(question: str, at: int) -> bool:
+    """A label needs air before it: a blank, or (`A. 3B. 4`) anything but a Latin letter."""
+    before = question[at - 1 : at]
+    return not (before.isascii() and (before.isalpha() or before in "\\{^_(['-=+/"))
+
+
+def _consecutive(labels: Sequence[_Label]) -> Sequence[_Label] | None:
+    """The labels, if they run A, B, C, … to the last one; at least two."""
+    if not 2 <= len(labels) <= MAX_CHOICES:
+        return None
+    return labels if all(label.letter == i for i, label in enumerate(labels)) else None
+
+
+def _texts(question: str, run: Sequence[_Label], end: int) -> list[str]:
+    ends = [label.start for label in run[1:]] + [end]
+    # A bullet before the next label belongs to neither.
+    return [
+        _BULLET.sub("", question[label.end : stop]).strip()
+        for label, stop in zip(run, ends, strict=True)
+    ]
+
+
+def _plausible_lines(
+    question: str, run: Sequence[_Label], texts: Sequence[str], style: str
+) -> bool:
+    if not all(texts):
+        return False
+    # Lines after the last option are its own only if other options run over lines as well.
+    return "\n" not in texts[-1] or any("\n" in text for text in texts[:-1])
+
+
+def _plausible_inline(
+    question: str, run: Sequence[_Label], texts: Sequence[str], style: str
+) -> bool:
+    if not all(texts) or any(_PROSE.search(text) for text in texts):
+        return False
+    if "\n" in texts[-1]:
+        return False
+    before = question[: run[0].start]
+    stem = before.rstrip()
+    if _KEYWORD.search(stem[-40:]):
+        return True
+    if style == "colon":  # "A: Hello! B: Hi!" is a dialogue
+        return False
+    if style == "dot" and _INITIAL.search(stem[-4:]):  # "J. A. Smith met B. Jones"
+        return False
+    if not stem or stem.endswith(_STEM_ENDS) or before.endswith("\n"):
+        # A question that ends after "the options" has not been asked before them.
+        return not texts[-1].endswith(("?", "？")) or "?" in stem or "？" in stem
+    return len(texts) >= 3 and not texts[-1].endswith(("?", "？"))
+
+
+def _tidy(texts: Sequence[str]) -> tuple[str, ...]:
+    """Without the commas of "A: yes, B: no", if all options but the last have one."""
+    if all(text[-1] in _SEPARATORS for text in texts[:-1]):
+        texts = [text.rstrip(_SEPARATORS + " ") or text for text in texts]
+    return tuple(texts)

@@ -1,0 +1,277 @@
+"""What the fields of a row mean: each function checks one and says exactly what is wrong with it.
+
+Nothing is guessed where two readings differ: an answer that is one option by its letter and another
+by its text is an error of the row, as is a truth that is no option at all.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from mmpr_builder.errors import RowError
+from mmpr_builder.records import IMAGE_PLACEHOLDER, ImageRef
+from mmpr_builder.seeds.choices import MAX_CHOICES, find_choices
+from mmpr_builder.seeds.formats import ALIASES, quote
+
+Fields = Mapping[str, Any]
+
+MAX_QUESTION_CHARS = 200_000
+"""Longest question, in characters: more than any model's context holds beside an image."""
+
+_NUMBERED = re.compile(r"<image[ _]?(\d{1,3})>")
+_LABEL = re.compile(
+    r"\A\s*[(（\[]?\s*([A-ZＡ-Ｚ])\s*(?:[)）\]][.:：]?|[.．:：、])\s*(.*)\Z", re.DOTALL
+)
+
+
+def find(fields: Fields, what: str) -> tuple[str, Any]:
+    """(name of the field, value) of the first alias that is there and not null."""
+    for name in ALIASES[what]:
+        value = fields.get(name)
+        if value is not None:
+            return name, value
+    return ALIASES[what][0], None
+
+
+def row_id(fields: Fields) -> str | None:
+    """The row's own id as text, or None."""
+    name, value = find(fields, "id")
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        return clean(name, value)
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    raise RowError("bad_id_field", f"field {name!r} must be a string or a number{got(value)}")
+
+
+def question_of(fields: Fields) -> str:
+    """The question as it is written, never empty."""
+    name, value = find(fields, "question")
+    if value is None:
+        names = ", ".join(ALIASES["question"])
+        raise RowError("missing_question", f"no field {names}; fields are {quote(list(fields))}")
+    if not isinstance(value, str):
+        raise RowError("bad_question_field", f"field {name!r} must be a string{got(value)}")
+    if len(value) > MAX_QUESTION_CHARS:
+        detail = f"field {name!r} has {len(value)} characters, over {MAX_QUESTION_CHARS}"
+        raise RowError("question_too_long", f"{detail}: {quote(value)}")
+    if not _NUMBERED.sub("", value).replace(IMAGE_PLACEHOLDER, "").strip():
+        raise RowError("missing_question", f"field {name!r} has no text: {quote(value)}")
+    return clean(name, value.replace("\r\n", "\n"))
+
+
+def source_of(fields: Fields) -> str | None:
+    name, value = find(fields, "source")
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise RowError("bad_source_field", f"field {name!r} must be a string{got(value)}")
+    return clean(name, value)
+
+
+def images_of(fields: Fields) -> tuple[str | ImageRef, ...]:
+    """Images as written (paths, URLs) or as references into the table they are embedded in."""
+    name, value = find(fields, "image")
+    if value is None or value == "" or value == []:
+        return ()
+    items = value if isinstance(value, list) else [value]
+    return tuple(_image(name, value, item) for item in items)
+
+
+def _image(name: str, value: Any, item: Any) -> str | ImageRef:
+    if isinstance(item, dict) and isinstance(item.get("path"), str) and not item.get("bytes"):
+        item = item["path"]
+    if isinstance(item, ImageRef):
+        return item
+    if isinstance(item, str) and item.strip():
+        return item if item.startswith("data:") else clean(name, item)
+    raise RowError(
+        "bad_image_field", f"field {name!r} must be a string or a list of strings{got(value)}"
+    )
+
+
+def place_images(
+    question: str, images: tuple[str | ImageRef, ...]
+) -> tuple[str, tuple[str | ImageRef, ...]]:
+    """The question with exactly one `<image>` per image, and the images in that order.
+
+    Missing placeholders go in front, a line each. Numbered ones (`<image1>` of MathVision,
+    `<image 1>` of MMMU) become plain ones in the order of the text.
+    """
+    count = question.count(IMAGE_PLACEHOLDER)
+    if count == 0 and images and "<image" in question:
+        numbers = [int(found) for found in _NUMBERED.findall(question)]
+        if sorted(numbers) == list(range(1, len(images) + 1)):
+            ordered = tuple(images[n - 1] for n in numbers)
+            return _NUMBERED.sub(IMAGE_PLACEHOLDER, question), ordered
+        if numbers:
+            raise RowError(
+                "placeholder_mismatch",
+                f"placeholders <image{numbers}> for {len(images)} image(s): each needs exactly one",
+            )
+    if count == 0:
+        return f"{IMAGE_PLACEHOLDER}\n" * len(images) + question, images
+    if count != len(images):
+        raise RowError(
+            "placeholder_mismatch",
+            f"{count} <image> placeholder(s) for {len(images)} image(s) in {quote(question)}:"
+            " give one per image, or none",
+        )
+    return question, images
+
+
+def choices_of(fields: Fields) -> tuple[str, ...]:
+    """Option texts from a `choices` field: a list, a table of letters, or the text of either."""
+    name, value = find(fields, "choices")
+    if isinstance(value, str):
+        value = _choices_in_text(value)
+    if isinstance(value, Mapping):
+        value = {k: v for k, v in value.items() if v is not None}  # Parquet fills up with nulls
+        if list(value) != [chr(ord("A") + i) for i in range(len(value))]:
+            raise RowError("bad_choices_field", f"field {name!r}: keys must be A, B, …{got(value)}")
+        value = list(value.values())
+    if value is None or value == []:
+        return ()
+    if not isinstance(value, list) or not 2 <= len(value) <= MAX_CHOICES:
+        raise RowError(
+            "bad_choices_field", f"field {name!r} must be a list of 2 to {MAX_CHOICES}{got(value)}"
+        )
+    return _without_labels([_scalar(name, item, value, "bad_choices_field") for item in value])
+
+
+def _choices_in_text(value: str) -> Any:
+    if not value.strip():
+        return None
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        found = find_choices(value)
+        return list(found.texts) if found else value
+
+
+def _without_labels(texts: list[str]) -> tuple[str, ...]:
+    """`A. cat` -> `cat`, if all options are lettered in order."""
+    found = [_LABEL.match(text) for text in texts]
+    if all(
+        m and unicodedata.normalize("NFKC", m[1]) == chr(ord("A") + i) and m[2]
+        for i, m in enumerate(found)
+    ):
+        return tuple(m[2].strip() for m in found if m)
+    return tuple(texts)
+
+
+def answers_of(fields: Fields, choices: Sequence[str], *, indices: bool) -> tuple[str, ...]:
+    """Accepted truths, best first; () where the truth is not known (absent, null, "" or []).
+
+    With `choices` a truth becomes the letter of its option; with `indices` a whole number may be
+    the position of the option, from 0, as data sets with a `choices` field have it.
+    Repeated truths (ten annotators) are kept, the most frequent first: scorers may count them.
+    """
+    name, value = find(fields, "answer")
+    if value is None:
+        return ()
+    items = value if isinstance(value, list) else [value]
+    if items and all(isinstance(item, Mapping) and "answer" in item for item in items):
+        items = [item["answer"] for item in items]  # VQAv2's annotators
+    texts = [
+        _letter_of(item, choices, indices, name)
+        for item in items
+        if not (isinstance(item, str) and not item.strip())
+    ]
+    if len(texts) < 2:
+        return tuple(texts)
+    counts = Counter(texts)
+    return tuple(sorted(texts, key=lambda text: -counts[text]))
+
+
+def _letter_of(item: Any, choices: Sequence[str], indices: bool, name: str) -> str:
+    text = _scalar(name, item, item, "bad_answer_field")
+    if not choices:
+        return text
+    by_text = _option_by_text(text, choices)
+    if indices and isinstance(item, int):
+        by_label = chr(ord("A") + item) if 0 <= item < len(choices) else None
+    else:
+        by_label = _option_by_label(text, choices)
+    if by_text and by_label and by_text != by_label and indices:
+        raise RowError(
+            "ambiguous_answer",
+            f"field {name!r} = {quote(item)} is option {by_text} by its text and {by_label} by its"
+            f" letter or position, of {quote(list(choices))}; give the whole text, or a letter that"
+            " is no option's text",
+        )
+    found = by_label or by_text or _options_together(text, choices)
+    if found is None:
+        detail = f"field {name!r} = {quote(item)} is none (or several) of {quote(list(choices))}"
+        raise RowError("answer_not_in_choices", detail)
+    return found
+
+
+def _option_by_text(text: str, choices: Sequence[str]) -> str | None:
+    """The letter of the one option with this text, to the letter or else folded."""
+    for same in (str.strip, fold):
+        found = [i for i, choice in enumerate(choices) if same(choice) == same(text)]
+        if len(found) == 1:
+            return chr(ord("A") + found[0])
+    return None
+
+
+def _option_by_label(text: str, choices: Sequence[str]) -> str | None:
+    """The letter in "B", "(B)" or "B. cat", if there is such an option, and it is the cat."""
+    label = _LABEL.match(text + "." if len(text) == 1 else text)
+    if label is None:
+        return None
+    letter = unicodedata.normalize("NFKC", label[1])
+    index = ord(letter) - ord("A")
+    if index >= len(choices) or (label[2] and fold(label[2]) != fold(choices[index])):
+        return None
+    return letter
+
+
+def _options_together(text: str, choices: Sequence[str]) -> str | None:
+    """ "AD" or "A, D": several options that are right together."""
+    letters = re.sub(r"[\s,，、;]", "", text)
+    known = {chr(ord("A") + i) for i in range(len(choices))}
+    is_several = 1 < len(letters) == len(set(letters)) and set(letters) <= known
+    return letters if is_several else None
+
+
+def fold(text: str) -> str:
+    """For comparing option texts: full-width forms, case, blanks and a final full stop aside."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".。")
+
+
+def _scalar(name: str, item: Any, value: Any, reason: str) -> str:
+    """Text or a finite number, as text. Booleans, NaN, tables and nested lists are errors."""
+    if isinstance(item, str) and item.strip():
+        return clean(name, item.strip())
+    if isinstance(item, int | Decimal) and not isinstance(item, bool):
+        return str(item)
+    if isinstance(item, float) and math.isfinite(item):
+        return str(int(item)) if item.is_integer() and abs(item) < 1e15 else repr(item)
+    raise RowError(reason, f"field {name!r} must hold text or finite numbers{got(value)}")
+
+
+def clean(name: str, text: str) -> str:
+    """`text`, unless it cannot be written as UTF-8 (half an emoji, `\\ud83d`)."""
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            detail = f"field {name!r} has a lone surrogate at character {error.start}"
+            raise RowError("invalid_unicode", f"{detail}: {text[:80]!a}") from None
+    return text
+
+
+def got(value: Any) -> str:
+    return f", got {type(value).__name__} ({quote(value)})"

@@ -1,0 +1,261 @@
+r"""Rows out of files: JSON lines, JSON arrays, Parquet and data sets, streamed.
+
+    {"image": "1.png", "question": "What is the total?", "answer": 31.00}\n   -> Row(118, {...})
+    {"image": "1.png", "question": "What is\n                                 -> Row(119, error)
+
+Every row comes out once, as a table of fields or as an error; only a file that is broken as a whole
+(a damaged archive, a Parquet file without questions) raises. Images embedded in tables come out as
+`ImageRef`s, their bytes stay where they are.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import IO, Any, NamedTuple
+
+from mmpr_builder.embedded import dataset_uri, open_dataset, undecoded
+from mmpr_builder.errors import InputError, RowError
+from mmpr_builder.files import SeedFile, filesystem, open_binary
+from mmpr_builder.records import ImageRef
+
+MAX_LINE_BYTES = 64 * 2**20
+"""Longest JSON line. The longest that made sense held a few images as base64."""
+
+#: Names of a field in data sets seen, ours first: the first one that is there and not null counts.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "id": ("id", "question_id", "item_id", "uid", "qid"),
+    "question": ("question", "query", "prompt", "problem", "text"),
+    "image": ("image", "images", "image_path", "file_name"),
+    "answer": ("answer", "answers", "gt", "gt_answer", "ground_truth"),
+    "choices": ("choices", "options"),
+    "source": ("source", "data_source"),
+}
+
+
+class Row(NamedTuple):
+    """One row of input. `number` is the line or row, from 1; either `fields` or `error` is set."""
+
+    number: int
+    fields: Mapping[str, Any] | None
+    error: RowError | None = None
+
+
+def quote(value: object) -> str:
+    """A value for a message, short whatever it is."""
+    text = value if isinstance(value, str) else repr(value)
+    text = text if len(text) <= 120 else text[:117] + "..."
+    return repr(text) if isinstance(value, str) else text
+
+
+def read_rows(file: SeedFile) -> Iterator[Row]:
+    """All rows of one file or data set. Raises `InputError` when it is broken as a whole."""
+    if file.format == "jsonl":
+        return _json_lines(file)
+    if file.format == "json":
+        return _json(file)
+    if file.format == "parquet":
+        return _parquet(file)
+    return _dataset(file)
+
+
+def _json_lines(file: SeedFile) -> Iterator[Row]:
+    with open_binary(file) as handle:
+        number = 0
+        try:
+            while line := handle.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+                    yield Row(number, None, _skip_long_line(handle, line))
+                elif not line.isspace() and line:
+                    yield _json_row(number, line)
+        # A damaged archive: what follows is lost, and must not be lost in silence.
+        except (OSError, EOFError) as error:
+            raise InputError(f"{file.uri}: unreadable after line {number}: {error}") from None
+
+
+def _skip_long_line(handle: IO[bytes], line: bytes) -> RowError:
+    size = len(line)
+    while (more := handle.readline(MAX_LINE_BYTES)) and not more.endswith(b"\n"):
+        size += len(more)
+    size += len(more)
+    return RowError("line_too_long", f"{size} bytes, over {MAX_LINE_BYTES // 2**20} MiB")
+
+
+def _json_row(number: int, line: bytes) -> Row:
+    try:
+        fields = _DECODER.decode(line.decode("utf-8").strip())
+    except UnicodeDecodeError as error:
+        shown = line[max(0, error.start - 20) : error.start + 20]
+        detail = f"byte {error.start} of the line is not UTF-8: {shown!r}"
+        return Row(number, None, RowError("invalid_utf8", detail))
+    except (ValueError, RecursionError, ArithmeticError) as error:
+        detail = f"not valid JSON ({error}): {quote(line[:120].decode('utf-8', 'replace'))}"
+        return Row(number, None, RowError("invalid_json", detail))
+    return _row_of(number, fields)
+
+
+# Numbers keep the digits they are written with: a truth of 31.00 is not one of 31.0.
+_DECODER = json.JSONDecoder(parse_float=Decimal)
+
+
+def _row_of(number: int, fields: object) -> Row:
+    if isinstance(fields, dict):
+        return Row(number, fields)
+    detail = f"a row must be an object with a question, got {quote(fields)}"
+    return Row(number, None, RowError("not_an_object", detail))
+
+
+def _json(file: SeedFile) -> Iterator[Row]:
+    """A JSON array of rows, or JSON lines under the name `.json`."""
+    with open_binary(file) as handle:
+        first = handle.readline(MAX_LINE_BYTES).removeprefix(codecs.BOM_UTF8).strip()
+        if first.startswith(b"{"):
+            try:
+                json.loads(first)
+            except (ValueError, RecursionError):
+                raise InputError(
+                    f"{file.uri}: begins like one JSON object over several lines; expected an array"
+                    " of rows or one row per line"
+                ) from None
+            yield from _json_lines(file)
+            return
+        try:
+            rows = _DECODER.decode((first + b"\n" + handle.read()).decode("utf-8"))
+        except (ValueError, RecursionError, ArithmeticError, OSError, EOFError) as error:
+            raise InputError(f"{file.uri}: not valid JSON: {error}") from None
+    if not isinstance(rows, list):
+        raise InputError(f"{file.uri}: expected an array of rows, got {quote(rows)}")
+    for number, fields in enumerate(rows, start=1):
+        yield _row_of(number, fields)
+
+
+def check_columns(names: list[str], uri: str) -> list[str]:
+    """The columns worth reading. Raises `InputError` if none of them can hold a question."""
+    if not set(names) & set(ALIASES["question"]):
+        raise InputError(
+            f"{uri}: no column holds a question: expected one of"
+            f" {', '.join(ALIASES['question'])}, found {', '.join(names)}; rename it"
+        )
+    known = {alias for aliases in ALIASES.values() for alias in aliases}
+    return [name for name in names if name in known]
+
+
+def open_parquet(uri: str) -> Any:
+    """A `pyarrow.parquet.ParquetFile`. Raises `InputError` if it is none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fs, inside = filesystem(uri)
+    try:
+        return pq.ParquetFile(fs.open(inside, "rb"), pre_buffer=False, buffer_size=2**20)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{uri}: not a readable Parquet file: {error}") from None
+
+
+def _parquet(file: SeedFile) -> Iterator[Row]:
+    table = open_parquet(file.uri)
+    columns = check_columns(table.schema_arrow.names, file.uri)
+    embedded = [c for c in columns if _is_embedded(table.schema_arrow.field(c).type)]
+    row = 0
+    for group in range(table.metadata.num_row_groups):
+        leaves, partial = _leaves(table, group, columns, embedded)
+        size = 1024 if len(partial) == len(embedded) else 32
+        try:
+            for batch in table.iter_batches(size, row_groups=[group], columns=leaves):
+                for fields in batch.to_pylist():
+                    for name in embedded:
+                        image = _refs(fields[name], file.uri, row, name, name in partial)
+                        fields[name] = image
+                    row += 1
+                    yield Row(row, fields)
+        except OSError as error:  # pa.ArrowInvalid is a ValueError, damaged pages are OSErrors
+            raise InputError(f"{file.uri}: unreadable after row {row}: {error}") from None
+
+
+def _is_embedded(kind: Any) -> bool:
+    """Bytes, a struct with bytes (the `datasets.Image` feature), or a list of these."""
+    import pyarrow.types as pt
+
+    if pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind):
+        return _is_embedded(kind.value_type)
+    if pt.is_struct(kind):
+        return any(kind.field(i).name == "bytes" for i in range(kind.num_fields))
+    return bool(pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_binary_view(kind))
+
+
+def _leaves(
+    table: Any, group: int, columns: list[str], embedded: list[str]
+) -> tuple[list[str], set[str]]:
+    """Parquet leaves to read, and the image columns of which `path` alone is read.
+
+    The footer counts missing bytes: where there are none, megabytes of images need not be read to
+    learn that each row has one.
+    """
+    meta = table.metadata.row_group(group)
+    leaves: list[str] = []
+    partial: set[str] = set()
+    for name in columns:
+        paths = [
+            (i, table.schema.column(i).path)
+            for i in range(meta.num_columns)
+            if table.schema.column(i).path.split(".", 1)[0] == name
+        ]
+        bytes_at = next((i for i, path in paths if path.endswith(".bytes")), None)
+        path_leaf = next((path for _, path in paths if path.endswith(".path")), None)
+        if name in embedded and bytes_at is not None and path_leaf is not None:
+            statistics = meta.column(bytes_at).statistics
+            if statistics is not None and statistics.has_null_count and not statistics.null_count:
+                leaves.append(path_leaf)
+                partial.add(name)
+                continue
+        leaves.extend(path for _, path in paths)
+    return leaves, partial
+
+
+def _refs(value: Any, uri: str, row: int, column: str, bytes_known: bool) -> Any:
+    """An embedded image as a reference, one that is only a path as that path, none as None."""
+
+    def one(item: Any, index: int | None) -> Any:
+        if isinstance(item, dict):
+            if bytes_known or item.get("bytes"):
+                return ImageRef(uri, row, column, index)
+            return item.get("path")
+        return ImageRef(uri, row, column, index) if item is not None else None
+
+    if isinstance(value, list):
+        return [one(item, i) for i, item in enumerate(value)]
+    return one(value, None)
+
+
+def _dataset(file: SeedFile) -> Iterator[Row]:
+    dataset = load(file)
+    columns = check_columns(dataset.column_names, file.uri)
+    dataset = dataset.select_columns(columns)
+    # Images of a folder stay files; those of a data set are found by row, on every machine.
+    in_place = file.format == "imagefolder"
+    uri = dataset_uri(file.uri, file.split)
+    for row, fields in enumerate(dataset):
+        for name in columns:
+            value = fields[name]
+            first = value[0] if isinstance(value, list) and value else value
+            if isinstance(first, dict) and "bytes" in first:
+                fields[name] = _refs(value, uri, row, name, bytes_known=not in_place)
+        yield Row(row + 1, fields)
+
+
+def load(file: SeedFile) -> Any:
+    """The `datasets.Dataset` of a folder or hub id. Raises `InputError`."""
+    if file.format != "imagefolder":
+        return open_dataset(file.uri, file.split)
+    import datasets
+
+    try:
+        dataset = datasets.load_dataset("imagefolder", data_dir=file.uri, split=file.split)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise InputError(f"{file.uri}: not a readable image folder: {error}") from None
+    return undecoded(dataset)

@@ -1,0 +1,654 @@
+"""Seeds: every row of any supported input is one Seed or one Drop that says why."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from mmpr_builder.seeds import formats
+from mmpr_builder.config import SourceConfig
+from mmpr_builder.errors import InputError, RowError
+from mmpr_builder.images import open_image, read_bytes
+from mmpr_builder.records import Drop, ImageRef, Seed
+from mmpr_builder.seeds import check_sources, fingerprint, language_of, read_seeds, read_sources
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "real"
+
+
+def write(path: Path, rows: Iterable[Any]) -> str:
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), "utf-8")
+    return str(path)
+
+
+def one(tmp_path: Path, **fields: Any) -> Seed | Drop:
+    return next(read_seeds(write(tmp_path / "a.jsonl", [fields])))
+
+
+def seed(tmp_path: Path, **fields: Any) -> Seed:
+    item = one(tmp_path, **({"question": "What?"} | fields))
+    assert isinstance(item, Seed), item
+    return item
+
+
+def drop(tmp_path: Path, **fields: Any) -> Drop:
+    item = one(tmp_path, **({"question": "What?"} | fields))
+    assert isinstance(item, Drop), item
+    return item
+
+
+def picture(colour: str, size: tuple[int, int] = (4, 3)) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", size, colour).save(out, "PNG")
+    return out.getvalue()
+
+
+# ---------------------------------------------------------------- fields
+
+
+@pytest.mark.parametrize("image", [None, "", []])
+def test_an_absent_image_is_a_text_question(tmp_path: Path, image: Any) -> None:
+    found = seed(tmp_path, image=image)
+    assert (found.images, found.question) == ((), "What?")
+
+
+def test_missing_placeholders_go_in_front_one_line_each(tmp_path: Path) -> None:
+    found = seed(tmp_path, image=["1.png", "sub/2.png"])
+    assert found.question == "<image>\n<image>\nWhat?"
+    assert [r.uri for r in found.images] == [f"{tmp_path}/1.png", f"{tmp_path}/sub/2.png"]
+
+
+def test_placeholders_stay_where_they_are(tmp_path: Path) -> None:
+    text = "Which?\nA. <image>\nB. <image>"
+    found = seed(tmp_path, image=["1.png", "2.png"], question=text)
+    assert (found.question, found.choices) == (text, ("<image>", "<image>"))
+
+
+def test_numbered_placeholders_reorder_the_images(tmp_path: Path) -> None:
+    found = seed(tmp_path, image=["1.png", "2.png"], question="Is <image 2> in <image 1>?")
+    assert found.question == "Is <image> in <image>?"
+    assert [r.uri[-5:] for r in found.images] == ["2.png", "1.png"]
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("/abs/1.png", "/abs/1.png"),
+        ("s3://bucket/1.png", "s3://bucket/1.png"),
+        ("data:image/png;base64,AAAA", "data:image/png;base64,AAAA"),
+        ("./x/1.png", "{folder}/x/1.png"),
+        ({"path": "1.png", "bytes": None}, "{folder}/1.png"),
+    ],
+)
+def test_image_paths_resolve(tmp_path: Path, image: Any, expected: str) -> None:
+    assert seed(tmp_path, image=image).images[0].uri == expected.format(folder=tmp_path)
+
+
+def test_root_is_where_relative_images_start(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"question": "Q", "image": "1.png"}])
+    (tmp_path / "pics").mkdir()
+    for root, expected in [(str(tmp_path / "pics"), f"{tmp_path}/pics/1.png"), ("s3://b/p", None)]:
+        item = next(read_seeds(path, root=root))
+        assert isinstance(item, Seed)
+        assert item.images[0].uri == (expected or "s3://b/p/1.png")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ('"31.00"', ("31.00",)),
+        ("31.00", ("31.00",)),
+        ("7", ("7",)),
+        ("-0.5", ("-0.5",)),
+        ('["a", "b"]', ("a", "b")),
+        ("[1, 2.50]", ("1", "2.50")),
+        ('["no", "yes", "yes"]', ("yes", "yes", "no")),
+        ('[{"answer": "cat", "answer_confidence": "yes"}]', ("cat",)),
+        ("null", ()),
+        ('""', ()),
+        ("[]", ()),
+    ],
+)
+def test_truths_keep_the_digits_they_are_written_with(
+    tmp_path: Path, answer: str, expected: tuple[str, ...]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"question": "Q", "answer": {answer}}}\n')
+    item = next(read_seeds(str(path)))
+    assert isinstance(item, Seed), item
+    assert item.answers == expected
+
+
+@pytest.mark.parametrize(
+    "answer", ["NaN", "-Infinity", "true", '{"a": 1}', '[["a"]]', '["a", null]']
+)
+def test_unusable_truths_are_drops(tmp_path: Path, answer: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"question": "Q", "answer": {answer}}}\n')
+    item = next(read_seeds(str(path)))
+    assert isinstance(item, Drop)
+    assert item.reason == "bad_answer_field"
+    assert f"{path}:1" in item.detail
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "said"),
+    [
+        ({"question": None}, "missing_question", "no field question"),
+        ({"question": "  <image> \n"}, "missing_question", "has no text"),
+        ({"question": 3.5}, "bad_question_field", "got Decimal"),
+        ({"question": "x" * 200_001}, "question_too_long", "200001 characters"),
+        ({"question": "half \ud83d"}, "invalid_unicode", "lone surrogate"),
+        ({"image": 3}, "bad_image_field", "'image' must be a string or a list of strings, got int"),
+        ({"image": ["1.png", None]}, "bad_image_field", "'image'"),
+        ({"image": "1.png", "question": "<image> <image>"}, "missing_question", ""),
+        (
+            {"image": "1.png", "question": "<image> or <image>?"},
+            "placeholder_mismatch",
+            "2 <image>",
+        ),
+        ({"question": "<image> what?"}, "placeholder_mismatch", "1 <image>"),
+        ({"image": ["1", "2"], "question": "<image1>?"}, "placeholder_mismatch", "[1]"),
+        ({"choices": ["only"]}, "bad_choices_field", "2 to 26"),
+        ({"choices": {"A": "x", "C": "y"}}, "bad_choices_field", "keys"),
+        ({"choices": ["x", "y"], "answer": 2}, "answer_not_in_choices", "= 2"),
+        ({"choices": ["x", "y"], "answer": "z"}, "answer_not_in_choices", "'z'"),
+        ({"choices": ["1", "0"], "answer": 1}, "ambiguous_answer", "A by its text and B"),
+        ({"choices": ["B", "A"], "answer": "A"}, "ambiguous_answer", "B by its text and A"),
+        ({"question": "Q?\nA. x\nB. y", "choices": ["y", "x"]}, "choices_mismatch", "agree"),
+        ({"id": [1]}, "bad_id_field", "'id'"),
+        ({"source": 5}, "bad_source_field", "'source'"),
+    ],
+)
+def test_bad_fields_are_drops_that_quote_the_value(
+    tmp_path: Path, fields: dict[str, Any], reason: str, said: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"id": "r", "question": "What?"} | fields) + "\n")
+    item = next(read_seeds(str(path)))
+    assert isinstance(item, Drop), item
+    assert (item.stage, item.reason) == ("seeds", reason)
+    assert said in item.detail
+    assert f"{path}:1" in item.detail
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer", "letter"),
+    [
+        (["cat", "dog"], 1, "B"),
+        (["cat", "dog"], "B", "B"),
+        (["cat", "dog"], "(b)".upper(), "B"),
+        (["cat", "dog"], "B. dog", "B"),
+        (["cat", "dog"], "Dog.", "B"),
+        (["M", "m"], "m", "B"),
+        (["A. cat", "B. dog"], "dog", "B"),
+        ({"A": "cat", "B": "dog", "C": None}, "dog", "B"),
+        ('["cat", "dog"]', "dog", "B"),
+        ("A. cat\nB. dog", "dog", "B"),
+        (["2", "3"], 3, "B"),
+        (["a", "b", "c"], "AC", "AC"),
+        (["A", "B"], "A", "A"),
+    ],
+)
+def test_the_truth_of_a_choice_is_its_letter(
+    tmp_path: Path, choices: Any, answer: Any, letter: str
+) -> None:
+    assert seed(tmp_path, choices=choices, answer=answer).answers == (letter,)
+
+
+def test_options_of_a_field_are_shown_in_the_question_once(tmp_path: Path) -> None:
+    found = seed(tmp_path, options=["cat", "dog"], answer="cat")
+    assert found.question == "What?\nA. cat\nB. dog"
+    again = seed(tmp_path, question=found.question, options=["cat", "dog"], answer="cat")
+    assert again.question == found.question
+    assert again.choices == ("cat", "dog")
+
+
+def test_what_only_looks_like_options_is_none(tmp_path: Path) -> None:
+    text = "Answer both:\n(A) Find x.\n(B) Find y."
+    assert seed(tmp_path, question=text, answer="x=1, y=2").choices == ()
+    assert seed(tmp_path, question=text, answer="B").choices == ("Find x.", "Find y.")
+
+
+def test_instructions_come_off_before_and_after_options(tmp_path: Path) -> None:
+    told = "Answer with the option's letter from the given choices directly."
+    options = "A. cat\nB. dog"
+    for text in (
+        f"What?\n{options}\n{told}",
+        f"What? {told}\n{options}",
+        f"What?\n{told}\n{options}",
+    ):
+        assert seed(tmp_path, question=text, answer="A").question == f"What?\n{options}"
+
+
+def test_aliases_are_understood(tmp_path: Path) -> None:
+    row = {"question_id": 7, "query": "Q?", "images": ["1.png"], "gt": "x", "data_source": "s"}
+    item = next(read_seeds(write(tmp_path / "b.jsonl", [row])))
+    assert isinstance(item, Seed)
+    assert (item.id, item.question, item.answers, item.source) == ("7", "<image>\nQ?", ("x",), "s")
+
+
+def test_source_is_the_argument_then_the_row_then_the_file(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "stem.v2.jsonl", [{"question": "Q", "source": "row"}, {"question": "Q"}]
+    )
+    assert [s.source for s in read_seeds(path) if isinstance(s, Seed)] == ["row", "stem"]
+    assert {s.source for s in read_seeds(path, source="x") if isinstance(s, Seed)} == {"x"}
+
+
+def test_a_content_id_depends_on_content_and_not_on_place(tmp_path: Path) -> None:
+    row = {"question": "Q", "image": "1.png", "answer": "a"}
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "a.jsonl", [row, row | {"answer": "b"}])
+    x, y = (list(read_seeds(str(tmp_path / f / "a.jsonl"))) for f in ("x", "y"))
+    ids = [[s.id for s in items if isinstance(s, Seed)] for items in (x, y)]
+    assert ids[0] == ids[1]
+    assert len(set(ids[0])) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("What is shown?", "en"),
+        ("求 $x$ 的值", "zh"),
+        ("如图, 质量为 $\\mathrm{mass\\ of\\ the\\ ring}$ 的圆环", "zh"),
+        ("What does 你好 mean in English?", "en"),
+        ("これは何ですか、教えてください", "en"),
+        ("$x$?", "en"),
+    ],
+)
+def test_language_is_that_of_most_letters(text: str, language: str) -> None:
+    assert language_of(text) == language
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_each_line_is_a_seed_or_a_drop_and_blank_lines_are_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "messy.jsonl"
+    path.write_bytes(
+        b'\xef\xbb\xbf{"id": 1, "question": "a"}\r\n\r\n   \n'
+        b'{"question": "b\n"not an object"\n{"id": "bad", "question": "\xff\xfe"}\n'
+        b'{"id": "deep", "x": ' + b"[" * 100_000 + b"\n"
+        b'{"q": 1e99999999999999999999}\n{"id": 2, "question": "last"}'
+    )
+    items = list(read_seeds(str(path)))
+    assert [i.id if isinstance(i, Seed) else (i.item_id, i.reason) for i in items] == [
+        "1",
+        ("messy.jsonl:4", "invalid_json"),
+        ("messy.jsonl:5", "not_an_object"),
+        ("messy.jsonl:6", "invalid_utf8"),
+        ("messy.jsonl:7", "invalid_json"),
+        ("messy.jsonl:8", "invalid_json"),
+        "2",
+    ]
+
+
+def test_a_huge_line_is_one_drop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "MAX_LINE_BYTES", 1000)
+    exact = json.dumps({"question": "fits"}).ljust(999) + "\n"
+    path = tmp_path / "a.jsonl"
+    path.write_text(exact + "x" * 5000 + "\n" + '{"question": "after"}\n' + "y" * 3000)
+    items = list(read_seeds(str(path)))
+    assert [getattr(i, "reason", "seed") for i in items] == [
+        "seed",
+        "line_too_long",
+        "seed",
+        "line_too_long",
+    ]
+    assert isinstance(items[1], Drop)
+    assert "5001 bytes" in items[1].detail
+
+
+def test_reading_goes_on_lazily(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"question": "Q"}\n' * 10 + "broken\n")
+    rows = read_seeds(str(path), limit=3)
+    assert len(list(rows)) == 3
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.json", "a.ndjson", "a.json.gz"])
+def test_compressed_lines_and_arrays_are_read(tmp_path: Path, name: str) -> None:
+    rows = [{"question": f"Q{i}", "answer": i} for i in range(3)]
+    is_array = name.startswith("a.json") and not name.startswith("a.jsonl")
+    data = (json.dumps(rows) if is_array else "\n".join(map(json.dumps, rows))).encode()
+    path = tmp_path / name
+    if name.endswith(".zst"):
+        with pa.CompressedOutputStream(str(path), "zstd") as out:
+            out.write(data)
+    else:
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert [s.answers for s in read_seeds(str(path)) if isinstance(s, Seed)] == [
+        ("0",),
+        ("1",),
+        ("2",),
+    ]
+
+
+def test_json_lines_named_json_are_read_and_one_object_is_refused(tmp_path: Path) -> None:
+    lines = tmp_path / "lines.json"
+    lines.write_text('{"question": "a"}\n{"question": "b"}\n')
+    assert len(list(read_seeds(str(lines)))) == 2
+    single = tmp_path / "single.json"
+    single.write_text(json.dumps({"1": {"question": "a"}}, indent=1))
+    with pytest.raises(InputError, match="array"):
+        list(read_seeds(str(single)))
+
+
+def test_a_cut_archive_ends_loudly(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    whole = gzip.compress(b"".join(b'{"question": "%d"}\n' % i for i in range(5000)))
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"a\.jsonl\.gz: unreadable after line"):
+        list(read_seeds(str(path)))
+
+
+def test_folders_globs_and_urls_are_read_in_order(tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        write(tmp_path / f"{name}.jsonl", [{"question": name}])
+    (tmp_path / "notes.txt").write_text("no seeds")
+    expected = ["a", "b", "c"]
+    for path in (str(tmp_path), f"{tmp_path}/*.jsonl", f"file://{tmp_path}"):
+        assert [s.question for s in read_seeds(path) if isinstance(s, Seed)] == expected
+    with fsspec.open("memory://seeds-test/x.jsonl", "wb") as out:
+        out.write(b'{"question": "Q", "image": "p/1.png"}\n')
+    for path in (
+        "memory://seeds-test/x.jsonl",
+        "memory://seeds-test",
+        "memory://seeds-test/*.jsonl",
+    ):
+        (item,) = read_seeds(path)
+        assert isinstance(item, Seed)
+        assert item.images[0].uri.replace(":///", "://") == "memory://seeds-test/p/1.png"
+
+
+def test_a_folder_below_gives_only_the_files_of_its_split(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for split in ("train", "test"):
+        table = pa.table({"question": [split]})
+        pq.write_table(table, tmp_path / "data" / f"{split}-00000-of-00001.parquet")
+    for split in ("train", "test"):
+        (item,) = read_seeds(str(tmp_path), split=split)
+        assert isinstance(item, Seed)
+        assert item.question == split
+    with pytest.raises(InputError, match="there are test, train"):
+        list(read_seeds(str(tmp_path), split="validation"))
+
+
+# ---------------------------------------------------------------- tables
+
+
+IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def embedded_table(
+    path: Path, images: list[Any], kind: pa.DataType, rows_per_group: int = 2
+) -> str:
+    table = pa.table(
+        {
+            "id": pa.array([f"r{i}" for i in range(len(images))]),
+            "question": pa.array([f"Q{i}?" for i in range(len(images))]),
+            "image": pa.array(images, kind),
+            "answer": pa.array([float(i) for i in range(len(images))]),
+        }
+    )
+    # The library writes pages of 1,024 rows unless told; a page is decoded as a whole.
+    pq.write_table(table, path, row_group_size=rows_per_group, write_batch_size=8)
+    return str(path)
+
+
+def colours_of(item: Seed | Drop) -> list[tuple[int, int, int]]:
+    assert isinstance(item, Seed), item
+    return [open_image(read_bytes(ref)).getpixel((0, 0)) for ref in item.images]
+
+
+def test_embedded_images_of_parquet_are_found_by_row(tmp_path: Path) -> None:
+    colours = [(i, 2 * i, 3 * i) for i in range(7)]
+    cells = [{"bytes": picture(f"rgb{c}"), "path": f"{i}.png"} for i, c in enumerate(colours)]
+    path = embedded_table(tmp_path / "t.parquet", cells, IMAGE_TYPE)
+    items = list(read_seeds(path))
+    assert items[5].images == (ImageRef(path, row=5, column="image", index=None),)  # type: ignore[union-attr]
+    for i in (0, 1, 2, 3, 4, 5, 6, 2, 0, 6):
+        assert colours_of(items[i]) == [colours[i]]
+    assert items[3].answers == ("3",)  # type: ignore[union-attr]
+
+
+def test_lists_binaries_paths_and_nulls_of_parquet(tmp_path: Path) -> None:
+    red, blue = picture("red"), picture("blue")
+    lists = [[{"bytes": red, "path": None}, {"bytes": blue, "path": None}], [], None]
+    items = list(read_seeds(embedded_table(tmp_path / "l.parquet", lists, pa.list_(IMAGE_TYPE))))
+    assert colours_of(items[0]) == [(255, 0, 0), (0, 0, 255)]
+    assert [len(s.images) for s in items if isinstance(s, Seed)] == [2, 0, 0]
+
+    items = list(read_seeds(embedded_table(tmp_path / "b.parquet", [red, None], pa.binary())))
+    assert colours_of(items[0]) == [(255, 0, 0)]
+    assert colours_of(items[1]) == []
+
+    (tmp_path / "x.png").write_bytes(blue)
+    cells = [{"bytes": None, "path": "x.png"}, {"bytes": red, "path": "x.png"}, None]
+    items = list(read_seeds(embedded_table(tmp_path / "p.parquet", cells, IMAGE_TYPE)))
+    assert [colours_of(item) for item in items] == [[(0, 0, 255)], [(255, 0, 0)], []]
+
+    items = list(read_seeds(embedded_table(tmp_path / "s.parquet", ["x.png"], pa.string())))
+    assert colours_of(items[0]) == [(0, 0, 255)]
+
+
+def test_one_giant_row_group_is_read_in_small_steps(tmp_path: Path) -> None:
+    big = [{"bytes": picture("red") + bytes(2**20) + bytes([i]), "path": None} for i in range(240)]
+    path = embedded_table(tmp_path / "g.parquet", big, IMAGE_TYPE, rows_per_group=240)
+    del big
+    before, most = pa.total_allocated_bytes(), 0
+    for item in list(read_seeds(path)):
+        assert colours_of(item) == [(255, 0, 0)]
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 150 * 2**20  # of 240 MiB
+
+
+def test_a_table_row_that_is_gone_is_a_missing_image(tmp_path: Path) -> None:
+    path = embedded_table(tmp_path / "t.parquet", [picture("red")], pa.binary())
+    for ref in (
+        ImageRef(path, 5, "image"),
+        ImageRef(path, 0, "nope"),
+        ImageRef(path + "x", 0, "image"),
+        ImageRef(path, 0, "image", 3),
+    ):
+        with pytest.raises(RowError, match="image_missing"):
+            read_bytes(ref)
+
+
+def test_a_saved_data_set_is_read_with_its_images(tmp_path: Path) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {
+            "question": datasets.Value("string"),
+            "images": datasets.List(datasets.Image()),
+            "answer": datasets.Value("int64"),
+        }
+    )
+    rows = [
+        {"question": "a", "images": [{"bytes": picture("red"), "path": None}], "answer": 1},
+        {"question": "b", "images": [], "answer": 2},
+    ]
+    data = datasets.Dataset.from_list(rows, features=features)
+    data.save_to_disk(str(tmp_path / "flat"))
+    datasets.DatasetDict({"train": data, "test": data}).save_to_disk(str(tmp_path / "splits"))
+    for name in ("flat", "splits"):
+        items = list(read_seeds(str(tmp_path / name)))
+        assert colours_of(items[0]) == [(255, 0, 0)]
+        assert colours_of(items[1]) == []
+        assert items[0].images[0].uri == f"hf-dataset:{tmp_path}/{name}?split=train"  # type: ignore[union-attr]
+        assert items[0].source == name  # type: ignore[union-attr]
+        assert fingerprint(SourceConfig(path=str(tmp_path / name)))
+    with pytest.raises(InputError, match="no split 'dev'; there are test, train"):
+        list(read_seeds(str(tmp_path / "splits"), split="dev"))
+
+
+def test_an_image_folder_with_metadata_is_read(tmp_path: Path) -> None:
+    for kind in ("csv", "jsonl"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        (folder / "1.png").write_bytes(picture("red"))
+        if kind == "csv":
+            (folder / "metadata.csv").write_text("file_name,question,answer\n1.png,What?,red\n")
+        else:
+            write(folder / "metadata.jsonl", [{"file_name": "1.png", "question": "What?"}])
+        (item,) = read_seeds(str(folder))
+        assert colours_of(item) == [(255, 0, 0)]
+
+
+# ---------------------------------------------------------------- a whole build
+
+
+def test_ids_are_unique_over_all_sources(tmp_path: Path) -> None:
+    a = write(
+        tmp_path / "a.jsonl",
+        [
+            {"id": "x", "question": "one"},
+            {"id": "x", "question": "one"},
+            {"id": "x", "question": "two"},
+            {"id": "x#2", "question": "three"},
+            {"id": "x", "question": 5},
+            {"question": "free"},
+            {"question": "free"},
+        ],
+    )
+    b = write(tmp_path / "b.jsonl", [{"id": "x", "question": "two"}])
+    items = list(read_sources([SourceConfig(path=a), SourceConfig(path=b)]))
+    free = items[5].id  # type: ignore[union-attr]
+    assert [i.id if isinstance(i, Seed) else (i.item_id, i.reason) for i in items] == [
+        "x",
+        ("x#2", "duplicate_seed"),
+        "x#3",
+        "x#2#2",
+        ("x#4", "bad_question_field"),
+        free,
+        (f"{free}#2", "duplicate_seed"),
+        ("x#5", "duplicate_seed"),
+    ]
+    assert len(list(read_sources([SourceConfig(path=a, limit=2), SourceConfig(path=b)]))) == 3
+    assert len(list(read_sources([SourceConfig(path=a), SourceConfig(path=b)], limit=4))) == 4
+
+
+def test_many_rows_under_one_id_stay_fast(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", ({"id": 0, "question": f"Q{i}"} for i in range(20_000)))
+    started = time.process_time()
+    ids = {s.id for s in read_sources([SourceConfig(path=path)]) if isinstance(s, Seed)}
+    assert len(ids) == 20_000
+    assert time.process_time() - started < 10  # some 0.6 s; quadratic numbering takes minutes
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("seed.jsonl", "did you mean 'seeds.jsonl'"),
+        ("nothing/here.jsonl", "folder"),
+        ("*.json", "no file matches"),
+        ("pic.png", r"suffix '\.png'"),
+        ("empty", "holds no seeds"),
+        ("columns.parquet", r"no column holds a question: .* found foo"),
+        ("broken.parquet", "not a readable Parquet file"),
+        ("two.jsonl", "does not exist"),
+    ],
+)
+def test_missing_sources_are_found_at_once(tmp_path: Path, name: str, said: str) -> None:
+    write(tmp_path / "seeds.jsonl", [{"question": "Q"}])
+    (tmp_path / "pic.png").write_bytes(picture("red"))
+    (tmp_path / "empty").mkdir()
+    pq.write_table(pa.table({"foo": [1]}), tmp_path / "columns.parquet")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
+    check_sources([SourceConfig(path=str(tmp_path / "seeds.jsonl"))])
+    with pytest.raises(InputError, match=said):
+        check_sources([SourceConfig(path=str(tmp_path / name))])
+
+
+def test_a_missing_root_and_an_unreachable_data_set_are_found_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"question": "Q"}])
+    with pytest.raises(InputError, match=r"root .* is not a folder"):
+        check_sources([SourceConfig(path=path, root=str(tmp_path / "nope"))])
+
+
+def test_an_unreachable_hub_id_is_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def offline(*_: Any, **__: Any) -> None:
+        raise ConnectionError("offline mode is enabled")
+
+    monkeypatch.setattr(datasets, "load_dataset", offline)
+    with pytest.raises(InputError, match=r"nobody/nothing.*offline"):
+        check_sources([SourceConfig(path="nobody/nothing")])
+
+
+def test_a_fingerprint_changes_with_the_content(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    write(path, [{"question": "Q"}])
+    before = fingerprint(SourceConfig(path=str(tmp_path)))
+    assert list(before) == [str(path)]
+    assert fingerprint(SourceConfig(path=str(tmp_path))) == before
+    write(path, [{"question": "R"}])
+    assert fingerprint(SourceConfig(path=str(tmp_path))) != before
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real test data is not here")
+def test_real_rows_get_choices_exactly_where_they_are_multiple_choice() -> None:
+    with_choices = {"gaokao_mm": 22, "geometry3k": 5, "iconqa": 23, "mathv": 16, "scienceqa": 28}
+    found: dict[str, int] = {}
+    for item in read_sources([SourceConfig(path=str(REAL))]):
+        assert isinstance(item, Seed), item
+        assert "Answer the question using" not in item.question
+        assert item.question.count("<image>") == len(item.images)
+        if item.choices:
+            found[item.source] = found.get(item.source, 0) + 1
+            letters = "".join(item.answers)
+            assert set(letters) <= set("ABCDEFG"[: len(item.choices)]), item
+    assert found == with_choices
+
+
+def test_seeds_and_images_come_over_http(tmp_path: Path) -> None:
+    import functools
+    import http.server
+    import threading
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    write(tmp_path / "a.jsonl", [{"question": "Q", "image": "1.png"}])
+    (tmp_path / "1.png").write_bytes(picture("red"))
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        check_sources([SourceConfig(path=f"{url}/a.jsonl")])
+        (item,) = read_seeds(f"{url}/a.jsonl")
+        assert colours_of(item) == [(255, 0, 0)]
+        with pytest.raises(InputError, match=r"did you mean 'a\.jsonl'"):
+            check_sources([SourceConfig(path=f"{url}/b.jsonl")])
+        with pytest.raises(RowError, match="image_missing"):
+            read_bytes(ImageRef(f"{url}/2.png"))
+        server.shutdown()
+    with pytest.raises(InputError, match="cannot be reached"):
+        check_sources([SourceConfig(path=f"{url}/a.jsonl")])
+
+
+def test_threads_share_an_open_table(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    colours = [(i, i, i) for i in range(60)]
+    cells = [{"bytes": picture(f"rgb{c}"), "path": None} for c in colours]
+    path = embedded_table(tmp_path / "t.parquet", cells, IMAGE_TYPE, rows_per_group=7)
+    items = list(read_seeds(path))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(colours_of, items * 3))
+    assert found == [[c] for c in colours] * 3
