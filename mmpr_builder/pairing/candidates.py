@@ -1,0 +1,183 @@
+"""Which responses can stand on which side of a pair.
+
+    correct, finished                     chosen
+    incorrect, finished                   rejected, kind "correctness"
+    no final answer, finished             rejected, kind "format"
+    not right, cut at max_tokens          rejected, kind "truncated"
+    a response and its own continuation   chosen and rejected, kind "dropout_ntp"
+
+All sides are distinct texts, in an order drawn by hash: it depends on the seed's id, the texts
+and the random seed, not on the order in which responses came.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmpr_builder.records import (
+    IMAGE_PLACEHOLDER,
+    Continuation,
+    Kind,
+    Response,
+    Seed,
+    Verdict,
+    content_id,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a pair to be: a text, where it comes from, and what was said of it."""
+
+    kind: Kind
+    text: str
+    answer: str | None
+    tokens: int
+    index: int
+    finish_reason: str
+
+
+def two_sides(
+    seed: Seed, responses: Sequence[Response], verdicts: Sequence[Verdict], rng_seed: int
+) -> tuple[list[Side], list[Side]]:
+    """Distinct positives and negatives, each in an order drawn by hash."""
+    positives, negatives = [], []
+    for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
+        kind = _negative_kind(response, verdict)
+        side = _side(index, response, verdict, kind or "correctness")
+        if _is_positive(response, verdict):
+            positives.append(side)
+        elif kind is not None:
+            negatives.append(side)
+    positives = _distinct(positives, seed, rng_seed)
+    taken = {_normal(side.text) for side in positives}
+    negatives = [side for side in negatives if _normal(side.text) not in taken]
+    return positives, _distinct(negatives, seed, rng_seed)
+
+
+def continued(
+    seed: Seed, responses: Sequence[Response], verdicts: Sequence[Verdict], rng_seed: int
+) -> list[tuple[Side, Side]]:
+    """DropoutNTP couples: usable responses with their own continuations.
+
+    Each distinct response comes once before one that was sampled again comes a second time, with
+    another continuation.
+    """
+    couples: dict[tuple[str, str], tuple[Side, Side]] = {}
+    for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
+        continuation = response.continuation
+        if continuation is None or unusable(seed, response, verdict) is not None:
+            continue
+        chosen = _side(index, response, verdict, "dropout_ntp")
+        rejected = Side(
+            kind="dropout_ntp",
+            text=continuation.prefix + continuation.text,
+            answer=None,
+            tokens=_joined_tokens(response, continuation),
+            index=index,
+            finish_reason=continuation.finish_reason,
+        )
+        texts = (_normal(chosen.text), _normal(rejected.text))
+        # Of texts that differ in blanks only, the same one whatever the order they came in.
+        couples[texts] = min(
+            couples.get(texts, (chosen, rejected)),
+            (chosen, rejected),
+            key=lambda couple: (couple[0].text, couple[1].text),
+        )
+    # Backwards: where both branches share a seed, this one begins with other positives.
+    drawn = sorted(couples, key=lambda texts: _draw(seed, rng_seed, *texts), reverse=True)
+    return [couples[texts] for texts in _one_of_each_first(drawn)]
+
+
+def unusable(seed: Seed, response: Response, verdict: Verdict) -> str | None:
+    """Why a response makes no DropoutNTP pair; None if it makes one."""
+    continuation = response.continuation
+    if response.finish_reason == "length":
+        return "only_truncated"
+    if response.finish_reason != "stop":
+        return "response_unfinished"
+    if not _can_be_trained_on(response.text):
+        return "response_unusable"
+    if seed.has_truth and verdict.outcome != "correct":
+        return "no_correct"
+    if continuation is None:
+        return "no_continuation"
+    if continuation.finish_reason != "stop":
+        return "continuation_unfinished"
+    if not continuation.text.strip():
+        return "continuation_empty"
+    if not _can_be_trained_on(continuation.prefix + continuation.text):
+        return "continuation_unusable"
+    if _normal(continuation.prefix + continuation.text) == _normal(response.text):
+        return "continuation_equal"
+    return None
+
+
+def _is_positive(response: Response, verdict: Verdict) -> bool:
+    return (
+        verdict.outcome == "correct"
+        and response.finish_reason == "stop"
+        and _can_be_trained_on(response.text)
+    )
+
+
+def _negative_kind(response: Response, verdict: Verdict) -> Kind | None:
+    if verdict.outcome not in ("incorrect", "no_answer"):
+        return None
+    if not _can_be_trained_on(response.text):
+        return None
+    if response.finish_reason == "length":
+        return "truncated"
+    if response.finish_reason != "stop":
+        return None  # Aborted: neither its length nor its end says anything.
+    return "correctness" if verdict.outcome == "incorrect" else "format"
+
+
+def _can_be_trained_on(text: str) -> bool:
+    """Neither blank nor with an image placeholder, for which trainers would want an image."""
+    return bool(text.strip()) and IMAGE_PLACEHOLDER not in text
+
+
+def _joined_tokens(response: Response, continuation: Continuation) -> int:
+    """Tokens of prefix + continuation; the prefix's are its share of the response's, by length."""
+    share = len(continuation.prefix) / max(1, len(response.text))
+    return round(min(1.0, share) * response.tokens) + continuation.tokens
+
+
+def _distinct(sides: list[Side], seed: Seed, rng_seed: int) -> list[Side]:
+    """One side per text (blanks aside), in the order of a hash of seed, text and `rng_seed`."""
+    kept: dict[str, Side] = {}
+    for side in sorted(sides, key=lambda side: (side.text, side.kind)):
+        kept.setdefault(_normal(side.text), side)
+    return sorted(kept.values(), key=lambda side: _draw(seed, rng_seed, _normal(side.text)))
+
+
+def _one_of_each_first(drawn: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(chosen, rejected) texts in rounds: every chosen text once, then all those left, …"""
+    used: Counter[str] = Counter()
+    rounds = []
+    for chosen, rejected in drawn:
+        rounds.append((used[chosen], chosen, rejected))
+        used[chosen] += 1
+    return [(chosen, rejected) for _, chosen, rejected in sorted(rounds, key=lambda r: r[0])]
+
+
+def _draw(seed: Seed, rng_seed: int, *texts: str) -> str:
+    return content_id(str(rng_seed), seed.id, *texts)
+
+
+def _side(index: int, response: Response, verdict: Verdict, kind: Kind) -> Side:
+    return Side(
+        kind=kind,
+        text=response.text,
+        answer=verdict.answer,
+        tokens=response.tokens,
+        index=index,
+        finish_reason=response.finish_reason,
+    )
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.split())

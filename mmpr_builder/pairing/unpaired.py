@@ -1,0 +1,80 @@
+"""Why a seed gives no pair: one reason word per seed, with the counts behind it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from mmpr_builder.config import PairingConfig
+from mmpr_builder.pairing.candidates import unusable
+from mmpr_builder.records import Drop, Outcome, Response, Seed, Verdict
+
+
+def explain(
+    seed: Seed,
+    responses: Sequence[Response],
+    verdicts: Sequence[Verdict],
+    policy: PairingConfig,
+    *,
+    has_positive: bool,
+) -> Drop:
+    """The one reason why a seed gives no pair, with the counts behind it."""
+    counts = Counter(verdict.outcome for verdict in verdicts)
+    cut = sum(response.finish_reason == "length" for response in responses)
+    shown = ", ".join(
+        f"{counts[outcome]} {outcome}"
+        for outcome in ("correct", "incorrect", "no_answer", "undecided")
+        if counts[outcome]
+    )
+    if not responses:
+        reason = "no_responses"
+    elif not seed.has_truth:
+        reason = _why_no_continuation(seed, responses, verdicts, policy)
+    else:
+        reason = _why_no_contrast(responses, verdicts, counts, has_positive)
+    detail = f"{len(responses)} responses: {shown}" if responses else "the sampler gave none"
+    if cut:
+        detail += f"; {cut} cut at max_tokens"
+    undecided = Counter(v.rule or v.reason for v in verdicts if v.outcome == "undecided")
+    if seed.has_truth and undecided:
+        detail += f"; undecided by {', '.join(sorted(undecided))}"
+    return Drop(seed.id, "pairing", reason, detail)
+
+
+def _why_no_contrast(
+    responses: Sequence[Response],
+    verdicts: Sequence[Verdict],
+    counts: Counter[Outcome],
+    has_positive: bool,
+) -> str:
+    decided = len(verdicts) - counts["undecided"]
+    if decided == 0:
+        rules = {verdict.rule for verdict in verdicts}
+        return "unusable_truth" if rules == {"unusable_truth"} else "all_undecided"
+    if all(response.finish_reason == "length" for response in responses):
+        return "only_truncated"
+    if counts["correct"] == 0:
+        if counts["incorrect"] == 0:
+            return "no_answer_only"
+        return "all_incorrect" if counts["incorrect"] == decided else "no_correct"
+    if counts["correct"] == decided:
+        return "all_correct"
+    if not has_positive:
+        return "no_finished_correct"
+    wrong = [
+        response
+        for response, verdict in zip(responses, verdicts, strict=True)
+        if verdict.outcome in ("incorrect", "no_answer")
+    ]
+    if all(response.finish_reason == "length" for response in wrong):
+        return "only_truncated"
+    return "no_usable_negative"
+
+
+def _why_no_continuation(
+    seed: Seed, responses: Sequence[Response], verdicts: Sequence[Verdict], policy: PairingConfig
+) -> str:
+    if "dropout_ntp" not in policy.kinds:
+        return "kind_not_wanted"
+    reasons = Counter(unusable(seed, r, v) for r, v in zip(responses, verdicts, strict=True))
+    return max(sorted(str(reason) for reason in reasons), key=lambda reason: reasons[reason])

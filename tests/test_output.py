@@ -1,0 +1,442 @@
+"""A build's folder: every seed once, images as the model saw them, the same bytes each time."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from pair_samples import LastWord, make_rollout, picture, sample_rollouts, write_build
+from PIL import Image
+
+from mmpr_builder import images, tables
+from mmpr_builder.config import Config, OutputConfig
+from mmpr_builder.errors import InputError
+from mmpr_builder.output import BuildWriter, load_pairs, pair_schema, read_run
+from mmpr_builder.output.pictures import as_stored
+from mmpr_builder.pairing import judge_and_pair
+from mmpr_builder.records import Drop, ImageRef, Seed
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def drops_of(out: Path) -> list[Drop]:
+    parts = tables.list_parts(out / "drops", tables.DROP_SCHEMA)
+    return [drop for part in parts for drop in tables.drops_from_table(tables.read_parquet(part))]
+
+
+def column(out: Path, name: str) -> list[Any]:
+    parts = tables.list_parts(out / "pairs", pair_schema())
+    return [v for part in parts for v in tables.read_parquet(part, [name])[name].to_pylist()]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_every_seed_ends_in_exactly_one_of_pairs_and_drops(tmp_path: Path) -> None:
+    write_build(tmp_path / "out", sample_rollouts(tmp_path))
+    paired, dropped = column(tmp_path / "out", "seed_id"), drops_of(tmp_path / "out")
+    assert set(paired) == {"one", "two", "none", "open"}
+    assert [(d.item_id, d.stage, d.reason) for d in dropped] == [
+        ("a.jsonl:9", "seeds", "image_missing"),
+        ("easy", "pairing", "all_correct"),
+        ("gone", "sampling", "image_missing"),
+    ]
+
+
+def test_pairs_load_with_decoded_images_in_the_order_of_the_prompt(tmp_path: Path) -> None:
+    write_build(tmp_path / "out", sample_rollouts(tmp_path))
+    pairs = load_pairs(tmp_path / "out")
+    rows = {row["seed_id"]: row for row in pairs}
+    two = rows["two"]
+    (message,) = two["prompt"]
+    assert message["role"] == "user"
+    assert [(part["type"], part["text"]) for part in message["content"]] == [
+        ("text", "Is "),
+        ("image", None),
+        ("text", " redder than "),
+        ("image", None),
+        ("text", " ?\nEnd with Final answer: …"),
+    ]
+    red, blue = two["images"]
+    assert red.getpixel((90, 60)) == (178, 34, 34)  # firebrick
+    assert blue.getpixel((90, 60))[2] > 100
+    assert [image.mode for image in two["images"]] == ["RGB", "RGB"]
+    assert rows["none"]["images"] == []
+    for row in pairs:
+        parts = row["prompt"][0]["content"]
+        assert sum(part["type"] == "image" for part in parts) == len(row["images"])
+        for side in ("chosen", "rejected"):
+            assert row[side] == [
+                {
+                    "role": "assistant",
+                    "content": [{"type": "text", "text": row[f"{side}_text"]}],
+                }
+            ]
+
+
+def test_flat_columns_say_where_a_pair_comes_from(tmp_path: Path) -> None:
+    config = Config.model_validate({"pairing": {"seed": 7}, "sampling": {"temperature": 0.7}})
+    write_build(tmp_path / "out", sample_rollouts(tmp_path), config)
+    row = next(r for r in load_pairs(tmp_path / "out") if r["kind"] == "correctness")
+    assert (row["seed_id"], row["source"], row["origin"]) == ("one", "grid", "a:1")
+    assert (row["question"], row["answer"]) == ("<image>\nHow many?", "3")
+    assert row["answers"] == ["3", "three"]
+    assert (row["chosen_answer"], row["rejected_answer"]) == ("3", "4")
+    assert (row["model"], row["template"], row["style"]) == (
+        "tiny",
+        "final_answer_en",
+        "final_answer",
+    )
+    assert (row["pass_rate"], row["n_samples"], row["rng_seed"]) == (0.5, 4, 7)
+    assert json.loads(row["sampling"])["temperature"] == 0.7
+    assert row["chosen_seed"] in (100, 101)
+    assert row["rejected_seed"] == 102
+    assert row["chosen_rule"] == "last_word"
+    assert row["image_sha256"] == [hashlib.sha256((tmp_path / "red.png").read_bytes()).hexdigest()]
+    dropout = next(r for r in load_pairs(tmp_path / "out") if r["kind"] == "dropout_ntp")
+    assert (dropout["dropout_keep"], dropout["dropout_image"]) == (0.5, False)
+    assert dropout["answer"] is None
+    assert dropout["rejected_seed"] in (300, 301, 302)
+
+
+def test_the_same_rollouts_give_the_same_bytes(tmp_path: Path) -> None:
+    rollouts = sample_rollouts(tmp_path)
+    for name in ("a", "b"):
+        write_build(tmp_path / name, rollouts)
+    assert files_of(tmp_path / "a" / "pairs") == files_of(tmp_path / "b" / "pairs")
+    assert files_of(tmp_path / "a" / "drops") == files_of(tmp_path / "b" / "drops")
+    first, second = read_run(tmp_path / "a"), read_run(tmp_path / "b")
+    assert first["counts"] == second["counts"]
+
+
+def test_pairing_again_leaves_nothing_of_the_old_pairs(tmp_path: Path) -> None:
+    rollouts = sample_rollouts(tmp_path)
+    small = Config(output=OutputConfig(shard_bytes=2**16, row_group_bytes=2**14))
+    many = [
+        replace(r, seed=replace(r.seed, id=f"{r.seed.id}{i}")) for i in range(40) for r in rollouts
+    ]
+    write_build(tmp_path / "out", many, small)
+    assert len(tables.list_parts(tmp_path / "out" / "pairs")) > 1
+    write_build(tmp_path / "out", rollouts[:1])
+    assert [Path(p).name for p in tables.list_parts(tmp_path / "out" / "pairs")] == [
+        "part-00000.parquet"
+    ]
+    assert set(column(tmp_path / "out", "seed_id")) == {"one"}
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "drops",
+        "pairs",
+        "run.json",
+    ]
+
+
+def test_a_run_that_fails_leaves_the_old_build_untouched(tmp_path: Path) -> None:
+    rollouts = sample_rollouts(tmp_path)
+    config = write_build(tmp_path / "out", rollouts)
+    before = files_of(tmp_path / "out")
+
+    def interrupted() -> None:
+        with BuildWriter(config) as writer:
+            writer.add(rollouts[0], *judge_and_pair(rollouts[0], config, LastWord()))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert files_of(tmp_path / "out") == before
+
+
+def test_what_a_killed_run_left_behind_is_cleared(tmp_path: Path) -> None:
+    rollouts = sample_rollouts(tmp_path)
+    config = write_build(tmp_path / "out", rollouts)
+    before = files_of(tmp_path / "out")
+    BuildWriter(config)  # Never closed, as if killed …
+    stale = tmp_path / "out" / ".new" / "pairs"
+    assert stale.is_dir()
+    (stale / "part-00007.parquet").write_bytes(b"half")  # … in the middle of a part.
+    write_build(tmp_path / "out", rollouts)
+    after = files_of(tmp_path / "out")
+    assert after.keys() == before.keys()
+    assert after["pairs/part-00000.parquet"] == before["pairs/part-00000.parquet"]
+
+
+def test_nothing_is_published_before_the_end(tmp_path: Path) -> None:
+    rollouts = sample_rollouts(tmp_path)
+    config = Config(out=str(tmp_path / "out"), output=OutputConfig(shard_bytes=2**16))
+    with BuildWriter(config) as writer:
+        for rollout in rollouts:
+            writer.add(rollout, *judge_and_pair(rollout, config, LastWord()))
+        assert tables.list_parts(tmp_path / "out" / "pairs") == []
+    assert len(tables.list_parts(tmp_path / "out" / "pairs")) == 1
+
+
+def test_a_build_without_any_pair_still_loads(tmp_path: Path) -> None:
+    write_build(tmp_path / "out", sample_rollouts(tmp_path)[4:])
+    assert column(tmp_path / "out", "id") == []
+    assert "10 pairs" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert read_run(tmp_path / "out")["counts"]["tokens"]["per_pair"] is None
+
+
+@pytest.mark.parametrize("change", ["gone", "changed"])
+def test_an_image_that_is_not_the_sampled_one_turns_the_pairs_into_a_drop(
+    tmp_path: Path, change: str
+) -> None:
+    ref = picture(tmp_path / "x.png", "teal")
+    rollout = make_rollout(Seed("x", "<image>\n?", (ref,), ("3",)), ["so 3", "so 4"])
+    if change == "gone":
+        Path(ref.uri).unlink()
+    else:
+        picture(tmp_path / "x.png", "red")
+    write_build(tmp_path / "out", [rollout])
+    (drop,) = [d for d in drops_of(tmp_path / "out") if d.item_id == "x"]
+    assert drop.stage == "output"
+    assert drop.reason == {"gone": "image_missing", "changed": "image_changed"}[change]
+    assert str(ref.uri) in drop.detail
+    assert column(tmp_path / "out", "id") == []
+    assert read_run(tmp_path / "out")["counts"]["pairs"]["total"] == 0
+
+
+def test_a_prompt_that_lost_an_image_is_a_drop(tmp_path: Path) -> None:
+    ref = picture(tmp_path / "x.png", "teal")
+    rollout = make_rollout(Seed("x", "?", (ref,), ("3",)), ["so 3", "so 4"])
+    write_build(tmp_path / "out", [rollout])
+    assert [d.reason for d in drops_of(tmp_path / "out") if d.item_id == "x"] == [
+        "placeholder_mismatch"
+    ]
+
+
+def busy_image(side: int) -> Image.Image:
+    """Noise without randomness: hardly compressible."""
+    data = b"".join(hashlib.sha256(str(i).encode()).digest() for i in range(side * side * 3 // 32))
+    return Image.frombytes("RGB", (side, side), data)
+
+
+def test_shards_and_row_groups_are_bounded_and_an_image_is_stored_once_per_seed(
+    tmp_path: Path,
+) -> None:
+    busy_image(96).save(tmp_path / "noise.png")
+    size = (tmp_path / "noise.png").stat().st_size
+    ref = ImageRef(str(tmp_path / "noise.png"))
+    texts = [f"way {i} to 3" for i in range(8)] + [f"way {i} to 4" for i in range(8)]
+    rollouts = [
+        make_rollout(Seed(f"s{i}", "<image>\n?", (ref,), ("3",)), texts, index=i) for i in range(24)
+    ]
+    config = Config(output=OutputConfig(shard_bytes=2**17, row_group_bytes=16 * size))
+    write_build(tmp_path / "out", rollouts, config)
+    parts = tables.list_parts(tmp_path / "out" / "pairs", pair_schema())
+    assert len(parts) > 2
+    assert len(column(tmp_path / "out", "id")) == 24 * 15
+    stored = sum(Path(part).stat().st_size for part in parts)
+    assert stored < 24 * 15 * size / 5  # Each image 15 times in memory, about once on disk.
+    for part in parts:
+        assert Path(part).stat().st_size < 2**17 + 3 * size
+        file = pq.ParquetFile(part)
+        for i in range(file.num_row_groups):
+            assert file.read_row_group(i).nbytes <= 18 * size
+            assert file.metadata.row_group(i).column(0).compression == "ZSTD"
+
+
+def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=format, **options)
+    return buffer.getvalue()
+
+
+def exif(orientation: int) -> Image.Exif:
+    block = Image.Exif()
+    block[0x0112] = orientation
+    return block
+
+
+RGB = Image.effect_mandelbrot((40, 30), (-2, -1, 1, 1), 20).convert("RGB")
+KEPT = {
+    "png": encoded(RGB, "PNG"),
+    "jpeg": encoded(RGB, "JPEG"),
+    "grey jpeg": encoded(RGB.convert("L"), "JPEG"),
+    "upright exif": encoded(RGB, "JPEG", exif=exif(1)),
+}
+REDRAWN = {
+    "turned jpeg": encoded(RGB, "JPEG", exif=exif(6)),
+    "turned png": encoded(RGB, "PNG", exif=exif(3)),
+    "cmyk": encoded(RGB.convert("CMYK"), "JPEG"),
+    "alpha": encoded(RGB.convert("RGBA"), "PNG"),
+    "see-through colour": encoded(RGB, "PNG", transparency=(0, 0, 0)),
+    "palette": encoded(RGB.convert("P"), "PNG"),
+    "16 bits": encoded(RGB.convert("I;16"), "PNG"),
+    "gif": encoded(RGB, "GIF"),
+    "webp": encoded(RGB, "WEBP"),
+    "tiff": encoded(RGB, "TIFF"),
+    "animated png": encoded(
+        RGB, "PNG", save_all=True, append_images=[Image.new("RGB", RGB.size, "red")]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*KEPT, *REDRAWN])
+def test_a_trainer_decodes_what_the_model_saw(name: str) -> None:
+    from datasets import Image as Feature
+
+    data = {**KEPT, **REDRAWN}[name]
+    stored = as_stored(data)
+    assert (stored == data) == (name in KEPT)
+    decoded = Feature(mode="RGB").decode_example({"bytes": stored, "path": None})
+    seen = images.open_image(data)
+    assert (decoded.mode, decoded.size) == ("RGB", seen.size)
+    assert decoded.tobytes() == seen.tobytes()
+
+
+def test_all_real_images_decode_as_the_model_saw_them() -> None:
+    from datasets import Image as Feature
+
+    paths = sorted(p for f in ("real", "real_bad") for p in (DATA / f).rglob("*") if p.is_file())
+    opened = 0
+    for path in paths:
+        data = path.read_bytes()
+        try:
+            seen = images.open_image(data)
+        except images.RowError:
+            continue
+        decoded = Feature(mode="RGB").decode_example({"bytes": as_stored(data), "path": None})
+        assert decoded.tobytes() == seen.tobytes(), path
+        opened += 1
+    if not opened:
+        pytest.skip("the shared images are not here")
+
+
+def test_run_json_counts_every_step(tmp_path: Path) -> None:
+    write_build(tmp_path / "out", sample_rollouts(tmp_path))
+    run = read_run(tmp_path / "out")
+    counts = run["counts"]
+    assert counts["seeds"] == {
+        "read": 7,
+        "with_truth": 5,
+        "without_truth": 1,
+        "with_pairs": 4,
+        "dropped": 3,
+    }
+    assert counts["seeds"]["read"] == counts["seeds"]["with_pairs"] + counts["seeds"]["dropped"]
+    assert counts["responses"] == {"sampled": 14, "continued": 3}
+    assert counts["outcomes"] == {"correct": 6, "incorrect": 3, "no_answer": 2, "undecided": 0}
+    assert counts["pairs"] == {
+        "total": 10,
+        "correctness": 4,
+        "format": 3,
+        "truncated": 0,
+        "dropout_ntp": 3,
+    }
+    assert counts["drops"]["seeds"] == {"image_missing": 1}
+    tokens = counts["tokens"]
+    assert tokens["generated"] == tokens["responses"] + tokens["continuations"]
+    assert tokens["continuations"] == 18
+    assert tokens["per_pair"] == round(tokens["generated"] / 10, 1)
+    assert counts["sources"]["grid"] == {"seeds": 5, "with_pairs": 3, "pairs": 9}
+    assert run["this_run"]["seconds"] == {"pairing": 1.25}
+    assert {"python", "mmpr-builder", "pyarrow"} <= run["this_run"]["versions"].keys()
+    assert run["config"]["pairing"]["max_per_seed"] == 15
+
+
+def test_the_card_makes_the_folder_load_as_pairs_only(tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    rollouts = sample_rollouts(tmp_path)
+    config = write_build(tmp_path / "out", rollouts)
+    unit = tmp_path / "out" / "rollouts" / "unit-00000.parquet"
+    tables.write_parquet(tables.rollouts_to_table(rollouts), unit)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    header = yaml.safe_load(card.split("---\n")[1])
+    assert header["configs"][0]["data_files"][0]["path"] == "pairs/*.parquet"
+    assert header["pretty_name"] == config.name
+    loaded = load_dataset(str(tmp_path / "out"), split="train")
+    assert loaded.num_rows == 10
+    assert loaded[0]["images"][0].size == (96, 72)
+
+
+def test_the_card_names_every_column_and_reason(tmp_path: Path) -> None:
+    write_build(tmp_path / "out", sample_rollouts(tmp_path))
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    for name in pair_schema().names:
+        assert f"`{name}`" in card, name
+    assert "| pairing | `all_correct` | 1 |" in card
+    assert "| **pairs** | **10** |" in card
+
+
+@pytest.mark.parametrize("part", ["", "pairs", "pairs/part-00000.parquet"])
+def test_pairs_load_from_the_build_its_folder_or_a_file(tmp_path: Path, part: str) -> None:
+    write_build(tmp_path / "out", sample_rollouts(tmp_path))
+    assert load_pairs(tmp_path / "out" / part).num_rows == 10
+
+
+def test_loading_where_there_are_no_pairs_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no pairs here"):
+        load_pairs(tmp_path)
+    with pytest.raises(InputError, match="no finished build here"):
+        read_run(tmp_path)
+
+
+def test_a_build_can_live_in_an_object_store(tmp_path: Path) -> None:
+    rollouts = sample_rollouts(tmp_path)
+    out = "memory://mmpr-test-output/build"
+    fs = fsspec.filesystem("memory")
+    try:
+        for again in (rollouts, rollouts[:1]):
+            config = Config(out=out)
+            with BuildWriter(config) as writer:
+                for rollout in again:
+                    writer.add(rollout, *judge_and_pair(rollout, config, LastWord()))
+            (part,) = tables.list_parts(f"{out}/pairs", pair_schema())
+            found = tables.read_parquet(part, ["seed_id"])["seed_id"].to_pylist()
+            assert set(found) == {"one", "two", "none", "open"} & {r.seed.id for r in again}
+        assert not fs.exists("/mmpr-test-output/build/.new")
+    finally:
+        fs.rm("/mmpr-test-output", recursive=True)
+
+
+@pytest.mark.slow
+def test_pairs_train_with_mpo_in_trl_as_they_are(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    trl = pytest.importorskip("trl")
+    from mmpr_builder.demo.network import new_model, new_processor, save
+    from mmpr_builder.demo.tokens import train_tokenizer
+
+    write_build(tmp_path / "out", sample_rollouts(tmp_path / "images"))
+    pairs = load_pairs(tmp_path / "out")
+    assert {len(row["images"]) for row in pairs} == {0, 1, 2}
+    tokenizer = train_tokenizer(pairs["chosen_text"])
+    torch.manual_seed(0)
+    save(new_model(tokenizer), new_processor(tokenizer), tmp_path / "model")
+    arguments = trl.DPOConfig(
+        output_dir=str(tmp_path / "trained"),
+        loss_type=["sigmoid", "bco_pair", "sft"],
+        loss_weights=[0.8, 0.2, 1.0],
+        max_length=None,
+        max_steps=2,
+        per_device_train_batch_size=5,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+    )
+    trainer = trl.DPOTrainer(model=str(tmp_path / "model"), args=arguments, train_dataset=pairs)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert len(losses) == 2
+    assert all(0 < loss < 50 for loss in losses)
