@@ -1,0 +1,1 @@
+"""What proves the speed and the quality claims; `make bench` runs it."""

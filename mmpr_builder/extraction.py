@@ -1,0 +1,221 @@
+r"""The final answer of a response, by the style that its prompt asked for; None if there is none.
+
+    final_answer   ... **Final answer:** 12 cm          答案：12厘米
+    boxed          ... so the area is $\boxed{12}$
+    think_boxed    <think> ... </think> ... \boxed{12}
+
+The last marker wins, whatever follows it. What stands inside a think block is no answer, and the
+whole text never is: a response without the marker it was asked for has broken the format.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from mmpr_builder.errors import ConfigError
+
+SPECIAL_TOKEN = re.compile(
+    r"<\|?(?:im_end|im_start|endoftext|end_of_text|eot_id|eom_id|end|eos|pad|begin_of_text|assistant"
+    r"|end_of_utterance|end_of_turn|end_of_sentence|end▁of▁sentence)\|?>|</s>|<s>|<pad>|<unk>"
+    r"|\[/?INST\]|<｜[^｜<>]{1,40}｜>"
+)
+"""Tokens of chat templates that an engine may leave in a text."""
+
+_THINK = re.compile(r"<(/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
+
+_WINDOW = 80
+"""A marker and its dress fit into so many characters; what is matched is bounded by it, which keeps
+extraction linear in the length of a response, whatever it contains."""
+_STRONG_PHRASES = ("final answer", "最终答案", "最后答案")
+_STRONG = re.compile(
+    r"s?[*_`#\s]*(?:[:：=]|-\s|\b(?:is|are)\b[*_\s]*[:：]?|(?:应该)?[是为][*_\s]*[:：]?|\n)",
+    re.IGNORECASE,
+)
+_WEAK_PHRASES = ("answer", "答案", "故选", "应选", "所以选", "因此选", "答:", "答：")
+_BEFORE_ENGLISH = re.compile(
+    r"(?:(?P<line>(?:\A|\n)[*_#>\-\s]*)|\b(?P<the>the\s+))(?:correct\s+)?\Z", re.IGNORECASE
+)
+_AFTER_ENGLISH = re.compile(r"[*_\s]*(?:(?P<colon>[:：])|(?P<verb>is\b)\s*[:：]?)", re.IGNORECASE)
+_AFTER_CHINESE = re.compile(r"[*_\s]*(?:应该|应)?[:：是为选][*_\s]*[:：]?")
+STYLES = ("final_answer", "boxed", "think_boxed")
+
+
+def extract_answer(text: str, style: str) -> str | None:
+    """The final answer without markdown and wrappers, or None. Linear in the length of `text`.
+
+    Raises `ConfigError` for an unknown style. "open" responses have no final answer: None.
+    """
+    if style == "open":
+        return None
+    if style not in STYLES:
+        raise ConfigError(f"answer style {style!r} is unknown: use one of {', '.join(STYLES)}")
+    visible = _after_thinking(text)
+    if visible is None:
+        return None
+    if style == "final_answer":
+        return _marked_answer(visible)
+    return _boxed_answer(visible)
+
+
+def _after_thinking(text: str) -> str | None:
+    """The text outside think blocks; None if one is left open."""
+    if "<" not in text:
+        return text
+    tags = list(_THINK.finditer(text))
+    if not tags:
+        return text
+    # Before the last closing tag lies thinking: the opening one may be in the prompt.
+    return text[tags[-1].end() :] if tags[-1][1] else None
+
+
+def _boxed_answer(text: str) -> str | None:
+    boxes = list(_BOX.finditer(text))
+    if not boxes:
+        return None
+    last = boxes[-1]
+    if text[last.end() : last.end() + 1] != "{":
+        found = re.compile(r"[0-9A-Za-z]+").match(text, last.end())
+        return found[0] if found else None
+    end = closing_brace(text, last.end())
+    return None if end < 0 else tidy(text[last.end() + 1 : end])
+
+
+def _marked_answer(text: str) -> str | None:
+    """What follows the last marker. `The answer is` counts only where `Final answer` is absent."""
+    lowered = text.lower()
+    if len(lowered) != len(text):  # a few letters change length, and indices with it
+        lowered = text
+    start = _last_marker(text, lowered, _STRONG_PHRASES, _after_strong)
+    if start is None:
+        start = _last_marker(text, lowered, _WEAK_PHRASES, _after_weak)
+    answer = _first_piece(text[start:]) if start is not None else None
+    if answer is None:
+        return None
+    return _boxed_answer(answer) if _BOX.search(answer) else tidy(answer)
+
+
+def _last_marker(
+    text: str, lowered: str, phrases: tuple[str, ...], after: Callable[[str, int, str], int | None]
+) -> int | None:
+    """Where the answer begins after the last of the phrases that is a marker, or None."""
+    best: int | None = None
+    for phrase in phrases:
+        at = lowered.rfind(phrase)
+        while at >= 0 and (best is None or at >= best):
+            end = after(text, at, phrase)
+            if end is not None:
+                best = end
+                break
+            at = lowered.rfind(phrase, 0, at)
+    return best
+
+
+def _after_strong(text: str, at: int, phrase: str) -> int | None:
+    """`Final answer` counts with a colon, "is", or as a heading of its own line."""
+    end = at + len(phrase)
+    found = _STRONG.match(text[end : end + _WINDOW])
+    return end + found.end() if found else None
+
+
+def _after_weak(text: str, at: int, phrase: str) -> int | None:
+    """`Answer:` at the start of a line, `the answer is`, `答案是`, `故选`."""
+    end = at + len(phrase)
+    following = text[end : end + _WINDOW]
+    if phrase == "answer":
+        before = _BEFORE_ENGLISH.search(text[max(0, at - _WINDOW) : at])
+        found = _AFTER_ENGLISH.match(following)
+        if before is None or found is None or not (found["colon"] or before["the"]):
+            return None
+        return end + found.end()
+    if phrase == "答案":
+        found = _AFTER_CHINESE.match(following)
+        return end + found.end() if found else None
+    if phrase.startswith("答"):
+        return end if text[max(0, at - 4) : at].strip(" *_>#") in ("", "\n") else None
+    return end
+
+
+_LINES = (("\\[", "\\]"), ("$$", "$$"), ("\\begin{", "\\end{"), ("```", "```"))
+_LEADING_DRESS = re.compile(r"(?:[*_#>`~:：\s]|-(?=[-\s]))*")
+
+
+def _first_piece(text: str) -> str | None:
+    """The first line with content; a display formula counts as one line."""
+    text = SPECIAL_TOKEN.sub("\n", text)
+    text = text[_leading_dress(text) :]
+    if not text:
+        return None
+    for left, right in _LINES:
+        end = text.find(right, len(left)) if text.startswith(left) else -1
+        if end > 0:
+            line = text.find("\n", end)
+            return text[: line if line > 0 else len(text)]
+    first = text.partition("\n")[0]
+    box = _BOX.search(first)
+    if box is not None:  # a box may run over several lines
+        close = closing_brace(text, box.end())
+        return text[: close + 1] if close > len(first) else first
+    return first
+
+
+def _leading_dress(text: str) -> int:
+    found = _LEADING_DRESS.match(text)
+    return found.end() if found else 0
+
+
+_NESTED_MARKER = re.compile(
+    r"^(?:the\s+)?(?:final\s+|correct\s+)?answer\s*(?:is|:|：)\s*:?\s*|^(?:答案|最终答案)\s*(?:是|为|[:：])\s*",
+    re.IGNORECASE,
+)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9]{1,20}(?: [0-9]{1,20})?\s*\Z")
+_ENDS_WITH_POINTS = re.compile(r"(?:\.\.|(?:\b\w\.){2})\Z")  # an ellipsis, U.S.
+
+
+def tidy(answer: str) -> str | None:
+    """The answer without markdown, wrappers of LaTeX and a closing full stop; None if empty."""
+    if _PLAIN.match(answer):
+        return answer.strip() or None
+    answer = SPECIAL_TOKEN.sub(" ", answer).strip()
+    for _ in range(8):
+        before = answer
+        answer = _NESTED_MARKER.sub("", answer).strip().strip("*`").strip()
+        if answer.endswith(".") and not _ENDS_WITH_POINTS.search(answer[-5:]):
+            answer = answer[:-1]
+        answer = _unwrap(answer.removesuffix("。").strip())
+        if answer == before:
+            break
+    if not answer.isascii():
+        answer = re.sub("[\ud800-\udfff]", "\ufffd", answer)
+    return answer if answer.strip(".… ") else None
+
+
+def _unwrap(answer: str) -> str:
+    for left, right in (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$")):
+        wraps = answer.startswith(left) and answer.endswith(right)
+        inner = answer[len(left) : -len(right)]
+        if wraps and inner and left not in inner and right not in inner:
+            return inner.strip()
+    return answer
+
+
+def closing_brace(text: str, start: int) -> int:
+    """Index of the `}` that closes the `{` at `start`, or -1; escaped braces do not count."""
+    depth = 0
+    i = start
+    while i < len(text):
+        char = text[i]
+        if char == "\\":
+            i += 2
+            continue
+        if char == "{":
+            depth += 1
+        elif char == "}":
+            depth -= 1
+            if depth == 0:
+                return i
+        i += 1
+    return -1

@@ -1,0 +1,17 @@
+"""Verdicts on answers: one small module per kind of answer, symbolic mathematics in workers.
+
+    score_answer("12 cm", "12")                      correct (number)
+    score_answer("B", "18 cm", choices=["12 cm", "18 cm"])   correct (choice)
+    score_response("… Final answer: 0.5", r"\\frac12")        correct (number)
+
+    clean      the dress comes off        number, units, ratio, numerals   quantities, exact
+    choice     options                    structure, expression            shapes and formulas
+    yes_no, text, anls, relaxed           words, documents, charts
+    auto       which of these             screen, pool, worker, symbolic   the costly last resort
+
+Importing this loads no sympy; only the worker process does.
+"""
+
+from mmpr_builder.scoring.judge import SCORER_VERSION, Judge, score_answer, score_response
+
+__all__ = ["SCORER_VERSION", "Judge", "score_answer", "score_response"]

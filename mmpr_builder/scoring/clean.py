@@ -1,0 +1,102 @@
+"""Takes the dress off an answer: `**$\\boxed{42}$**.` -> `42`. The wording itself stays.
+
+Only what cannot carry meaning goes: invisible characters, full-width twins of ASCII, wrappers
+around the whole, trailing full stops. What may carry meaning (signs, brackets of tuples, `%`,
+`!` after a number) is left to the scorers.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from mmpr_builder.extraction import SPECIAL_TOKEN, closing_brace
+
+MAX_CHARS = 2000
+"""Longer answers are screened out: no truth of the supported kinds is that long, and every rule
+below may then be at worst quadratic in the length."""
+
+# Full-width ASCII, typographic minus and quotes, no-break and thin spaces; invisible ones vanish.
+_TWINS: dict[int, str] = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+_TWINS |= dict.fromkeys(map(ord, "−–﹣‐‑‒"), "-")
+_TWINS |= dict.fromkeys(map(ord, "“”„″「」『』"), '"')
+_TWINS |= dict.fromkeys(map(ord, "‘’′‛"), "'")
+_TWINS |= dict.fromkeys(map(ord, "\u00a0\u3000\u2002\u2003\u2004\u2005\u2006\u2007\u2008"), " ")
+_TWINS |= dict.fromkeys(map(ord, "\u2009\u200a\u202f\u205f"), " ")
+_TWINS |= dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u200e\u200f\u00ad"), "")
+_TWINS |= {ord("￥"): "¥", ord("∶"): ":", ord("﹪"): "%", ord("⁄"): "/", ord("∕"): "/"}
+# Mathematical bold, italic … digits: five alphabets of ten in a row.
+_TWINS |= {0x1D7CE + i: str(i % 10) for i in range(50)}
+
+_BROKEN = re.compile("[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_NAKED = re.compile(r"[A-Za-z0-9 ]*(?:[A-Za-z0-9][,.%/-][A-Za-z0-9 ]+)*\Z")
+_WRAPPERS = (
+    ("$$", "$$"),
+    ("$", "$"),
+    ("\\(", "\\)"),
+    ("\\[", "\\]"),
+    ("**", "**"),
+    ("__", "__"),
+    ("```", "```"),
+    ("`", "`"),
+    ('"', '"'),
+    ("'", "'"),
+    ("*", "*"),
+    ("<answer>", "</answer>"),
+)
+_MACRO = re.compile(
+    r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|mbox|bf|rm"
+    r"|underline|displaystyle|textstyle)\s*\{"
+)
+
+
+def normalise_characters(text: str) -> str:
+    """Full-width, typographic and invisible characters to plain ones; lone surrogates and control
+    characters to U+FFFD, which no rule takes for anything."""
+    if not text.isascii():
+        text = text.translate(_TWINS)
+    return _BROKEN.sub("\ufffd", text)
+
+
+@lru_cache(maxsize=8192)
+def clean(text: str) -> str:
+    """The answer without its dress. Expects at most `MAX_CHARS` characters; never raises."""
+    if _NAKED.match(text):
+        return text.strip()
+    text = SPECIAL_TOKEN.sub(" ", normalise_characters(text)).strip()
+    for _ in range(12):
+        shorter = _undress_once(text)
+        if shorter == text:
+            break
+        text = shorter
+    return text
+
+
+def _undress_once(text: str) -> str:
+    text = text.strip()
+    for left, right in _WRAPPERS:
+        inner = text[len(left) : len(text) - len(right)]
+        if (
+            len(text) > len(left) + len(right)
+            and text.startswith(left)
+            and text.endswith(right)
+            and left not in inner
+            and right not in inner
+        ):
+            return inner.strip()
+    macro = _MACRO.match(text)
+    if macro and closing_brace(text, macro.end() - 1) == len(text) - 1:
+        return text[macro.end() : -1].strip()
+    braced = text.startswith("{") and closing_brace(text, 0) == len(text) - 1
+    if braced and not set(",;，；") & set(text):  # {1, 2} is a set
+        return text[1:-1].strip()
+    if text[-1:] in ".。,，;；" and not text.endswith(("..", "\\,", "\\;")):
+        return text[:-1].rstrip()
+    if text.endswith(("\\,", "\\;", "\\\\")):
+        return text[:-2].rstrip()
+    return text[1:].lstrip() if text[:1] in (":", "：", "=") else text
+
+
+def words(table: str) -> tuple[str, ...]:
+    """The words of a table written as text."""
+    return tuple(table.split())

@@ -1,0 +1,245 @@
+r"""Mathematical answers: cheapest rule first, each "no" final, symbolic mathematics last.
+
+same spelling -> ratio or time -> number with unit -> words -> shape (list, tuple, set, interval,
+matrix, relation) -> one expression: screened, then the worker
+"""
+
+from __future__ import annotations
+
+import re
+
+from mmpr_builder.scoring.decision import (
+    Compare,
+    Decision,
+    Query,
+    Symbolic,
+    all_of,
+    any_of,
+    no,
+    unknown,
+    yes,
+)
+from mmpr_builder.scoring.latex import compact, has_words, plain
+from mmpr_builder.scoring.quantity import compare_quantities, parse_quantity
+from mmpr_builder.scoring.ratio import compare_ratios, is_ratio
+from mmpr_builder.scoring.relation import as_interval, named_value, split_relation
+from mmpr_builder.scoring.shapes import compare_brackets, compare_intervals, compare_lists, each
+from mmpr_builder.scoring.structure import MAX_ITEMS, Node, condition_of_set, parse
+from mmpr_builder.scoring.text import compare_text, is_negated, number_of_sentence, said_at_the_end
+
+_MAX_DEPTH = 6
+_EXPLANATION = re.compile(
+    r"\s*(?:[,;]\s*|\(\s*|\s(?=because|since|due))(?:because|since|due to|as\s|i\.e|rounded|which"
+    r"|where|so\s|given|or\s+about|approximately|about|approx|\\approx|因为|由于|约|即).*\Z",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+def compare_math(predicted: str, gold: str, symbolic: Symbolic) -> Decision:
+    """Two mathematical answers; expects cleaned texts."""
+    p, g = plain(predicted), plain(gold)
+    if not g:
+        return yes("exact") if predicted == gold else no("text", "differs")
+    return _compare(p, g, symbolic, 0)
+
+
+def _compare(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
+    cp, cg = compact(p), compact(g)
+    if cp == cg:
+        return yes("latex")
+    if depth > _MAX_DEPTH:
+        return unknown("screened", "nested too deeply")
+    if is_ratio(g) or (is_ratio(p) and ":" in p):
+        return _compare_with_ratio(p, g)
+    qp, qg = parse_quantity(p), parse_quantity(g)
+    if qp is not None and qg is not None:
+        return compare_quantities(qp, qg, symbolic)
+    if has_words(g) and qg is None and not _names_a_value(g):
+        return _compare_words(p, g, symbolic, depth)
+    return _compare_shapes(p, g, symbolic, depth)
+
+
+def _compare_with_ratio(p: str, g: str) -> Decision:
+    if not is_ratio(p):
+        value = named_value(p)[1] if named_value(p)[0] else p
+        said = said_at_the_end(value)
+        p = said if said is not None and is_ratio(said) else value
+    if not is_ratio(g) and named_value(g)[0]:
+        g = named_value(g)[1]
+    return yes("latex") if compact(p) == compact(g) else compare_ratios(p, g)
+
+
+def _names_a_value(text: str) -> bool:
+    return named_value(text)[0] is not None or len(parse(text).items) > 1
+
+
+def _compare_words(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
+    """The truth is language; a truth such as `the area is 5` is compared by what it says."""
+    decision = compare_text(p, g)
+    if decision.equal or depth:
+        return decision
+    said = said_at_the_end(g)
+    return _compare(p, said, symbolic, depth + 1) if said and not has_words(said) else decision
+
+
+def _deeper(symbolic: Symbolic, depth: int) -> Compare:
+    return lambda a, b: _compare(a, b, symbolic, depth + 1)
+
+
+def _compare_shapes(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
+    p, g = condition_of_set(p), condition_of_set(g)
+    interval_p, interval_g = as_interval(p), as_interval(g)
+    if interval_p is not None and interval_g is not None:
+        return compare_intervals(interval_p, interval_g, _deeper(symbolic, depth))
+    shorter = _EXPLANATION.sub("", p)
+    if shorter and shorter != p:
+        return _compare(shorter, g, symbolic, depth + 1)
+    node_p, node_g = parse(p), parse(g)
+    name_p, value_p = (None, p) if node_p.kind == "list" else named_value(p)
+    name_g, value_g = (None, g) if node_g.kind == "list" else named_value(g)
+    if name_p is not None or name_g is not None:
+        return _compare_named((name_p, value_p, p), (name_g, value_g, g), symbolic, depth)
+    if has_words(p):
+        return _compare_sentence(p, g, symbolic, depth)
+    if max(len(node_p.items), len(node_g.items)) > MAX_ITEMS:
+        return unknown("screened", f"more than {MAX_ITEMS} items")
+    return _compare_nodes((node_p, p), (node_g, g), symbolic, depth)
+
+
+def _compare_named(
+    left: tuple[str | None, str, str],
+    right: tuple[str | None, str, str],
+    symbolic: Symbolic,
+    depth: int,
+) -> Decision:
+    """`k = 5` against `5` or `k = 5`: the value counts; against `n = 5` it is another statement."""
+    (name_p, value_p, p), (name_g, value_g, g) = left, right
+    if name_p is not None and name_g is not None and name_p != name_g:
+        constants = parse_quantity(value_p) is not None and parse_quantity(value_g) is not None
+        if constants and (len(name_p) > 1 or len(name_g) > 1):
+            return _compare(value_p, value_g, symbolic, depth + 1)
+        return no("name", f"{name_p} is not {name_g}") if constants else _relation(p, g, symbolic)
+    if name_p is None and name_g is not None and parse(p).kind != "list":
+        sides = split_relation(p)[0]
+        if len(sides) == 2 and re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", sides[0])):
+            return _relation(p, g, symbolic)  # y - 2x = 1 for y = 2x + 1
+    if name_g is None and split_relation(g)[1] and name_p is not None:
+        return _relation(p, g, symbolic)
+    return _compare(value_p, value_g, symbolic, depth + 1)
+
+
+def _compare_sentence(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
+    """The truth is mathematics, the answer a sentence: what it says, or the one number it names."""
+    if is_negated(p):
+        return no("negation", f"{p[:40]!r} says what it is not")
+    said = said_at_the_end(p)
+    if said is not None and said != p and not has_words(said):
+        return _compare(said, g, symbolic, depth + 1)
+    quantity_g = parse_quantity(g)
+    quantity_p = number_of_sentence(p)
+    if quantity_g is not None and quantity_p is not None:
+        return compare_quantities(quantity_p, quantity_g, symbolic)
+    node_p, node_g = parse(p), parse(g)
+    if len(node_p.items) > 1 and node_g.kind == node_p.kind:
+        return _compare_nodes((node_p, p), (node_g, g), symbolic, depth)
+    return no("text", f"{p[:40]!r} is language, the truth is mathematics")
+
+
+def _compare_nodes(
+    left: tuple[Node, str], right: tuple[Node, str], symbolic: Symbolic, depth: int
+) -> Decision:
+    (node_p, p), (node_g, g) = left, right
+    inner = _deeper(symbolic, depth)
+    kinds = (node_p.kind, node_g.kind)
+    collections = ("list", "set", "union")
+    if "\\ldots" in p + g:
+        return no("ellipsis", "a pattern with an ellipsis is compared by its wording only")
+    if kinds[0] in collections and kinds[1] in collections:
+        if "set" in kinds and "union" in kinds:
+            return no("structure", "a finite set against a union")
+        return compare_lists(node_p, node_g, inner)
+    if "bracket" in kinds and set(kinds) <= {"bracket", "list"}:
+        return compare_brackets(node_p, node_g, inner)
+    if kinds[0] == kinds[1] and kinds[0] in ("matrix", "determinant"):
+        if node_p.mark != node_g.mark or node_p.mark == "ragged":
+            return no("structure", f"{node_p.mark} against {node_g.mark}")
+        return each(node_p.items, node_g.items, inner)
+    if kinds == ("expression", "expression"):
+        return _compare_expressions(p, g, symbolic, depth)
+    if "matrix" in kinds and "\\begin" in p and "\\begin" in g:
+        return _expression(p, g, symbolic)  # a product of matrices against its value
+    single = _single(node_p, node_g)
+    if single is not None:
+        return _compare(*single, symbolic, depth + 1)
+    if "\\pm" in p + g and "bracket" not in kinds:
+        return compare_lists(node_p, node_g, inner)
+    return no("structure", f"{node_p.kind} against {node_g.kind}")
+
+
+def _single(node_p: Node, node_g: Node) -> tuple[str, str] | None:
+    r"""`\{5\}` against `5`."""
+    if node_p.kind == "set" and len(node_p.items) == 1 and node_g.kind == "expression":
+        return node_p.items[0], node_g.items[0]
+    if node_g.kind == "set" and len(node_g.items) == 1 and node_p.kind == "expression":
+        return node_p.items[0], node_g.items[0]
+    return None
+
+
+def _compare_expressions(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
+    inner = _deeper(symbolic, depth)
+    sides_p, ops_p = split_relation(p)
+    sides_g, ops_g = split_relation(g)
+    if ops_p and not ops_g:
+        return _compare_chain(sides_p, ops_p, g, symbolic, depth)
+    if bool(ops_p) != bool(ops_g):
+        return no("structure", "an expression against a relation")
+    if ops_g:
+        if len(ops_g) > 1 or len(ops_p) > 1:
+            same = ops_p == ops_g and len(sides_p) == len(sides_g)
+            return each(sides_p, sides_g, inner) if same else no("structure", "chain")
+        return _relation(p, g, symbolic)
+    if "\\pm" in p or "\\pm" in g:
+        return compare_lists(Node("list", (p,)), Node("list", (g,)), inner)
+    return _expression(p, g, symbolic)
+
+
+def _compare_chain(
+    sides: tuple[str, ...], operators: tuple[str, ...], g: str, symbolic: Symbolic, depth: int
+) -> Decision:
+    """`4/12 = 1/3`: every side must equal the truth. `1/3 \\approx 0.33`: one of the two must."""
+    if not set(operators) <= {"=", "\\approx"}:
+        return no("structure", "a relation against an expression")
+    decisions = [_compare(side, g, symbolic, depth + 1) for side in sides]
+    if "\\approx" in operators:
+        cut = len(operators) - operators[::-1].index("\\approx")
+        return any_of(
+            (all_of(decisions[:cut], "chain"), all_of(decisions[cut:], "chain")), no("chain")
+        )
+    return all_of(decisions, "chain")
+
+
+_LETTERS_ONLY = re.compile(
+    r"(?:\\(?:angle|triangle|odot|overline|vec)\s?\{?)?[A-Z]{2,}'*\}?\Z|[a-zA-Z]\Z|\\[a-zA-Z]+\Z"
+)
+
+
+def _expression(p: str, g: str, symbolic: Symbolic) -> Decision:
+    cp, cg = compact(p), compact(g)
+    if _LETTERS_ONLY.match(cp) and _LETTERS_ONLY.match(cg):
+        return no("name", f"{cp} is not {cg}")  # AB is a segment, not A times B
+    if "\\emptyset" in (cp, cg):
+        return no("structure", "the empty set against something")
+    if re.search(r"[0-9]_\{?[0-9]", cp + " " + cg):
+        return no("base", "numerals with a base are compared by their wording")
+    return symbolic(Query("expression", (cp,), (cg,)))
+
+
+def _relation(p: str, g: str, symbolic: Symbolic) -> Decision:
+    (sides_p, ops_p), (sides_g, ops_g) = split_relation(p), split_relation(g)
+    if len(ops_p) != 1 or len(ops_g) != 1:
+        return no("structure", "a relation against an expression")
+    if "" in (*sides_p, *sides_g):
+        return no("structure", "a side of the relation is missing")
+    left = (compact(sides_p[0]), ops_p[0], compact(sides_p[1]))
+    right = (compact(sides_g[0]), ops_g[0], compact(sides_g[1]))
+    return symbolic(Query("relation", left, right))

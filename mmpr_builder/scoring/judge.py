@@ -1,0 +1,195 @@
+"""The judge: holds the worker pool and the cache, and turns decisions into verdicts."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from types import TracebackType
+
+from mmpr_builder.config import ScoringConfig
+from mmpr_builder.errors import ConfigError
+from mmpr_builder.extraction import extract_answer
+from mmpr_builder.records import Outcome, Style, Verdict
+from mmpr_builder.scoring.auto import SCORERS, decide, usable_truth
+from mmpr_builder.scoring.decision import Decision, Symbolic
+from mmpr_builder.scoring.pool import WorkerPool
+
+SCORER_VERSION = "1"
+"""Changes whenever a verdict may change; part of every cache key."""
+
+_CACHE_SIZE = 65536
+_Key = tuple[str, str, tuple[str, ...], tuple[str, ...], str, str | None]
+
+
+class Judge:
+    """Scores answers; a context manager that ends its worker processes when it is left.
+
+    Thread-safe. Verdicts are cached on (version, scorer, truths, options, answer, question), since
+    the samples of a question repeat few answers. `workers` bounds the symbolic processes.
+    """
+
+    def __init__(
+        self,
+        config: ScoringConfig | None = None,
+        *,
+        workers: int = 1,
+        symbolic: Symbolic | None = None,
+    ) -> None:
+        self._config = config or ScoringConfig()
+        self._pool = WorkerPool(self._config.timeout_s, self._config.memory_mb, workers)
+        self._symbolic = symbolic or self._pool
+        self._cache: OrderedDict[_Key, Verdict] = OrderedDict()
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def __enter__(self) -> Judge:
+        if self._symbolic is self._pool:
+            self._pool.warm()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker processes; idempotent. Answers that need none can still be scored."""
+        self._pool.close()
+
+    def stats(self) -> dict[str, int]:
+        """Counts so far: `verdicts`, `cached`, and one `rule.NAME` per rule that decided.
+
+        `rule.timeout` and `rule.screened` are the answers that were left undecided for cost.
+        """
+        with self._lock:
+            return dict(sorted(self._counts.items()))
+
+    def score_answer(
+        self,
+        predicted: str | None,
+        gold: str | Sequence[str],
+        *,
+        scorer: str = "auto",
+        choices: Sequence[str] | None = None,
+        question: str | None = None,
+    ) -> Verdict:
+        """Compare an extracted answer with the accepted truths.
+
+        `choices` are the option texts of A, B, C, …; `question` tells counts from values where a
+        scorer has a tolerance. Raises `ConfigError` for an unknown scorer.
+        """
+        if scorer == "auto":
+            scorer = self._config.scorer
+        golds = (gold,) if isinstance(gold, str) else tuple(gold)
+        key = (SCORER_VERSION, scorer, golds, tuple(choices or ()), predicted or "", question)
+        with self._lock:
+            cached = self._cache.get(key)
+            if cached is not None:
+                self._cache.move_to_end(key)
+                self._counts["verdicts"] += 1
+                self._counts["cached"] += 1
+                return cached
+        verdict = self._judge(key)
+        with self._lock:
+            self._counts["verdicts"] += 1
+            self._counts[f"rule.{verdict.rule}"] += 1
+            self._cache[key] = verdict
+            if len(self._cache) > _CACHE_SIZE:
+                self._cache.popitem(last=False)
+        return verdict
+
+    def _judge(self, key: _Key) -> Verdict:
+        _, scorer, golds, choices, predicted, question = key
+        if scorer not in SCORERS:
+            raise ConfigError(f"scorer {scorer!r} is unknown: use one of {', '.join(SCORERS)}")
+        if not predicted.strip() and any(usable_truth(gold) for gold in golds):
+            return Verdict("no_answer", None, "empty", "there is no answer to compare")
+        decision = decide(predicted, golds, scorer, choices, self._symbolic, question)
+        return _verdict(decision, predicted)
+
+    def score_response(
+        self,
+        text: str,
+        gold: str | Sequence[str],
+        *,
+        style: Style = "final_answer",
+        scorer: str = "auto",
+        choices: Sequence[str] | None = None,
+        question: str | None = None,
+    ) -> Verdict:
+        """Extract the final answer of a response and compare it; none is `no_answer`.
+
+        Style "open" asks for no final answer, so there is nothing to judge: undecided.
+        """
+        golds = (gold,) if isinstance(gold, str) else tuple(gold)
+        if style == "open" or not any(usable_truth(truth) for truth in golds):
+            return Verdict("undecided", None, "unusable_truth", "there is no truth to compare with")
+        answer = extract_answer(text, style)
+        if answer is None:
+            with self._lock:
+                self._counts["verdicts"] += 1
+                self._counts["rule.extraction"] += 1
+            return Verdict("no_answer", None, "extraction", f"no final answer of style {style}")
+        return self.score_answer(answer, golds, scorer=scorer, choices=choices, question=question)
+
+
+def _verdict(decision: Decision, predicted: str) -> Verdict:
+    if decision.equal is None:
+        return Verdict("undecided", predicted, decision.rule, decision.reason)
+    outcome: Outcome = "correct" if decision.equal else "incorrect"
+    return Verdict(outcome, predicted, decision.rule, decision.reason)
+
+
+class _Shared:
+    """The judge of the module-level functions: made at first use, closed at exit."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._judge: Judge | None = None
+
+    def get(self) -> Judge:
+        judge = self._judge
+        if judge is None:
+            with self._lock:
+                judge = self._judge
+                if judge is None:
+                    judge = self._judge = Judge()
+                    atexit.register(judge.close)
+        return judge
+
+
+_SHARED = _Shared()
+
+
+def score_answer(
+    predicted: str | None,
+    gold: str | Sequence[str],
+    *,
+    scorer: str = "auto",
+    choices: Sequence[str] | None = None,
+    question: str | None = None,
+) -> Verdict:
+    """`Judge.score_answer` of a judge that the process shares."""
+    return _SHARED.get().score_answer(
+        predicted, gold, scorer=scorer, choices=choices, question=question
+    )
+
+
+def score_response(
+    text: str,
+    gold: str | Sequence[str],
+    *,
+    style: Style = "final_answer",
+    scorer: str = "auto",
+    choices: Sequence[str] | None = None,
+    question: str | None = None,
+) -> Verdict:
+    """`Judge.score_response` of a judge that the process shares."""
+    return _SHARED.get().score_response(
+        text, gold, style=style, scorer=scorer, choices=choices, question=question
+    )

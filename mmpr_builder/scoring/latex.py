@@ -1,0 +1,249 @@
+r"""LaTeX and Unicode mathematics brought to one spelling, without evaluating anything.
+
+    plain(r"12 \mathrm{~cm}^2")  -> "12 cm^2"           macros of layout gone, words readable
+    compact(r"\dfrac12 √3")      -> r"\frac{1}{2}\sqrt{3}"   one spelling, for equality
+
+`plain` keeps blanks (lists, units and words are read from it); `compact` drops them.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from mmpr_builder.extraction import closing_brace
+from mmpr_builder.scoring.clean import words
+
+CURRENCY = "¤"
+"""Stands for the dollar sign as money, so that a `$` of LaTeX cannot be taken for it."""
+
+_MAX_DEPTH = 40
+
+_SYMBOLS = {
+    "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "•": r"\cdot ",
+    "÷": r"\div ", "≤": r"\leq ", "⩽": r"\leq ", "≦": r"\leq ", "≥": r"\geq ", "⩾": r"\geq ",
+    "≧": r"\geq ", "≠": r"\neq ", "≈": r"\approx ", "≅": r"\cong ", "±": r"\pm ", "∓": r"\mp ",
+    "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
+    "π": r"\pi ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ",
+    "ε": r"\epsilon ", "θ": r"\theta ", "λ": r"\lambda ", "μ": r"\mu ", "µ": r"\mu ",
+    "ρ": r"\rho ", "σ": r"\sigma ", "τ": r"\tau ", "φ": r"\phi ", "ω": r"\omega ",
+    "Δ": r"\Delta ", "Ω": r"\Omega ", "ℏ": r"\hbar ", "ħ": r"\hbar ", "∠": r"\angle ",
+    "△": r"\triangle ", "√": r"\sqrt ", "∛": r"\sqrt[3] ", "…": r"\ldots ", "⋯": r"\ldots ",
+    "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}",
+    "¾": r"\frac{3}{4}", "⅕": r"\frac{1}{5}", "⅛": r"\frac{1}{8}", "º": "°", "˚": "°",
+    "〈": "(", "〉": ")", "【": "[", "】": "]", "℃": "°C", "℉": "°F", "′": "'",
+}  # fmt: skip
+_SUPERSCRIPT = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
+_SUBSCRIPT = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
+_SUPERSCRIPTS = re.compile("[" + "".join(_SUPERSCRIPT) + "]+")
+_SUBSCRIPTS = re.compile("[" + "".join(_SUBSCRIPT) + "]+")
+_UNICODE = re.compile("[" + re.escape("".join(_SYMBOLS)) + "]")
+
+_LAYOUT = re.compile(
+    r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|nolimits|rm|bf|it|phantom\{\}"
+    r"|hspace\{[^{}]*\}|vspace\{[^{}]*\}|label\{[^{}]*\})(?![a-zA-Z])\.?"
+)
+_SPACES = re.compile(r"\\(?:[,;:> ]|quad(?![a-zA-Z])|qquad(?![a-zA-Z]))|~")
+_TEXT_MACRO = re.compile(
+    r"\\(?:text|textbf|textit|textrm|textnormal|textup|texttt|mathrm|mathbf|mathit|mathsf|mathbb"
+    r"|mathcal|mbox|hbox|operatorname\*?|boldsymbol|bm|boxed|fbox|rm|bf)\s*\{"
+)
+_SPELLINGS = [
+    (re.compile(pattern), spelling)
+    for pattern, spelling in (
+        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\(?:dots|cdots|dotsc|dotsb|dotsm|hdots)(?![a-zA-Z])|\.\.\.+", r"\\ldots "),
+        (r"\\(?:leqslant|leqq|le)(?![a-zA-Z])|<=|=<", r"\\leq "),
+        (r"\\(?:geqslant|geqq|ge)(?![a-zA-Z])|>=", r"\\geq "),
+        (r"\\(?:not\s*=|ne(?![a-zA-Z]))|!=", r"\\neq "),
+        (r"\\lt(?![a-zA-Z])", "<"),
+        (r"\\gt(?![a-zA-Z])", ">"),
+        (r"\\(?:simeq|thickapprox)(?![a-zA-Z])", r"\\approx "),
+        (r"\\(?:varnothing)(?![a-zA-Z])", r"\\emptyset "),
+        (r"\\l(?:brace|curly)(?![a-zA-Z])", r"\\{"),
+        (r"\\r(?:brace|curly)(?![a-zA-Z])", r"\\}"),
+        (r"\\lbrack(?![a-zA-Z])", "["),
+        (r"\\rbrack(?![a-zA-Z])", "]"),
+        (r"\\(?:lvert|rvert|vert|mid)(?![a-zA-Z])", "|"),
+        (r"\\(?:ast|star)(?![a-zA-Z])", "*"),
+        (r"\\var(epsilon|phi|theta|rho|sigma)(?![a-zA-Z])", r"\\\1"),
+        (r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degrees?(?![a-zA-Z])|\^\s*\{?°\}?)", "°"),
+        (r"\\textdegree(?![a-zA-Z])", "°"),
+        (r"\\(?:prime)(?![a-zA-Z])", "'"),
+        (r"\^\s*\{?'\}?", "'"),
+        (r"\\%", "%"),
+        (r"\\#", "#"),
+        (r"\\&", "&"),
+        (r"\\_", "_"),
+    )
+]
+_JOINING_WORD = re.compile("或者|或|以及|和|及|与|且")
+_CJK = re.compile("[\u3400-\u9fff\u3040-\u30ff\uac00-\ud7af]")
+_NOTHING_TO_DO = re.compile(r"[A-Za-z0-9 ,;:()\[\]+*/-]*(?:\.[A-Za-z0-9 ,;:()\[\]+*/-]+)*\Z")
+_MONEY = re.compile(r"\$(?=\s*[-+]?[.\d])")
+_GLUED = re.compile(r"\\\\(?=[a-zA-Z]{2})")
+_ROW_END = re.compile(r"\\\\(?:\[[^\[\]]*\])?")
+
+
+@lru_cache(maxsize=8192)
+def plain(text: str) -> str:
+    """One spelling for macros of layout, text and symbols; words and blanks stay readable."""
+    if _NOTHING_TO_DO.match(text):
+        return " ".join(text.split())
+    if not text.isascii():
+        if len(_CJK.findall(text)) == len("".join(_JOINING_WORD.findall(text))):
+            text = _JOINING_WORD.sub(lambda m: " or " if m[0][0] == "或" else " and ", text)
+        text = _SUPERSCRIPTS.sub(lambda m: "^{%s}" % "".join(map(_SUPERSCRIPT.get, m[0])), text)  # type: ignore[arg-type]  # noqa: UP031
+        text = _SUBSCRIPTS.sub(lambda m: "_{%s}" % "".join(map(_SUBSCRIPT.get, m[0])), text)  # type: ignore[arg-type]  # noqa: UP031
+        text = _UNICODE.sub(lambda m: _SYMBOLS[m[0]], text)
+    if "$" in text:
+        text = _dollars(text)
+    text = text.replace("{,}", ",")
+    if "\\" in text:
+        # Rows of a matrix end in `\\cr`; elsewhere a doubled backslash is an escape too many.
+        text = _ROW_END.sub(r"\\cr ", text) if "\\begin" in text else _GLUED.sub(r"\\", text)
+        text = re.sub(r"\\!\s*", "", text)
+        text = _LAYOUT.sub("", text)
+        text = _flatten_text(_SPACES.sub(" ", text))
+    for pattern, spelling in _SPELLINGS:
+        text = pattern.sub(spelling, text)
+    return " ".join(text.split())
+
+
+def _dollars(text: str) -> str:
+    text = text.replace("\\$", CURRENCY)
+    if text.count("$") % 2:
+        text = _MONEY.sub(CURRENCY, text)
+    return text.replace("$", " ")
+
+
+def _flatten_text(text: str) -> str:
+    r"""`12\text{ and }13` -> `12 and 13`; the braces of text macros go, their blanks stay."""
+    for _ in range(_MAX_DEPTH):
+        macro = _TEXT_MACRO.search(text)
+        if not macro:
+            break
+        end = closing_brace(text, macro.end() - 1)
+        if end < 0:
+            break
+        inner = text[macro.end() : end]
+        glue = " " if len(inner.strip()) > 1 or not inner.strip().isalpha() else ""
+        text = f"{text[: macro.start()]}{glue or ' '}{inner}{glue or ' '}{text[end + 1 :]}"
+    return text
+
+
+_FUNCTIONS = words("arcsin arccos arctan sinh cosh tanh sin cos tan cot sec csc log ln exp sqrt")
+_BARE_FUNCTION = re.compile(rf"(?<![\\a-zA-Z])({'|'.join(_FUNCTIONS)})(?=[\s({{\d^_]|[a-z]\b|\\)")
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?\Z")
+_BARE_PI = re.compile(r"(?<![\\a-zA-Z])(?:pi|Pi|PI)(?![a-zA-Z])")
+_COMMAND_BLANK = re.compile(r"(\\[a-zA-Z]+)\s+(?=[a-zA-Z])")
+_NEEDED_BLANK = "\x00"
+
+
+@lru_cache(maxsize=8192)
+def compact(text: str) -> str:
+    r"""One spelling of a `plain` expression without blanks: `\frac 1 2 x` -> `\frac{1}{2}x`.
+
+    A blank stays only where it ends a command (`\pi r`).
+    """
+    if _NUMBER.match(text):
+        return text
+    if "pi" in text.lower():
+        text = _BARE_PI.sub(r"\\pi ", text)
+    text = _BARE_FUNCTION.sub(r"\\\1", text)
+    text = text.replace("**", "^").replace("\\times", "\\cdot").replace("*", "\\cdot ")
+    text = _COMMAND_BLANK.sub(rf"\1{_NEEDED_BLANK}", text)
+    if any(mark in text for mark in ("\\frac", "\\sqrt", "^", "_")):
+        text = _brace_arguments(text, 0)
+    text = re.sub(r"(?<=[0-9])\s+(?=[0-9])", _NEEDED_BLANK, text)  # 1 1/2 is not 11/2
+    text = "".join(text.split()).replace(_NEEDED_BLANK, " ")
+    # `\pi (x)` and `\pi(x)` are one; a doubled blank cannot occur.
+    return re.sub(r"(?<=[a-zA-Z]) (?![a-zA-Z])", "", text)
+
+
+def _brace_arguments(text: str, depth: int) -> str:
+    out: list[str] = []
+    i = 0
+    while i < len(text):
+        if text.startswith("\\frac", i) and not text[i + 5 : i + 6].isalpha():
+            top, i = _argument(text, i + 5, depth, digits=False)
+            bottom, i = _argument(text, i, depth, digits=False)
+            out.append(f"\\frac{{{top}}}{{{bottom}}}")
+        elif text.startswith("\\sqrt", i):
+            i += 5
+            index = re.compile(r"\s*\[([^\[\]{}]{1,9})\]").match(text, i)
+            i = index.end() if index else i
+            body, i = _argument(text, i, depth, digits=True)
+            out.append(f"\\sqrt{f'[{index[1]}]' if index else ''}{{{body}}}")
+        elif text[i] in "^_":
+            body, after = _argument(text, i + 1, depth, digits=text[i] == "_" or _is_plain(text, i))
+            out.append(f"{text[i]}{{{body}}}")
+            i = after
+        else:
+            out.append(text[i])
+            i += 1
+    return "".join(out)
+
+
+def _is_plain(text: str, i: int) -> bool:
+    """Outside LaTeX `2^10` means the tenth power; in LaTeX it would be 2^1 and a 0."""
+    return "\\" not in text or text[i + 1 : i + 4].strip().isdigit()
+
+
+def _argument(text: str, start: int, depth: int, *, digits: bool) -> tuple[str, int]:
+    """The argument that begins at `start` (braced, bracketed, a command, a number, a character)."""
+    i = start
+    while i < len(text) and text[i].isspace():
+        i += 1
+    if i >= len(text) or depth > _MAX_DEPTH:
+        return text[i:], len(text)
+    if text[i] == "{":
+        end = closing_brace(text, i)
+        end = len(text) if end < 0 else end
+        return _brace_arguments(text[i + 1 : end], depth + 1), end + 1
+    if text[i] == "(" and digits:
+        end = _closing_parenthesis(text, i)
+        if end > 0:
+            return _brace_arguments(text[i + 1 : end], depth + 1), end + 1
+    pattern = r"[-+]?\d+|\\[a-zA-Z]+|\\.|." if digits else r"\\[a-zA-Z]+|\\.|."
+    found = re.compile(pattern, re.DOTALL).match(text, i)
+    assert found is not None
+    if found[0] in ("\\frac", "\\sqrt"):
+        return _nested_command(text, i, depth)
+    return found[0], found.end()
+
+
+def _nested_command(text: str, start: int, depth: int) -> tuple[str, int]:
+    r"""`\frac\sqrt{3}2`: the argument is the command with arguments of its own."""
+    name = text[start : start + 5]
+    i = start + 5
+    parts: list[str] = []
+    for _ in range(2 if name == "\\frac" else 1):
+        part, i = _argument(text, i, depth + 1, digits=name == "\\sqrt")
+        parts.append(f"{{{part}}}")
+    return name + "".join(parts), i
+
+
+def _closing_parenthesis(text: str, start: int) -> int:
+    depth = 0
+    for i in range(start, len(text)):
+        depth += (text[i] == "(") - (text[i] == ")")
+        if depth == 0:
+            return i
+    return -1
+
+
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
+_NOT_WORDS = frozenset([*_FUNCTIONS, "mod", "lim", "max", "min", "gcd", "lcm", "det", "and"])
+
+
+def has_words(text: str) -> bool:
+    """Whether a `plain` text is language rather than mathematics."""
+    if not text.isascii() and _CJK.search(text):
+        return True
+    if re.search(r"\\begin", text):
+        return False
+    return any(
+        not found[0].isupper() and found[0].lower() not in _NOT_WORDS
+        for found in _WORD.finditer(re.sub(r"[_^]\{[^{}]*\}", "", text))
+    )

@@ -1,0 +1,194 @@
+r"""Numbers and closed expressions with their units.
+
+parse_quantity("1,450.50 cm")    -> Quantity(head="1,450.50", number=2901/2, unit=cm)
+parse_quantity(r"160\sqrt{3}m")   -> Quantity(head=r"160\sqrt{3}", number=None, unit=m)
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from mmpr_builder.scoring import units
+from mmpr_builder.scoring.decision import Decision, Query, Symbolic, no, yes
+from mmpr_builder.scoring.latex import CURRENCY, compact
+from mmpr_builder.scoring.number import NUMBER, SCIENTIFIC, Number, parse_number, same_value
+from mmpr_builder.scoring.numerals import SCALES
+from mmpr_builder.scoring.units import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """`head` is the part without the unit; `number` its value where it is a plain number."""
+
+    head: str
+    number: Number | None
+    unit: Unit | None
+
+
+_SCALE_WORDS = {
+    **SCALES,
+    **{"k": 10**3, "M": 10**6, "mn": 10**6, "B": 10**9, "bn": 10**9, "dozen": 12},
+    **{"千": 10**3, "万": 10**4, "百万": 10**6, "亿": 10**8},
+}
+_SCALED = re.compile(
+    rf"(?P<number>.*[0-9.])\s*(?P<scale>{'|'.join(_SCALE_WORDS)})(?![A-Za-z])\s*(?P<rest>.*)\Z",
+    re.DOTALL,
+)
+_MONEY_FIRST = re.compile(
+    rf"([-+]?)\s*((?:US|USD|RMB|HK)?\s*[{CURRENCY}$€£¥])\s*(?=[-+]?[.0-9\\(])"
+)
+_HEAD = re.compile(
+    rf"(?P<head>[-+]?\s*(?:[0-9]+\s+[0-9]+/[0-9]+|{NUMBER}\s*/\s*{NUMBER}|{NUMBER}(?:{SCIENTIFIC})?"
+    rf"|[0-9]*\s*\\frac\s*\{{[-+]?{NUMBER}\}}\s*\{{{NUMBER}\}}))(?P<tail>.*)\Z",
+    re.DOTALL,
+)
+_HEDGES = re.compile(
+    r"^(?:(?:exactly|precisely|so|thus|hence|therefore|about|approximately|approx|around|roughly"
+    r"|nearly)\b\.?|\\approx|\\sim|≈|~|约为?|大约为?|大概)\s*",
+    re.IGNORECASE,
+)
+
+
+def strip_hedge(text: str) -> str:
+    """`about 12` -> `12`: how sure a response says to be does not change its value."""
+    return _HEDGES.sub("", text, count=1)
+
+
+@lru_cache(maxsize=8192)
+def parse_quantity(text: str) -> Quantity | None:
+    """A number or a closed expression with an optional unit, or None. Expects `plain` text."""
+    text = strip_hedge(text.strip()).strip()
+    if not text:
+        return None
+    money = _MONEY_FIRST.match(text)
+    if money:
+        text = money[1] + text[money.end() :]
+    unit = units.known_unit(money[2].replace(" ", "")) if money else None
+    number = parse_number(text)
+    if number is not None:
+        return Quantity(text, number, unit)
+    return _scaled(text, unit) or _with_unit(text, unit) or _words_with_unit(text, unit)
+
+
+def _scaled(text: str, unit: Unit | None) -> Quantity | None:
+    found = _SCALED.match(text)
+    number = parse_number(found["number"]) if found else None
+    if found is None or number is None:
+        return None
+    rest = found["rest"].strip()
+    tail = units.parse_unit(rest) if rest else unit
+    if rest and tail is None:
+        return None
+    value = Number(number.value * _SCALE_WORDS[found["scale"]])
+    return Quantity(found["number"], value, tail)
+
+
+def _with_unit(text: str, unit: Unit | None) -> Quantity | None:
+    found = _HEAD.match(text)
+    if found and found["tail"].strip():
+        tail = found["tail"]
+        attached = not tail[0].isspace()
+        parsed = units.known_unit(tail) if attached and tail.isascii() else units.parse_unit(tail)
+        if parsed is not None:
+            number = parse_number(found["head"])
+            return None if number is None else Quantity(found["head"], number, unit or parsed)
+    return _expression_with_unit(text, unit)
+
+
+_TAIL = re.compile(
+    r"(?P<head>.*?[0-9})]|.*?\\pi)"
+    r"(?P<tail>\s*(?:[%°€£¢¥Ω]|°[CF]|[a-zA-Z\u3400-\u9fff][a-zA-Z\u3400-\u9fff /]*"
+    r"(?:\s*\^\s*\{?[23]\}?)?|[a-zA-Z]+(?:\^\{?-?[0-9]\}?)?\s*/\s*[a-zA-Z]+(?:\s*\^\s*\{?[23]\}?)?))\Z",
+    re.DOTALL,
+)
+_CLOSED = re.compile(r"[-+0-9.(){}/ ^]*\Z")
+
+
+def _expression_with_unit(text: str, unit: Unit | None) -> Quantity | None:
+    r"""`160\sqrt{3}m`, `9\pi square units`: the head must be closed, or `m` may be a variable."""
+    if is_closed(text):
+        return Quantity(text, None, unit)
+    found = _TAIL.match(text)
+    if not found:
+        return None
+    head, tail = found["head"].rstrip("\\ "), found["tail"].strip()
+    parsed = units.parse_unit(tail)
+    if parsed is None or not (parsed.dimension or units.is_generic(parsed) or not tail.isascii()):
+        return None
+    # `2+3m` is a sum with a variable; `2+3 cm` may be meant as a length.
+    loose = re.search(r"[^({\[^e]\s*[-+]", head)
+    if not is_closed(head) or (loose and len(tail) == 1 and tail.isalpha()):
+        return None
+    return Quantity(head, parse_number(head), unit or parsed)
+
+
+def is_closed(text: str) -> bool:
+    r"""Whether an expression has no variables: digits, operators, \sqrt, \frac, \pi only."""
+    bare = re.sub(r"\\(?:sqrt(?:\[[0-9]\])?|frac|pi|cdot|times|div)(?![a-zA-Z])", "", text)
+    return bool(_CLOSED.match(bare)) and (bare != text or any(char.isdigit() for char in text))
+
+
+def _words_with_unit(text: str, unit: Unit | None) -> Quantity | None:
+    """`five people`, `fifty percent`, `三个`."""
+    if not text[0].isalpha() or len(text) > 60:
+        return None
+    if text.isascii():
+        words = text.split()
+        cuts = [(" ".join(words[:i]), " ".join(words[i:])) for i in range(len(words) - 1, 0, -1)]
+    else:
+        cuts = [(text[:i], text[i:]) for i in range(len(text) - 1, 0, -1)]
+    for head, tail in cuts[:8]:
+        number = parse_number(head)
+        if number is not None:
+            parsed = units.parse_unit(tail)
+            return Quantity(head, number, unit or parsed) if parsed else None
+    return None
+
+
+def compare_quantities(predicted: Quantity, gold: Quantity, symbolic: Symbolic) -> Decision:
+    """Units first, then values; a percent sign may be dropped, or the fraction given instead."""
+    factor = units.ratio(predicted.unit, gold.unit)
+    if factor is None:
+        return no("unit", f"{_name(predicted)} against {_name(gold)}")
+    p, g = predicted.number, gold.number
+    if p is not None and g is not None:
+        decision = _compare_numbers(p if factor == 1 else Number(p.value * factor), g)
+        return _as_percent(predicted, gold, p, g) or decision
+    if factor != 1:
+        return no("unit", f"{_name(predicted)} against {_name(gold)}")
+    left, right = compact(predicted.head), compact(gold.head)
+    if left == right:
+        return yes("latex")
+    return symbolic(Query("expression", (left,), (right,)))
+
+
+def _compare_numbers(p: Number, g: Number) -> Decision:
+    if same_value(p, g):
+        return yes("number")
+    return no("number", f"{_shown(p)} is not {_shown(g)}")
+
+
+def _shown(number: Number) -> str:
+    """A value for a message, cut to forty characters."""
+    return str(number.value)[:40]
+
+
+def _as_percent(predicted: Quantity, gold: Quantity, p: Number, g: Number) -> Decision | None:
+    """What a percent sign on one side only decides; None if it decides nothing."""
+    if is_percent(predicted) == is_percent(gold):
+        return None
+    if is_percent(predicted) and p.value == g.value and 0 < abs(g.value) <= 1 and gold.unit is None:
+        # "0.5%" for 0.5 is more likely another number than a percentage without its sign.
+        return no("percent", "a share, not so many percent")
+    share = p.value / 100 == g.value if is_percent(predicted) else p.value == g.value / 100
+    return yes("percent") if share else None
+
+
+def is_percent(quantity: Quantity) -> bool:
+    return quantity.unit is not None and quantity.unit.dimension == units.PERCENT.dimension
+
+
+def _name(quantity: Quantity) -> str:
+    return repr(quantity.unit.name) if quantity.unit else "no unit"

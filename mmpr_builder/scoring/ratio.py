@@ -1,0 +1,73 @@
+"""Ratios and clock times: `7:32`, `10:15 a.m.`. A time is equal to itself only."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from mmpr_builder.scoring.decision import Decision, no, yes
+from mmpr_builder.scoring.number import parse_number
+
+_TIME = re.compile(
+    r"(?P<h>[01]?[0-9]|2[0-4])(?::(?P<m>[0-5][0-9]))?(?::(?P<s>[0-5][0-9]))?"
+    r"\s*(?P<half>[ap]\.?\s?m\b\.?)?\Z",
+    re.IGNORECASE,
+)
+_PART = r"[0-9]+(?:\.[0-9]+)?|\\sqrt\{?[0-9]+\}?|[0-9]*\\pi"
+_RATIO = re.compile(rf"(?:{_PART})(?:\s*(?::|\\colon)\s*(?:{_PART}))+\Z")
+
+
+def is_ratio(text: str) -> bool:
+    """`3:4`, `10:15`, `5 pm`; expects `plain` text."""
+    text = text.strip()
+    return _parse_time(text) is not None or bool(_RATIO.match(text))
+
+
+def _parse_time(text: str) -> tuple[int, int, int, str] | None:
+    found = _TIME.match(text.strip())
+    if not found or not (found["m"] or found["half"]):
+        return None
+    half = (found["half"] or "")[:1].lower()
+    return int(found["h"]), int(found["m"] or 0), int(found["s"] or 0), half
+
+
+def compare_ratios(predicted: str, gold: str) -> Decision:
+    """At least one side is a ratio or a time. A ratio may be given as a fraction, not vice versa:
+    a probability of 1/3 is no ratio of 1:3."""
+    p, g = predicted.strip(), gold.strip()
+    time_p, time_g = _parse_time(p), _parse_time(g)
+    if time_p and time_g:
+        # A clock without a half of the day may read as either; the truth decides what is asked.
+        same = time_p[:3] == time_g[:3] and time_g[3] in ("", time_p[3])
+        if same or time_p[3] or time_g[3] or _leading_zero(p) or _leading_zero(g):
+            return yes("time") if same else no("time", f"{p} is not {g}")
+    elif time_g:
+        return no("time", "not the time of day that is asked for")
+    parts_p, parts_g = _parts(p), _parts(g)
+    if parts_g is None:
+        return no("ratio", "the truth is no ratio")
+    if parts_p is None:
+        number = parse_number(p) if "/" in p or "\\frac" in p else None
+        if number is not None and len(parts_g) == 2 and parts_g[1]:
+            return yes("ratio") if number.value == parts_g[0] / parts_g[1] else no("ratio")
+        return no("ratio", "not a ratio")
+    if len(parts_p) == len(parts_g) and any(parts_p) and any(parts_g):
+        same = all(
+            a * d == b * c
+            for a, b in zip(parts_p, parts_g, strict=True)
+            for c, d in zip(parts_p, parts_g, strict=True)
+        )
+        if same and not (":0" in p or ":0" in g):
+            return yes("ratio")
+    return no("ratio", f"{p[:40]} is not {g[:40]}")
+
+
+def _leading_zero(text: str) -> bool:
+    return bool(re.search(r"(?:^|:)0[0-9]", text))
+
+
+def _parts(text: str) -> list[Fraction] | None:
+    if ":" not in text:
+        return None
+    numbers = [parse_number(part) for part in text.split(":")]
+    return None if None in numbers else [n.value for n in numbers if n is not None]

@@ -1,0 +1,127 @@
+r"""Equations, inequalities and what they say: names of values, intervals.
+
+named_value("P = 4/12 = 1/3")     -> ("P", "1/3")
+as_interval(r"-2 \leq x < 7")     -> Interval("x", "-2", True, "7", False)
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mmpr_builder.scoring.latex import compact, has_words
+from mmpr_builder.scoring.structure import RELATION, bracketed, top_level
+
+
+def split_relation(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(`sides`, `operators`) of `-2 \\leq x < 7`; no operators for a plain expression."""
+    outside = {i for i, _ in top_level(text)}
+    sides: list[str] = []
+    operators: list[str] = []
+    at = 0
+    for found in RELATION.finditer(text):
+        if found.start() in outside:
+            sides.append(text[at : found.start()].strip())
+            operators.append("\\approx" if found[0] == "\\cong" else found[0])
+            at = found.end()
+    return (*sides, text[at:].strip()), tuple(operators)
+
+
+_SUBSCRIPT = re.compile(r"_(?:\{[^{}]*\}|\\?[A-Za-z0-9]+)")
+_NAME_COMMAND = re.compile(
+    r"\\(?:frac|overline|overrightarrow|vec|angle|triangle|Delta|widehat|hat|bar|sin|cos|tan|log|ln"
+    r"|measuredangle|alpha|beta|gamma|delta|theta|lambda|mu|phi|omega|rho|sigma|tau|epsilon|odot"
+    r"|parallel|perp|Omega|hbar|cot|arcsin|arccos|arctan)(?![a-zA-Z])"
+)
+_CALL = re.compile(r"(?<=[A-Za-z'])\([^()]{0,20}\)")
+_NUMBERED = re.compile(
+    r"(?:(?<=\\angle)|(?<=\\angle )|(?<=(?<![0-9a-zA-Z\\])[A-Za-z]))[0-9](?![0-9])"
+)
+_TUPLE_NAME = re.compile(r"\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\)\Z")
+
+
+def is_name(text: str) -> bool:
+    r"""Whether a side of an equation only names a value: `x`, `AB`, `f(x)`, `\angle A`, `S_1:S`."""
+    text = text.strip()
+    if not text or len(text) > 60:
+        return False
+    if _TUPLE_NAME.match(text):
+        return True
+    bare = _NUMBERED.sub("", _CALL.sub("", _SUBSCRIPT.sub("", text)))
+    bare, commands = _NAME_COMMAND.subn("", bare)
+    bare = re.sub(r"[{}|'′∠△:/\s°]", "", bare)
+    if has_words(text):
+        return not re.search(r"[0-9=+*^<>\\]", bare)
+    return (0 < len(bare) <= 6 and bare.isalpha()) or (commands > 0 and not bare)
+
+
+def named_value(text: str) -> tuple[str | None, str]:
+    """(`name`, value) of `k = 5`, `5 = k`, `P = 4/12 = 1/3`; (None, text) for anything else.
+
+    `7 = 11a+c` names nothing: it is an equation, and stays one.
+    """
+    sides, operators = split_relation(text)
+    if not operators:
+        colon = re.match(r"([\u3400-\u9fffA-Za-z ]{2,30}):\s*(\S.*)\Z", text)
+        return (colon[1].strip(), colon[2]) if colon and not colon[2][0].isspace() else (None, text)
+    if operators == ("\\in",) and is_name(sides[0]) and sides[1][:1] not in "[(\\{":
+        return None, text
+    if any(op not in ("=", "\\in", "\\approx") for op in operators):
+        return None, text
+    if is_name(sides[0]) and sides[-1]:
+        return compact(sides[0]), sides[-1]
+    if (
+        len(sides) == 2
+        and is_name(sides[1])
+        and not re.search("[A-Za-z]", re.sub(r"\\[a-zA-Z]+", "", sides[0]))
+    ):
+        return compact(sides[1]), sides[0]
+    return None, text
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Ends as `compact` texts; `low_closed`, `high_closed` say whether they belong to it."""
+
+    name: str
+    low: str
+    low_closed: bool
+    high: str
+    high_closed: bool
+
+
+_FLIP = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq", "=": "=", "\\neq": "\\neq"}
+
+
+def as_interval(text: str) -> Interval | None:
+    r"""`-2 \leq x < 7`, `x > 5` and `[-2, 7)` as an interval; None for what is none."""
+    node = bracketed(text.strip())
+    if node is not None and node.kind == "bracket" and len(node.items) == 2:
+        low, high = (_end(item) for item in node.items)
+        return Interval("", low, node.mark[0] == "[", high, node.mark[1] == "]")
+    sides, operators = split_relation(text)
+    if operators == ("\\in",) and is_name(sides[0]):
+        return as_interval(sides[1])
+    if len(operators) == 2 and is_name(sides[1]):
+        if operators[0] in (">", "\\geq"):
+            sides, operators = sides[::-1], tuple(_FLIP.get(op, "?") for op in operators[::-1])
+        if set(operators) <= {"<", "\\leq"}:
+            closed = [op == "\\leq" for op in operators]
+            return Interval(compact(sides[1]), _end(sides[0]), closed[0], _end(sides[2]), closed[1])
+    if len(operators) == 1 and operators[0] in ("<", ">", "\\leq", "\\geq"):
+        if is_name(sides[1]) and not is_name(sides[0]):
+            sides, operators = sides[::-1], (_FLIP[operators[0]],)
+        if is_name(sides[0]) and not is_name(sides[1]):
+            return _half_line(compact(sides[0]), _end(sides[1]), operators[0])
+    return None
+
+
+def _half_line(name: str, end: str, operator: str) -> Interval:
+    closed = operator in ("\\leq", "\\geq")
+    if operator in ("<", "\\leq"):
+        return Interval(name, "-\\infty", False, end, closed)
+    return Interval(name, end, closed, "\\infty", False)
+
+
+def _end(text: str) -> str:
+    return compact(text).replace("+\\infty", "\\infty")

@@ -1,0 +1,95 @@
+"""Values read off charts: within 5 % of the truth (ChartQA, arXiv 2203.10244), and only values.
+
+Years are exact, and so are counts when the question says that it asks for one. Zero has no
+tolerance. The comparison is exact arithmetic, so 1.05 is within 5 % of 1.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from mmpr_builder.scoring import units
+from mmpr_builder.scoring.decision import Decision, Symbolic, all_of, no, yes
+from mmpr_builder.scoring.expression import compare_math
+from mmpr_builder.scoring.latex import plain
+from mmpr_builder.scoring.quantity import Quantity, is_percent, parse_quantity
+from mmpr_builder.scoring.relation import named_value
+from mmpr_builder.scoring.structure import Node, parse
+from mmpr_builder.scoring.text import compare_text, number_of_sentence
+
+TOLERANCE = Fraction(5, 100)
+_YEARS = range(1700, 2101)
+_ASKS_EXACTLY = re.compile(
+    r"\bhow many\b|\bnumber of\b|\bcount\b|\b(?:which|what|in what) year\b|几个|多少个|哪一?年",
+    re.IGNORECASE,
+)
+# "How many percent", "how many million tons" ask for a value that is read off an axis.
+_ASKS_VALUE = re.compile(
+    r"\bhow many (?:percent|%|million|billion|thousand|tons?|dollars|degrees)|\bamount\b", re.I
+)
+
+
+def compare_relaxed(
+    predicted: str, gold: str, symbolic: Symbolic, question: str | None = None
+) -> Decision:
+    """A chart's value or label; expects cleaned texts."""
+    p, g = plain(predicted), plain(gold)
+    exact = bool(question and _ASKS_EXACTLY.search(question) and not _ASKS_VALUE.search(question))
+    quantity = parse_quantity(g)
+    node = parse(g)
+    if (
+        quantity is None
+        and node.kind in ("bracket", "list")
+        and all(parse_quantity(item) for item in node.items)
+    ):
+        return _compare_items(p, node, exact)
+    if quantity is None or quantity.number is None:
+        if quantity is not None or "\\" in g:
+            return compare_math(predicted, gold, symbolic)
+        return compare_text(predicted, gold)
+    return _compare_value(p, quantity, exact)
+
+
+def _compare_items(p: str, gold: Node, exact: bool) -> Decision:
+    items = parse(p).items
+    if len(items) != len(gold.items):
+        return no("relaxed", f"{len(items)} items against {len(gold.items)}")
+    quantities = (parse_quantity(item) for item in gold.items)
+    pairs = zip(items, quantities, strict=True)
+    return all_of((_compare_value(a, b, exact) for a, b in pairs if b is not None), "relaxed")
+
+
+def _compare_value(p: str, gold: Quantity, exact: bool) -> Decision:
+    quantity = parse_quantity(p)
+    if quantity is None or quantity.number is None:
+        quantity = parse_quantity(named_value(p)[1]) or number_of_sentence(p)
+    if quantity is None or quantity.number is None or gold.number is None:
+        return no("relaxed", f"{p[:40]!r} is not one number")
+    factor = units.ratio(quantity.unit, gold.unit)
+    if factor is None:
+        return no("unit", "another unit")
+    value, truth = quantity.number.value * factor, gold.number.value
+    if value == truth:
+        return yes("number")
+    if exact or _is_year(gold):
+        return no("number", "years and counts are exact")
+    if abs(value - truth) <= TOLERANCE * abs(truth):
+        return yes("relaxed", "within 5 %")
+    if is_percent(quantity) != is_percent(gold):
+        shares = (value / 100, truth) if is_percent(quantity) else (value, truth / 100)
+        if abs(shares[0] - shares[1]) <= TOLERANCE * abs(shares[1]):
+            return yes("relaxed", "within 5 %, as a share")
+    return no("relaxed", f"{quantity.head[:40]} is not within 5 % of {gold.head[:40]}")
+
+
+def _is_year(gold: Quantity) -> bool:
+    number = gold.number
+    return (
+        number is not None
+        and gold.unit is None
+        and number.decimals == 0
+        and gold.head.isdigit()
+        and len(gold.head) == 4
+        and int(number.value) in _YEARS
+    )

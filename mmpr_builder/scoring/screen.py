@@ -1,0 +1,127 @@
+r"""What may reach the symbolic worker at all, decided on text alone and in linear time.
+
+The worker can be killed, but each kill costs its time limit. So what is known to explode (towers of
+powers, huge factorials, sums and integrals), what no rule below understands, and what looks like
+code is stopped here. Only a fixed set of LaTeX commands is let through.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mmpr_builder.scoring.clean import words
+from mmpr_builder.scoring.decision import Decision, Query, Symbolic, unknown
+
+MAX_SYMBOLIC_CHARS = 300
+_MAX_DEPTH = 12
+_ALLOWED = frozenset(
+    words("""
+    frac sqrt pi sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp
+    cdot div alpha beta gamma delta epsilon theta lambda mu rho sigma tau phi omega Delta
+    Omega hbar infty binom pm cr begin end zeta eta kappa nu xi chi psi Gamma Theta Lambda
+    Sigma Phi Psi
+    """)
+)
+_COMMAND = re.compile(r"\\([a-zA-Z]+|.)", re.DOTALL)
+_PLAIN = re.compile(r"[A-Za-z0-9_^{}()\[\]+\-*/.,!|\\ °=<>'&]*\Z")
+_CODE = re.compile(r"__|\b(?:import|lambda|exec|eval|open|def|os)\b|%s")
+_POWER = re.compile(r"\^\{?[-+(]*[0-9]")
+_LONG_EXPONENT = re.compile(r"\^\{?[-+(]*[0-9]{4,}")
+_SMALL_BINOMIAL = re.compile(r"\\binom\{[0-9]{1,4}\}\{[0-9]{1,4}\}")
+_DERIVATIVE = re.compile(r"\\frac\{(?:d|\\partial)(?:\^\{[^{}]*\})?[a-zA-Z]?\}\{(?:d|\\partial)")
+_FACTORIAL = re.compile(r"(\d+|[)}\]]|[a-z])!+")
+
+
+def why_screened(text: str) -> str | None:
+    """The reason why a `compact` text must not be evaluated, or None if it may."""
+    if len(text) > MAX_SYMBOLIC_CHARS:
+        return f"longer than {MAX_SYMBOLIC_CHARS} characters"
+    if _CODE.search(text):
+        return "looks like code"
+    commands = _COMMAND.findall(text)
+    strange = next((name for name in commands if name not in _ALLOWED), None)
+    if strange is not None:
+        return f"\\{strange} is not evaluated"
+    if not _PLAIN.match(text):
+        return "has characters that are not mathematics"
+    if _depth(text) > _MAX_DEPTH:
+        return "nested too deeply"
+    return _explosive(text)
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for char in text:
+        if char in "{([":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in "})]":
+            depth -= 1
+    return deepest
+
+
+def _explosive(text: str) -> str | None:
+    if _LONG_EXPONENT.search(text):
+        return "exponent too large"
+    if _tower(text) >= 3 or re.search(r"\^\{[^{}]*\}\^|\)\^.*\)\^.*\)\^", text):
+        return "tower of powers"
+    for found in _FACTORIAL.finditer(text):
+        if (
+            found[0].count("!") > 1
+            or not found[1].isdigit()
+            or len(found[1]) > 4
+            or int(found[1]) > 5000
+        ):
+            return "factorial too large"
+    if text.count("\\binom") != len(_SMALL_BINOMIAL.findall(text)):
+        return "binomial too large"
+    if _DERIVATIVE.search(text):
+        return "derivatives are not evaluated"
+    if re.search(r"[0-9][A-Za-z][0-9]", text):
+        return "digits run into a letter"  # 0x10 is neither 16 nor 0 times x times 10
+    if text.count("\\log") + text.count("\\ln") > 4:
+        return "too many logarithms"
+    if text.count("|") > 6 or text.count("\\sqrt") > 8 or len(_POWER.findall(text)) > 16:
+        return "too many bars, radicals or powers"
+    return None
+
+
+def _tower(text: str) -> int:
+    """How many exponents are nested in one another at most (`e^{x^{2}}` has 2)."""
+    stack: list[bool] = []
+    deepest = 0
+    for i, char in enumerate(text):
+        if char == "{":
+            stack.append(i > 0 and text[i - 1] == "^")
+            deepest = max(deepest, sum(stack))
+        elif char == "}" and stack:
+            stack.pop()
+    return deepest
+
+
+MAX_QUERIES = 24
+"""Comparisons of one answer at most: the items of two lists, each with each."""
+
+
+def screened(symbolic: Symbolic) -> Symbolic:
+    """Put the screen before a worker, for one answer: what is not let through is undecided, and
+    after a first time-out nothing more is asked."""
+    stopped: list[Decision] = []
+    asked: list[Query] = []
+
+    def answer(query: Query) -> Decision:
+        if stopped:
+            return stopped[0]
+        for text in (*query.predicted[::2], *query.gold[::2]):  # [1] is a relation's operator
+            reason = why_screened(text)
+            if reason is not None:
+                return unknown("screened", reason)
+        asked.append(query)
+        if len(asked) > MAX_QUERIES:
+            return unknown("screened", f"more than {MAX_QUERIES} symbolic comparisons")
+        decision = symbolic(query)
+        if decision.rule == "timeout":
+            stopped.append(decision)
+        return decision
+
+    return answer
