@@ -54,7 +54,7 @@ check: setup  ## ruff and mypy
 	@$(BIN)/mypy
 
 bench: setup  ## measure the speed claims, side by side
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks $(ARGS)
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.engine_rate $(ARGS)
 
 demo-model: setup  ## rebuild the demo model from nothing (up to an hour on two cores)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m mmpr_builder.demo.train $(ARGS)

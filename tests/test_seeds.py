@@ -16,12 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmpr_builder.seeds import formats
 from mmpr_builder.config import SourceConfig
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.images import open_image, read_bytes
 from mmpr_builder.records import Drop, ImageRef, Seed
-from mmpr_builder.seeds import check_sources, fingerprint, language_of, read_seeds, read_sources
+from mmpr_builder.seeds import (
+    check_sources,
+    fingerprint,
+    formats,
+    language_of,
+    read_seeds,
+    read_sources,
+)
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real"
 

@@ -1,0 +1,176 @@
+"""The vLLM engine's arguments: which keys there are, and our defaults where the user set none.
+
+`config.engine` is handed on to vLLM as it is. Three keys are the server's in vLLM and ours here:
+`chat_template` (a file or the template itself), `chat_template_content_format` and
+`chat_template_kwargs`.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmpr_builder.config import Config
+from mmpr_builder.engines import models
+from mmpr_builder.errors import ConfigError, InputError, MissingExtraError
+
+CHAT_KEYS = ("chat_template", "chat_template_content_format", "chat_template_kwargs")
+
+CONTEXT, CPU_CONTEXT = 32_768, 8_192
+"""Longest prompt + response in tokens when `engine.max_model_len` is not set and the model could
+take more. Models announce 128 k and more, whose cache does not fit a small GPU; a question with
+its images and a response of 4,096 tokens is far shorter."""
+
+PROMPT_ROOM = 4_096
+"""Tokens that the default context leaves for the prompt whatever `sampling.max_tokens` is."""
+
+CPU_CACHE_BYTES = 2 * 2**30
+"""KV cache on machines without a GPU; vLLM's own default takes most of the memory."""
+
+_QUIET = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "PYTHONWARNINGS": "ignore::FutureWarning",
+}
+
+_OURS = {
+    "model": "set `model` beside `engine`, not in it",
+    "enable_lora": "set `lora` to the adapter's folder",
+    "seed": "set `sampling.seed`; each response has its own",
+    "skip_tokenizer_init": "text is needed",
+    "tokens_only": "text is needed",
+    "runner": "only generation is of use here",
+    "convert": "only generation is of use here",
+}
+
+
+def check(config: Config) -> None:
+    """Raise `SetupError` for a missing vLLM, an unknown key, or a model that is none."""
+    keys = engine_keys()
+    for key, value in config.engine.items():
+        if key in _OURS:
+            raise ConfigError(f"engine.{key} = {value!r} cannot be set: {_OURS[key]}")
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)
+            raise ConfigError(
+                f"engine.{key} = {value!r}: vLLM has no such engine argument;"
+                f" the nearest one is {near[0]!r}"
+            )
+    chat_template(config)
+    models.check(config.model, revision=config.engine.get("revision"))
+    if config.lora is not None:
+        models.check(config.lora, setting="lora")
+
+
+def engine_keys() -> list[str]:
+    """All keys that `config.engine` may have, sorted.
+
+    Read out of vLLM's source: importing it takes eight seconds and loads torch, and the process
+    that checks a recipe needs neither.
+    """
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or spec.origin is None:
+        raise MissingExtraError(
+            "sampling.engine = 'vllm', but vllm is not installed: run"
+            " pip install 'mmpr-builder[cuda]' (NVIDIA) or 'mmpr-builder[cpu]',"
+            " or set sampling.engine=endpoint"
+        )
+    source = Path(spec.origin).parent / "engine" / "arg_utils.py"
+    fields = {
+        statement.target.id
+        for node in ast.parse(source.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name in ("EngineArgs", "AsyncEngineArgs")
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    }
+    public = {name for name in fields if not name.startswith("_")}
+    return sorted((public - _OURS.keys()) | set(CHAT_KEYS))
+
+
+def quiet_environment() -> None:
+    """Have vLLM log errors only and report its use to nobody, unless the user decided otherwise.
+
+    Must run before vllm is imported; the engine's own processes inherit it. What vLLM logs goes to
+    stderr, for stdout is the program's own.
+    """
+    if "VLLM_LOGGING_LEVEL" not in os.environ:
+        # vLLM sets its loggers up late: what it has to say while it is imported heeds only this.
+        logging.getLogger("vllm").setLevel(logging.ERROR)
+    for key, value in _QUIET.items():
+        os.environ.setdefault(key, value)
+
+
+def engine_arguments(config: Config, *, cpu: bool) -> dict[str, Any]:
+    """Keyword arguments of vLLM's `AsyncEngineArgs`: the user's, completed by our defaults."""
+    given = {key: value for key, value in config.engine.items() if key not in CHAT_KEYS}
+    return {
+        "model": models.resolve(config.model),
+        **dict(_defaults(config, given, cpu=cpu)),
+        **given,
+    }
+
+
+def default_context(config: Config, own: int, *, cpu: bool) -> int:
+    """Tokens of context for a model that could take `own`."""
+    usual = CPU_CONTEXT if cpu else CONTEXT
+    return min(own, max(usual, config.sampling.max_tokens + PROMPT_ROOM))
+
+
+def chat_template(config: Config) -> str | None:
+    """The text of `engine.chat_template`: a file's, or the setting itself if it is a template."""
+    value = config.engine.get("chat_template")
+    if value is None:
+        return None
+    text = str(value)
+    if "{" in text:
+        return text
+    try:
+        return Path(text).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"engine.chat_template = {text!r} cannot be read ({error}): give a Jinja file"
+        ) from None
+
+
+def _defaults(config: Config, given: dict[str, Any], *, cpu: bool) -> Iterator[tuple[str, Any]]:
+    yield "disable_log_stats", True
+    yield "use_tqdm_on_load", False
+    # Images stay where the question puts them, also where a template takes plain text.
+    yield "interleave_mm_strings", True
+    # Memory is reserved for the largest input of every kind a model takes; a video's is huge.
+    yield "limit_mm_per_prompt", {"video": 0, "audio": 0}
+    if given.get("tensor_parallel_size", 1) > 1:
+        # Inside a Ray actor vLLM would hand its workers to Ray.
+        yield "distributed_executor_backend", "mp"
+    if config.lora is not None:
+        yield "enable_lora", True
+        yield "max_lora_rank", _lora_rank(config.lora)
+    if cpu:
+        # Compiling takes longer than it saves. Chunked prefill together with seeds kills the CPU
+        # engine ("CPU Generator does not use offset"); without it vLLM itself makes the longest
+        # prompt fit into one batch.
+        yield "enforce_eager", True
+        yield "enable_chunked_prefill", False
+        sized = {"kv_cache_memory_bytes", "gpu_memory_utilization"} & given.keys()
+        if not sized and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
+            yield "kv_cache_memory_bytes", CPU_CACHE_BYTES
+
+
+def _lora_rank(lora: str) -> int:
+    """The adapter's rank, rounded up to one that vLLM has kernels for; its own default is 16."""
+    place = Path(models.resolve(lora)) / "adapter_config.json"
+    found = place if place.is_file() else models.cached(lora, "adapter_config.json")
+    if found is None:
+        return 16
+    rank = int(json.loads(found.read_text(encoding="utf-8")).get("r", 16))
+    return next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), rank)

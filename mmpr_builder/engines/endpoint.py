@@ -1,0 +1,198 @@
+"""Any OpenAI-compatible server as a sampler: `POST URL/chat/completions`, images as data URLs.
+
+    {"model": "org/vlm", "n": 8, "seed": 2871, "temperature": 1.0, "top_p": 1.0, "max_tokens": 4096,
+     "messages": [{"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBOR…"}},
+        {"type": "text", "text": "How many red shapes are there?"}]}]}
+
+A server that answers fewer than n times is asked again for the rest, with the seeds that follow.
+
+What servers do not tell: `Response.tokens` is exact with vLLM's server (it returns token ids),
+with `sampling.logprobs`, and where a server answers once per request; else a reply's total, which
+is exact, is shared out among its choices by their length. `Response.seed` is request seed + i: what
+vLLM uses for choice i, and other servers' own affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import httpx
+
+from mmpr_builder.config import Config
+from mmpr_builder.dropout import truncate
+from mmpr_builder.engines import server
+from mmpr_builder.engines.wire import Choice, data_url, read_choices
+from mmpr_builder.errors import EngineError, RowError
+from mmpr_builder.records import Continuation
+from mmpr_builder.sampling import Continue, Request, Sample, parts, without_images
+
+_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_LONGEST_PAUSE_S = 60.0
+
+
+class EndpointSampler:
+    """Holds the connections to one server; close it."""
+
+    def __init__(self, config: Config) -> None:
+        """Ask the server what it is (`GET /models`). Raises `SetupError`, see `check`."""
+        self._settings = config.sampling.endpoint
+        self._model = config.model
+        self._returns_ids = server.owner(server.check(config), config.model) == "vllm"
+        self._honours_n = True
+        self._seats = asyncio.Semaphore(self._settings.concurrency)
+        self._client = httpx.AsyncClient(
+            base_url=server.base_url(self._settings),
+            headers=server.headers(self._settings),
+            timeout=httpx.Timeout(self._settings.timeout_s, connect=30.0),
+            limits=httpx.Limits(max_connections=self._settings.concurrency),
+        )
+
+    async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
+        """See `sampling.Sampler`. Samples come reply by reply; a vLLM server gives all in one."""
+        content = await asyncio.to_thread(_content, request)
+        body = {**self._body(request), "messages": [{"role": "user", "content": content}]}
+        given = 0
+        if self._honours_n or request.n == 1:
+            replies = [await self._ask(body, request.n, request.seed)]
+            for sample in _samples(replies[0], request, given):
+                yield sample
+            given = len(replies[0])
+            self._honours_n = self._honours_n and (given > 1 or request.n == 1)
+        while given < request.n:
+            # One at a time where a server knows no n, else what is missing at once.
+            missing = request.n - given
+            sizes = [missing] if self._honours_n else [1] * missing
+            asked = [
+                asyncio.ensure_future(self._ask(body, size, request.seed + given + i))
+                for i, size in enumerate(sizes)
+            ]
+            try:
+                for task in asked:
+                    choices = await task
+                    for sample in _samples(choices, request, given):
+                        yield sample
+                    given += len(choices)
+            finally:
+                for task in asked:
+                    task.cancel()
+                await asyncio.gather(*asked, return_exceptions=True)
+
+    async def continue_response(
+        self, request: Request, sample: Sample, how: Continue
+    ) -> Continuation | None:
+        """See `sampling.Sampler`. The prefix is cut and handed on as text.
+
+        None with `endpoint.continuation: none`, and when a response cannot be cut.
+        """
+        prefix = truncate(sample.text, how.keep)
+        cannot = (not prefix and how.keep > 0) or prefix == sample.text
+        if self._settings.continuation == "none" or cannot:
+            return None
+        if how.image:
+            content: Any = await asyncio.to_thread(_content, request)
+        else:
+            content = without_images(request.prompt)
+        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        body = {**self._body(request), "messages": messages, "max_tokens": how.max_tokens}
+        if prefix:
+            messages.append({"role": "assistant", "content": prefix})
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
+        choice = (await self._ask(body, 1, how.seed))[0]
+        return Continuation(
+            prefix=prefix,
+            text=choice.text,
+            tokens=choice.tokens,
+            finish_reason=choice.finish_reason,
+            seed=how.seed,
+            keep=how.keep,
+            image=how.image,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._model,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "max_tokens": request.max_tokens,
+        }
+        if request.top_k > 0:  # Not OpenAI's own; servers that sample this way know it.
+            body["top_k"] = request.top_k
+        if request.logprobs:
+            body["logprobs"] = True
+        if self._returns_ids:
+            body["return_token_ids"] = True
+        return body
+
+    async def _ask(self, body: Mapping[str, Any], n: int, seed: int) -> list[Choice]:
+        async with self._seats:
+            reply = await self._post({**body, "n": n, "seed": seed})
+        choices = read_choices(reply)
+        if not choices:
+            raise EngineError(f"{self._settings.url} answered with no choices: {reply!r:.300}")
+        return choices[:n]
+
+    async def _post(self, body: Mapping[str, Any]) -> Any:
+        """One reply, tried again on errors that pass. The pauses double, with some jitter."""
+        reason = ""
+        for attempt in range(self._settings.retries + 1):
+            try:
+                response = await self._client.post("chat/completions", json=body)
+            except httpx.TransportError as error:
+                reason, pause = f"{type(error).__name__}: {error}", None
+            else:
+                if response.is_success:
+                    return server.json_of(response)
+                if response.status_code not in _AGAIN:
+                    raise server.refusal(response, self._settings)
+                reason, pause = server.what(response), server.asked_pause(response)
+            if attempt < self._settings.retries:
+                await asyncio.sleep(pause or _pause(attempt))
+        raise EngineError(
+            f"{self._settings.url}: no answer in {self._settings.retries + 1} tries"
+            f" (sampling.endpoint.retries); the last one: {reason}"
+        )
+
+
+def _content(request: Request) -> Any:
+    shown = parts(request.prompt)
+    if shown.count(None) != len(request.images):
+        raise RowError(
+            "image_count",
+            f"{len(request.images)} images for {shown.count(None)} <image> in the prompt",
+        )
+    pictures = iter(request.images)
+    if not request.images:
+        return without_images(request.prompt)
+    return [
+        {"type": "image_url", "image_url": {"url": data_url(next(pictures))}}
+        if part is None
+        else {"type": "text", "text": part}
+        for part in shown
+    ]
+
+
+def _samples(choices: list[Choice], request: Request, first: int) -> list[Sample]:
+    return [
+        Sample(
+            index=first + i,
+            text=choice.text,
+            tokens=choice.tokens,
+            finish_reason=choice.finish_reason,
+            seed=request.seed + first + i,
+            logprob=choice.logprob if request.logprobs else None,
+            prompt_tokens=choice.prompt_tokens,
+        )
+        for i, choice in enumerate(choices)
+    ]
+
+
+def _pause(attempt: int) -> float:
+    return min(_LONGEST_PAUSE_S, 0.5 * 2.0**attempt) * random.uniform(0.5, 1.0)

@@ -1,0 +1,99 @@
+"""Loading a model into vLLM: the engine, how it is spoken to, and what is wrong when it is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from mmpr_builder.config import Config
+from mmpr_builder.engines import arguments, models
+from mmpr_builder.errors import ConfigError, EngineError, InputError
+
+
+def start(config: Config) -> Any:
+    """The running `AsyncLLM`. Raises `ConfigError`, or `EngineError` when it does not come up."""
+    from vllm import AsyncEngineArgs
+    from vllm.platforms import current_platform
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    cpu = current_platform.is_cpu()
+    given = arguments.engine_arguments(config, cpu=cpu)
+    try:
+        settings = AsyncEngineArgs(**given)
+        if "max_model_len" not in config.engine:
+            own = settings.create_model_config().max_model_len
+            settings.max_model_len = arguments.default_context(config, own, cpu=cpu)
+        # Only under this name does vLLM take its settings for throughput (on an H100 1,024
+        # sequences in batches of 16,384 tokens instead of 128 and 2,048).
+        vllm_config = settings.create_engine_config(UsageContext.LLM_CLASS)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise ConfigError(
+            f"vLLM cannot load model = {config.model!r} with engine = {config.engine!r}:"
+            f" {first_lines(error)}"
+        ) from error
+    try:
+        return AsyncLLM.from_vllm_config(
+            vllm_config, usage_context=UsageContext.LLM_CLASS, disable_log_stats=True
+        )
+    except (ValueError, RuntimeError, OSError) as error:
+        raise EngineError(
+            f"the vLLM engine of model = {config.model!r} did not start: {first_lines(error)}"
+            " (its own messages are above; VLLM_LOGGING_LEVEL=INFO shows more)"
+        ) from error
+
+
+def chat_parameters(config: Config, engine: Any) -> tuple[Any, Any]:
+    """How messages become text, and text becomes tokens: as in vLLM's own server.
+
+    In particular no special tokens are added to what a chat template wrote: it writes its own.
+    """
+    from vllm.renderers import ChatParams
+    from vllm.utils.mistral import is_mistral_tokenizer
+
+    renderer = engine.renderer
+    chat = ChatParams(
+        chat_template=arguments.chat_template(config),
+        chat_template_content_format=config.engine.get("chat_template_content_format", "auto"),
+        chat_template_kwargs={
+            **config.engine.get("chat_template_kwargs", {}),
+            "add_generation_prompt": True,
+            "continue_final_message": False,
+            "tokenize": is_mistral_tokenizer(renderer.tokenizer),
+        },
+    )
+    return chat, replace(renderer.default_chat_tok_params, add_special_tokens=False)
+
+
+def check_template(renderer: Any, chat: Any, config: Config) -> None:
+    """Render one message, so that a model without a chat template is found out at once."""
+    from vllm.exceptions import VLLMError
+
+    try:
+        renderer.render_messages([{"role": "user", "content": "?"}], chat)
+    except (ValueError, VLLMError) as error:
+        raise InputError(
+            f"model = {config.model!r} cannot be asked: {first_lines(error)}: give a Jinja"
+            " chat template with engine.chat_template=FILE"
+        ) from error
+
+
+def image_limit(model_config: Any) -> int:
+    """Images that one prompt may hold; 0 for a model that takes none."""
+    found = model_config.multimodal_config
+    return 0 if found is None else int(found.get_limit_per_prompt("image"))
+
+
+def lora_request(config: Config) -> Any:
+    """What names the LoRA adapter in each request; None without one."""
+    if config.lora is None:
+        return None
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest("adapter", 1, models.resolve(config.lora))
+
+
+def first_lines(error: BaseException) -> str:
+    """An error's text on one line, at most 500 characters of it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 500 else text[:500] + " …"

@@ -1,0 +1,112 @@
+"""Earlier rollouts as a sampler: the same answers again, without a model and without a GPU.
+
+    sampling.engine=replay sampling.replay_from=out/first/rollouts
+
+A seed is found by its id, and only answers if it is asked the very same prompt: another prompt's
+answers would be wrongly labelled. Asked for fewer responses than are stored it gives the first
+ones; asked for more, all there are: it makes none up, and every rollout says how many it holds. A
+stored continuation is given when it was made with the same `dropout.keep` and `dropout.image`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import json
+from collections.abc import AsyncGenerator
+
+from mmpr_builder import tables
+from mmpr_builder.config import Config
+from mmpr_builder.errors import ConfigError, InputError, RowError
+from mmpr_builder.records import Continuation, Response, Rollout
+from mmpr_builder.sampling import Continue, Request, Sample
+
+_PARTS_KEPT = 8  # Parts held decoded at a time; builds read their seeds in the order of the parts.
+
+
+class ReplaySampler:
+    """Holds the index of the stored rollouts: which part has which seed."""
+
+    def __init__(self, config: Config) -> None:
+        """Read the ids of all stored rollouts. Raises `InputError` when there are none."""
+        self._folder = check(config)
+        self._place: dict[str, str] = {}
+        for part in tables.list_parts(self._folder):
+            ids = tables.read_parquet(part, columns=["id"])["id"].to_pylist()
+            self._place |= {seed_id: part for seed_id in ids if seed_id not in self._place}
+        self._read = functools.lru_cache(maxsize=_PARTS_KEPT)(_read_part)
+        self._reading = asyncio.Lock()  # Neighbours want the same part: decode it once.
+
+    async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
+        """See `sampling.Sampler`. Raises `RowError`: "not_in_replay", "replay_prompt_differs"."""
+        rollout = await self._find(request)
+        for index, response in enumerate(rollout.responses[: request.n]):
+            yield Sample(
+                index=index,
+                text=response.text,
+                tokens=response.tokens,
+                finish_reason=response.finish_reason,
+                seed=response.seed,
+                logprob=response.logprob,
+                prompt_tokens=rollout.prompt_tokens,
+            )
+
+    async def continue_response(
+        self, request: Request, sample: Sample, how: Continue
+    ) -> Continuation | None:
+        """The stored continuation; None if there is none of this kind."""
+        rollout = await self._find(request)
+        response: Response = rollout.responses[sample.index]
+        stored = response.continuation
+        same = stored is not None and (stored.keep, stored.image) == (how.keep, how.image)
+        return stored if same else None
+
+    async def close(self) -> None:
+        """Forget what was read."""
+        self._read.cache_clear()
+
+    async def _find(self, request: Request) -> Rollout:
+        part = self._place.get(request.id)
+        if part is None:
+            raise RowError("not_in_replay", f"{self._folder} has no rollout of {request.id!r}")
+        async with self._reading:
+            rollout = (await asyncio.to_thread(self._read, part))[request.id]
+        if rollout.prompt != request.prompt:
+            raise RowError(
+                "replay_prompt_differs",
+                f"{part} answers the prompt {rollout.prompt[:200]!r}, not {request.prompt[:200]!r}",
+            )
+        if rollout.error is not None:
+            raise RowError(*rollout.error)
+        return rollout
+
+
+def check(config: Config) -> str:
+    """The folder of rollouts to replay. Raises `SetupError` when it is not set or holds none."""
+    folder = config.sampling.replay_from
+    if not folder:
+        raise ConfigError(
+            "sampling.engine = 'replay' needs sampling.replay_from,"
+            " the rollouts/ folder of an earlier build"
+        )
+    if not tables.list_parts(folder):
+        raise InputError(
+            f"sampling.replay_from = {folder!r} holds no finished rollouts: give the rollouts/"
+            " folder of an earlier build"
+        )
+    return folder
+
+
+def identity(config: Config) -> dict[str, str]:
+    """A hash over the names and sizes of the replayed parts."""
+    listed = []
+    for part in tables.list_parts(check(config)):
+        fs, path = tables.resolve(part)
+        listed.append([path.rsplit("/", 1)[-1], fs.size(path)])
+    return {"replay": hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]}
+
+
+def _read_part(part: str) -> dict[str, Rollout]:
+    rollouts = tables.rollouts_from_table(tables.read_parquet(part))
+    return {rollout.seed.id: rollout for rollout in rollouts}

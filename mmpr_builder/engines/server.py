@@ -1,0 +1,108 @@
+"""An OpenAI-compatible server: is it there, what does it serve, and what its refusals mean."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import Any
+
+import httpx
+
+from mmpr_builder.config import Config, EndpointConfig
+from mmpr_builder.errors import ConfigError, EngineError, InputError, RowError
+
+_REFUSED = frozenset({400, 413, 415, 422})
+_CHECK_TIMEOUT_S = 15.0
+_LONGEST_PAUSE_S = 60.0
+
+
+def check(config: Config) -> list[dict[str, Any]]:
+    """Ask the server for its models and return them.
+
+    Raises `SetupError` when there is no URL, no server, no access, or no such model. A server
+    without a list of models (404) is taken at its word: the list comes back empty.
+    """
+    settings = config.sampling.endpoint
+    base = base_url(settings)
+    try:
+        reply = httpx.get(f"{base}models", headers=headers(settings), timeout=_CHECK_TIMEOUT_S)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise InputError(
+            f"sampling.endpoint.url = {settings.url!r} does not answer"
+            f" ({type(error).__name__}: {error}): start the server, or correct the URL"
+        ) from None
+    if reply.status_code == 404:
+        return []
+    if reply.status_code in (401, 403):
+        raise refusal(reply, settings)
+    try:
+        listed = [item for item in reply.raise_for_status().json()["data"] if item.get("id")]
+    except (httpx.HTTPStatusError, ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{base}models answered {what(reply)}: sampling.endpoint.url must be the base of an"
+            " OpenAI-compatible server, such as http://127.0.0.1:8000/v1"
+        ) from None
+    names = [str(item["id"]) for item in listed]
+    if names and config.model not in names:
+        near = difflib.get_close_matches(config.model, names, n=1, cutoff=0.0)
+        raise InputError(
+            f"model = {config.model!r} is not served by {settings.url}; it serves"
+            f" {', '.join(names[:10])}; the nearest is {near[0]!r}"
+        )
+    return listed
+
+
+def owner(listed: list[dict[str, Any]], model: str) -> str:
+    """Who serves a model by the server's own word: "vllm", "sglang", "openai", …; "" if unsaid."""
+    return next((str(item.get("owned_by")) for item in listed if item["id"] == model), "")
+
+
+def base_url(settings: EndpointConfig) -> str:
+    """The configured URL with one slash at its end. Raises `ConfigError` when there is none."""
+    if not settings.url:
+        raise ConfigError(
+            "sampling.engine = 'endpoint' needs sampling.endpoint.url,"
+            " say sampling.endpoint.url=http://127.0.0.1:8000/v1"
+        )
+    return settings.url.rstrip("/") + "/"
+
+
+def headers(settings: EndpointConfig) -> dict[str, str]:
+    """The key from the environment, if there is one; it is never written anywhere."""
+    key = os.environ.get(settings.api_key_env)
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def json_of(response: httpx.Response) -> Any:
+    """A reply's body. Raises `EngineError` when it is no JSON."""
+    try:
+        return response.json()
+    except ValueError as error:
+        raise EngineError(f"{response.url} answered no JSON: {response.text[:300]!r}") from error
+
+
+def refusal(response: httpx.Response, settings: EndpointConfig) -> Exception:
+    """The error for an answer that trying again does not change."""
+    said = what(response)
+    if response.status_code in (401, 403):
+        return InputError(
+            f"{settings.url} refuses access ({said}): put the key into the environment variable"
+            f" {settings.api_key_env} (sampling.endpoint.api_key_env)"
+        )
+    if response.status_code in _REFUSED:
+        # Servers agree on no code for it; OpenAI's, vLLM's and SGLang's texts share this word.
+        too_long = response.status_code == 413 or "context" in said.lower()
+        return RowError("prompt_too_long" if too_long else "prompt_refused", said)
+    return InputError(f"{settings.url}: {said}: correct sampling.endpoint.url or model")
+
+
+def what(response: httpx.Response) -> str:
+    """Status and the beginning of the body, for messages."""
+    text = " ".join(response.text.split())
+    return f"HTTP {response.status_code}: {text[:400]}"
+
+
+def asked_pause(response: httpx.Response) -> float | None:
+    """Seconds that the server asks to wait, if it says so in seconds."""
+    value = response.headers.get("retry-after", "")
+    return min(float(value), _LONGEST_PAUSE_S) if value.isdigit() else None

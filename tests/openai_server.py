@@ -1,0 +1,69 @@
+"""A small OpenAI-compatible server for tests: real HTTP, scripted answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Answer = Callable[[dict[str, Any]], tuple[int, Any]]
+
+
+def choices(*texts: str, **extra: Any) -> dict[str, Any]:
+    """A reply with these texts; a token is a word."""
+    return {
+        "choices": [
+            {"index": i, "message": {"content": text}, "finish_reason": "stop", **extra}
+            for i, text in enumerate(texts)
+        ],
+        "usage": {"prompt_tokens": 9, "completion_tokens": sum(len(t.split()) for t in texts)},
+    }
+
+
+class OpenAIServer:
+    """Answers `POST /v1/chat/completions` by `answer(body)`: status, reply; keeps the bodies."""
+
+    def __init__(self, answer: Answer, *, owner: str = "someone", model: str = "org/vlm") -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.models: tuple[int, Any] = (200, {"data": [{"id": model, "owned_by": owner}]})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, answer))
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def __enter__(self) -> OpenAIServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler(server: OpenAIServer, answer: Answer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, reply = server.models if self.path == "/v1/models" else (404, {})
+            self._send(status, reply)
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            server.bodies.append(body)
+            server.headers.append(dict(self.headers.items()))
+            self._send(*answer(body))
+
+        def _send(self, status: int, reply: Any) -> None:
+            data = json.dumps(reply).encode()
+            self.send_response(status)
+            if status == 429:
+                self.send_header("Retry-After", "0")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    return Handler
