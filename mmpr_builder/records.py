@@ -84,7 +84,8 @@ class Continuation:
     """A DropoutNTP continuation: the first `keep` of a response, continued by the same model.
 
     The rejected text is `prefix + text`. `image` says whether the image was shown (it is not, by
-    default). `tokens` counts the newly generated tokens only.
+    default). `tokens` counts the newly generated tokens only, `prefix_tokens` those of the prefix
+    where the engine cut by tokens (None where only text is known).
     """
 
     prefix: str
@@ -94,6 +95,7 @@ class Continuation:
     seed: int
     keep: float
     image: bool = False
+    prefix_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ _CONTINUATION = pa.struct(
         ("seed", pa.int64()),
         ("keep", pa.float64()),
         ("image", pa.bool_()),
+        ("prefix_tokens", pa.int64()),
     ]
 )
 _RESPONSE = pa.struct(

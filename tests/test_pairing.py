@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -201,6 +202,9 @@ def test_the_length_of_a_continued_text_counts_its_kept_part() -> None:
     samples = [described(text, go_on(" 5 6", prefix=kept))]
     (pair,), _ = pair_up(samples, seed=OPEN)
     assert (pair.chosen_tokens, pair.rejected_tokens) == (8, 6)
+    counted = replace(go_on(" 5 6", prefix=kept), prefix_tokens=7)
+    (pair,), _ = pair_up([described(text, counted)], seed=OPEN)
+    assert pair.rejected_tokens == 9
 
 
 def test_a_seed_without_truth_needs_no_verdicts() -> None:

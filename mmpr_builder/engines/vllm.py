@@ -91,6 +91,7 @@ class VllmSampler:
                 seed=how.seed,
                 keep=how.keep,
                 image=how.image,
+                prefix_tokens=len(cut.ids),
             )
         return None
 

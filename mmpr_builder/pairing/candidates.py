@@ -141,7 +141,9 @@ def _can_be_trained_on(text: str) -> bool:
 
 
 def _joined_tokens(response: Response, continuation: Continuation) -> int:
-    """Tokens of prefix + continuation; the prefix's are its share of the response's, by length."""
+    """Tokens of prefix + continuation; where no tokens are known, by the prefix's share of text."""
+    if continuation.prefix_tokens is not None:
+        return continuation.prefix_tokens + continuation.tokens
     share = len(continuation.prefix) / max(1, len(response.text))
     return round(min(1.0, share) * response.tokens) + continuation.tokens
 

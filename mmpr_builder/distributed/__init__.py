@@ -1,0 +1,38 @@
+"""Builds on one machine or many: planning, sampling and pairing as runs that can be continued.
+
+    plan(config)                     seeds -> units of work on disk, and manifest.json
+    run_sampling(config, progress)   units -> rollouts/unit-*.parquet, on Ray actors
+    run_pairing(config, progress)    rollouts -> pairs, drops, run.json, on CPU workers
+
+manifest     what is sampled, with which settings, in which units; who may continue it
+planning     writes it            demo_source   the seeds `demo`
+lock         one driver per folder
+units        which work is next; the hunt for a row that kills
+parts        published units and rows kept of unfinished ones
+actors       what runs beside the engine
+replicas     engines as Ray actors
+cluster      which Ray
+runner       the first half   driver       its loop   signals      asked to stop
+judging      the second half      workers       where it runs
+
+The only folder that imports ray, and it does so inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+from mmpr_builder.distributed.actors import Counts
+from mmpr_builder.distributed.judging import PairingSummary, run_pairing
+from mmpr_builder.distributed.manifest import Manifest, Unit
+from mmpr_builder.distributed.planning import plan
+from mmpr_builder.distributed.runner import SamplingSummary, run_sampling
+
+__all__ = [
+    "Counts",
+    "Manifest",
+    "PairingSummary",
+    "SamplingSummary",
+    "Unit",
+    "plan",
+    "run_pairing",
+    "run_sampling",
+]

@@ -1,0 +1,227 @@
+"""What runs beside the engine: takes units, streams their seeds, publishes what is finished.
+
+One actor owns one sampler. All its units share the sampler's seats, first come first served, so
+the next unit's seeds move up as the last ones of the unit before are still being answered: the
+engine never drains between units. What goes back to the driver are counts only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import re
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmpr_builder import prompts, sampling
+from mmpr_builder.config import Config
+from mmpr_builder.distributed import parts
+from mmpr_builder.distributed.manifest import Unit
+from mmpr_builder.errors import EngineError, MmprError
+from mmpr_builder.records import Rollout, Seed
+
+SamplerFactory = Callable[[Config], sampling.Sampler]
+
+_USUAL_SEQUENCES = 512  # vLLM's own default is 128 to 1,024, by device.
+_REPORT_S = 1.0  # Between saying that the engine is dead and ending the process.
+_LOG_TAIL_BYTES = 64 * 2**10
+
+ERROR_LINE = re.compile(r"(?:^|\s)(?P<error>[\w.]*(?:Error|Exception): \S.*)")
+"""A line of a traceback that names the error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was sampled; adds up."""
+
+    seeds: int = 0
+    responses: int = 0
+    tokens: int = 0
+    errors: int = 0
+    """Seeds that could not be sampled; their rollout says why."""
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.seeds + other.seeds,
+            self.responses + other.responses,
+            self.tokens + other.tokens,
+            self.errors + other.errors,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UnitResult:
+    """The end of a piece of work: `kept` is on disk for good, whatever went wrong afterwards."""
+
+    kept: Counts
+    published: bool = False
+    failure: str = ""
+    """What went wrong; empty if nothing did."""
+    engine_died: bool = False
+    """The sampler is gone and the process ends in a second: work is to be tried elsewhere."""
+
+
+@dataclass
+class _OpenUnit:
+    unit: Unit
+    tasks: list[asyncio.Task[Rollout]] = field(default_factory=list)
+    finished: dict[int, Rollout] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
+
+
+def count(rollout: Rollout) -> Counts:
+    """What one rollout adds, its continuations included."""
+    continued = [r.continuation.tokens for r in rollout.responses if r.continuation is not None]
+    return Counts(
+        seeds=1,
+        responses=len(rollout.responses),
+        tokens=sum(response.tokens for response in rollout.responses) + sum(continued),
+        errors=int(rollout.error is not None),
+    )
+
+
+class SamplerActor:
+    """Owns one sampler; a plain class, so that it can be run without Ray."""
+
+    def __init__(self, config: Config, factory: SamplerFactory) -> None:
+        self._config = config
+        self._factory = factory
+        self._open: dict[int, _OpenUnit] = {}
+        self._sampler: sampling.Sampler | None = None
+
+    async def start(self) -> tuple[float, str]:
+        """Load the engine; returns (seconds it took, "") or (seconds, what went wrong)."""
+        began = time.monotonic()
+        self._templates = prompts.load_templates(self._config)
+        self._seats = asyncio.Semaphore(seats(self._config))
+        try:
+            self._sampler = self._factory(self._config)
+        except Exception as error:  # noqa: BLE001 - any cause is reported, then the actor is ended
+            return time.monotonic() - began, _explain(error)
+        return time.monotonic() - began, ""
+
+    async def sample(self, key: int, unit: Unit, rows: Sequence[int] | None) -> UnitResult:
+        """Sample a unit, or only some of its rows, and keep what is finished even on a failure.
+
+        `key` names this piece of work in `progress`.
+        """
+        job = self._open[key] = _OpenUnit(unit)
+        failure, died = "", False
+        try:
+            await self._fill(job, rows)
+        except EngineError as error:
+            failure, died = _explain(error), True
+        except OSError as error:  # Storage may be back when the work is tried again.
+            failure = _explain(error)
+        finally:
+            await _cancel(job.tasks)
+            self._open.pop(key)
+        try:
+            published = await asyncio.to_thread(self._deliver, job)
+        except OSError as error:
+            return UnitResult(Counts(), failure=_explain(error), engine_died=died)
+        if died:
+            # An actor without an engine would fail every unit it is given, and quickly.
+            asyncio.get_running_loop().call_later(_REPORT_S, os._exit, 70)
+        return UnitResult(job.counts, published, failure, died)
+
+    async def progress(self) -> dict[int, Counts]:
+        """What the open pieces of work have so far, by key."""
+        return {key: job.counts for key, job in self._open.items()}
+
+    async def drain(self) -> Counts:
+        """Stop at once, keep every finished row, close the sampler; returns what was kept.
+
+        Rows in the middle of their sampling are given up; a later run samples them again.
+        """
+        kept = Counts()
+        for job in list(self._open.values()):
+            await _cancel(job.tasks)
+            await asyncio.to_thread(self._deliver, job)
+            kept += job.counts
+        await self.close()
+        return kept
+
+    async def close(self) -> None:
+        """Shut the engine down; without it every run would end in its traceback."""
+        if self._sampler is not None:
+            await self._sampler.close()
+            self._sampler = None
+
+    async def _fill(self, job: _OpenUnit, rows: Sequence[int] | None) -> None:
+        seeds, kept = await asyncio.to_thread(self._read, job.unit)
+        wanted = None if rows is None else set(rows)
+        for index, seed in seeds:
+            if index not in kept and (wanted is None or index in wanted):
+                job.tasks.append(asyncio.create_task(self._answer(job, index, seed)))
+        for task in asyncio.as_completed(job.tasks):
+            await task  # The first error ends the unit at once.
+
+    def _read(self, unit: Unit) -> tuple[list[tuple[int, Seed]], set[int]]:
+        out = self._config.out
+        return parts.read_seeds(out, unit), set(parts.read_partial(out, unit))
+
+    async def _answer(self, job: _OpenUnit, index: int, seed: Seed) -> Rollout:
+        async with self._seats:
+            if self._sampler is None:
+                raise EngineError("the sampler is closed: run again")
+            rollout = await sampling.roll_out(
+                seed,
+                index,
+                self._templates.pick(seed),
+                self._config,
+                self._sampler,
+                self._config.model,
+            )
+        job.finished[index] = rollout
+        job.counts += count(rollout)
+        return rollout
+
+    def _deliver(self, job: _OpenUnit) -> bool:
+        return parts.deliver(self._config.out, job.unit, job.finished.values())
+
+
+def seats(config: Config) -> int:
+    """Seeds being answered by one engine at once.
+
+    Enough that the engine always finds its next sequences waiting (twice what it runs at once),
+    few enough that decoded images and requests stay within tens of megabytes.
+    """
+    if config.sampling.engine == "endpoint":
+        return config.sampling.endpoint.concurrency
+    running = config.engine.get("max_num_seqs")
+    running = running if isinstance(running, int) else _USUAL_SEQUENCES
+    return max(8, min(256, math.ceil(2 * running / config.sampling.n)))
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Rollout]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _explain(error: BaseException) -> str:
+    """The error, and what the engine's own processes said: their last error is the real cause."""
+    own = isinstance(error, MmprError)
+    said = str(error) if own else "".join(traceback.format_exception_only(error)).strip()
+    found = (ERROR_LINE.search(line) for line in _own_log().splitlines())
+    causes = dict.fromkeys(match["error"].strip() for match in found if match)
+    fresh = [cause for cause in causes if cause not in said]
+    return "\n".join([said, *(cause[:400] for cause in fresh[-2:])])
+
+
+def _own_log() -> str:
+    """The end of this process's standard error where that is a file, as under Ray."""
+    try:
+        path = Path(os.readlink("/proc/self/fd/2"))
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOG_TAIL_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""

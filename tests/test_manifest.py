@@ -1,0 +1,359 @@
+"""A plan is made once, is complete when it is there, and is never continued with other settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mmpr_builder.config import Config, load_config
+from mmpr_builder.distributed import plan
+from mmpr_builder.distributed.demo_source import with_demo
+from mmpr_builder.distributed.lock import LOCK_NAME, build_lock
+from mmpr_builder.distributed.manifest import read_manifest
+from mmpr_builder.distributed.planning import ASSUMED_IMAGE_BYTES, cut, image_size, read_drops
+from mmpr_builder.errors import BuildConflictError, InputError
+from mmpr_builder.records import ImageRef, Seed
+from mmpr_builder.tables import read_parquet, seeds_from_table, write_parquet
+
+
+def write_rows(path: Path, count: int, bad: tuple[int, ...] = ()) -> Path:
+    """Seeds q0, q1, …; those in `bad` have no question."""
+    rows = [
+        {"id": f"q{i}", "question": "" if i in bad else f"What is {i} + 1?", "answer": str(i + 1)}
+        for i in range(count)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def make_config(tmp_path: Path, *overrides: str) -> Config:
+    """Settings whose model is a server's, so that planning needs no model."""
+    return load_config(
+        None,
+        [
+            "sampling.engine=endpoint",
+            "sampling.endpoint.url=http://127.0.0.1:9/v1",
+            "model=some-model",
+            f"seeds={tmp_path / 'seeds.jsonl'}",
+            f"out={tmp_path / 'out'}",
+            "distributed.unit_queries=4",
+            *overrides,
+        ],
+    )
+
+
+def planned_ids(out: str | Path) -> list[tuple[int, str]]:
+    manifest = read_manifest(str(out))
+    return [
+        (index, seed.id)
+        for unit in manifest.units
+        for index, seed in seeds_from_table(read_parquet(f"{out}/seeds/{unit.name}.parquet"))
+    ]
+
+
+def test_every_row_is_a_seed_of_one_unit_or_a_drop(tmp_path: Path) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 11, bad=(0, 5, 10))
+    config = make_config(tmp_path)
+    manifest = plan(config)
+    assert [unit.count for unit in manifest.units] == [4, 4]
+    assert [unit.first for unit in manifest.units] == [1, 6]
+    assert planned_ids(config.out) == [(i, f"q{i}") for i in (1, 2, 3, 4, 6, 7, 8, 9)]
+    assert [(index, drop.reason) for index, drop in read_drops(config.out)] == [
+        (0, read_drops(config.out)[0][1].reason)
+    ] + [(i, read_drops(config.out)[0][1].reason) for i in (5, 10)]
+    assert (manifest.seeds, manifest.drops) == (8, 3)
+
+
+def test_the_limit_counts_rows_in_all(tmp_path: Path) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 11)
+    assert plan(make_config(tmp_path, "limit=5")).seeds == 5
+
+
+def test_a_second_plan_reads_the_first_one(tmp_path: Path) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 6)
+    first = plan(make_config(tmp_path))
+    before = (tmp_path / "out" / "manifest.json").stat().st_mtime_ns
+    assert plan(make_config(tmp_path)) == first
+    assert (tmp_path / "out" / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_a_plan_that_was_not_finished_is_made_again(tmp_path: Path) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 9)
+    plan(make_config(tmp_path))
+    (tmp_path / "out" / "manifest.json").unlink()
+    write_rows(tmp_path / "seeds.jsonl", 3)
+    assert plan(make_config(tmp_path)).seeds == 3
+    assert sorted(p.name for p in (tmp_path / "out" / "seeds").iterdir()) == [
+        "drops.parquet",
+        "unit-00000.parquet",
+    ]
+
+
+def test_rollouts_without_a_manifest_are_not_overwritten(tmp_path: Path) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 3)
+    plan(make_config(tmp_path))
+    part = read_parquet(tmp_path / "out" / "seeds" / "unit-00000.parquet")
+    write_parquet(part, tmp_path / "out" / "rollouts" / "unit-00000.parquet")
+    (tmp_path / "out" / "manifest.json").unlink()
+    with pytest.raises(BuildConflictError, match="no manifest"):
+        plan(make_config(tmp_path))
+
+
+CONFLICTS = [
+    (["sampling.n=8"], ["sampling.n: 32 in that build, 8 now"]),
+    (["sampling.temperature=0.7"], ["sampling.temperature: 1.0 in that build, 0.7 now"]),
+    (["model=other"], ['model: "some-model" in that build, "other" now']),
+    (["limit=2"], ["limit: unset in that build, 2 now"]),
+    (["dropout.keep=0.25"], ["dropout.keep: 0.5 in that build, 0.25 now"]),
+    (["prompts.style=boxed"], ['prompts.style: "final_answer" in that build, "boxed" now']),
+    (["engine.dtype=float32"], ['engine.dtype: unset in that build, "float32" now']),
+    (["sampling.n=8", "sampling.seed=1"], ["sampling.n: 32", "sampling.seed: 0"]),
+]
+
+
+@pytest.mark.parametrize(("overrides", "named"), CONFLICTS, ids=lambda value: value[0])
+def test_other_settings_are_refused_by_name(
+    overrides: list[str], named: list[str], tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 3)
+    plan(make_config(tmp_path))
+    with pytest.raises(BuildConflictError) as caught:
+        plan(make_config(tmp_path, *overrides))
+    message = str(caught.value)
+    assert all(line in message for line in named)
+    assert message.count("in that build") == len(named)
+    assert "another out=" in message
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "distributed.unit_queries=2",
+        "distributed.replicas=3",
+        "sampling.endpoint.url=http://elsewhere/v1",
+        "scoring.timeout_s=1",
+        "pairing.max_per_seed=3",
+        "name=other",
+    ],
+)
+def test_settings_that_no_rollout_depends_on_may_change(override: str, tmp_path: Path) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 6)
+    first = plan(make_config(tmp_path))
+    assert plan(make_config(tmp_path, override)) == first
+
+
+def test_a_key_that_the_older_version_did_not_know_counts_as_its_default(tmp_path: Path) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 3)
+    plan(make_config(tmp_path))
+    path = tmp_path / "out" / "manifest.json"
+    content = json.loads(path.read_text())
+    for key in ("sampling.top_k", "seeds.0.split"):
+        del content["identity"][key]
+    path.write_text(json.dumps(content))
+    plan(make_config(tmp_path))
+    with pytest.raises(BuildConflictError, match=r"sampling\.top_k: 0 in that build, 5 now"):
+        plan(make_config(tmp_path, "sampling.top_k=5"))
+
+
+def test_changed_input_is_noticed_and_named(tmp_path: Path) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 3)
+    plan(make_config(tmp_path))
+    write_rows(tmp_path / "seeds.jsonl", 4)
+    with pytest.raises(BuildConflictError, match=r"input 0:.*seeds\.jsonl.*changed"):
+        plan(make_config(tmp_path))
+
+
+def test_a_changed_prompt_text_is_noticed_and_named(tmp_path: Path) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 3)
+    own = tmp_path / "own_en.txt"
+    own.write_text("{question}\nFinish with 'Final answer: ' and the answer.")
+    plan(make_config(tmp_path, f"prompts.template={own}"))
+    own.write_text("{question}\nThink. Finish with 'Final answer: ' and the answer.")
+    with pytest.raises(BuildConflictError, match=r"template .*own_en.*changed"):
+        plan(make_config(tmp_path, f"prompts.template={own}"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content | {"format": 99},
+        lambda content: [content],
+        lambda content: {"format": 1},
+    ],
+)
+def test_a_damaged_manifest_is_an_error_with_a_fix(
+    damage: Callable[[dict[str, Any]], Any], tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 3)
+    plan(make_config(tmp_path))
+    path = tmp_path / "out" / "manifest.json"
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    with pytest.raises(InputError, match="out="):
+        plan(make_config(tmp_path))
+
+
+def test_no_rows_at_all_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "seeds.jsonl").write_text("")
+    with pytest.raises(InputError, match="no rows"):
+        plan(make_config(tmp_path))
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_the_demos_plan_does_not_depend_on_where_it_lies(tmp_path: Path) -> None:
+    plans = []
+    for place in ("a", "deep/b"):
+        config = make_config(tmp_path, "seeds=demo", "limit=3", f"out={tmp_path / place}")
+        plans.append(plan(config).identity)
+        assert len(planned_ids(config.out)) == 3
+    assert plans[0] == plans[1]
+
+
+def test_demo_seeds_that_were_deleted_are_made_again(tmp_path: Path) -> None:
+    config = make_config(tmp_path, "seeds=demo", "limit=3")
+    first = plan(config)
+    written = Path(config.out) / "demo_seeds" / "seeds.jsonl"
+    text = written.read_text()
+    written.unlink()
+    for image in (written.parent / "images").iterdir():
+        image.unlink()
+    (written.parent / "images").rmdir()
+    assert plan(config) == first
+    assert written.read_text() == text
+
+
+def test_a_look_at_other_demo_seeds_leaves_a_planned_build_alone(tmp_path: Path) -> None:
+    three = make_config(tmp_path, "seeds=demo", "limit=3")
+    two = make_config(tmp_path, "seeds=demo", "limit=2")
+    with_demo(two)
+    plan(three)
+    assert len(planned_ids(three.out)) == 3
+    with pytest.raises(BuildConflictError, match="another number of demo seeds"):
+        with_demo(two)
+    assert len(list((tmp_path / "out" / "demo_seeds" / "images").iterdir())) == 3
+
+
+def seeds_of(count: int, image: str | None = None) -> list[tuple[int, Seed]]:
+    images = () if image is None else (ImageRef(image),)
+    return [(i, Seed(f"s{i}", "?", images)) for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "max_rows", "max_images", "sizes"),
+    [
+        (0, 4, 100, []),
+        (4, 4, 100, [4]),
+        (9, 4, 100, [4, 4, 1]),
+        (5, 100, 2, [2, 2, 1]),
+        (3, 100, 0.5, [1, 1, 1]),
+    ],
+)
+def test_units_are_bounded_in_rows_and_in_bytes(
+    count: int, max_rows: int, max_images: float, sizes: list[int], tmp_path: Path
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    size = (tmp_path / "x.png").stat().st_size
+    rows = seeds_of(count, str(tmp_path / "x.png"))
+    units = list(cut(rows, max_rows, int(max_images * size)))
+    assert [len(part) for part, _ in units] == sizes
+    assert [row for part, _ in units for row in part] == rows
+    assert [image_bytes for _, image_bytes in units] == [size * n for n in sizes]
+
+
+@pytest.mark.parametrize(
+    "ref", [ImageRef("s3://b/x.png"), ImageRef("/no/such.png"), ImageRef("/etc/hostname", row=3)]
+)
+def test_sizes_that_are_not_cheap_to_know_are_assumed(ref: ImageRef) -> None:
+    assert image_size(ref) == ASSUMED_IMAGE_BYTES
+
+
+HOLD = """
+import sys, time
+from mmpr_builder.distributed.lock import build_lock
+with build_lock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def hold_in_another_process(out: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(out)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_second_driver_is_refused_and_a_killed_ones_lock_is_no_hindrance(tmp_path: Path) -> None:
+    process = hold_in_another_process(tmp_path)
+    try:
+        with pytest.raises(BuildConflictError) as caught, build_lock(str(tmp_path)):
+            pass
+        assert f"process {process.pid} on {socket.gethostname()}" in str(caught.value)
+        assert "s old" in str(caught.value)
+    finally:
+        process.kill()
+        process.wait()
+    assert (tmp_path / LOCK_NAME).exists()
+    with build_lock(str(tmp_path)):
+        pass
+    assert not (tmp_path / LOCK_NAME).exists()
+
+
+def test_a_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), build_lock(str(tmp_path)):
+        raise ZeroDivisionError
+    with build_lock(str(tmp_path)):
+        pass
+
+
+@pytest.mark.parametrize(("silent_s", "refused"), [(10.0, True), (1000.0, False)])
+def test_another_machines_lock_holds_as_long_as_it_beats(
+    silent_s: float, refused: bool, tmp_path: Path
+) -> None:
+    beat = time.time() - silent_s
+    content = {"host": "elsewhere", "pid": 1, "boot": "", "started": beat, "beat": beat}
+    (tmp_path / LOCK_NAME).write_text(json.dumps(content))
+    if refused:
+        with pytest.raises(BuildConflictError, match="elsewhere"), build_lock(str(tmp_path)):
+            pass
+    else:
+        with build_lock(str(tmp_path)):
+            pass
+
+
+def test_an_object_stores_lock_of_a_dead_neighbour_is_taken_over() -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for pid, refused in [(os.getpid(), True), (dead.pid, False)]:
+        holder = {"host": socket.gethostname(), "pid": pid, "boot": boot, "beat": time.time()}
+        memory.pipe_file("/locked/build.lock", json.dumps(holder).encode())
+        if refused:
+            with pytest.raises(BuildConflictError), build_lock("memory://locked"):
+                pass
+        else:
+            with build_lock("memory://locked"):
+                assert memory.exists("/locked/build.lock")
+            assert not memory.exists("/locked/build.lock")
+
+
+def test_a_plan_can_lie_on_an_object_store(tmp_path: Path) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 6, bad=(2,))
+    config = make_config(tmp_path, f"out=memory://{tmp_path.name}/out")
+    first = plan(config)
+    assert plan(config) == first
+    assert [index for index, _ in planned_ids(config.out)] == [0, 1, 3, 4, 5]

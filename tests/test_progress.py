@@ -1,0 +1,190 @@
+"""Progress: figures are totals, rates do not lie, each terminal gets what it can show."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from mmpr_builder.progress import (
+    LineProgress,
+    LiveProgress,
+    Progress,
+    clock_time,
+    describe,
+    summary,
+)
+
+
+class Clock:
+    """A clock that moves when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_was_done_before_does_not_count_as_speed() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    with progress.stage("sampling", total=1000):
+        progress.update(done=900)
+        clock.now += 10
+        progress.update(done=950)
+        snapshot = progress.snapshot()
+    assert snapshot["per_second"] == pytest.approx(5.0)
+    assert snapshot["seconds_left"] == pytest.approx(10.0)
+
+
+def test_the_token_rate_is_of_the_last_half_minute() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    with progress.stage("sampling", total=10):
+        for second in range(100):
+            progress.update(tokens=100 * second if second < 50 else 5000 + 10 * (second - 50))
+            clock.now += 1
+        assert progress.snapshot()["tokens_per_second"] == pytest.approx(10, rel=0.1)
+
+
+def test_a_report_that_comes_twice_changes_nothing() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    with progress.stage("sampling", total=10):
+        progress.update(done=0, tokens=0)
+        clock.now += 2
+        progress.update(done=4, tokens=80)
+        once = progress.snapshot()
+        progress.update(done=4, tokens=80)
+        assert progress.snapshot() == once
+
+
+def test_an_inner_stage_hands_the_display_back() -> None:
+    progress = Progress()
+    with progress.stage("build", total=3):
+        progress.update(done=1)
+        with progress.stage("loading the engine"):
+            assert progress.snapshot()["stage"] == "loading the engine"
+        assert progress.snapshot()["done"] == 1
+    assert progress.snapshot() == {}
+
+
+def test_updates_between_stages_are_ignored() -> None:
+    progress = Progress()
+    progress.update(done=3)
+    assert progress.snapshot() == {}
+
+
+def test_an_unknown_figure_is_an_error() -> None:
+    progress = Progress()
+    with progress.stage("sampling"), pytest.raises(TypeError):
+        progress.update(dnoe=3)
+
+
+def test_lines_come_at_most_every_ten_seconds() -> None:
+    clock, stream = Clock(), io.StringIO()
+    progress = LineProgress(stream, 10.0, clock)
+    with progress.stage("sampling", total=100):
+        for second in range(35):
+            progress.update(done=second)
+            clock.now += 1
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "sampling …"
+    assert len(lines) == 1 + 3 + 1
+    assert "20/100 seeds  20 %  1.0 seeds/s  ETA 1:20" in lines[2]
+    assert lines[-1] == "sampling  34 seeds  35.0 s"
+
+
+def test_a_stage_that_fails_is_not_shown_as_done() -> None:
+    stream = io.StringIO()
+    progress = LineProgress(stream)
+    with pytest.raises(ValueError, match="boom"), progress.stage("planning"):
+        raise ValueError("boom")
+    assert stream.getvalue().splitlines()[-1] == "planning  stopped"
+
+
+def test_the_live_display_shows_stages_notes_and_no_markup_of_others() -> None:
+    stream = Terminal()
+    with Progress.auto(stream=stream) as progress:
+        assert isinstance(progress, LiveProgress)
+        with progress.stage("sampling", total=4):
+            progress.update(done=2, tokens=10, engines=1, detail="[red]not markup[/red]")
+            progress.note("a note with [brackets]")
+            with progress.stage("inner"):
+                pass
+    shown = stream.getvalue()
+    assert "a note with [brackets]" in shown
+    assert "✓ inner" in shown
+    assert "✓ sampling" in shown
+
+
+@pytest.mark.parametrize(
+    ("env", "every_s"),
+    [({}, 10.0), ({"RAY_ADDRESS": "auto"}, 30.0), ({"RAY_JOB_CONFIG_JSON_ENV_VAR": "{}"}, 30.0)],
+)
+def test_a_log_gets_lines_and_a_jobs_log_fewer(
+    env: dict[str, str], every_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    progress = Progress.auto(stream=io.StringIO())
+    assert isinstance(progress, LineProgress)
+    assert progress._every_s == every_s
+
+
+def test_quiet_shows_nothing() -> None:
+    stream = Terminal()
+    with Progress.auto(quiet=True, stream=stream) as progress, progress.stage("sampling"):
+        progress.update(done=1)
+        progress.note("x")
+    assert stream.getvalue() == ""
+
+
+def test_everything_known_is_on_the_line() -> None:
+    line = describe(
+        {
+            "unit": "seeds",
+            "done": 1024,
+            "total": 4096,
+            "per_second": 13.2,
+            "tokens_per_second": 5210.4,
+            "pairs": 12,
+            "engines": 2,
+            "retries": 3,
+            "seconds_left": 232.7,
+            "detail": "waiting for storage",
+        }
+    )
+    assert line == (
+        "1,024/4,096 seeds  25 %  13.2 seeds/s  5,210 tokens/s  12 pairs  2 engines  3 retries"
+        "  ETA 3:53  waiting for storage"
+    )
+
+
+def test_a_stage_without_a_total_shows_how_long_it_has_taken() -> None:
+    clock, stream = Clock(), io.StringIO()
+    progress = LineProgress(stream, 10.0, clock)
+    with progress.stage("loading the engine"):
+        clock.now += 12
+        progress.update(detail="some-model")
+    assert stream.getvalue().splitlines()[1] == "loading the engine  12 s  some-model"
+
+
+def test_a_summary_says_what_was_done_and_how_long_it_took() -> None:
+    snapshot = {"unit": "seeds", "done": 240, "tokens": 90_000, "seconds": 61.24}
+    assert summary(snapshot) == "240 seeds  90,000 tokens  61.2 s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0:00"), (59.6, "1:00"), (247, "4:07"), (3729, "1:02:09")]
+)
+def test_times_are_shown_as_a_clock(seconds: float, shown: str) -> None:
+    assert clock_time(seconds) == shown
