@@ -1,0 +1,109 @@
+"""The command line as its user meets it: exit codes, and words that say what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def mmpr(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mmpr_builder.cli", *words],
+        cwd=cwd or ROOT,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> Path:
+    path = tmp_path / "seeds.jsonl"
+    rows = [
+        {"id": "a", "question": "What is 2 + 3?", "answer": "5"},
+        {"id": "b", "question": "Say something."},
+        {"id": "c", "answer": "5"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+BAD_SET_UP = [
+    # words, what the message must say
+    (["sampling.temprature=1"], ["sampling.temprature", "sampling.temperature"]),
+    (["nowhere.yaml"], ["nowhere.yaml", "demo"]),
+    (["seeds=/nowhere/seeds.jsonl"], ["/nowhere/seeds.jsonl"]),
+    (["model=/nowhere/model"], ["/nowhere/model"]),
+    (["prompts.template=/nowhere/prompt.txt"], ["/nowhere/prompt.txt"]),
+    (["engine.tensor_parallel_sise=2"], ["tensor_parallel_sise", "tensor_parallel_size"]),
+    (["sampling.engine=replay"], ["replay_from"]),
+    (["sampling.engine=endpoint"], ["endpoint.url"]),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), BAD_SET_UP, ids=[words[0] for words, _ in BAD_SET_UP])
+def test_bad_set_up_ends_at_once_with_exit_code_2_and_the_fix(
+    tmp_path: Path, seeds: Path, words: list[str], said: list[str]
+) -> None:
+    given = words if words[0].startswith("seeds") else [*words, f"seeds={seeds}"]
+    done = mmpr("build", *given, f"out={tmp_path / 'out'}")
+    assert done.returncode == 2, done.stderr
+    for word in said:
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "rollouts").exists()
+
+
+def test_a_prompt_without_a_question_is_refused(tmp_path: Path, seeds: Path) -> None:
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("Answer: Final answer: X", encoding="utf-8")
+    done = mmpr("build", f"seeds={seeds}", f"prompts.template={prompt}", f"out={tmp_path / 'o'}")
+    assert done.returncode == 2
+    assert "{question}" in done.stderr
+    assert str(prompt) in done.stderr
+
+
+def test_plan_says_what_a_build_would_cost_and_samples_nothing(tmp_path: Path, seeds: Path) -> None:
+    out = tmp_path / "out"
+    done = mmpr("plan", f"seeds={seeds}", "sampling.n=4", "sampling.max_tokens=100", f"out={out}")
+    assert done.returncode == 0, done.stderr
+    assert "2: 1 with a truth, 1 without" in done.stderr
+    assert "missing_question" in done.stderr
+    assert "1,200 at most" in done.stderr
+    assert not (out / "rollouts").exists()
+
+
+def test_pair_without_rollouts_says_what_to_run(tmp_path: Path) -> None:
+    done = mmpr("pair", f"out={tmp_path / 'empty'}")
+    assert done.returncode == 2
+    assert "mmpr sample" in done.stderr
+
+
+def test_settings_lists_every_key() -> None:
+    from mmpr_builder.config import valid_keys
+
+    done = mmpr("settings")
+    assert done.returncode == 0
+    for key in valid_keys():
+        assert key in done.stdout
+
+
+def test_the_job_script_is_the_same_command(tmp_path: Path) -> None:
+    script = ROOT / "pipelines" / "build_mmpr.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "demo", "sampling.temprature=1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "sampling.temperature" in done.stderr
