@@ -4,6 +4,9 @@ RECIPE ?= pipelines/demo.yaml
 ARGS   ?=
 EXTRA  ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 
+# Ray and vLLM start many processes; without a bytecode cache each compiles all it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-$(EXTRA)

@@ -39,7 +39,7 @@ def start(config: Config) -> Any:
     except (ValueError, RuntimeError, OSError) as error:
         raise EngineError(
             f"the vLLM engine of model = {config.model!r} did not start: {first_lines(error)}"
-            " (its own messages are above; VLLM_LOGGING_LEVEL=INFO shows more)"
+            " (its own messages are in the log; VLLM_LOGGING_LEVEL=INFO shows more)"
         ) from error
 
 

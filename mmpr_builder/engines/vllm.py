@@ -229,7 +229,7 @@ def _translated(engine: Any) -> Iterator[None]:
             f"vLLM failed: {loading.first_lines(error.__cause__ or error)}"
         ) from error
     except EngineDeadError as error:
-        raise EngineError("the vLLM engine died; its own messages are above") from error
+        raise EngineError("the vLLM engine died; its own messages are in the log") from error
 
 
 def _refused(error: BaseException) -> RowError:

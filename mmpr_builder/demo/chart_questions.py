@@ -1,0 +1,149 @@
+"""Questions on a bar chart: read, difference, sum, extreme, above, taller."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from mmpr_builder.demo.drafts import Draft
+from mmpr_builder.demo.wording import bar_reading, colour_name
+from mmpr_builder.demo.world import AXIS_TOP, COLOURS, Chart, Scene
+from mmpr_builder.records import Language
+
+_DIGITS = tuple(str(value) for value in range(1, AXIS_TOP))
+
+
+def draw(scene: Chart, language: Language, rng: random.Random) -> Draft:
+    """One question on a chart, of a family drawn by weight; reading is always possible."""
+    names = list(_FAMILIES)
+    while True:
+        family = rng.choices(names, [_FAMILIES[name][1] for name in names])[0]
+        draft = _FAMILIES[family][0](scene, language, rng)
+        if draft is not None:
+            return draft
+
+
+def _values(scene: Scene) -> dict[str, int]:
+    if not isinstance(scene, Chart):
+        raise TypeError(f"a question on a chart was asked of a {type(scene).__name__}")
+    return {bar.colour: bar.value for bar in scene.bars}
+
+
+def _bar(colour: str, language: Language) -> str:
+    return f"{COLOURS[colour]}柱子" if language == "zh" else f"the {colour} bar"
+
+
+def _stop(steps: str, language: Language) -> str:
+    return steps + ("。" if language == "zh" else ".")
+
+
+def _read(scene: Chart, language: Language, rng: random.Random) -> Draft | None:
+    colour = rng.choice(scene.bars).colour
+
+    def solve(seen: Scene) -> tuple[str, str]:
+        value = _values(seen).get(colour, 1)
+        steps = bar_reading(colour, value, language)
+        return _stop(steps[0].upper() + steps[1:], language), str(value)
+
+    bar = _bar(colour, language)
+    text = f"{bar}的值是多少？" if language == "zh" else f"What is the value of {bar}?"
+    return Draft("read", text, solve, _DIGITS)
+
+
+def _difference(scene: Chart, language: Language, rng: random.Random) -> Draft | None:
+    first, second = (bar.colour for bar in rng.sample(scene.bars, 2))
+
+    def solve(seen: Scene) -> tuple[str, str]:
+        values = _values(seen)
+        low, high = sorted((values.get(first, 1), values.get(second, 1)))
+        return _stop(f"{high} - {low} = {high - low}", language), str(high - low)
+
+    a, b = _bar(first, language), _bar(second, language)
+    if language == "zh":
+        text = f"{a}和{b}相差多少？"
+    else:
+        text = f"What is the difference between {a} and {b}?"
+    return Draft("difference", text, solve, tuple("01234567"))
+
+
+def _sum(scene: Chart, language: Language, rng: random.Random) -> Draft | None:
+    first, second = (bar.colour for bar in rng.sample(scene.bars, 2))
+
+    def solve(seen: Scene) -> tuple[str, str]:
+        values = _values(seen)
+        a, b = values.get(first, 1), values.get(second, 1)
+        return _stop(f"{a} + {b} = {a + b}", language), str(a + b)
+
+    a, b = _bar(first, language), _bar(second, language)
+    zh = language == "zh"
+    text = f"{a}与{b}的值加起来是多少？" if zh else f"What do {a} and {b} add up to?"
+    return Draft("sum", text, solve, tuple(str(value) for value in range(4, 17)))
+
+
+def _extreme(scene: Chart, language: Language, rng: random.Random) -> Draft | None:
+    tallest = rng.random() < 0.5
+    pick = max if tallest else min
+    values = _values(scene)
+    if list(values.values()).count(pick(values.values())) > 1:
+        return None  # two bars share the place: no single truth
+
+    def solve(seen: Scene) -> tuple[str, str]:
+        seen_values = _values(seen)
+        colour = pick(seen_values, key=lambda name: seen_values[name])
+        name, value = colour_name(colour, language), seen_values[colour]
+        if language == "zh":
+            return f"{'最大' if tallest else '最小'}的是{value}：{name}。", name
+        return f"The {'largest' if tallest else 'smallest'} is {value}: {name}.", name
+
+    if language == "zh":
+        text = f"哪种颜色的柱子最{'高' if tallest else '矮'}？"
+    else:
+        text = f"Which colour is the {'tallest' if tallest else 'shortest'} bar?"
+    return Draft("extreme", text, solve, tuple(colour_name(c, language) for c in values))
+
+
+def _above(scene: Chart, language: Language, rng: random.Random) -> Draft | None:
+    limit = rng.choice((3, 4, 5, 6))
+
+    def solve(seen: Scene) -> tuple[str, str]:
+        names = [colour_name(c, language) for c, v in _values(seen).items() if v > limit]
+        count = str(len(names))
+        if language == "zh":
+            return f"大于{limit}的：{'、'.join(names) or '没有'}，共{count}根。", count
+        return f"Above {limit}: {', '.join(names) or 'none'}. That makes {count}.", count
+
+    if language == "zh":
+        text = f"有多少根柱子的值大于{limit}？"
+    else:
+        text = f"How many bars are above {limit}?"
+    return Draft("above", text, solve, ("0", "1", "2", "3", "4"))
+
+
+def _taller(scene: Chart, language: Language, rng: random.Random) -> Draft | None:
+    first, second = (bar.colour for bar in rng.sample(scene.bars, 2))
+    if _values(scene)[first] == _values(scene)[second]:
+        return None
+
+    def solve(seen: Scene) -> tuple[str, str]:
+        values = _values(seen)
+        a, b = values.get(first, 1), values.get(second, 1)
+        sign = ">" if a > b else "=" if a == b else "<"
+        truth = ("是" if a > b else "否") if language == "zh" else ("yes" if a > b else "no")
+        return _stop(f"{a} {sign} {b}", language), truth
+
+    a, b = _bar(first, language), _bar(second, language)
+    if language == "zh":
+        return Draft("taller", f"{a}比{b}高吗？请回答是或否。", solve, ("是", "否"), closed=True)
+    text = f"Is {a} taller than {b}? Answer yes or no."
+    return Draft("taller", text, solve, ("yes", "no"), closed=True)
+
+
+_Drawer = Callable[[Chart, Language, random.Random], Draft | None]
+_FAMILIES: dict[str, tuple[_Drawer, int]] = {
+    "read": (_read, 20),
+    "difference": (_difference, 22),
+    "sum": (_sum, 22),
+    "extreme": (_extreme, 16),
+    "above": (_above, 12),
+    "taller": (_taller, 8),
+}

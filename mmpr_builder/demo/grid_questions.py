@@ -1,0 +1,229 @@
+"""Questions on a grid: count, add, compare, locate, identify, exist.
+
+Each function draws one question for a scene, or None where the scene offers none of that family.
+The weights below make every family common enough to be learned.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from itertools import combinations
+
+from mmpr_builder.demo.drafts import Draft
+from mmpr_builder.demo.wording import (
+    CHINESE_DIGITS,
+    Kind,
+    cell_name,
+    colour_name,
+)
+from mmpr_builder.demo.world import COLOURS, GRID_SIDE, SHAPES, Grid, Scene
+from mmpr_builder.records import Language
+
+_COLOUR_KINDS = [Kind(colour=colour) for colour in COLOURS]
+_SHAPE_KINDS = [Kind(shape=shape) for shape in SHAPES]
+_PAIR_KINDS = [Kind(colour, shape) for colour in COLOURS for shape in SHAPES]
+
+
+def draw(scene: Grid, language: Language, rng: random.Random) -> Draft:
+    """One question on a grid, of a family drawn by weight; counting is always possible."""
+    names = list(_FAMILIES)
+    while True:
+        family = rng.choices(names, [_FAMILIES[name][1] for name in names])[0]
+        draft = _FAMILIES[family][0](scene, language, rng)
+        if draft is not None:
+            return draft
+
+
+def _as_grid(scene: Scene) -> Grid:
+    if not isinstance(scene, Grid):
+        raise TypeError(f"a question on a grid was asked of a {type(scene).__name__}")
+    return scene
+
+
+def _spread(kinds: list[Kind], scene: Grid, rng: random.Random, low: int) -> Kind | None:
+    """A kind whose count is drawn evenly from the counts that the scene has."""
+    by_count: dict[int, list[Kind]] = {}
+    for kind in kinds:
+        by_count.setdefault(kind.count(scene), []).append(kind)
+    counts = sorted(count for count in by_count if count >= low)
+    return rng.choice(by_count[rng.choice(counts)]) if counts else None
+
+
+def tally(kind: Kind, scene: Grid, language: Language) -> tuple[str, int]:
+    """A count worked out row by row: `Red shapes: 1 + 0 + 2 = 3.`"""
+    rows = [sum(map(kind.matches, scene.row(row))) for row in range(GRID_SIDE)]
+    total = sum(rows)
+    name, terms = kind.plural(language), " + ".join(map(str, rows))
+    if language == "zh":
+        return f"{name}：{terms} = {total}。", total
+    return f"{name.capitalize()}: {terms} = {total}.", total
+
+
+def _count(scene: Grid, language: Language, rng: random.Random) -> Draft | None:
+    kinds = rng.choice((_COLOUR_KINDS, _SHAPE_KINDS, _PAIR_KINDS))
+    kind = _spread(kinds, scene, rng, low=0 if rng.random() < 0.3 else 1)
+    if kind is None:
+        return None
+
+    def solve(seen: Scene) -> tuple[str, str]:
+        steps, total = tally(kind, _as_grid(seen), language)
+        return steps, str(total)
+
+    name = kind.plural(language)
+    text = f"图中有多少个{name}？" if language == "zh" else f"How many {name} are there?"
+    return Draft(
+        "count",
+        text,
+        solve,
+        tuple("0123456"[: 4 if kinds is _PAIR_KINDS else 7]),
+        kinds=(kind,),
+    )
+
+
+def _add(scene: Grid, language: Language, rng: random.Random) -> Draft | None:
+    kinds = [k for k in rng.choice((_COLOUR_KINDS, _SHAPE_KINDS)) if k.count(scene)]
+    if len(kinds) < 2:
+        return None
+    first, second = rng.sample(kinds, 2)
+
+    def solve(seen: Scene) -> tuple[str, str]:
+        grid = _as_grid(seen)
+        steps_a, a = tally(first, grid, language)
+        steps_b, b = tally(second, grid, language)
+        end = "。" if language == "zh" else "."
+        join = "" if language == "zh" else " "
+        return f"{steps_a}{join}{steps_b}{join}{a} + {b} = {a + b}{end}", str(a + b)
+
+    names = first.plural(language), second.plural(language)
+    text = (
+        f"{names[0]}和{names[1]}一共有多少个？"
+        if language == "zh"
+        else f"How many {names[0]} and {names[1]} are there altogether?"
+    )
+    return Draft("add", text, solve, tuple("2345678"), kinds=(first, second))
+
+
+def _compare(scene: Grid, language: Language, rng: random.Random) -> Draft | None:
+    kinds = rng.choice((_COLOUR_KINDS, _SHAPE_KINDS))
+    pairs = [p for p in combinations(kinds, 2) if p[0].count(scene) != p[1].count(scene)]
+    pairs = [p for p in pairs if p[0].count(scene) and p[1].count(scene)] or pairs
+    if not pairs:
+        return None
+    first, second = rng.sample(rng.choice(pairs), 2)
+
+    def name(kind: Kind) -> str:
+        if kind.colour:
+            return colour_name(kind.colour, language)
+        return kind.plural(language)
+
+    def solve(seen: Scene) -> tuple[str, str]:
+        steps_a, a = tally(first, _as_grid(seen), language)
+        steps_b, b = tally(second, _as_grid(seen), language)
+        more = name(first if a >= b else second)
+        if language == "zh":
+            return f"{steps_a}{steps_b}{more}更多。", more
+        return f"{steps_a} {steps_b} More: {more}.", more
+
+    names = name(first), name(second)
+    if language == "zh":
+        text = f"{names[0]}和{names[1]}，哪一种更多？"
+    else:
+        text = f"Which are there more of, {names[0]} or {names[1]}?"
+    return Draft("compare", text, solve, names, closed=True, kinds=(first, second))
+
+
+def _at(scene: Grid, language: Language, rng: random.Random) -> Draft | None:
+    taken = [i for i, cell in enumerate(scene.cells) if cell or rng.random() < 0.3]
+    if not taken:
+        return None
+    row, column = divmod(rng.choice(taken), GRID_SIDE)
+
+    def solve(seen: Scene) -> tuple[str, str]:
+        name = cell_name(_as_grid(seen).row(row)[column], language)
+        if language == "zh":
+            where = f"第{CHINESE_DIGITS[row + 1]}行第{CHINESE_DIGITS[column + 1]}个"
+            return f"{where}：{name}。", name
+        return f"Row {row + 1}, column {column + 1}: {name}.", name
+
+    if language == "zh":
+        text = f"第{CHINESE_DIGITS[row + 1]}行第{CHINESE_DIGITS[column + 1]}列是什么？"
+    else:
+        text = f"What is in row {row + 1}, column {column + 1}?"
+    shown = {cell_name(cell, language) for cell in scene.cells}
+    extra = {kind.singular(language) for kind in rng.sample(_PAIR_KINDS, 4)}
+    return Draft("at", text, solve, tuple(sorted(shown | extra)), closed=True)
+
+
+def _locate(scene: Grid, language: Language, rng: random.Random) -> Draft | None:
+    kinds = [k for k in _PAIR_KINDS if k.count(scene) == 1]
+    if not kinds:
+        return None
+    kind = rng.choice(kinds)
+
+    def solve(seen: Scene) -> tuple[str, str]:
+        row = next(
+            (r for r in range(GRID_SIDE) if any(map(kind.matches, _as_grid(seen).row(r)))), 0
+        )
+        if language == "zh":
+            return f"{kind.singular(language)}在第{CHINESE_DIGITS[row + 1]}行。", str(row + 1)
+        return f"The {kind.singular(language)} is in row {row + 1}.", str(row + 1)
+
+    name = kind.singular(language)
+    zh = language == "zh"
+    text = f"{name}在第几行？请回答数字。" if zh else f"In which row is the {name}?"
+    return Draft("locate", text, solve, ("1", "2", "3"), kinds=(kind,))
+
+
+def _colour_of(scene: Grid, language: Language, rng: random.Random) -> Draft | None:
+    kinds = [k for k in _SHAPE_KINDS if k.count(scene) == 1]
+    if not kinds:
+        return None
+    kind = rng.choice(kinds)
+
+    def solve(seen: Scene) -> tuple[str, str]:
+        found = next((c for c in _as_grid(seen).cells if c and kind.matches(c)), None)
+        colour = colour_name(found.colour if found else "red", language)
+        noun = kind.singular(language)
+        if language == "zh":
+            return f"唯一的{noun}是{colour}。", colour
+        return f"The only {noun} is {colour}.", colour
+
+    noun = kind.singular(language)
+    text = f"{noun}是什么颜色？" if language == "zh" else f"What colour is the {noun}?"
+    guesses = tuple(colour_name(colour, language) for colour in COLOURS)
+    return Draft("identify", text, solve, guesses, kinds=(kind,))
+
+
+def _exists(scene: Grid, language: Language, rng: random.Random) -> Draft | None:
+    wanted = rng.random() < 0.5
+    shown = [k for k in _PAIR_KINDS if k.count(scene)]
+    colours = {k.colour for k in shown}
+    absent = [k for k in _PAIR_KINDS if not k.count(scene) and k.colour in colours]
+    pool = shown if wanted else absent
+    if not pool:
+        return None
+    kind = rng.choice(pool)
+
+    def solve(seen: Scene) -> tuple[str, str]:
+        steps, total = tally(kind, _as_grid(seen), language)
+        return steps, ("是" if total else "否") if language == "zh" else ("yes" if total else "no")
+
+    name = kind.singular(language)
+    if language == "zh":
+        text = f"图中有{name}吗？请回答是或否。"
+        return Draft("exist", text, solve, ("是", "否"), closed=True, kinds=(kind,))
+    text = f"Is there a {name} in the picture? Answer yes or no."
+    return Draft("exist", text, solve, ("yes", "no"), closed=True, kinds=(kind,))
+
+
+_Drawer = Callable[[Grid, Language, random.Random], Draft | None]
+_FAMILIES: dict[str, tuple[_Drawer, int]] = {
+    "count": (_count, 30),
+    "add": (_add, 16),
+    "compare": (_compare, 10),
+    "at": (_at, 16),
+    "locate": (_locate, 12),
+    "identify": (_colour_of, 10),
+    "exist": (_exists, 6),
+}
