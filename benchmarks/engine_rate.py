@@ -100,7 +100,7 @@ def bare_request(config: Config, seed: Seed, prompt: str) -> tuple[Callable[[], 
     """What the engine is handed for a seed: a prompt in the demo's chat format, and parameters."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-    shown = "".join(part or "<image>" for part in sampling.parts(prompt))
+    shown = "".join(part or "<image>" for part in prompts.parts(prompt))
     text = f"<|im_start|>user\n{shown}<|im_end|>\n<|im_start|>assistant\n"
     pictures = [open_image(read_bytes(ref)) for ref in seed.images]
     request = sampling.request_for(seed, prompt, (), config)

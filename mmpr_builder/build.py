@@ -19,6 +19,7 @@ from mmpr_builder.distributed.demo_source import with_demo
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop
 from mmpr_builder.report import write_report
+from mmpr_builder.sampling import wants_continuation
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +83,17 @@ def plan(config: Config) -> Estimate:
     Raises `SetupError` like the build itself.
     """
     check(config)
-    seeds_read, with_truth, drops = 0, 0, Counter[str]()
+    distributed.refuse_conflict(config)
+    seeds_read, with_truth, continued, drops = 0, 0, 0, Counter[str]()
     for item in seeds.read_sources(with_demo(config), limit=config.limit):
         if isinstance(item, Drop):
             drops[item.reason] += 1
         else:
             seeds_read += 1
             with_truth += item.has_truth
-    n, dropout = config.sampling.n, config.dropout
-    continued = {"none": 0, "no_truth": seeds_read - with_truth, "all": seeds_read}[dropout.apply]
-    longest = dropout.max_tokens or config.sampling.max_tokens
+            continued += wants_continuation(item, config.dropout)
+    n = config.sampling.n
+    longest = config.dropout.max_tokens or config.sampling.max_tokens
     return Estimate(
         seeds=seeds_read,
         with_truth=with_truth,

@@ -39,7 +39,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Preference pairs that make vision-language models reason better.",
 )
-console = Console(stderr=True)
+# Where no person reads along lines are as long as they need be, so that paths can be copied.
+console = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 
 Settings = Annotated[
     list[str] | None,
@@ -108,7 +109,7 @@ def report(
     """Write the report of a finished build again: OUT/report/index.html."""
     from mmpr_builder.report import write_report
 
-    console.print(f"wrote {write_report(out)}")
+    console.print(f"wrote {escape(write_report(out))}")
 
 
 @app.command("settings")

@@ -126,6 +126,11 @@ class PairingConfig(_Section):
     )
     seed: int = Field(0, ge=0, description="Breaks ties between equally good pairs.")
 
+    @field_validator("kinds", mode="before")
+    @classmethod
+    def _accept_commas(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
 
 class OutputConfig(_Section):
     """How Parquet is written."""
@@ -265,14 +270,38 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     except yaml.YAMLError:
         value = raw
     *parents, last = key.strip().split(".")
-    table = data
+    table: Any = data
     for parent in parents:
-        child = table.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"override {override!r}: {parent!r} is a value, not a table")
-        table = child
-    # A path is text even where YAML would read something else out of it (say, out=2024).
-    table[last] = raw if key.strip() in ("out", "model", "name", "lora") and raw.strip() else value
+        table = _step_into(table, parent, override)
+    if isinstance(table, list):
+        _step_into(table, last, override)
+        table[int(last)] = raw
+        return
+    # Text stays text, even where YAML would read something else out of it (say, out=2024).
+    table[last] = raw if raw.strip() and _is_text(key.strip(), raw) else value
+
+
+def _step_into(table: Any, part: str, override: str) -> Any:
+    """The table under `part`; `seeds.0` is the first source, a bare path or a table."""
+    if isinstance(table, list):
+        if not part.isdigit() or int(part) >= len(table):
+            raise ConfigError(f"override {override!r}: the recipe has {len(table)} sources, from 0")
+        if isinstance(table[int(part)], str):
+            table[int(part)] = {"path": table[int(part)]}
+        return table[int(part)]
+    child = table.setdefault(part, {})
+    if not isinstance(child, dict | list):
+        raise ConfigError(f"override {override!r}: {part!r} is a value, not a table")
+    return child
+
+
+_TEXT_KEYS = ("out", "model", "name", "lora", "sampling.replay_from", "sampling.endpoint.url")
+
+
+def _is_text(key: str, raw: str) -> bool:
+    if key == "seeds":
+        return not raw.lstrip().startswith(("[", "{"))
+    return key in _TEXT_KEYS or (key.startswith("seeds.") and key.endswith((".path", ".root")))
 
 
 def _explain(item: Any, recipe: str, overrides: list[str]) -> str:

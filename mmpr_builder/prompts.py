@@ -250,3 +250,22 @@ def split_images(prompt: str) -> list[str | None]:
                 yield text
 
     return list(parts())
+
+
+def parts(prompt: str) -> list[str | None]:
+    """A prompt as the parts of a chat message: texts, and None for each image.
+
+    The line break that data sets write between `<image>` and the text is dropped: what stands
+    between the two is up to the model's own chat template.
+    """
+    raw = split_images(prompt)
+    shown: list[str | None] = []
+    for before, part, after in zip(["", *raw], raw, [*raw[1:], ""], strict=False):
+        if part is None:
+            shown.append(None)
+            continue
+        text = part.removeprefix("\n") if before is None else part
+        text = text.removesuffix("\n") if after is None else text
+        if text:
+            shown.append(text)
+    return shown

@@ -22,7 +22,7 @@ from typing import Protocol
 from mmpr_builder.config import Config, DropoutConfig
 from mmpr_builder.errors import RowError
 from mmpr_builder.images import read_bytes
-from mmpr_builder.prompts import render, split_images
+from mmpr_builder.prompts import parts, render
 from mmpr_builder.records import Continuation, Response, Rollout, Seed, Template, derived_seed
 
 
@@ -159,25 +159,6 @@ def wants_continuation(seed: Seed, dropout: DropoutConfig) -> bool:
     if not seed.images or dropout.apply == "none":
         return False
     return dropout.apply == "all" or not seed.has_truth
-
-
-def parts(prompt: str) -> list[str | None]:
-    """A prompt as the parts of a chat message: texts, and None for each image.
-
-    The line break that data sets write between `<image>` and the text is dropped: what stands
-    between the two is up to the model's own chat template.
-    """
-    raw = split_images(prompt)
-    shown: list[str | None] = []
-    for before, part, after in zip(["", *raw], raw, [*raw[1:], ""], strict=False):
-        if part is None:
-            shown.append(None)
-            continue
-        text = part.removeprefix("\n") if before is None else part
-        text = text.removesuffix("\n") if after is None else text
-        if text:
-            shown.append(text)
-    return shown
 
 
 def without_images(prompt: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -33,7 +34,7 @@ def finished(config: Config, run: Mapping[str, Any]) -> RenderableType:
     counts = run["counts"]
     table = _table()
     for label, text in _rows(counts):
-        table.add_row(label, text)
+        table.add_row(label, escape(text))
     return Group(Text(), table, Text(), _next_steps(config.out, counts["pairs"]["total"]))
 
 
@@ -52,8 +53,8 @@ def sampled(config: Config, done: SamplingSummary) -> RenderableType:
         )
     if done.quarantined:
         table.add_row("set aside", f"{done.quarantined:,} seeds that end the engine's process")
-    table.add_row("rollouts", f"{config.out}/rollouts")
-    table.add_row("next", f"mmpr pair … out={config.out}")
+    table.add_row("rollouts", f"{escape(config.out)}/rollouts")
+    table.add_row("next", f"mmpr pair (same recipe and settings) out={escape(config.out)}")
     return Group(Text(), table)
 
 
@@ -70,8 +71,8 @@ def planned(config: Config, plan: Estimate) -> RenderableType:
     table.add_row("responses", f"{plan.responses:,} ({config.sampling.n} a seed)")
     table.add_row("continuations", f"{plan.continuations:,} without the image")
     table.add_row("tokens", f"{plan.most_tokens:,} at most")
-    table.add_row("model", f"{config.model}, by {config.sampling.engine}")
-    table.add_row("out", config.out)
+    table.add_row("model", f"{escape(config.model)}, by {config.sampling.engine}")
+    table.add_row("out", escape(config.out))
     return Group(Text(), table)
 
 
@@ -122,10 +123,14 @@ def _rows(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _next_steps(out: str, pairs: int) -> RenderableType:
     table = _table()
+    out = escape(out)
     if pairs:
         table.add_row("look at them", f"{out}/report/index.html")
         table.add_row("load them", f'mmpr_builder.load_pairs("{out}")')
     table.add_row("why a drop", f"{out}/drops/*.parquet (item_id, stage, reason, detail)")
     table.add_row("what was run", f"{out}/run.json, data card: {out}/README.md")
-    table.add_row("pair again", f"mmpr pair … out={out} pairing.max_per_seed=5   (no engine)")
+    table.add_row(
+        "pair again",
+        f"mmpr pair (same recipe and settings) out={out} pairing.max_per_seed=5   needs no engine",
+    )
     return table

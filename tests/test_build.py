@@ -110,6 +110,17 @@ def test_another_sampling_setting_on_the_same_folder_is_refused(built: tuple[Pat
     assert "sampling.n" in done.stderr
 
 
+def test_pairs_are_not_stamped_with_settings_that_did_not_make_them(
+    built: tuple[Path, str],
+) -> None:
+    out, _ = built
+    done = mmpr("pair", RECIPE, f"out={out}", "limit=48", "sampling.temperature=0.3")
+    assert done.returncode == 2
+    assert "sampling.temperature" in done.stderr
+    again = mmpr("pair", RECIPE, f"out={out}", "limit=48")
+    assert again.returncode == 0, again.stderr
+
+
 def test_replayed_rollouts_give_the_same_pairs(built: tuple[Path, str], tmp_path: Path) -> None:
     out, _ = built
     again = tmp_path / "again"

@@ -77,7 +77,7 @@ def test_plan_says_what_a_build_would_cost_and_samples_nothing(tmp_path: Path, s
     assert done.returncode == 0, done.stderr
     assert "2: 1 with a truth, 1 without" in done.stderr
     assert "missing_question" in done.stderr
-    assert "1,200 at most" in done.stderr
+    assert "800 at most" in done.stderr
     assert not (out / "rollouts").exists()
 
 

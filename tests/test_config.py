@@ -77,6 +77,28 @@ def test_a_path_that_looks_like_a_number_stays_text() -> None:
     assert load_config(None, ["out=2024"]).out == "2024"
 
 
+def test_a_source_of_the_recipe_can_be_changed_alone(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("seeds: [a.jsonl, {path: b.jsonl, limit: 3}]\n", encoding="utf-8")
+    config = load_config(recipe, ["seeds.0.scorer=math", "seeds.1.limit=9", "seeds.1.root=7"])
+    assert [(s.path, s.scorer, s.limit, s.root) for s in config.seeds] == [
+        ("a.jsonl", "math", None, None),
+        ("b.jsonl", "auto", 9, "7"),
+    ]
+    with pytest.raises(ConfigError, match=r"seeds\.2\.limit=1.*2 sources"):
+        load_config(recipe, ["seeds.2.limit=1"])
+
+
+@pytest.mark.parametrize("path", ["a #1.jsonl", "a: b.jsonl", "2024"])
+def test_a_path_of_seeds_is_text_whatever_yaml_would_read(path: str) -> None:
+    assert [source.path for source in load_config(None, [f"seeds={path}"]).seeds] == [path]
+
+
+def test_kinds_can_be_given_with_commas() -> None:
+    config = load_config(None, ["pairing.kinds=correctness,truncated"])
+    assert config.pairing.kinds == ("correctness", "truncated")
+
+
 def test_sources_can_carry_their_own_settings() -> None:
     config = load_config(None, ["seeds=[{path: a.jsonl, scorer: relaxed}, b.jsonl]"])
     assert [source.scorer for source in config.seeds] == ["relaxed", "auto"]

@@ -402,6 +402,7 @@ TWO = [{"path": "a/grid.jsonl", "scorer": "math"}, {"path": "b/geo*.jsonl", "sco
         ("lost", "", "auto", {"seeds": TWO, "scoring": {"scorer": "vqa"}}, "vqa"),
         ("geo", "", "auto", {"seeds": [*TWO, NAMED]}, "vqa"),
         ("grid", "", "math", {"seeds": [{"path": "grid.jsonl"}]}, "auto"),
+        ("grid", "", "vqa", {"seeds": [*TWO, {"path": "c/grid.jsonl", "scorer": "vqa"}]}, "vqa"),
         ("own name", "", "math", {"seeds": "x.jsonl", "scoring": {"scorer": "exact"}}, "exact"),
     ],
 )  # fmt: skip

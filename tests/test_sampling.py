@@ -14,8 +14,9 @@ from PIL import Image
 
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.errors import EngineError, RowError
+from mmpr_builder.prompts import parts
 from mmpr_builder.records import Continuation, ImageRef, Rollout, Seed, Template, derived_seed
-from mmpr_builder.sampling import Continue, Request, Sample, parts, roll_out, without_images
+from mmpr_builder.sampling import Continue, Request, Sample, roll_out, without_images
 
 TEMPLATE = Template(name="short_en", text="{question}\nAnswer shortly.", style="final_answer")
 
@@ -209,3 +210,11 @@ def test_parts_of_a_message(prompt: str, shown: list[str | None]) -> None:
 
 def test_the_image_free_prompt_is_the_text_alone() -> None:
     assert without_images("<image>\nHow many?\nAnswer shortly.") == "How many?\nAnswer shortly."
+
+
+def test_a_pair_holds_the_very_prompt_parts_that_were_sampled() -> None:
+    from mmpr_builder.output.rows import _prompt_parts
+
+    prompt = "<image>\nHow many?\nA. 1"
+    stored = _prompt_parts(prompt, 1)
+    assert [part["text"] for part in stored] == parts(prompt) == [None, "How many?\nA. 1"]

@@ -103,7 +103,7 @@ def test_image_paths_resolve(tmp_path: Path, image: Any, expected: str) -> None:
 def test_root_is_where_relative_images_start(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"question": "Q", "image": "1.png"}])
     (tmp_path / "pics").mkdir()
-    for root, expected in [(str(tmp_path / "pics"), f"{tmp_path}/pics/1.png"), ("s3://b/p", None)]:
+    for root, expected in [(tmp_path / "pics", f"{tmp_path}/pics/1.png"), ("s3://b/p", None)]:
         item = next(read_seeds(path, root=root))
         assert isinstance(item, Seed)
         assert item.images[0].uri == (expected or "s3://b/p/1.png")

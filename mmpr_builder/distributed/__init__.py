@@ -23,7 +23,7 @@ from __future__ import annotations
 from mmpr_builder.distributed.actors import Counts
 from mmpr_builder.distributed.judging import PairingSummary, run_pairing
 from mmpr_builder.distributed.manifest import Manifest, Unit
-from mmpr_builder.distributed.planning import plan
+from mmpr_builder.distributed.planning import plan, refuse_conflict
 from mmpr_builder.distributed.runner import SamplingSummary, run_sampling
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "SamplingSummary",
     "Unit",
     "plan",
+    "refuse_conflict",
     "run_pairing",
     "run_sampling",
 ]

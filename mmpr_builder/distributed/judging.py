@@ -16,7 +16,12 @@ from mmpr_builder.config import Config
 from mmpr_builder.distributed import parts as published_parts
 from mmpr_builder.distributed.cluster import has_ray_at_hand, ray_session
 from mmpr_builder.distributed.lock import build_lock
-from mmpr_builder.distributed.manifest import Manifest, has_manifest, read_manifest
+from mmpr_builder.distributed.manifest import (
+    Manifest,
+    has_manifest,
+    read_manifest,
+    refuse_other_settings,
+)
 from mmpr_builder.distributed.planning import read_drops
 from mmpr_builder.distributed.storage import join
 from mmpr_builder.distributed.workers import Judged, pair_parts
@@ -70,6 +75,8 @@ def _inputs(config: Config) -> tuple[list[str], list[tuple[int, Drop]], int]:
     out = config.out
     if has_manifest(out):
         manifest = read_manifest(out)
+        # Model and inputs may be gone by now; the settings go into every pair's provenance.
+        refuse_other_settings(out, manifest.identity, config)
         _check_complete(config, manifest)
         uris = [published_parts.rollouts_uri(out, unit) for unit in manifest.units]
         return uris, read_drops(out), manifest.seeds + manifest.drops

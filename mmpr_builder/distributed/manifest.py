@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -114,20 +114,33 @@ def write_manifest(out: str, manifest: Manifest) -> None:
 
 def refuse_other_build(out: str, old: Identity, new: Identity) -> None:
     """Raise `BuildConflictError` naming each difference, its old and its new value, and the fix."""
-    lines = [
-        f"  {key}: {_shown(before)} in that build, {_shown(after)} now"
-        for key, before, after in _setting_differences(old.settings, new.settings)
-    ]
+    lines = _setting_lines(old.settings, new.settings)
     if not lines:
         lines += _differences("template", old.templates, new.templates, "its text or style")
         lines += _differences("model", old.model, new.model, None)
         lines += _differences("input", old.inputs, new.inputs, "its content")
+    _refuse(out, lines)
+
+
+def refuse_other_settings(out: str, old: Identity, config: Config) -> None:
+    """The same for the settings alone."""
+    _refuse(out, _setting_lines(old.settings, sampling_identity(config)))
+
+
+def _refuse(out: str, lines: Sequence[str]) -> None:
     if lines:
         raise BuildConflictError(
             f"{out}: holds a build whose rollouts would differ from what is asked now:\n"
             + "\n".join(lines)
             + "\nGive another out= for the new build, or restore what differs to continue this one."
         )
+
+
+def _setting_lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [
+        f"  {key}: {_shown(before)} in that build, {_shown(after)} now"
+        for key, before, after in _setting_differences(old, new)
+    ]
 
 
 def _setting_differences(

@@ -26,6 +26,7 @@ from mmpr_builder.distributed.manifest import (
     has_manifest,
     read_manifest,
     refuse_other_build,
+    refuse_other_settings,
     write_manifest,
 )
 from mmpr_builder.distributed.storage import join, remove_folder
@@ -86,6 +87,12 @@ def make_plan(config: Config) -> Manifest:
     manifest = Manifest(identity, units, len(drops), _versions())
     write_manifest(config.out, manifest)
     return manifest
+
+
+def refuse_conflict(config: Config) -> None:
+    """Raise `BuildConflictError` if `config.out` holds a build made with other settings."""
+    if has_manifest(config.out):
+        refuse_other_settings(config.out, read_manifest(config.out).identity, config)
 
 
 def read_drops(out: str) -> list[tuple[int, Drop]]:

@@ -27,8 +27,9 @@ from mmpr_builder.dropout import truncate
 from mmpr_builder.engines import server
 from mmpr_builder.engines.wire import Choice, data_url, read_choices
 from mmpr_builder.errors import EngineError, RowError
+from mmpr_builder.prompts import parts
 from mmpr_builder.records import Continuation
-from mmpr_builder.sampling import Continue, Request, Sample, parts, without_images
+from mmpr_builder.sampling import Continue, Request, Sample, without_images
 
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _LONGEST_PAUSE_S = 60.0

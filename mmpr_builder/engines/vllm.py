@@ -24,8 +24,9 @@ from mmpr_builder.dropout import cut_tokens, joint
 from mmpr_builder.engines import arguments, loading
 from mmpr_builder.errors import EngineError, RowError
 from mmpr_builder.images import open_image
+from mmpr_builder.prompts import parts
 from mmpr_builder.records import Continuation
-from mmpr_builder.sampling import Continue, Request, Sample, parts, without_images
+from mmpr_builder.sampling import Continue, Request, Sample, without_images
 
 # A stream that speaks only twice, at the first token and at the end: nobody reads along.
 _SILENT = 2**30

@@ -154,7 +154,7 @@ def _sides(pair: Pair, rollout: Rollout, verdicts: Sequence[Verdict]) -> dict[st
 def _prompt_parts(prompt: str, n_images: int) -> list[dict[str, str | None]]:
     parts: list[dict[str, str | None]] = [
         {"type": "image", "text": None} if part is None else {"type": "text", "text": plain(part)}
-        for part in prompts.split_images(prompt)
+        for part in prompts.parts(prompt)  # The very parts that engines are given.
     ]
     shown = sum(part["type"] == "image" for part in parts)
     if shown != n_images:

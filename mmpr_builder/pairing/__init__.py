@@ -85,11 +85,17 @@ def judge_and_pair(
 
 
 def scorer_for(seed: Seed, config: Config) -> str:
-    """The scorer of a seed: its source's in this recipe, else its own, else `scoring.scorer`."""
-    for source in config.seeds:
-        if len(config.seeds) == 1 or _comes_from(seed, source):
-            return config.scoring.scorer if source.scorer == "auto" else source.scorer
-    return config.scoring.scorer if seed.scorer == "auto" else seed.scorer
+    """The scorer of a seed: its source's in this recipe, else its own, else `scoring.scorer`.
+
+    Its own, noted when it was read, also decides where several sources bear its name.
+    """
+    found = {
+        source.scorer
+        for source in config.seeds
+        if len(config.seeds) == 1 or _comes_from(seed, source)
+    }
+    scorer = found.pop() if len(found) == 1 else seed.scorer
+    return config.scoring.scorer if scorer == "auto" else scorer
 
 
 def _comes_from(seed: Seed, source: SourceConfig) -> bool:

@@ -11,11 +11,13 @@ build, one hash per row (to keep ids unique).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import islice
+from pathlib import Path
 
 from mmpr_builder.config import SourceConfig
 from mmpr_builder.errors import InputError, RowError
@@ -45,9 +47,9 @@ _FORMULA = re.compile(r"\$[^$]*\$|\\[A-Za-z]+|<image>")
 
 
 def read_seeds(
-    path: str,
+    path: str | Path,
     *,
-    root: str | None = None,
+    root: str | Path | None = None,
     limit: int | None = None,
     source: str | None = None,
     split: str = "train",
@@ -62,7 +64,7 @@ def read_seeds(
 
     Raises `InputError` when nothing is at `path` or a file is broken as a whole.
     """
-    base = None if root is None else _root(root)
+    base = None if root is None else _root(os.fspath(root))
     rows = (
         item for file in locate(str(path), split) for item in _read_file(file, base, source, scorer)
     )
