@@ -47,11 +47,9 @@ def sample(config: Config, progress: Progress) -> BuildResult:
     return BuildResult(distributed.run_sampling(config, progress), None)
 
 
-def pair(
-    config: Config, progress: Progress, *, seconds: dict[str, float] | None = None
-) -> BuildResult:
+def pair(config: Config, progress: Progress) -> BuildResult:
     """The second half: rollouts to pairs, card and report."""
-    paired = distributed.run_pairing(config, progress, seconds=seconds)
+    paired = distributed.run_pairing(config, progress)
     with progress.stage("writing the report"):
         write_report(config.out)
     return BuildResult(None, paired.run)
@@ -60,8 +58,7 @@ def pair(
 def build(config: Config, progress: Progress) -> BuildResult:
     """Both halves. After an interruption the same call goes on where it was."""
     sampling = sample(config, progress).sampling
-    seconds = {} if sampling is None else {"sampling": sampling.seconds}
-    return BuildResult(sampling, pair(config, progress, seconds=seconds).run)
+    return BuildResult(sampling, pair(config, progress).run)
 
 
 @dataclass(frozen=True, slots=True)

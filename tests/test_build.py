@@ -95,12 +95,12 @@ def test_a_finished_build_is_not_sampled_again_and_pairs_are_byte_equal(
 ) -> None:
     out, _ = built
     before = digests(out / "pairs"), digests(out / "rollouts"), digests(out / "drops")
-    began = time.monotonic()
     done = mmpr("build", RECIPE, f"out={out}", "limit=48")
     assert done.returncode == 0, done.stderr
     assert "loading the engine" not in done.stderr
+    run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert run["this_run"]["seconds"]["sampling"] > 5  # What it took, not this run's nothing.
     assert (digests(out / "pairs"), digests(out / "rollouts"), digests(out / "drops")) == before
-    assert time.monotonic() - began < 60
 
 
 def test_another_sampling_setting_on_the_same_folder_is_refused(built: tuple[Path, str]) -> None:

@@ -23,6 +23,7 @@ from mmpr_builder.distributed.manifest import (
     refuse_other_settings,
 )
 from mmpr_builder.distributed.planning import read_drops
+from mmpr_builder.distributed.runner import sampling_seconds
 from mmpr_builder.distributed.storage import join
 from mmpr_builder.distributed.workers import Judged, pair_parts
 from mmpr_builder.errors import InputError
@@ -40,14 +41,11 @@ class PairingSummary:
     seconds: float
 
 
-def run_pairing(
-    config: Config, progress: Progress, *, seconds: dict[str, float] | None = None
-) -> PairingSummary:
+def run_pairing(config: Config, progress: Progress) -> PairingSummary:
     """Score and pair all rollouts of `config.out`; replaces the pairs that are there.
 
-    `seconds` (stage -> wall-clock time) of earlier stages go into run.json with our own. Raises
-    `InputError` when there are no rollouts or sampling is not complete: a data set made of half
-    a build looks like a whole one.
+    Raises `InputError` when there are no rollouts or sampling is not complete: a data set made of
+    half a build looks like a whole one; `BuildConflictError` when other settings made the rollouts.
     """
     began = time.monotonic()
     with build_lock(config.out):
@@ -66,7 +64,8 @@ def run_pairing(
                 progress.update(done=done, pairs=made)
             counts = writer.counts()
         took = time.monotonic() - began
-        run = finish_build(config, counts, seconds={**(seconds or {}), "pairing": took})
+        spent = {"sampling": sampling_seconds(config.out), "pairing": took}
+        run = finish_build(config, counts, seconds=spent)
     return PairingSummary(run, took)
 
 

@@ -10,6 +10,7 @@ left to do neither Ray nor an engine is started.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mmpr_builder.config import Config
@@ -20,9 +21,12 @@ from mmpr_builder.distributed.driver import Driver
 from mmpr_builder.distributed.lock import build_lock
 from mmpr_builder.distributed.planning import make_plan
 from mmpr_builder.distributed.signals import stop_on_signals
+from mmpr_builder.distributed.storage import exists, join, read_json, write_json
 from mmpr_builder.engines import make_sampler
 from mmpr_builder.errors import EngineError
 from mmpr_builder.progress import Progress
+
+_SECONDS = "sampling_seconds.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,12 @@ def run_sampling(
         todo = [unit for unit in manifest.units if unit.name not in before]
         driver = Driver(config, manifest, todo, progress, sampler_factory)
         if todo:
-            with ray_session(config, progress), stop_on_signals() as stop:
-                driver.sample(stop)
+            try:
+                with ray_session(config, progress), stop_on_signals() as stop:
+                    driver.sample(stop)
+            finally:
+                with suppress(OSError):  # The error that ends a run matters more than its time.
+                    add_seconds(config.out, time.monotonic() - began)
         # What counts is what is on disk, not what was reported.
         after = parts.published(config.out, todo)
         if len(after) < len(todo):
@@ -83,3 +91,14 @@ def run_sampling(
         seconds=time.monotonic() - began,
         engine_seconds=driver.engine_seconds,
     )
+
+
+def add_seconds(out: str, seconds: float) -> None:
+    """Add a run's wall-clock time to what sampling this build has taken so far."""
+    write_json(join(out, _SECONDS), {"sampling": round(sampling_seconds(out) + seconds, 3)})
+
+
+def sampling_seconds(out: str) -> float:
+    """Wall-clock seconds of all runs that sampled for this build; 0 if none is on record."""
+    uri = join(out, _SECONDS)
+    return float(read_json(uri)["sampling"]) if exists(uri) else 0.0
