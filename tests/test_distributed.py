@@ -375,7 +375,8 @@ def test_all_seeds_are_sampled_once_and_nothing_is_done_twice(tmp_path: Path) ->
     assert summary.quarantined == summary.retries == 0
     assert progress.done[-1] == 21
     assert all(before <= after for before, after in pairwise(progress.done))
-    assert len(set(progress.done)) > 7, "figures move within units, too"
+    # Units hold four seeds and the last one: other figures are of units not finished yet.
+    assert any(done % 4 > 1 for done in progress.done), "figures move within units, too"
     again = sampled(config, fake_samplers.does_not_start)  # Which would be an error, if asked.
     assert again.units_before == again.units
     assert again.sampled.seeds == 0

@@ -46,7 +46,7 @@ REPORT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of everything. The defaults take about 35 minutes on two cores."""
+    """How much of everything. The defaults took 50 minutes on two cores that had other work too."""
 
     seed: int = 0
     scenes: int = 24_000
