@@ -1,0 +1,48 @@
+"""What all commands share: the application, its console, the words that make a config."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mmpr_builder.config import Config, load_config
+
+EXIT_SETUP = 2
+EXIT_QUARANTINED = 3
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Preference pairs that make vision-language models reason better.",
+)
+# Where no person reads along lines are as long as they need be, so that paths can be copied.
+console = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RECIPE] [KEY=VALUE]...",
+        help="A recipe (a YAML file or a shipped name) and settings that override it.",
+        show_default=False,
+    ),
+]
+
+
+def read_settings(words: list[str] | None) -> Config:
+    """The config that a command's words ask for; the first word without `=` is the recipe."""
+    words = list(words or [])
+    recipe = words.pop(0) if words and "=" not in words[0] else None
+    return load_config(recipe, words)
+
+
+def be_offline_safe(config: Config) -> None:
+    """Where model and seeds are local nothing needs a hub: do not wait for one to time out."""
+    sources = [source.path for source in config.seeds]
+    if all(path == "demo" or Path(path).exists() for path in [config.model, *sources]):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
