@@ -25,6 +25,9 @@ SPECIAL_TOKEN = re.compile(
 _THINK = re.compile(r"<(/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 
+_HTML = re.compile(r"</?(?:answer|b|strong|i|em|u|p|span|div|h[1-6]|center|big)\s*>|<br\s*/?>")
+_BOLD_INSIDE = re.compile(r"(?<![\w)*])\*\*([^*\s](?:[^*\n]*[^*\s])?)\*\*(?!\*)")
+
 _WINDOW = 80
 """A marker and its dress fit into so many characters; what is matched is bounded by it, which keeps
 extraction linear in the length of a response, whatever it contains."""
@@ -39,6 +42,8 @@ _BEFORE_ENGLISH = re.compile(
 )
 _AFTER_ENGLISH = re.compile(r"[*_\s]*(?:(?P<colon>[:：])|(?P<verb>is\b)\s*[:：]?)", re.IGNORECASE)
 _AFTER_CHINESE = re.compile(r"[*_\s]*(?:应该|应)?[:：是为选][*_\s]*[:：]?")
+_HEADING_CHINESE = re.compile(r"[*_#]*(?:】[*_]*[:：]?|[ \t]*\n)\s*")
+"""【答案】 and 答案 in a line of its own."""
 STYLES = ("final_answer", "boxed", "think_boxed")
 
 
@@ -54,6 +59,8 @@ def extract_answer(text: str, style: str) -> str | None:
     visible = _after_thinking(text)
     if visible is None:
         return None
+    if "</" in visible or "<br" in visible:
+        visible = _HTML.sub(lambda tag: "\n" if tag[0][:3].lower() == "<br" else "", visible)
     if style == "final_answer":
         return _marked_answer(visible)
     return _boxed_answer(visible)
@@ -131,10 +138,19 @@ def _after_weak(text: str, at: int, phrase: str) -> int | None:
         return end + found.end()
     if phrase == "答案":
         found = _AFTER_CHINESE.match(following)
+        if found is None and _begins_line(text, at):
+            found = _HEADING_CHINESE.match(following)
         return end + found.end() if found else None
     if phrase.startswith("答"):
-        return end if text[max(0, at - 4) : at].strip(" *_>#") in ("", "\n") else None
-    return end
+        return end if _begins_line(text, at) else None
+    if text[at - 1 : at] == "对" and phrase == "应选":
+        return None  # 对应选项 B: "corresponds to option B"
+    return end + following.startswith("项")
+
+
+def _begins_line(text: str, at: int) -> bool:
+    """Whether nothing but dress stands before `at` in its line."""
+    return not text[max(0, at - _WINDOW) : at].rpartition("\n")[2].strip(" *_>#-【[")
 
 
 _LINES = (("\\[", "\\]"), ("$$", "$$"), ("\\begin{", "\\end{"), ("```", "```"))
@@ -172,6 +188,7 @@ _NESTED_MARKER = re.compile(
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9]{1,20}(?: [0-9]{1,20})?\s*\Z")
+_TICK = re.compile(r"\s+[✓✔✅☑\ufe0f]+\Z")
 _ENDS_WITH_POINTS = re.compile(r"(?:\.\.|(?:\b\w\.){2})\Z")  # an ellipsis, U.S.
 
 
@@ -180,17 +197,28 @@ def tidy(answer: str) -> str | None:
     if _PLAIN.match(answer):
         return answer.strip() or None
     answer = SPECIAL_TOKEN.sub(" ", answer).strip()
+    if "**" in answer:
+        answer = _BOLD_INSIDE.sub(r"\1", answer)
     for _ in range(8):
         before = answer
         answer = _NESTED_MARKER.sub("", answer).strip().strip("*`").strip()
         if answer.endswith(".") and not _ENDS_WITH_POINTS.search(answer[-5:]):
+            answer = answer[:-1]
+        answer = _TICK.sub("", answer)
+        if _left_open(answer):
             answer = answer[:-1]
         answer = _unwrap(answer.removesuffix("。").strip())
         if answer == before:
             break
     if not answer.isascii():
         answer = re.sub("[\ud800-\udfff]", "\ufffd", answer)
-    return answer if answer.strip(".… ") else None
+    return answer if answer.strip(".… $") else None
+
+
+def _left_open(answer: str) -> bool:
+    """`7)` of "(Final answer: 7)"; a half-open interval has its square bracket."""
+    closed = answer.endswith(")") and answer.count(")") == answer.count("(") + 1
+    return closed and len(answer) > 1 and not set("[]") & set(answer)
 
 
 def _unwrap(answer: str) -> str:

@@ -28,12 +28,11 @@ def judge() -> Iterator[Judge]:
 @pytest.mark.parametrize("name", ["answers.jsonl", "responses.jsonl"])
 def test_false_positives_and_misses_stay_below_their_bounds(name: str, judge: Judge) -> None:
     result = run(SHARED / name, judge)
-    false_positives, negatives = result.rate("incorrect", ("correct",))
-    missed, positives = result.rate("correct", ("incorrect", "no_answer", "undecided"))
-    assert negatives
-    assert positives
-    assert false_positives <= 0.002 * negatives, result.wrong
-    assert missed <= 0.03 * positives, result.wrong
+    wrong, missed = result.confusion.false_positives, result.confusion.misses
+    assert wrong.of
+    assert missed.of
+    assert wrong.hits <= 0.002 * wrong.of, result.wrong
+    assert missed.hits <= 0.03 * missed.of, result.wrong
 
 
 def test_hostile_cases_are_answered_in_time_and_never_correct(judge: Judge) -> None:

@@ -6,8 +6,10 @@
 
     clean      the dress comes off        number, units, ratio, numerals   quantities, exact
     choice     options                    structure, expression            shapes and formulas
-    yes_no, text, anls, relaxed           words, documents, charts
+    yes_no, text, anls, relaxed, labels   words, documents, charts, dates and ranges
     auto       which of these             screen, pool, worker, symbolic   the costly last resort
+
+What counts as equal is written down in docs/scoring.md.
 
 Importing this loads no sympy; only the worker process does.
 """

@@ -71,10 +71,23 @@ def _letters(text: str) -> str:
 def _same_word(left: str, right: str) -> bool:
     """Equal, or one slip in a word of seven letters or more that begins and ends alike.
 
-    Shorter words, first letters (un-, non-, North, South) and endings (-s, -ed) carry meaning.
+    Shorter words, first letters (un-, non-, North, South) and endings (-s, -ed) carry meaning. In a
+    word of ten letters any slip is one; in a shorter one it must look like one, because Johnson is
+    not Johnston: a letter doubled or not, two swapped, one taken for another of the same look.
     """
     if left == right:
         return True
-    if max(len(left), len(right)) < 7 or left[:2] != right[:2] or left[-1] != right[-1]:
+    longest = max(len(left), len(right))
+    if longest < 7 or left[:2] != right[:2] or left[-1] != right[-1]:
         return False
-    return left.isalpha() and right.isalpha() and _distance(left, right) == 1
+    if not (left.isalpha() and right.isalpha()) or _distance(left, right) != 1:
+        return False
+    if longest >= 10 or sorted(left) == sorted(right):
+        return True
+    if len(left) == len(right):
+        changed = {frozenset(pair) for pair in zip(left, right, strict=True) if len(set(pair)) > 1}
+        return changed <= _ALIKE
+    return re.sub(r"(.)\1", r"\1", left) == re.sub(r"(.)\1", r"\1", right)
+
+
+_ALIKE = {frozenset(pair) for pair in ("li", "ce", "un", "hb", "sz", "lt")}

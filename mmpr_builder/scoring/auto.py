@@ -14,19 +14,25 @@ from mmpr_builder.scoring.choice import compare_choice, read_gold
 from mmpr_builder.scoring.clean import MAX_CHARS, clean
 from mmpr_builder.scoring.decision import Decision, Symbolic, any_of, no, unknown, yes
 from mmpr_builder.scoring.expression import compare_math
+from mmpr_builder.scoring.labels import is_label
 from mmpr_builder.scoring.latex import has_words, plain
+from mmpr_builder.scoring.phrases import is_phrase
 from mmpr_builder.scoring.quantity import parse_quantity
 from mmpr_builder.scoring.ratio import is_ratio
 from mmpr_builder.scoring.relaxed import compare_relaxed
 from mmpr_builder.scoring.screen import screened
+from mmpr_builder.scoring.structure import parse
 from mmpr_builder.scoring.text import compare_text
 from mmpr_builder.scoring.yes_no import is_yes_no
 
 SCORERS = ("auto", "math", "choice", "relaxed", "vqa", "anls", "exact")
 
+_CODE = re.compile(
+    r"__[A-Za-z]|\blambda\b[^,]{0,40}:|\b(?:eval|exec|import|print|system|sympify|open)\s*\(|<script|;\s*--"
+)
 _LETTER = re.compile(r"[(\[]?[A-H][)\].]?\Z|[(\[]?[a-h][)\]]\Z|[A-H][.):：、]\s*\S.*\Z", re.DOTALL)
 _MATHS = re.compile(
-    r"\\[a-zA-Z]|[=<>^]|[0-9]\s*[-+*/]\s*[0-9a-z]|[a-z]\s*[-+*/]\s*[0-9]|[(\[{].*,.*[)\]}]|√|π|∞|≤|≥"
+    r"\\[a-zA-Z]|[=<>^]|[0-9]\s*[-+*/]\s*[0-9a-z]|[a-z]\s*[-+*/]\s*[0-9]|[(\[{].*,.*[)\]}]|√|π|∞|≤|≥|[0-9)]!\Z"
 )
 
 
@@ -38,8 +44,15 @@ def kind_of(gold: str, choices: tuple[str, ...]) -> str:
         return "choice"
     if is_yes_no(gold):
         return "vqa"
+    if is_phrase(gold):
+        return "math"
     text = plain(gold)
+    if is_label(text):
+        return "vqa"
     if parse_quantity(text) is not None or is_ratio(text):
+        return "math"
+    node = parse(text)
+    if node.kind == "list" and all(parse_quantity(item) for item in node.items):
         return "math"
     return "math" if _MATHS.search(gold) and not has_words(text) else "vqa"
 
@@ -63,6 +76,10 @@ def decide(
     answer = clean(predicted)
     if not answer:
         return no("empty", "nothing is left of the answer without its dress")
+    if "\ufffd" in answer:
+        return unknown("screened", "has broken characters")
+    if _CODE.search(answer):
+        return unknown("screened", "looks like code")
     compare = _comparison(scorer, choices, screened(symbolic), question)
     return any_of((compare(answer, clean(gold)) for gold in usable), no("none"))
 
@@ -78,7 +95,7 @@ def _comparison(
     def compare(predicted: str, gold: str) -> Decision:
         kind = kind_of(gold, choices) if scorer == "auto" else scorer
         if kind == "choice":
-            return compare_choice(predicted, gold, choices)
+            return compare_choice(predicted, gold, choices, symbolic)
         if kind == "math":
             return compare_math(predicted, gold, symbolic)
         if kind == "relaxed":

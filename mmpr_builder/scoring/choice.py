@@ -7,49 +7,33 @@ A or B   not B   B. 13 cm (which is option C)   (A) 5 cm, (B) 12 cm     mean no 
 from __future__ import annotations
 
 import re
-import string
-from dataclasses import dataclass
 from functools import lru_cache
 
 from mmpr_builder.scoring.clean import clean
-from mmpr_builder.scoring.decision import Decision, no, unknown, yes
-from mmpr_builder.scoring.latex import compact, plain
+from mmpr_builder.scoring.decision import Decision, Symbolic, no, unknown, yes
+from mmpr_builder.scoring.expression import compare_math
+from mmpr_builder.scoring.hedges import (
+    DOUBT,
+    HEDGE,
+    NEGATION,
+    OTHER_AMOUNT,
+    REASON,
+    other_letter,
+    take_back,
+)
+from mmpr_builder.scoring.latex import compact, has_words, plain
+from mmpr_builder.scoring.letters import LETTERS, Reading, indices, read_letters
 from mmpr_builder.scoring.quantity import compare_quantities, parse_quantity
 from mmpr_builder.scoring.relation import named_value
 from mmpr_builder.scoring.text import normalise, said_at_the_end
+from mmpr_builder.scoring.yes_no import is_yes_no, polarity, same_polarity
 
-_LETTERS = string.ascii_uppercase
-_L = r"[A-Za-z]"
-_LEAD = re.compile(
-    r"(?:(?:so|thus|therefore|hence|i (?:would )?(?:choose|pick|select)|it is|it's)\b\s*,?\s*)?"
-    r"(?:(?:the\s+)?(?:(?:correct|right|best|final|matching)\s+)*(?:answer|option|choice)s?\b\s*"
-    r"(?:(?:is|are|would be)\b|:)?\s*:?\s*){0,2}",
-    re.IGNORECASE,
-)
-_LEAD_ZH = re.compile(
-    r"(?:因此|所以|故|综上)?[,，]?\s*(?:应该?|正确)?的?(?:(?:答案|选项)?\s*(?:应?选择?|是|为|:)*\s*){1,2}(?:选项)?\s*"
-)
-_ONE = re.compile(rf"[(\[{{<]?\s*({_L})\s*[)\]}}>]?(?:\s*(?:选项|项|option|choice))?[.。:、,]?\Z")
-_WITH_TEXT = re.compile(
-    rf"(?:[(\[]\s*({_L})\s*[)\]]|({_L})\s*[).:：、,，\-–—]|([A-Z])(?=[\s=(（]))\s*(.+)\Z", re.S
-)
-_SEPARATOR = r"(?:\s*(?:,|;|/|&|、|和|与|及|\+|\band\b)\s*|\s+)"
-_SEVERAL = re.compile(
-    rf"[(\[{{]?\s*[(\[]?({_L})[)\]]?(?:{_SEPARATOR}[(\[]?({_L})[)\]]?)+\s*[)\]}}]?[.。]?\Z"
-)
-_BRACKETED = re.compile(rf"(?:[(\[]{_L}[)\]]\s*){{2,}}\Z")
 _JOINS = re.compile(r"(?:(?:or|and)\b|[/或和与])", re.IGNORECASE)
+_CHINESE = re.compile("[\u3400-\u9fff]")
 _LISTED = re.compile(r"[(（][A-Z][)）]")
-_GLUED = re.compile(r"[A-Z]{2,8}\Z|[(\[{][A-Z]{2,8}[)\]}]\Z")
-_HEDGE = re.compile(r"(?:\b(?:or|either)\b|或)", re.IGNORECASE)
-_NEGATION = re.compile(
-    r"\b(?:not|neither|nor|except|isn't|cannot|can't|incorrect|wrong|unlike)\b|不是|不对|不选|错误|除了?",
-    re.IGNORECASE,
-)
-_REASON = re.compile(
-    r"^\s*(?:[,(;:–—\-]\s*)*(?:because|since|as|which|i\.e|the|so|due|given)\b|^\s*[,，;(]?\s*(?:因为|由于|因|即)",
-    re.I,
-)
+_FORMULA_MARKS = "\\=^/*+√π<>"
+_LETTER_BEHIND = re.compile(r"(.*\S)\s*[(（]([A-Z])[)）]\Z", re.DOTALL)  # 18 (B)
+_NONE_OF_IT = re.compile(r"\b(?:no|never|without)\b|没有", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4096)
@@ -63,7 +47,7 @@ def read_gold(gold: str, choices: tuple[str, ...]) -> frozenset[int] | None:
     if gold.strip() in raw and not (len(gold.strip()) == 1 and gold.strip().isalpha()):
         return frozenset((raw.index(gold.strip()),))
     said = read_letters(gold)
-    in_range = bool(said.letters) and max(said.letters) < (len(choices) or len(_LETTERS))
+    in_range = bool(said.letters) and max(said.letters) < (len(choices) or len(LETTERS))
     if in_range and (
         not said.text or not choices or _same_option(said.text, choices[min(said.letters)])
     ):
@@ -71,52 +55,26 @@ def read_gold(gold: str, choices: tuple[str, ...]) -> frozenset[int] | None:
     option = match_option(gold, choices)
     if option is not None:
         return frozenset((option,))
+    several = read_letters(gold.upper()).letters if gold.isalpha() and gold.islower() else ()
+    if len(several) > 1 and max(several) < len(choices) and sorted(gold) == list(gold):
+        return frozenset(several)  # "ac" where no option is called so
     return said.letters if in_range and said.dressed else None
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Letters that a text names, as indices, and the words beside a single one. `dressed` says that
-    the letter is set off by more than a blank: `(A) dog`, not `A dog`."""
-
-    letters: frozenset[int] = frozenset()
-    text: str = ""
-    dressed: bool = True
-
-
-def read_letters(text: str) -> Reading:
-    """What letters a cleaned text names."""
-    text = _strip_lead(plain(text).strip("* "))
-    one = _ONE.match(text)
-    if one:
-        return Reading(_indices(one[1]))
-    if _GLUED.match(text):
-        letters = [char for char in text if char.isalpha()]
-        return Reading(_indices(*letters)) if len(set(letters)) == len(letters) else Reading()
-    if _SEVERAL.match(text) or _BRACKETED.match(text):
-        return Reading(_indices(*re.findall(rf"(?<![A-Za-z]){_L}(?![A-Za-z])", text)))
-    with_text = _WITH_TEXT.match(text)
-    if with_text:
-        letter = with_text[1] or with_text[2] or with_text[3]
-        return Reading(_indices(letter), with_text[4].strip(), not with_text[3])
-    return Reading()
+@lru_cache(maxsize=4096)
+def without_labels(choices: tuple[str, ...]) -> tuple[str, ...]:
+    """`("A. red", "B. blue")` -> `("red", "blue")`, where every option begins with its letter."""
+    said = [read_letters(clean(choice)) for choice in choices]
+    if len(said) > 1 and all(r.text and r.letters == {i} for i, r in enumerate(said)):
+        return tuple(reading.text for reading in said)
+    return choices
 
 
-def _strip_lead(text: str) -> str:
-    """`The correct answer is (B)` -> `(B)`, `故选B` -> `B`."""
-    for lead in (_LEAD, _LEAD_ZH):
-        found = lead.match(text)
-        if found and found.end():
-            return text[found.end() :] or text
-    return text
-
-
-def _indices(*letters: str) -> frozenset[int]:
-    return frozenset(_LETTERS.index(letter.upper()) for letter in letters)
-
-
-def compare_choice(predicted: str, gold: str, choices: tuple[str, ...]) -> Decision:
+def compare_choice(
+    predicted: str, gold: str, choices: tuple[str, ...], symbolic: Symbolic
+) -> Decision:
     """`gold` names a letter, several letters or an option's text; expects cleaned texts."""
+    choices = without_labels(choices)
     wanted = read_gold(gold, choices)
     if wanted is None:
         if choices:
@@ -128,8 +86,23 @@ def compare_choice(predicted: str, gold: str, choices: tuple[str, ...]) -> Decis
         return _compare_letters(predicted, gold, wanted)
     said = read_predicted(predicted, choices)
     if said is None:
-        return no("choice", f"{predicted[:40]!r} names no single option")
+        return _compare_value(predicted, wanted, choices, symbolic)
     return yes("choice") if said == wanted else no("choice", f"says {_show(said)}")
+
+
+def _compare_value(
+    predicted: str, wanted: frozenset[int], choices: tuple[str, ...], symbolic: Symbolic
+) -> Decision:
+    r"""A formula that is no option as it stands may equal one: `\sqrt{12}` is `2\sqrt{3}`."""
+    text = plain(predicted)
+    formula = not has_words(text) and not HEDGE.search(text) and set(_FORMULA_MARKS) & set(text)
+    if not formula or len(wanted) != 1 or read_letters(predicted).letters:
+        return no("choice", f"{predicted[:40]!r} names no single option")
+    (index,) = wanted
+    decisions = [compare_math(predicted, clean(choice), symbolic) for choice in choices]
+    if any(decision.equal for i, decision in enumerate(decisions) if i != index):
+        return no("choice", "equals another option")
+    return decisions[index]
 
 
 def _compare_letters(predicted: str, gold: str, wanted: frozenset[int]) -> Decision:
@@ -147,20 +120,29 @@ def _compare_letters(predicted: str, gold: str, wanted: frozenset[int]) -> Decis
 
 
 def _show(indices: frozenset[int]) -> str:
-    return "".join(_LETTERS[i] for i in sorted(indices))
+    return "".join(LETTERS[i] for i in sorted(indices))
 
 
 def read_predicted(predicted: str, choices: tuple[str, ...]) -> frozenset[int] | None:
     """The options a response's answer names; None for none, hedges, negations and conflicts."""
     said = read_letters(predicted)
-    if said.letters and (not said.text or said.dressed):
+    if choices and said.letters and said.text and max(said.letters) >= len(choices):
+        said = Reading()  # "I, II and III" begins with no letter of an option
+    # The A of "A dog" is an article; that of "A 12" is none.
+    if said.letters and (not said.text or said.dressed or not said.text[0].isalpha()):
         return _with_words(said, choices)
+    behind = _LETTER_BEHIND.match(predicted)
+    if behind and choices and not said.letters:
+        return _with_words(Reading(indices(behind[2]), behind[1]), choices)
     option = match_option(predicted, choices)
     if option is not None:
         return frozenset((option,))  # the whole answer is the wording of an option
     if said.letters:
         return _with_words(said, choices)
-    if _HEDGE.search(predicted) or _NEGATION.search(predicted):
+    option = _polar_option(predicted, choices)
+    if option is not None:
+        return frozenset((option,))
+    if any(mark.search(predicted) for mark in (HEDGE, NEGATION, _NONE_OF_IT)):
         return None
     end = said_at_the_end(predicted)
     if end is not None:
@@ -173,8 +155,15 @@ def read_predicted(predicted: str, choices: tuple[str, ...]) -> frozenset[int] |
     return _only_option_inside(predicted, choices)
 
 
+def _polar_option(text: str, choices: tuple[str, ...]) -> int | None:
+    """`No, it is not` among the options "yes" and "no"."""
+    said = polarity(text)
+    hits = [i for i, choice in enumerate(choices) if is_yes_no(choice) and polarity(choice) == said]
+    return hits[0] if said is not None and len(hits) == 1 else None
+
+
 def _explains(text: str) -> bool:
-    return bool(_REASON.match(text)) or text.startswith("(")
+    return bool(REASON.match(text)) or text.startswith("(")
 
 
 def _with_words(said: Reading, choices: tuple[str, ...]) -> frozenset[int] | None:
@@ -187,11 +176,15 @@ def _with_words(said: Reading, choices: tuple[str, ...]) -> frozenset[int] | Non
     if _JOINS.match(text) or _LISTED.search(text):
         return None  # the beginning of a hedge, or the list of options said over again
     own = choices[min(letters)] if choices else ""
+    if not REASON.match(text) and text.startswith("(") and take_back(said):
+        return None
     if _explains(text) or (own and _same_option(text, own)):
         other = match_option(text.strip("()"), choices)
         return letters if other is None or other == min(letters) else None
-    if _HEDGE.search(text) or _NEGATION.search(text):
+    if any(mark.search(text) for mark in (HEDGE, NEGATION, DOUBT)) or other_letter(said):
         return None
+    if not said.dressed and _CHINESE.match(text):
+        return None  # A型 is a blood group
     if not choices:
         return letters
     other = match_option(text, choices)
@@ -230,6 +223,8 @@ def _same_option(text: str, choice: str) -> bool:
     value = named_value(plain(option))[1]
     if value != plain(option) and named_value(plain(text))[0] is None:
         return _same_option(text, value)
+    if same_polarity(text, option):
+        return True
     left = normalise(text)
     return bool(left) and left == normalise(option) and not set("+-*/^=<>") & set(text + option)
 
@@ -244,4 +239,6 @@ def _only_option_inside(text: str, choices: tuple[str, ...]) -> frozenset[int] |
         if length >= 2 and f" {words} " in left and not words.isdigit():
             found.append(i)
             left = left.replace(f" {words} ", " | ")
-    return frozenset(found) if len(found) == 1 else None
+    # "over 60 km" is not the option "60 km"
+    one = len(found) == 1 and not OTHER_AMOUNT.search(left) and not DOUBT.search(left)
+    return frozenset(found) if one else None

@@ -29,6 +29,9 @@ _TWINS |= {ord("￥"): "¥", ord("∶"): ":", ord("﹪"): "%", ord("⁄"): "/", 
 _TWINS |= {0x1D7CE + i: str(i % 10) for i in range(50)}
 
 _BROKEN = re.compile("[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_BROKEN_FACES = re.compile(
+    "(?<=[0-9])[\u0300-\u0304\u0306-\u036f\u20d0-\u20ff]|[\u202a-\u202e\u2066-\u2069]"
+)
 _NAKED = re.compile(r"[A-Za-z0-9 ]*(?:[A-Za-z0-9][,.%/-][A-Za-z0-9 ]+)*\Z")
 _WRAPPERS = (
     ("$$", "$$"),
@@ -42,8 +45,9 @@ _WRAPPERS = (
     ('"', '"'),
     ("'", "'"),
     ("*", "*"),
-    ("<answer>", "</answer>"),
+    *((f"<{tag}>", f"</{tag}>") for tag in ("answer", "b", "strong", "i", "em", "u")),
 )
+_STYLE = re.compile(r"\\(?:displaystyle|textstyle|rm|bf)(?![a-zA-Z{])\s*")
 _MACRO = re.compile(
     r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|mbox|bf|rm"
     r"|underline|displaystyle|textstyle)\s*\{"
@@ -51,10 +55,10 @@ _MACRO = re.compile(
 
 
 def normalise_characters(text: str) -> str:
-    """Full-width, typographic and invisible characters to plain ones; lone surrogates and control
-    characters to U+FFFD, which no rule takes for anything."""
+    """Full-width, typographic and invisible characters to plain ones; lone surrogates, control
+    characters, marks on digits and turns of direction to U+FFFD, which no rule takes for any."""
     if not text.isascii():
-        text = text.translate(_TWINS)
+        text = _BROKEN_FACES.sub("\ufffd", text.translate(_TWINS))
     return _BROKEN.sub("\ufffd", text)
 
 
@@ -73,7 +77,7 @@ def clean(text: str) -> str:
 
 
 def _undress_once(text: str) -> str:
-    text = text.strip()
+    text = _STYLE.sub("", text.strip())
     for left, right in _WRAPPERS:
         inner = text[len(left) : len(text) - len(right)]
         if (
@@ -88,12 +92,14 @@ def _undress_once(text: str) -> str:
     if macro and closing_brace(text, macro.end() - 1) == len(text) - 1:
         return text[macro.end() : -1].strip()
     braced = text.startswith("{") and closing_brace(text, 0) == len(text) - 1
-    if braced and not set(",;，；") & set(text):  # {1, 2} is a set
+    if braced and not set(",;，；|:") & set(text):  # {1, 2} is a set
         return text[1:-1].strip()
     if text[-1:] in ".。,，;；" and not text.endswith(("..", "\\,", "\\;")):
         return text[:-1].rstrip()
-    if text.endswith(("\\,", "\\;", "\\\\")):
+    if text.endswith(("\\,", "\\;", "\\:", "\\!", "\\\\")):
         return text[:-2].rstrip()
+    if text.endswith("\\"):
+        return text[:-1].rstrip()
     return text[1:].lstrip() if text[:1] in (":", "：", "=") else text
 
 

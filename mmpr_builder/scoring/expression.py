@@ -11,7 +11,6 @@ import re
 from mmpr_builder.scoring.decision import (
     Compare,
     Decision,
-    Query,
     Symbolic,
     all_of,
     any_of,
@@ -19,27 +18,53 @@ from mmpr_builder.scoring.decision import (
     unknown,
     yes,
 )
+from mmpr_builder.scoring.formula import compare_formulas, compare_relations
+from mmpr_builder.scoring.labels import compare_labels, is_dated
 from mmpr_builder.scoring.latex import compact, has_words, plain
+from mmpr_builder.scoring.phrases import REALS, spoken
 from mmpr_builder.scoring.quantity import compare_quantities, parse_quantity
 from mmpr_builder.scoring.ratio import compare_ratios, is_ratio
-from mmpr_builder.scoring.relation import as_interval, named_value, split_relation
-from mmpr_builder.scoring.shapes import compare_brackets, compare_intervals, compare_lists, each
-from mmpr_builder.scoring.structure import MAX_ITEMS, Node, condition_of_set, parse
+from mmpr_builder.scoring.relation import (
+    as_exclusion,
+    as_interval,
+    may_be_one,
+    named_point,
+    named_value,
+    split_relation,
+    without_bars,
+)
+from mmpr_builder.scoring.remarks import without_explanation, without_restatement
+from mmpr_builder.scoring.shapes import (
+    compare_brackets,
+    compare_intervals,
+    compare_lists,
+    compare_with_signs,
+    each,
+    joined_otherwise,
+    single_item,
+)
+from mmpr_builder.scoring.structure import MAX_ITEMS, Node, condition_of_set, parse, without_cases
+from mmpr_builder.scoring.symbols import symbols
 from mmpr_builder.scoring.text import compare_text, is_negated, number_of_sentence, said_at_the_end
+from mmpr_builder.scoring.yes_no import compare_yes_no, is_yes_no
 
 _MAX_DEPTH = 6
-_EXPLANATION = re.compile(
-    r"\s*(?:[,;]\s*|\(\s*|\s(?=because|since|due))(?:because|since|due to|as\s|i\.e|rounded|which"
-    r"|where|so\s|given|or\s+about|approximately|about|approx|\\approx|因为|由于|约|即).*\Z",
-    re.DOTALL | re.IGNORECASE,
-)
 
 
 def compare_math(predicted: str, gold: str, symbolic: Symbolic) -> Decision:
     """Two mathematical answers; expects cleaned texts."""
-    p, g = plain(predicted), plain(gold)
+    p, g = (
+        without_bars(without_cases(plain(spoken(side)).rstrip(" .;,")))
+        for side in (predicted, gold)
+    )
     if not g:
         return yes("exact") if predicted == gold else no("text", "differs")
+    if {p, g} == {"R", REALS}:
+        return yes("phrase")
+    if is_dated(g):
+        return compare_labels(p, g)
+    if is_yes_no(g):
+        return compare_yes_no(p, g)
     return _compare(p, g, symbolic, 0)
 
 
@@ -51,9 +76,18 @@ def _compare(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
         return unknown("screened", "nested too deeply")
     if is_ratio(g) or (is_ratio(p) and ":" in p):
         return _compare_with_ratio(p, g)
+    shorter = without_restatement(p)
+    if shorter is not None:
+        return _compare(shorter, g, symbolic, depth + 1)
     qp, qg = parse_quantity(p), parse_quantity(g)
     if qp is not None and qg is not None:
         return compare_quantities(qp, qg, symbolic)
+    point_p, point_g = named_point(p), named_point(g)
+    if point_p is not None or point_g is not None:
+        (name_p, at_p), (name_g, at_g) = point_p or ("", p), point_g or ("", g)
+        if name_p and name_g and name_p != name_g:
+            return no("name", f"{name_p} is not {name_g}")
+        return _compare(at_p, at_g, symbolic, depth + 1)
     if has_words(g) and qg is None and not _names_a_value(g):
         return _compare_words(p, g, symbolic, depth)
     return _compare_shapes(p, g, symbolic, depth)
@@ -91,8 +125,11 @@ def _compare_shapes(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
     interval_p, interval_g = as_interval(p), as_interval(g)
     if interval_p is not None and interval_g is not None:
         return compare_intervals(interval_p, interval_g, _deeper(symbolic, depth))
-    shorter = _EXPLANATION.sub("", p)
-    if shorter and shorter != p:
+    excluded_p, excluded_g = as_exclusion(p), as_exclusion(g)
+    if excluded_p and excluded_g and "" in (excluded_p[0], excluded_g[0]):
+        return _compare(excluded_p[1], excluded_g[1], symbolic, depth + 1)
+    shorter = without_explanation(p)
+    if shorter is not None:
         return _compare(shorter, g, symbolic, depth + 1)
     node_p, node_g = parse(p), parse(g)
     name_p, value_p = (None, p) if node_p.kind == "list" else named_value(p)
@@ -114,17 +151,23 @@ def _compare_named(
 ) -> Decision:
     """`k = 5` against `5` or `k = 5`: the value counts; against `n = 5` it is another statement."""
     (name_p, value_p, p), (name_g, value_g, g) = left, right
+    name_p, name_g = (symbols(name) if name else name for name in (name_p, name_g))
     if name_p is not None and name_g is not None and name_p != name_g:
         constants = parse_quantity(value_p) is not None and parse_quantity(value_g) is not None
-        if constants and (len(name_p) > 1 or len(name_g) > 1):
+        if may_be_one(name_p, name_g, constants=constants):
             return _compare(value_p, value_g, symbolic, depth + 1)
-        return no("name", f"{name_p} is not {name_g}") if constants else _relation(p, g, symbolic)
+        if constants:
+            return no("name", f"{name_p} is not {name_g}")
+        return compare_relations(p, g, symbolic)
     if name_p is None and name_g is not None and parse(p).kind != "list":
         sides = split_relation(p)[0]
         if len(sides) == 2 and re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", sides[0])):
-            return _relation(p, g, symbolic)  # y - 2x = 1 for y = 2x + 1
-    if name_g is None and split_relation(g)[1] and name_p is not None:
-        return _relation(p, g, symbolic)
+            return compare_relations(p, g, symbolic)  # y - 2x = 1 for y = 2x + 1
+    if name_g is not None and ":" in name_g and is_ratio(value_g):
+        return compare_ratios(value_p, value_g, clock=False)
+    a_relation = name_g is None and parse(g).kind != "list" and split_relation(g)[1]
+    if a_relation and name_p is not None:
+        return compare_relations(p, g, symbolic)
     return _compare(value_p, value_g, symbolic, depth + 1)
 
 
@@ -155,9 +198,13 @@ def _compare_nodes(
     if "\\ldots" in p + g:
         return no("ellipsis", "a pattern with an ellipsis is compared by its wording only")
     if kinds[0] in collections and kinds[1] in collections:
+        if joined_otherwise(p, g, node_g):
+            return no("structure", "and against or")
         if "set" in kinds and "union" in kinds:
             return no("structure", "a finite set against a union")
         return compare_lists(node_p, node_g, inner)
+    if set(kinds) == {"bracket", "list"} and "\\pm" in (p if kinds[0] == "bracket" else g):
+        return compare_with_signs((node_p, p), (node_g, g), inner)
     if "bracket" in kinds and set(kinds) <= {"bracket", "list"}:
         return compare_brackets(node_p, node_g, inner)
     if kinds[0] == kinds[1] and kinds[0] in ("matrix", "determinant"):
@@ -167,22 +214,13 @@ def _compare_nodes(
     if kinds == ("expression", "expression"):
         return _compare_expressions(p, g, symbolic, depth)
     if "matrix" in kinds and "\\begin" in p and "\\begin" in g:
-        return _expression(p, g, symbolic)  # a product of matrices against its value
-    single = _single(node_p, node_g)
+        return compare_formulas(p, g, symbolic)  # a product of matrices against its value
+    single = single_item(node_p, node_g)
     if single is not None:
         return _compare(*single, symbolic, depth + 1)
-    if "\\pm" in p + g and "bracket" not in kinds:
-        return compare_lists(node_p, node_g, inner)
+    if "\\pm" in p + g:
+        return compare_with_signs((node_p, p), (node_g, g), inner)
     return no("structure", f"{node_p.kind} against {node_g.kind}")
-
-
-def _single(node_p: Node, node_g: Node) -> tuple[str, str] | None:
-    r"""`\{5\}` against `5`."""
-    if node_p.kind == "set" and len(node_p.items) == 1 and node_g.kind == "expression":
-        return node_p.items[0], node_g.items[0]
-    if node_g.kind == "set" and len(node_g.items) == 1 and node_p.kind == "expression":
-        return node_p.items[0], node_g.items[0]
-    return None
 
 
 def _compare_expressions(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
@@ -197,10 +235,10 @@ def _compare_expressions(p: str, g: str, symbolic: Symbolic, depth: int) -> Deci
         if len(ops_g) > 1 or len(ops_p) > 1:
             same = ops_p == ops_g and len(sides_p) == len(sides_g)
             return each(sides_p, sides_g, inner) if same else no("structure", "chain")
-        return _relation(p, g, symbolic)
+        return compare_relations(p, g, symbolic)
     if "\\pm" in p or "\\pm" in g:
         return compare_lists(Node("list", (p,)), Node("list", (g,)), inner)
-    return _expression(p, g, symbolic)
+    return compare_formulas(p, g, symbolic)
 
 
 def _compare_chain(
@@ -216,30 +254,3 @@ def _compare_chain(
             (all_of(decisions[:cut], "chain"), all_of(decisions[cut:], "chain")), no("chain")
         )
     return all_of(decisions, "chain")
-
-
-_LETTERS_ONLY = re.compile(
-    r"(?:\\(?:angle|triangle|odot|overline|vec)\s?\{?)?[A-Z]{2,}'*\}?\Z|[a-zA-Z]\Z|\\[a-zA-Z]+\Z"
-)
-
-
-def _expression(p: str, g: str, symbolic: Symbolic) -> Decision:
-    cp, cg = compact(p), compact(g)
-    if _LETTERS_ONLY.match(cp) and _LETTERS_ONLY.match(cg):
-        return no("name", f"{cp} is not {cg}")  # AB is a segment, not A times B
-    if "\\emptyset" in (cp, cg):
-        return no("structure", "the empty set against something")
-    if re.search(r"[0-9]_\{?[0-9]", cp + " " + cg):
-        return no("base", "numerals with a base are compared by their wording")
-    return symbolic(Query("expression", (cp,), (cg,)))
-
-
-def _relation(p: str, g: str, symbolic: Symbolic) -> Decision:
-    (sides_p, ops_p), (sides_g, ops_g) = split_relation(p), split_relation(g)
-    if len(ops_p) != 1 or len(ops_g) != 1:
-        return no("structure", "a relation against an expression")
-    if "" in (*sides_p, *sides_g):
-        return no("structure", "a side of the relation is missing")
-    left = (compact(sides_p[0]), ops_p[0], compact(sides_p[1]))
-    right = (compact(sides_g[0]), ops_g[0], compact(sides_g[1]))
-    return symbolic(Query("relation", left, right))

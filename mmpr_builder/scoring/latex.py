@@ -12,12 +12,11 @@ import re
 from functools import lru_cache
 
 from mmpr_builder.extraction import closing_brace
+from mmpr_builder.scoring.arguments import MAX_DEPTH, NEEDED_BLANK, brace_arguments
 from mmpr_builder.scoring.clean import words
 
 CURRENCY = "¤"
 """Stands for the dollar sign as money, so that a `$` of LaTeX cannot be taken for it."""
-
-_MAX_DEPTH = 40
 
 _SYMBOLS = {
     "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "•": r"\cdot ",
@@ -31,7 +30,13 @@ _SYMBOLS = {
     "△": r"\triangle ", "√": r"\sqrt ", "∛": r"\sqrt[3] ", "…": r"\ldots ", "⋯": r"\ldots ",
     "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}",
     "¾": r"\frac{3}{4}", "⅕": r"\frac{1}{5}", "⅛": r"\frac{1}{8}", "º": "°", "˚": "°",
-    "〈": "(", "〉": ")", "【": "[", "】": "]", "℃": "°C", "℉": "°F", "′": "'",
+    "〈": "(", "〉": ")", "⟨": "(", "⟩": ")", "【": "[", "】": "]", "℃": "°C", "℉": "°F", "′": "'",
+    "″": "''", "㎡": "m^2", "㎥": "m^3", "㎝": "cm", "㎜": "mm", "㎞": "km", "㎏": "kg", "㎎": "mg",
+    "㎠": "cm^2", "㎤": "cm^3", "㎖": "mL", "⅙": r"\frac{1}{6}", "⅖": r"\frac{2}{5}",
+    "⅗": r"\frac{3}{5}", "⅘": r"\frac{4}{5}", "⅜": r"\frac{3}{8}", "⅝": r"\frac{5}{8}",
+    "⅞": r"\frac{7}{8}", "⅚": r"\frac{5}{6}", "η": r"\eta ", "ν": r"\nu ", "ψ": r"\psi ",
+    "χ": r"\chi ", "Σ": r"\Sigma ", "∑": r"\sum ", "∫": r"\int ", "∥": r"\parallel ",
+    "⊥": r"\perp ", "→": r"\to ", "⇒": r"\to ", "−": "-",
 }  # fmt: skip
 _SUPERSCRIPT = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _SUBSCRIPT = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
@@ -43,7 +48,9 @@ _LAYOUT = re.compile(
     r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|nolimits|rm|bf|it|phantom\{\}"
     r"|hspace\{[^{}]*\}|vspace\{[^{}]*\}|label\{[^{}]*\})(?![a-zA-Z])\.?"
 )
-_SPACES = re.compile(r"\\(?:[,;:> ]|quad(?![a-zA-Z])|qquad(?![a-zA-Z]))|~")
+_SPACES = re.compile(
+    r"\\(?:[,;:> ]|(?:q?quad|enspace|enskip|thinspace|medspace|thickspace)(?![a-zA-Z]))|~"
+)
 _TEXT_MACRO = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|textup|texttt|mathrm|mathbf|mathit|mathsf|mathbb"
     r"|mathcal|mbox|hbox|operatorname\*?|boldsymbol|bm|boxed|fbox|rm|bf)\s*\{"
@@ -71,8 +78,17 @@ _SPELLINGS = [
         (r"\\textdegree(?![a-zA-Z])", "°"),
         (r"\\(?:prime)(?![a-zA-Z])", "'"),
         (r"\^\s*\{?'\}?", "'"),
+        (r"\\pmod\s*\{?\s*([0-9a-zA-Z]+)\s*\}?", r"\\pmod{\1}"),
+        (r"\\math(?:bb|bf|rm|cal)\s+([a-zA-Z])(?![a-zA-Z])", r"\1"),
+        (r"\\langle(?![a-zA-Z])", "("),
+        (r"\\rangle(?![a-zA-Z])", ")"),
+        (r"\\pounds(?![a-zA-Z])", "£"),
+        (r"\\(?:yen|yuan)(?![a-zA-Z])", "¥"),
+        (r"\\(?:euro|texteuro)(?![a-zA-Z])", "€"),
         (r"\\%", "%"),
         (r"\\#", "#"),
+        (r"(?<![a-zA-Z}])\{\s*(\w+)\s*\\choose\s*(\w+)\s*\}", r"\\binom{\1}{\2}"),
+        (r"(\w+)\s*\\choose\s*(\w+)", r"\\binom{\1}{\2}"),
         (r"\\&", "&"),
         (r"\\_", "_"),
     )
@@ -80,6 +96,9 @@ _SPELLINGS = [
 _JOINING_WORD = re.compile("或者|或|以及|和|及|与|且")
 _CJK = re.compile("[\u3400-\u9fff\u3040-\u30ff\uac00-\ud7af]")
 _NOTHING_TO_DO = re.compile(r"[A-Za-z0-9 ,;:()\[\]+*/-]*(?:\.[A-Za-z0-9 ,;:()\[\]+*/-]+)*\Z")
+_GLUED_FUNCTION = re.compile(  # mgsin\\theta, xlnx; not the words "using" and "casino"
+    r"(?<![A-Za-z\\])([a-zA-Z]{1,2})(sin|cos|tan|ln|log)(?=\s*[({\\]|\s*[0-9]|\s*[xyt](?![a-zA-Z]))"
+)
 _MONEY = re.compile(r"\$(?=\s*[-+]?[.\d])")
 _GLUED = re.compile(r"\\\\(?=[a-zA-Z]{2})")
 _ROW_END = re.compile(r"\\\\(?:\[[^\[\]]*\])?")
@@ -102,11 +121,12 @@ def plain(text: str) -> str:
     if "\\" in text:
         # Rows of a matrix end in `\\cr`; elsewhere a doubled backslash is an escape too many.
         text = _ROW_END.sub(r"\\cr ", text) if "\\begin" in text else _GLUED.sub(r"\\", text)
-        text = re.sub(r"\\!\s*", "", text)
+        text = re.sub(r"\\!\s*", "", text).replace("\\(", " ").replace("\\)", " ")
         text = _LAYOUT.sub("", text)
         text = _flatten_text(_SPACES.sub(" ", text))
     for pattern, spelling in _SPELLINGS:
         text = pattern.sub(spelling, text)
+    text = _GLUED_FUNCTION.sub(r"\1 \\\2 ", text)
     return " ".join(text.split())
 
 
@@ -119,7 +139,7 @@ def _dollars(text: str) -> str:
 
 def _flatten_text(text: str) -> str:
     r"""`12\text{ and }13` -> `12 and 13`; the braces of text macros go, their blanks stay."""
-    for _ in range(_MAX_DEPTH):
+    for _ in range(MAX_DEPTH):
         macro = _TEXT_MACRO.search(text)
         if not macro:
             break
@@ -132,12 +152,12 @@ def _flatten_text(text: str) -> str:
     return text
 
 
-_FUNCTIONS = words("arcsin arccos arctan sinh cosh tanh sin cos tan cot sec csc log ln exp sqrt")
+_FUNCTIONS = words("arcsin arccos arctan sinh cosh tanh sin cos tan cot sec csc log lg ln exp sqrt")
 _BARE_FUNCTION = re.compile(rf"(?<![\\a-zA-Z])({'|'.join(_FUNCTIONS)})(?=[\s({{\d^_]|[a-z]\b|\\)")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?\Z")
+_TEN_LOGARITHM = re.compile(r"\\lg(?![a-zA-Z])")
 _BARE_PI = re.compile(r"(?<![\\a-zA-Z])(?:pi|Pi|PI)(?![a-zA-Z])")
 _COMMAND_BLANK = re.compile(r"(\\[a-zA-Z]+)\s+(?=[a-zA-Z])")
-_NEEDED_BLANK = "\x00"
 
 
 @lru_cache(maxsize=8192)
@@ -151,89 +171,20 @@ def compact(text: str) -> str:
     if "pi" in text.lower():
         text = _BARE_PI.sub(r"\\pi ", text)
     text = _BARE_FUNCTION.sub(r"\\\1", text)
+    if "\\lg" in text:
+        text = _TEN_LOGARITHM.sub(r"\\log_{10} ", text)
     text = text.replace("**", "^").replace("\\times", "\\cdot").replace("*", "\\cdot ")
-    text = _COMMAND_BLANK.sub(rf"\1{_NEEDED_BLANK}", text)
-    if any(mark in text for mark in ("\\frac", "\\sqrt", "^", "_")):
-        text = _brace_arguments(text, 0)
-    text = re.sub(r"(?<=[0-9])\s+(?=[0-9])", _NEEDED_BLANK, text)  # 1 1/2 is not 11/2
-    text = "".join(text.split()).replace(_NEEDED_BLANK, " ")
+    text = _COMMAND_BLANK.sub(rf"\1{NEEDED_BLANK}", text)
+    if any(mark in text for mark in ("\\frac", "\\sqrt", "\\binom", "^", "_")):
+        text = brace_arguments(text)
+    text = re.sub(r"(?<=[0-9])\s+(?=[0-9])", NEEDED_BLANK, text)  # 1 1/2 is not 11/2
+    text = "".join(text.split()).replace(NEEDED_BLANK, " ")
     # `\pi (x)` and `\pi(x)` are one; a doubled blank cannot occur.
     return re.sub(r"(?<=[a-zA-Z]) (?![a-zA-Z])", "", text)
 
 
-def _brace_arguments(text: str, depth: int) -> str:
-    out: list[str] = []
-    i = 0
-    while i < len(text):
-        if text.startswith("\\frac", i) and not text[i + 5 : i + 6].isalpha():
-            top, i = _argument(text, i + 5, depth, digits=False)
-            bottom, i = _argument(text, i, depth, digits=False)
-            out.append(f"\\frac{{{top}}}{{{bottom}}}")
-        elif text.startswith("\\sqrt", i):
-            i += 5
-            index = re.compile(r"\s*\[([^\[\]{}]{1,9})\]").match(text, i)
-            i = index.end() if index else i
-            body, i = _argument(text, i, depth, digits=True)
-            out.append(f"\\sqrt{f'[{index[1]}]' if index else ''}{{{body}}}")
-        elif text[i] in "^_":
-            body, after = _argument(text, i + 1, depth, digits=text[i] == "_" or _is_plain(text, i))
-            out.append(f"{text[i]}{{{body}}}")
-            i = after
-        else:
-            out.append(text[i])
-            i += 1
-    return "".join(out)
-
-
-def _is_plain(text: str, i: int) -> bool:
-    """Outside LaTeX `2^10` means the tenth power; in LaTeX it would be 2^1 and a 0."""
-    return "\\" not in text or text[i + 1 : i + 4].strip().isdigit()
-
-
-def _argument(text: str, start: int, depth: int, *, digits: bool) -> tuple[str, int]:
-    """The argument that begins at `start` (braced, bracketed, a command, a number, a character)."""
-    i = start
-    while i < len(text) and text[i].isspace():
-        i += 1
-    if i >= len(text) or depth > _MAX_DEPTH:
-        return text[i:], len(text)
-    if text[i] == "{":
-        end = closing_brace(text, i)
-        end = len(text) if end < 0 else end
-        return _brace_arguments(text[i + 1 : end], depth + 1), end + 1
-    if text[i] == "(" and digits:
-        end = _closing_parenthesis(text, i)
-        if end > 0:
-            return _brace_arguments(text[i + 1 : end], depth + 1), end + 1
-    pattern = r"[-+]?\d+|\\[a-zA-Z]+|\\.|." if digits else r"\\[a-zA-Z]+|\\.|."
-    found = re.compile(pattern, re.DOTALL).match(text, i)
-    assert found is not None
-    if found[0] in ("\\frac", "\\sqrt"):
-        return _nested_command(text, i, depth)
-    return found[0], found.end()
-
-
-def _nested_command(text: str, start: int, depth: int) -> tuple[str, int]:
-    r"""`\frac\sqrt{3}2`: the argument is the command with arguments of its own."""
-    name = text[start : start + 5]
-    i = start + 5
-    parts: list[str] = []
-    for _ in range(2 if name == "\\frac" else 1):
-        part, i = _argument(text, i, depth + 1, digits=name == "\\sqrt")
-        parts.append(f"{{{part}}}")
-    return name + "".join(parts), i
-
-
-def _closing_parenthesis(text: str, start: int) -> int:
-    depth = 0
-    for i in range(start, len(text)):
-        depth += (text[i] == "(") - (text[i] == ")")
-        if depth == 0:
-            return i
-    return -1
-
-
 _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
+_SHORT_WORD = re.compile(r"(?<![\\a-zA-Z])(?:[Ii]t|is|are|[Ww]e|[Ss]o|of)(?![a-zA-Z])")
 _NOT_WORDS = frozenset([*_FUNCTIONS, "mod", "lim", "max", "min", "gcd", "lcm", "det", "and"])
 
 
@@ -243,6 +194,8 @@ def has_words(text: str) -> bool:
         return True
     if re.search(r"\\begin", text):
         return False
+    if _SHORT_WORD.search(text):
+        return True
     return any(
         not found[0].isupper() and found[0].lower() not in _NOT_WORDS
         for found in _WORD.finditer(re.sub(r"[_^]\{[^{}]*\}", "", text))

@@ -34,6 +34,15 @@ _FRAC = re.compile(
     rf"{_SIGN}(?P<whole>[0-9]+)?\s*\\frac\{{(?P<top_sign>[-+]?)(?P<top>{NUMBER})\}}"
     rf"\{{(?P<low_sign>[-+]?)(?P<low>{NUMBER})\}}\Z"
 )
+_REPEATING = re.compile(
+    r"[-+]?(?P<whole>[0-9]*)\.(?P<fixed>[0-9]*)"
+    r"(?:\\(?:overline|bar)\{?(?P<bar>[0-9]+)\}?|\((?P<round>[0-9]+)\)"
+    r"|\\dot\{?(?P<first>[0-9])\}?(?:(?P<between>[0-9]*)\\dot\{?(?P<last>[0-9])\}?)?)\Z"
+)
+_TRAILING_OFF = re.compile(
+    r"[-+]?(?P<whole>[0-9]*)\.(?P<fixed>[0-9]*?)(?P<bar>[0-9]{1,3}?)(?P=bar)+\Z"
+)
+_SIGN_WORD = re.compile(r"(?:minus|negative|负)\s*(?=[0-9.\\])", re.IGNORECASE)
 _MAX_DIGITS = 600
 
 
@@ -62,8 +71,9 @@ def parse_number(text: str) -> Number | None:
         return parse_number(inner) if text[0] != "[" and not set("()[]{}") & set(inner) else None
     first = text[0]
     if first.isdigit() or first in "+-.\\":
-        return _decimal(text) or _fraction(text)
-    return _words(text)
+        return _decimal(text) or _fraction(text) or _repeating(text)
+    signed = _SIGN_WORD.match(text)
+    return parse_number("-" + text[signed.end() :]) if signed else _words(text)
 
 
 def _decimal(text: str) -> Number | None:
@@ -103,6 +113,30 @@ def _fraction(text: str) -> Number | None:
             return None  # 1 3/2 is no mixed number
         value += int(found["whole"])
     return Number(-value if found["sign"] == "-" else value)
+
+
+def _repeating(text: str) -> Number | None:
+    r"""`0.1\overline{6}`, `0.1(6)`, `0.1\dot{6}`; `0.333...` too, where a period is to be seen."""
+    text = "".join(text.split())
+    if text.endswith("\\ldots"):
+        found = _TRAILING_OFF.match(text.removesuffix("\\ldots"))
+        digits = text.removesuffix("\\ldots")
+        decimals = len(digits.partition(".")[2])
+        if not found or max(3, 2 * len(found["bar"])) + len(found["fixed"]) > decimals:
+            return _decimal(digits) if len(digits) > 7 else None  # 1.41421… cut off
+    else:
+        found = _REPEATING.match(text)
+    if not found:
+        return None
+    groups = found.groupdict()
+    dots = "".join(groups.get(name) or "" for name in ("first", "between", "last"))
+    period = groups["bar"] or groups.get("round") or dots
+    if len(text) > 60:
+        return None
+    low = 10 ** len(found["fixed"])
+    value = Fraction(int((found["whole"] + found["fixed"]) or "0"), low)
+    value += Fraction(int(period), low * (10 ** len(period) - 1))
+    return Number(-value if text[0] == "-" else value)
 
 
 def _words(text: str) -> Number | None:

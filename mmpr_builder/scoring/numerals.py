@@ -19,6 +19,7 @@ ENGLISH: dict[str, int] = {word: i for i, word in enumerate(_UNITS)} | {
     word: 10 * (i + 2) for i, word in enumerate(_TENS)
 }
 SCALES: dict[str, int] = {
+    "dozen": 12,
     "hundred": 100,
     "thousand": 10**3,
     "million": 10**6,
@@ -82,6 +83,8 @@ def _english_fraction(parts: list[str]) -> Fraction | None:
 def _english_integer(parts: list[str]) -> int | None:
     total = group = 0
     previous = ""
+    if parts[:1] in (["a"], ["an"]) and parts[1:2] and parts[1] in SCALES:
+        parts = ["one", *parts[1:]]
     for word in parts:
         if word == "and":
             if previous not in SCALES:
@@ -94,6 +97,8 @@ def _english_integer(parts: list[str]) -> int | None:
             group += value
         elif word == "hundred" and 0 < group < 100:
             group *= 100
+        elif word == "dozen" and 0 < group < 100 and word == parts[-1]:
+            group *= 12
         elif word in SCALES and group > 0 and word != "hundred":
             total += group * SCALES[word]
             group = 0
@@ -112,6 +117,10 @@ def _chinese(text: str) -> Fraction | None:
         return value / 100 if value is not None else None
     if text == "一半":
         return Fraction(1, 2)
+    if "又" in text:
+        whole_text, _, part_text = text.partition("又")
+        base, part = _chinese_integer(whole_text), _chinese(part_text)
+        return base + part if base is not None and part is not None and 0 < part < 1 else None
     if "分之" in text:
         below, _, above = text.partition("分之")
         denominator, numerator = _chinese_integer(below), _chinese_integer(above)
@@ -142,4 +151,6 @@ def _chinese_integer(text: str) -> int | None:
         else:
             total = (total + group + digit) * _CHINESE_MYRIADS[char]
             group = digit = 0
-    return total + group + digit
+    # 三千六 is 3600, 三千零六 is 3006
+    last = {**_CHINESE_SCALES, **_CHINESE_MYRIADS}.get(text[-2:-1], 0)
+    return total + group + digit * (last // 10 if last > 10 else 1)

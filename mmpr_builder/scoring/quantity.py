@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mmpr_builder.scoring import units
+from mmpr_builder.scoring.compound import parse_compound
 from mmpr_builder.scoring.decision import Decision, Query, Symbolic, no, yes
 from mmpr_builder.scoring.latex import CURRENCY, compact
 from mmpr_builder.scoring.number import NUMBER, SCIENTIFIC, Number, parse_number, same_value
 from mmpr_builder.scoring.numerals import SCALES
-from mmpr_builder.scoring.units import Unit
+from mmpr_builder.scoring.units import ATTACHED_K, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,14 @@ class Quantity:
 
 _SCALE_WORDS = {
     **SCALES,
-    **{"k": 10**3, "M": 10**6, "mn": 10**6, "B": 10**9, "bn": 10**9, "dozen": 12},
-    **{"千": 10**3, "万": 10**4, "百万": 10**6, "亿": 10**8},
+    **{"k": 10**3, "K": 10**3, "M": 10**6, "mn": 10**6, "B": 10**9, "bn": 10**9},
+    **{"T": 10**12, "tn": 10**12, "thousands": 10**3, "millions": 10**6, "billions": 10**9},
+    **{"千": 10**3, "万": 10**4, "十万": 10**5, "百万": 10**6, "千万": 10**7, "亿": 10**8},
+    **{"十亿": 10**9, "百亿": 10**10, "千亿": 10**11, "万亿": 10**12},
 }
+_LONGEST_FIRST = sorted(_SCALE_WORDS, key=len, reverse=True)
 _SCALED = re.compile(
-    rf"(?P<number>.*[0-9.])\s*(?P<scale>{'|'.join(_SCALE_WORDS)})(?![A-Za-z])\s*(?P<rest>.*)\Z",
+    rf"(?P<number>.*[0-9.])\s*(?P<scale>{'|'.join(_LONGEST_FIRST)})(?![A-Za-z])\s*(?P<rest>.*)\Z",
     re.DOTALL,
 )
 _MONEY_FIRST = re.compile(
@@ -46,7 +50,7 @@ _HEAD = re.compile(
 )
 _HEDGES = re.compile(
     r"^(?:(?:exactly|precisely|so|thus|hence|therefore|about|approximately|approx|around|roughly"
-    r"|nearly)\b\.?|\\approx|\\sim|≈|~|约为?|大约为?|大概)\s*",
+    r"|nearly|a total of)\b[.,]?|\\approx|\\sim|≈|~|约为?|大约为?|大概)\s*",
     re.IGNORECASE,
 )
 
@@ -69,6 +73,9 @@ def parse_quantity(text: str) -> Quantity | None:
     number = parse_number(text)
     if number is not None:
         return Quantity(text, number, unit)
+    compound = parse_compound(text) if unit is None else None
+    if compound is not None:
+        return Quantity(text, Number(compound[0]), compound[1])
     return _scaled(text, unit) or _with_unit(text, unit) or _words_with_unit(text, unit)
 
 
@@ -81,6 +88,9 @@ def _scaled(text: str, unit: Unit | None) -> Quantity | None:
     tail = units.parse_unit(rest) if rest else unit
     if rest and tail is None:
         return None
+    longer = found["scale"] + found["rest"]
+    if longer != "B" and units.known_unit(longer) is not None and not unit:
+        return None  # 千克, and K and T with no sign of money: kelvin, tesla
     value = Number(number.value * _SCALE_WORDS[found["scale"]])
     return Quantity(found["number"], value, tail)
 
@@ -90,7 +100,8 @@ def _with_unit(text: str, unit: Unit | None) -> Quantity | None:
     if found and found["tail"].strip():
         tail = found["tail"]
         attached = not tail[0].isspace()
-        parsed = units.known_unit(tail) if attached and tail.isascii() else units.parse_unit(tail)
+        known = units.attached_unit if attached and tail.isascii() else units.parse_unit
+        parsed = known(tail)
         if parsed is not None:
             number = parse_number(found["head"])
             return None if number is None else Quantity(found["head"], number, unit or parsed)
@@ -114,6 +125,8 @@ def _expression_with_unit(text: str, unit: Unit | None) -> Quantity | None:
     if not found:
         return None
     head, tail = found["head"].rstrip("\\ "), found["tail"].strip()
+    if not found["tail"][0].isspace() and units.is_weak(tail):
+        return None
     parsed = units.parse_unit(tail)
     if parsed is None or not (parsed.dimension or units.is_generic(parsed) or not tail.isascii()):
         return None
@@ -150,9 +163,12 @@ def _words_with_unit(text: str, unit: Unit | None) -> Quantity | None:
 def compare_quantities(predicted: Quantity, gold: Quantity, symbolic: Symbolic) -> Decision:
     """Units first, then values; a percent sign may be dropped, or the fraction given instead."""
     factor = units.ratio(predicted.unit, gold.unit)
+    angles = _compare_angles(predicted, gold, symbolic)
+    if angles is not None:
+        return angles
     if factor is None:
         return no("unit", f"{_name(predicted)} against {_name(gold)}")
-    p, g = predicted.number, gold.number
+    p, g = thousands(predicted, gold), thousands(gold, predicted)
     if p is not None and g is not None:
         decision = _compare_numbers(p if factor == 1 else Number(p.value * factor), g)
         return _as_percent(predicted, gold, p, g) or decision
@@ -162,6 +178,29 @@ def compare_quantities(predicted: Quantity, gold: Quantity, symbolic: Symbolic) 
     if left == right:
         return yes("latex")
     return symbolic(Query("expression", (left,), (right,)))
+
+
+_ANGLE, _RADIANS = units.DEGREE.dimension, units.RADIAN.dimension
+
+
+def _compare_angles(predicted: Quantity, gold: Quantity, symbolic: Symbolic) -> Decision | None:
+    r"""Degrees against radians, which are written with `\pi` or named; None for anything else."""
+    sides = [quantity.unit.dimension if quantity.unit else () for quantity in (predicted, gold)]
+    heads = [compact(predicted.head), compact(gold.head)]
+    for degrees, other in ((0, 1), (1, 0)):
+        radians = sides[other] == _RADIANS or (not sides[other] and "\\pi" in heads[other])
+        if sides[degrees] == _ANGLE and radians:
+            heads[degrees] = rf"({heads[degrees]})\cdot\frac{{\pi}}{{180}}"
+            return symbolic(Query("expression", (heads[0],), (heads[1],)))
+    return None
+
+
+def thousands(quantity: Quantity, other: Quantity) -> Number | None:
+    """`12K` is twelve thousand, but where the other side is a temperature."""
+    number, unit = quantity.number, quantity.unit
+    if number is None or unit is None or unit.name != ATTACHED_K or other.unit is not None:
+        return number
+    return Number(number.value * 1000)
 
 
 def _compare_numbers(p: Number, g: Number) -> Decision:

@@ -14,6 +14,7 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 _PART = r"[0-9]+(?:\.[0-9]+)?|\\sqrt\{?[0-9]+\}?|[0-9]*\\pi"
+_TO = re.compile(r"\A([0-9.]+) to ([0-9.]+)\Z")
 _RATIO = re.compile(rf"(?:{_PART})(?:\s*(?::|\\colon)\s*(?:{_PART}))+\Z")
 
 
@@ -31,14 +32,15 @@ def _parse_time(text: str) -> tuple[int, int, int, str] | None:
     return int(found["h"]), int(found["m"] or 0), int(found["s"] or 0), half
 
 
-def compare_ratios(predicted: str, gold: str) -> Decision:
+def compare_ratios(predicted: str, gold: str, *, clock: bool = True) -> Decision:
     """At least one side is a ratio or a time. A ratio may be given as a fraction, not vice versa:
-    a probability of 1/3 is no ratio of 1:3."""
-    p, g = predicted.strip(), gold.strip()
-    time_p, time_g = _parse_time(p), _parse_time(g)
+    a probability of 1/3 is no ratio of 1:3. `clock`: whether 3:20 may be a time of day."""
+    p, g = _TO.sub(r"\1:\2", predicted.strip()), gold.strip()
+    time_p, time_g = (_parse_time(side) if clock else None for side in (p, g))
     if time_p and time_g:
         # A clock without a half of the day may read as either; the truth decides what is asked.
         same = time_p[:3] == time_g[:3] and time_g[3] in ("", time_p[3])
+        same = same or (time_p[3] != time_g[3] and _of_day(time_p) == _of_day(time_g))
         if same or time_p[3] or time_g[3] or _leading_zero(p) or _leading_zero(g):
             return yes("time") if same else no("time", f"{p} is not {g}")
     elif time_g:
@@ -47,7 +49,7 @@ def compare_ratios(predicted: str, gold: str) -> Decision:
     if parts_g is None:
         return no("ratio", "the truth is no ratio")
     if parts_p is None:
-        number = parse_number(p) if "/" in p or "\\frac" in p else None
+        number = parse_number(p)
         if number is not None and len(parts_g) == 2 and parts_g[1]:
             return yes("ratio") if number.value == parts_g[0] / parts_g[1] else no("ratio")
         return no("ratio", "not a ratio")
@@ -60,6 +62,16 @@ def compare_ratios(predicted: str, gold: str) -> Decision:
         if same and not (":0" in p or ":0" in g):
             return yes("ratio")
     return no("ratio", f"{p[:40]} is not {g[:40]}")
+
+
+def _of_day(time: tuple[int, int, int, str]) -> tuple[int, int, int] | None:
+    """On the clock of 24 hours; None where it is not said which half of the day is meant."""
+    hour, minute, second, half = time
+    if half:
+        hour = hour % 12 + (12 if half == "p" else 0)
+    elif 0 < hour < 13:
+        return None
+    return hour, minute, second
 
 
 def _leading_zero(text: str) -> bool:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from mmpr_builder.scoring.latex import compact, has_words
+from mmpr_builder.scoring.number import parse_number
 from mmpr_builder.scoring.structure import RELATION, bracketed, top_level
 
 
@@ -37,6 +38,7 @@ _CALL = re.compile(r"(?<=[A-Za-z'])\([^()]{0,20}\)")
 _NUMBERED = re.compile(
     r"(?:(?<=\\angle)|(?<=\\angle )|(?<=(?<![0-9a-zA-Z\\])[A-Za-z]))[0-9](?![0-9])"
 )
+_PRODUCT = re.compile(r"[a-z]\s?[a-z]\Z")
 _TUPLE_NAME = re.compile(r"\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\)\Z")
 
 
@@ -47,6 +49,8 @@ def is_name(text: str) -> bool:
         return False
     if _TUPLE_NAME.match(text):
         return True
+    if _PRODUCT.match(text):
+        return False
     bare = _NUMBERED.sub("", _CALL.sub("", _SUBSCRIPT.sub("", text)))
     bare, commands = _NAME_COMMAND.subn("", bare)
     bare = re.sub(r"[{}|'′∠△:/\s°]", "", bare)
@@ -69,6 +73,9 @@ def named_value(text: str) -> tuple[str | None, str]:
     if any(op not in ("=", "\\in", "\\approx") for op in operators):
         return None, text
     if is_name(sides[0]) and sides[-1]:
+        if "\\approx" in operators[1:]:  # d = \\sqrt{13} \\approx 3.606: one of the two is meant
+            cut = operators.index("\\approx", 1)
+            return compact(sides[0]), " \\approx ".join((sides[cut], sides[-1]))
         return compact(sides[0]), sides[-1]
     if (
         len(sides) == 2
@@ -77,6 +84,20 @@ def named_value(text: str) -> tuple[str | None, str]:
     ):
         return compact(sides[1]), sides[0]
     return None, text
+
+
+# AB and AC, f(2) and f(3), xy and x/y are different things; P and P(A), S and "area" may be one.
+_SPECIFIC = re.compile(r"[A-Z]{2}|\\angle|\\triangle|[/:_0-9(]|\A[a-z]{2}\Z")
+_FUNCTION = re.compile(r"(?:y|[a-z]\([a-z]\))\Z")
+
+
+def may_be_one(left: str, right: str, *, constants: bool) -> bool:
+    """Whether two different names of values may name the same: `y` and `f(x)`; where the values
+    are constants, `P(A)` and `P`."""
+    if _FUNCTION.match(left) and _FUNCTION.match(right):
+        return True
+    both_specific = bool(_SPECIFIC.search(left)) and bool(_SPECIFIC.search(right))
+    return constants and max(len(left), len(right)) > 1 and not both_specific
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +112,49 @@ class Interval:
 
 
 _FLIP = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq", "=": "=", "\\neq": "\\neq"}
+
+
+_POINT = re.compile(
+    r"(?:(?:the\s+)?(?:points?|coordinates?|vertex|center|点|坐标)\s*(?:are|is|为|是)?\s*)?"
+    r"(?P<name>[A-Z]'?)?\s*=?\s*(?P<at>\([^()]*,[^()]*(?:\([^()]*\)[^()]*)*\))\Z"
+)
+_WITHOUT = re.compile(r"\(-\\infty,(?P<a>[^()\[\],]+)\)\\cup\((?P<b>[^()\[\],]+),\+?\\infty\)\Z")
+
+
+def named_point(text: str) -> tuple[str, str] | None:
+    """`A(2,3)`, `P = (2, 3)`, `point (2, 3)` -> (name, coordinates); None for anything else."""
+    found = _POINT.match(text.strip())
+    if not found or found["at"] == text.strip():
+        return None
+    return found["name"] or "", found["at"]
+
+
+def as_exclusion(text: str) -> tuple[str, str] | None:
+    r"""`x \neq 2` -> ("x", "2"); `(-\infty,2)\cup(2,\infty)` -> ("", "2"); else None."""
+    sides, operators = split_relation(text)
+    if operators == ("\\neq",) and is_name(sides[0]):
+        return compact(sides[0]), compact(sides[1])
+    found = _WITHOUT.match(compact(text))
+    return ("", found["a"]) if found and found["a"] == found["b"] else None
+
+
+_ABSOLUTE = re.compile(r"\|\s*([a-zA-Z])\s*(?:([+-])\s*([0-9./]+)\s*)?\|\Z")
+
+
+def without_bars(text: str) -> str:
+    r"""`|x-2| < 3` -> `-1 < x < 5`, `|x| > 2` -> `x < -2 or x > 2`; anything else stays."""
+    sides, operators = split_relation(text) if "|" in text else ((), ())
+    if len(operators) != 1 or operators[0] not in _FLIP or operators[0] in ("=", "\\neq"):
+        return text
+    around, reach = _ABSOLUTE.match(sides[0]), parse_number(sides[1])
+    shift = parse_number(around[3] or "0") if around else None
+    if around is None or shift is None or reach is None or reach.value <= 0:
+        return text
+    middle = shift.value if around[2] == "-" else -shift.value
+    low, high, name, operator = middle - reach.value, middle + reach.value, around[1], operators[0]
+    if operator in ("<", "\\leq"):
+        return f"{low} {operator} {name} {operator} {high}"
+    return f"{name} {_FLIP[operator]} {low} or {name} {operator} {high}"
 
 
 def as_interval(text: str) -> Interval | None:

@@ -12,8 +12,9 @@ from fractions import Fraction
 from mmpr_builder.scoring import units
 from mmpr_builder.scoring.decision import Decision, Symbolic, all_of, no, yes
 from mmpr_builder.scoring.expression import compare_math
+from mmpr_builder.scoring.labels import is_label
 from mmpr_builder.scoring.latex import plain
-from mmpr_builder.scoring.quantity import Quantity, is_percent, parse_quantity
+from mmpr_builder.scoring.quantity import Quantity, is_percent, parse_quantity, thousands
 from mmpr_builder.scoring.relation import named_value
 from mmpr_builder.scoring.structure import Node, parse
 from mmpr_builder.scoring.text import compare_text, number_of_sentence
@@ -36,6 +37,8 @@ def compare_relaxed(
     """A chart's value or label; expects cleaned texts."""
     p, g = plain(predicted), plain(gold)
     exact = bool(question and _ASKS_EXACTLY.search(question) and not _ASKS_VALUE.search(question))
+    if is_label(g):
+        return compare_text(predicted, gold)
     quantity = parse_quantity(g)
     node = parse(g)
     if (
@@ -69,7 +72,8 @@ def _compare_value(p: str, gold: Quantity, exact: bool) -> Decision:
     factor = units.ratio(quantity.unit, gold.unit)
     if factor is None:
         return no("unit", "another unit")
-    value, truth = quantity.number.value * factor, gold.number.value
+    number = thousands(quantity, gold) or quantity.number
+    value, truth = number.value * factor, gold.number.value
     if value == truth:
         return yes("number")
     if exact or _is_year(gold):

@@ -11,6 +11,7 @@ import re
 
 from mmpr_builder.scoring.clean import words
 from mmpr_builder.scoring.decision import Decision, Query, Symbolic, unknown
+from mmpr_builder.scoring.symbols import IMPROPER, SIDE_BY_SIDE, symbols
 
 MAX_SYMBOLIC_CHARS = 300
 _MAX_DEPTH = 12
@@ -22,14 +23,16 @@ _ALLOWED = frozenset(
     Sigma Phi Psi
     """)
 )
+_SMALL_SUM = re.compile(r"[0-9]?[a-z](?:[+-][0-9a-z]{1,2})?\Z")
 _COMMAND = re.compile(r"\\([a-zA-Z]+|.)", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z0-9_^{}()\[\]+\-*/.,!|\\ °=<>'&]*\Z")
 _CODE = re.compile(r"__|\b(?:import|lambda|exec|eval|open|def|os)\b|%s")
 _POWER = re.compile(r"\^\{?[-+(]*[0-9]")
+_NUMERIC_TOWER = re.compile(r"(?:[0-9]|\))\^\{?\(?[0-9]+\^\{?\(?[0-9]{2,}|\)\^\{?\(?[0-9]+\^")
 _LONG_EXPONENT = re.compile(r"\^\{?[-+(]*[0-9]{4,}")
 _SMALL_BINOMIAL = re.compile(r"\\binom\{[0-9]{1,4}\}\{[0-9]{1,4}\}")
 _DERIVATIVE = re.compile(r"\\frac\{(?:d|\\partial)(?:\^\{[^{}]*\})?[a-zA-Z]?\}\{(?:d|\\partial)")
-_FACTORIAL = re.compile(r"(\d+|[)}\]]|[a-z])!+")
+_FACTORIAL = re.compile(r"(\d+|\([a-z0-9+-]{1,8}\)|[)}\]]|[a-z])!+")
 
 
 def why_screened(text: str) -> str | None:
@@ -46,6 +49,10 @@ def why_screened(text: str) -> str | None:
         return "has characters that are not mathematics"
     if _depth(text) > _MAX_DEPTH:
         return "nested too deeply"
+    if SIDE_BY_SIDE.search(text):
+        return "numbers side by side"
+    if any(int(top) >= int(low) for top, low in IMPROPER.findall(text)):
+        return "neither a product nor a mixed number"
     return _explosive(text)
 
 
@@ -61,17 +68,16 @@ def _depth(text: str) -> int:
 
 
 def _explosive(text: str) -> str | None:
+    if _NUMERIC_TOWER.search(text) or "\\Gamma(" in text:
+        return "a power or gamma function too large"
     if _LONG_EXPONENT.search(text):
         return "exponent too large"
     if _tower(text) >= 3 or re.search(r"\^\{[^{}]*\}\^|\)\^.*\)\^.*\)\^", text):
         return "tower of powers"
     for found in _FACTORIAL.finditer(text):
-        if (
-            found[0].count("!") > 1
-            or not found[1].isdigit()
-            or len(found[1]) > 4
-            or int(found[1]) > 5000
-        ):
+        of = found[1].strip("()")
+        small = len(of) <= 4 and int(of) <= 5000 if of.isdigit() else bool(_SMALL_SUM.match(of))
+        if found[0].count("!") > 1 or not small:
             return "factorial too large"
     if text.count("\\binom") != len(_SMALL_BINOMIAL.findall(text)):
         return "binomial too large"
@@ -103,6 +109,11 @@ MAX_QUERIES = 24
 """Comparisons of one answer at most: the items of two lists, each with each."""
 
 
+def _respelled(query: Query) -> Query:
+    sides = [tuple(symbols(part) for part in side) for side in (query.predicted, query.gold)]
+    return Query(query.kind, *sides)
+
+
 def screened(symbolic: Symbolic) -> Symbolic:
     """Put the screen before a worker, for one answer: what is not let through is undecided, and
     after a first time-out nothing more is asked."""
@@ -112,6 +123,7 @@ def screened(symbolic: Symbolic) -> Symbolic:
     def answer(query: Query) -> Decision:
         if stopped:
             return stopped[0]
+        query = _respelled(query)
         for text in (*query.predicted[::2], *query.gold[::2]):  # [1] is a relation's operator
             reason = why_screened(text)
             if reason is not None:

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from mmpr_builder.scoring.decision import Compare, Decision, all_of, match_unordered, no
+import re
+
+from mmpr_builder.scoring.decision import Compare, Decision, all_of, match_unordered, no, unknown
+from mmpr_builder.scoring.quantity import parse_quantity
 from mmpr_builder.scoring.relation import Interval, named_value
 from mmpr_builder.scoring.structure import Node
 
@@ -28,12 +31,25 @@ def compare_brackets(node_p: Node, node_g: Node, compare: Compare) -> Decision:
             return no("structure", "a tuple against a list")
         if len(items_p) != len(items_g):
             return no("structure", f"{len(items_p)} items against {len(items_g)}")
-        return each(items_p, items_g, compare)
+        decision = each(items_p, items_g, compare)
+        if decision.equal and len({_base(name) for name in names_of(node_p, node_g)}) == 1:
+            return unknown("structure", "x_1 and x_2 may be coordinates or solutions")
+        return decision
     if node_p.mark != node_g.mark:
         return no("structure", f"brackets {node_p.mark} against {node_g.mark}")
     if len(node_p.items) != len(node_g.items):
         return no("structure", f"{len(node_p.items)} items against {len(node_g.items)}")
     return each(node_p.items, node_g.items, compare)
+
+
+def names_of(*nodes: Node) -> list[str]:
+    """The names of all named items."""
+    found = (named_value(item)[0] for node in nodes for item in node.items)
+    return [name for name in found if name is not None]
+
+
+def _base(name: str) -> str:
+    return _SUBSCRIPT.sub("", name)
 
 
 def _values(node: Node) -> tuple[tuple[str, ...], bool]:
@@ -49,7 +65,19 @@ def _values(node: Node) -> tuple[tuple[str, ...], bool]:
 def compare_lists(node_p: Node, node_g: Node, compare: Compare) -> Decision:
     """In any order, with plus-minus written out; the names in `k = 45, n = 2` are compared too."""
     left, right = _written_out(node_p.items), _written_out(node_g.items)
-    return match_unordered(left, right, compare, "structure")
+
+    def same_item(a: str, b: str) -> Decision:
+        (name_a, value_a), (name_b, value_b) = named_value(a), named_value(b)
+        if not name_a or not name_b or name_a == name_b:
+            return compare(a, b)
+        if _base(name_a) != _base(name_b):
+            return no("name", f"{name_a} is not {name_b}")
+        return compare(value_a, value_b)  # x_1 and x_2 only count the solutions
+
+    return match_unordered(left, right, same_item, "structure")
+
+
+_SUBSCRIPT = re.compile(r"_\{?[0-9]\}?\Z")
 
 
 def _written_out(items: tuple[str, ...]) -> tuple[str, ...]:
@@ -69,3 +97,36 @@ def compare_intervals(p: Interval, g: Interval, compare: Compare) -> Decision:
     if (p.low_closed, p.high_closed) != (g.low_closed, g.high_closed):
         return no("structure", "an end belongs to one interval and not to the other")
     return each((p.low, p.high), (g.low, g.high), compare)
+
+
+def compare_with_signs(
+    left: tuple[Node, str], right: tuple[Node, str], compare: Compare
+) -> Decision:
+    r"""`(\pm 1, 0)` against `(1, 0), (-1, 0)`."""
+    p, g = (
+        Node("list", (text,)) if node.kind == "bracket" else node for node, text in (left, right)
+    )
+    return compare_lists(p, g, compare)
+
+
+_JOIN = re.compile(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])")
+
+
+def joined_otherwise(p: str, g: str, node_g: Node) -> bool:
+    """One side says "and", the other "or", of more than numbers: of solutions that are numbers
+    both say the same."""
+    joins = [set(_JOIN.findall(text)) for text in (p, g)]
+    if not all(joins) or joins[0] & joins[1]:
+        return False
+    return any(parse_quantity(named_value(item)[1]) is None for item in node_g.items)
+
+
+def single_item(node_p: Node, node_g: Node) -> tuple[str, str] | None:
+    r"""`\{5\}` against `5`; but the set of the empty set is not the empty set."""
+    if "\\emptyset" in (*node_p.items, *node_g.items):
+        return None
+    if node_p.kind == "set" and len(node_p.items) == 1 and node_g.kind == "expression":
+        return node_p.items[0], node_g.items[0]
+    if node_g.kind == "set" and len(node_g.items) == 1 and node_p.kind == "expression":
+        return node_p.items[0], node_g.items[0]
+    return None

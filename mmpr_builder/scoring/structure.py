@@ -114,6 +114,20 @@ def condition_of_set(text: str) -> str:
     return builder[2].strip() if builder and RELATION.search(builder[2]) else text
 
 
+_CASES = re.compile(
+    r"(?:\\?\{\s*)?\\begin\{(cases|aligned|array|matrix)\}(?:\{[lcr ]*\})?"
+    r"(?P<body>[^&]*?)\\end\{\1\}\s*\.?\Z"
+)
+
+
+def without_cases(text: str) -> str:
+    r"""`\begin{cases} x=1 \cr y=2 \end{cases}` -> `x=1, y=2`; anything else stays."""
+    found = _CASES.match(text.strip()) if "\\begin" in text else None
+    rows = re.split(r"\\cr(?![a-zA-Z])", found["body"]) if found else []
+    rows = [row.strip(" ,;.") for row in rows if row.strip(" ,;.")]
+    return ", ".join(rows) if rows and all(RELATION.search(row) for row in rows) else text
+
+
 def _matrix(found: re.Match[str]) -> Node:
     rows = [row for row in re.split(r"\\cr(?![a-zA-Z])", found["body"]) if row.strip()]
     cells = [[cell.strip() for cell in row.replace("\\hline", "").split("&")] for row in rows]
@@ -134,7 +148,16 @@ def bracketed(text: str) -> Node | None:
     items = split_commas(text[1:-1])
     if text[0] == "{" or text[-1] == "}":
         return Node("set", items) if text[0] + text[-1] == "{}" and len(items) > 1 else None
+    if text[:2] + text[-2:] == "[[]]" and all(_is_row(item) for item in items):
+        cells = [split_commas(item[1:-1]) for item in items]
+        if len({len(row) for row in cells}) == 1:
+            flat = tuple(cell for row in cells for cell in row)
+            return Node("matrix", flat, f"{len(cells)}x{len(cells[0])}")
     return Node("bracket", items, text[0] + text[-1]) if len(items) > 1 else None
+
+
+def _is_row(text: str) -> bool:
+    return text.startswith("[") and text.endswith("]") and _encloses(text)
 
 
 def _encloses(text: str) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import sympy
@@ -56,7 +57,9 @@ def compare(kind: str, predicted: Iterable[str], gold: Iterable[str]) -> tuple[b
         return None, str(reason)
 
 
+@lru_cache(maxsize=256)
 def _parse(latex: str) -> Any:
+    """A sympy expression, remembered because the truth comes again with each answer to it."""
     latex = _DEGREES.sub(r"\\frac{\1\\pi}{180}", latex).replace("\\cr", "\\\\ ")
     try:
         parsed = latex2sympy(latex, conversion_config=_CONVERSION)
@@ -101,8 +104,10 @@ def _matrices(a: Any, b: Any) -> bool:
     return all(_identical(x - y, x, x.free_symbols | y.free_symbols) for x, y in cells)
 
 
-def _number(expression: Any) -> Any:
-    value = sympy.N(expression, _DIGITS)
+def _number(expression: Any, point: dict[Any, Any] | None = None) -> Any:
+    """The value, or None. The point is put in while evaluating, never before: powers of rational
+    numbers with rational exponents would be kept exact and grow without bound."""
+    value = sympy.sympify(expression).evalf(_DIGITS, subs=point or None)
     if not value.is_number or value.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
         return None
     return value
@@ -146,10 +151,11 @@ def _identical(difference: Any, size: Any, free: set[Any]) -> bool:
     rng = random.Random(20240229)
     agreed = 0
     for attempt in range(4 * _POINTS):
-        # Positive first: logarithms and roots are real there; then both signs.
-        low = 0.2 if attempt < 2 else -3.0
-        point = {s: sympy.Rational(round(rng.uniform(low, 3.0) * 997), 997) for s in symbols}
-        x, scale = _number(difference.subs(point)), _number(size.subs(point))
+        # Positive first: logarithms and roots are real there; then both signs, and beyond the
+        # places where an absolute value turns round.
+        low, high = ((0.2, 3.0), (0.2, 3.0), (-3.0, 3.0), (3.0, 60.0), (-60.0, -3.0))[attempt % 5]
+        point = {s: sympy.Rational(round(rng.uniform(low, high) * 997), 997) for s in symbols}
+        x, scale = _number(difference, point), _number(size, point)
         if x is None or scale is None:
             continue
         if not _near(x, scale, sympy.Float("1e-3")):
@@ -187,7 +193,7 @@ def _constant_ratio(f: Any, g: Any) -> Any:
     agreed = 0
     for _ in range(4 * _POINTS):
         point = {s: sympy.Rational(round(rng.uniform(0.2, 3.0) * 997), 997) for s in symbols}
-        x, y = _number(f.subs(point)), _number(g.subs(point))
+        x, y = _number(f, point), _number(g, point)
         if x is None or y is None or y == 0 or x == 0:
             continue
         ratio = x / y

@@ -13,6 +13,7 @@ import unicodedata
 from functools import lru_cache
 
 from mmpr_builder.scoring.decision import Decision, no, yes
+from mmpr_builder.scoring.labels import compare_labels, is_label
 from mmpr_builder.scoring.latex import plain
 from mmpr_builder.scoring.number import NUMBER, parse_number
 from mmpr_builder.scoring.numerals import ENGLISH
@@ -24,8 +25,13 @@ _ARTICLES = frozenset(("a", "an", "the"))
 _ABBREVIATION = re.compile(r"(?<![a-z0-9])(?:[a-z]\.)+[a-z]\.?(?![a-z0-9])")
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
 _PUNCTUATION = re.compile(
-    r"(?<![0-9])[.,:](?=[0-9])(?<![.])|[.,:](?![0-9])|(?<![0-9])!|[;?\"()\[\]{}<>|`~_。，、；：！？“”‘’《》（）【】…]"
+    r"(?<![0-9])[.,:](?=[0-9])(?<![.])|[.,:](?![0-9])|(?<![0-9])!|[;?\"()\[\]{}<>|`~。，、；：！？“”‘’《》（）【】…]"
 )
+_CIRCLED = re.compile("[①-⑳]")
+"""Marks of statements and options, which NFKC would make numbers of."""
+_UNDERSCORE = re.compile(r"(?<![0-9])_(?![0-9])")
+_DONE = re.compile("(?<=[\u3400-\u9fff]{2})了\\Z")  # 变小了 is 变小
+_DEGREES = re.compile(r"(?<=[0-9])\s*(?:度(?!\w)|degrees?\b(?!\s+[a-z]))")
 _WORD_DASH = re.compile(r"(?<=[^\W\d])\s*[-/–—]\s*(?=[^\W\d])")
 _NEGATION = re.compile(
     r"\b(?:not|no|never|neither|nor|cannot|without|except|wrong|incorrect|false)\b|n't\b|不|非|没|除"
@@ -34,11 +40,20 @@ _HEDGE = re.compile(
     r"\b(?:or|either|between|maybe|perhaps|possibly|at least|at most|more than|less than|fewer than"
     r"|over|under|up to|to|through|almost|nearly)\b|或|至少|至多|左右|超过|不到|以上|以下|~|\.\.\."
 )
+_CHANGED = re.compile(  # half of 60, the root of 60, 60 squared, larger than 60, 60的一半
+    r"\b(?:half|halves|thirds?|quarters?|fourth|twice|doubled?|tripled?|triple|thrice|halved|reversed|digits?|squared"
+    r"|cubed|times|multiplied|divided|raised|added|subtracted|minus|plus|negative|modulo|than|above"
+    r"|below|beyond|exceed\w*|within|from|(?:roots?|square|cube|power|reciprocal|inverse|opposite"
+    r"|complement|supplement|multiples?|factors?|divisors?|log\w*|factorial|remainder|part|side|base)"
+    r"\s+of\s+(?=[-0-9]))\b|[大小多少高低早晚]于|比.*[多少大小]|以[内外前后]|之[内外前后间]|分之|第[0-9]|[0-9](?:st|nd|rd|th)\b"
+    r"|[0-9]\s*[多余]|的(?:一半|平方|立方|倒数|相反数|绝对值|[一二两三四五六七八九十0-9]+)|平方根|每[0-9]"
+)
 _QUOTED = re.compile(r'"([^"]{1,200})"')
 _COPULA = re.compile(
-    r"(?:^|.*\s)(?:is|are|was|were|says|say|reads|shows|equals|be|called|named)\s*:?\s+(?P<tail>[^,;]{1,120})\Z|"
+    r"(?:^|.*\s)(?:is|are|was|were|says|say|reads|shows|equals|be|called|named"
+    r"|(?:it|that|this|there|he|she|what|here)'s)\s*:?\s+(?P<tail>[^,;]{1,120})\Z|"
     r".{0,60}(?:是|为|等于|写着|叫)[:：]?(?P<tail_zh>.{1,60})\Z",
-    re.DOTALL,
+    re.DOTALL | re.IGNORECASE,
 )
 _LEADS_IN = re.compile(r"(?:in|year|is|it|around|total|answer|value|equals)\b", re.IGNORECASE)
 _NUMBER_IN_TEXT = re.compile(rf"(?<![A-Za-z0-9_.,/])[-+]?{NUMBER}(?![0-9])")
@@ -47,12 +62,17 @@ _NUMBER_IN_TEXT = re.compile(rf"(?<![A-Za-z0-9_.,/])[-+]?{NUMBER}(?![0-9])")
 @lru_cache(maxsize=8192)
 def normalise(text: str) -> str:
     """Lower case, no articles, no punctuation of sentences; signs and operators stay."""
+    text = _CIRCLED.sub(lambda mark: f" mark{ord(mark[0])} ", text)
     text = unicodedata.normalize("NFKC", text).casefold().replace("'", "").replace("’", "")
     text = _ABBREVIATION.sub(lambda found: found[0].replace(".", "") + " ", text)
     text = _THOUSANDS.sub("", text)
+    text = _UNDERSCORE.sub(" ", text)
+    text = _DEGREES.sub("°", text)
     text = _PUNCTUATION.sub(" ", text)
     words = _WORD_DASH.sub(" ", text).split()
     content = [word for word in words if word not in _ARTICLES] or words
+    if content and not text.isascii():
+        content[-1] = _DONE.sub("", content[-1])
     return " ".join(str(ENGLISH.get(word, word)) for word in content)
 
 
@@ -66,6 +86,9 @@ def compare_text(predicted: str, gold: str) -> Decision:
     if is_yes_no(gold):
         return compare_yes_no(predicted, gold)
     p, g = plain(predicted), plain(gold)
+    if is_label(g):
+        said = said_at_the_end(p)
+        return compare_labels(said if said is not None and is_label(said) else p, g)
     quantity = parse_quantity(g)
     if quantity is not None and quantity.number is not None:
         return _compare_with_number(p, quantity)
@@ -73,6 +96,8 @@ def compare_text(predicted: str, gold: str) -> Decision:
         return compare_ratios(p, g)
     if _FORMULA.match(_flat(p)) and _flat(p) == _flat(g):
         return yes("text", "a formula with other subscripts")
+    if _sequence(predicted) == _sequence(gold) and not _signs_differ(predicted, gold):
+        return yes("text", "a list with other separators")
     said = said_at_the_end(predicted)
     if said is not None and normalise(said) == right and not _negated(predicted, gold):
         return yes("sentence")
@@ -84,14 +109,18 @@ _FORMULA = re.compile(r"[A-Za-z0-9()+-]{2,40}\Z")
 
 def _flat(text: str) -> str:
     """`C_6H_{12}` -> `C6H12`."""
-    return re.sub(r"[_{}\s]", "", text)
+    return re.sub(r"\^(?=\{?[0-9]?[-+])|[_{}\s]", "", text)
+
+
+def _sequence(text: str) -> list[str]:
+    """`India and China` -> ["india", "china"], as `India, China`; the order counts."""
+    parts = re.split(r"\s*,\s*(?:and\s+)?|\s+(?:and|&)\s+|、|和", text.lower())
+    return [normalise(part) for part in parts]
 
 
 def _signs_differ(predicted: str, gold: str) -> bool:
     """`c++` against `c` and `(2)` against `2`: equal words do not excuse other operators."""
-    marks = [
-        re.sub(r"[^-+*/^=%$<>#&@]", "", _WORD_DASH.sub("", text)) for text in (predicted, gold)
-    ]
+    marks = [re.sub(r"[^-+*/^=%$<>#@]", "", _WORD_DASH.sub("", text)) for text in (predicted, gold)]
     return marks[0] != marks[1]
 
 
@@ -128,7 +157,8 @@ def number_of_sentence(text: str) -> Quantity | None:
 
     `There are 5 people in the image` -> 5.
     """
-    if len(text) > 300 or _NEGATION.search(text.lower()) or _HEDGE.search(text.lower()):
+    low = text.lower()
+    if len(text) > 300 or any(mark.search(low) for mark in (_NEGATION, _HEDGE, _CHANGED)):
         return None
     words = re.findall(r"[A-Za-z]+", text)
     if len(words) < 2 and text.isascii() and not _LEADS_IN.match(text):

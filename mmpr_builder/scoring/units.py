@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from mmpr_builder.scoring.clean import words
+from mmpr_builder.scoring.numerals import ENGLISH
+from mmpr_builder.scoring.unit_table import GENERIC, NO_UNIT, WEAK, spellings
 
 Dimension = tuple[tuple[str, int], ...]
 
@@ -28,113 +29,16 @@ class Unit:
     factor: Fraction = Fraction(1)
 
 
-_INCH = Fraction(254, 10000)
-_POUND = Fraction(45359237, 10**8)
-# kind: (spellings, size in the kind's base unit). Spellings of one or two letters are
-# case-sensitive (m is no M), longer ones are not.
-_TABLE: dict[str, list[tuple[str, Fraction | int]]] = {
-    "length": [
-        ("nm nanometer nanometers", Fraction(1, 10**9)),
-        ("um \\mum micrometer micrometers micron microns", Fraction(1, 10**6)),
-        ("mm millimeter millimeters millimetre millimetres 毫米", Fraction(1, 1000)),
-        ("cm centimeter centimeters centimetre centimetres 厘米", Fraction(1, 100)),
-        ("dm decimeter decimeters 分米", Fraction(1, 10)),
-        ("m meter meters metre metres 米", 1),
-        ("km kilometer kilometers kilometre kilometres 千米 公里", 1000),
-        ("in inch inches 英寸", _INCH),
-        ("ft foot feet 英尺", 12 * _INCH),
-        ("yd yds yard yards 码", 36 * _INCH),
-        ("mi mile miles 英里", 63360 * _INCH),
-    ],
-    "area": [("acre acres", Fraction(40468564224, 10**7)), ("hectare hectares ha 公顷", 10**4)],
-    "volume": [
-        ("mL ml milliliter milliliters millilitre millilitres 毫升", Fraction(1, 10**6)),
-        ("L l liter liters litre litres 升", Fraction(1, 1000)),
-        ("gal gallon gallons", Fraction(231) * _INCH**3),
-    ],
-    "mass": [
-        ("mg milligram milligrams 毫克", Fraction(1, 10**6)),
-        ("g gram grams 克", Fraction(1, 1000)),
-        ("kg kilogram kilograms kgs 千克 公斤", 1),
-        ("t ton tons tonne tonnes 吨", 1000),
-        ("lb lbs pound pounds 磅", _POUND),
-        ("oz ounce ounces", _POUND / 16),
-    ],
-    "time": [
-        ("ms millisecond milliseconds 毫秒", Fraction(1, 1000)),
-        ("s sec secs second seconds 秒 秒钟", 1),
-        ("min mins minute minutes 分钟 分", 60),
-        ("h hr hrs hour hours 小时 时", 3600),
-        ("day days 天 日", 86400),
-        ("week weeks 周 星期", 604800),
-    ],
-    "months": [("month months 个月", 1), ("year years yr yrs 年 岁", 12)],
-    "angle": [("° degree degrees deg degs 度", 1)],
-    "radians": [("rad radian radians 弧度", 1)],
-    "temperature": [("°C celsius 摄氏度", 1)],
-    "fahrenheit": [("°F fahrenheit 华氏度", 1)],
-    "kelvin": [("K kelvin kelvins", 1)],
-    "percent": [("% percent 个百分点", 1)],
-    "dollar": [
-        ("¤ $ dollar dollars usd US$ US¤ 美元", 1),
-        ("¢ \\cent cent cents 美分", Fraction(1, 100)),
-    ],
-    "euro": [("€ euro euros eur 欧元", 1)],
-    "sterling": [("£ gbp 英镑", 1)],
-    "yuan": [("¥ 元 yuan rmb cny 人民币 块钱", 1), ("角", Fraction(1, 10))],
-    "force": [("N newton newtons 牛 牛顿", 1), ("kN", 1000)],
-    "energy": [
-        ("J joule joules 焦耳 焦", 1),
-        ("kJ kilojoule kilojoules 千焦", 1000),
-        ("kcal kilocalorie kilocalories 千卡", 4184),
-        ("cal calorie calories 卡路里", Fraction(4184, 1000)),
-        ("kWh kilowatt-hours 千瓦时", 3600000),
-    ],
-    "power": [("W watt watts 瓦 瓦特", 1), ("kW kilowatt kilowatts 千瓦", 1000)],
-    "voltage": [("V volt volts 伏 伏特", 1)],
-    "current": [("A amp amps ampere amperes 安 安培", 1), ("mA", Fraction(1, 1000))],
-    "resistance": [("Ω \\Omega ohm ohms 欧姆 欧", 1)],
-    "frequency": [("Hz hertz 赫兹", 1), ("kHz", 1000), ("MHz", 10**6)],
-    "pressure": [("Pa pascal pascals 帕", 1), ("kPa", 1000)],
-    "amount": [("mol mole moles 摩尔", 1)],
-    "speed_mph": [("mph", 1)],
-}
-# Words that count things say nothing about which: "5个", "5 units".
-_GENERIC = frozenset(
-    words("""
-    unit units item items piece pieces time times
-    个 人 名 只 本 张 条 块 次 件 位 种 棵 辆 支 颗 朵 头 匹 座 间 道 题 倍 步 项 组 份 处 点
-    """)
-)
-# These join numbers or hedge; text with them is not "number and unit".
-_NO_UNIT = frozenset(
-    words("""
-    or and to not less more than out of between from am pm none no over under least most
-    about plus minus divided equals is are a an the if but by at in on with only both
-    either neither unknown undefined nan thousand million billion trillion hundred dozen
-    half percentages
-    """)
-)
-
-
-def _build() -> dict[str, Unit]:
-    known: dict[str, Unit] = {}
-    for kind, rows in _TABLE.items():
-        for spellings, factor in rows:
-            names = spellings.split()
-            for name in names:
-                key = name if len(name) <= 3 and name != name.lower() else name.lower()
-                known[key] = Unit(names[0], _dimension(kind), Fraction(factor))
-    return known
-
-
 def _dimension(kind: str) -> Dimension:
     powers = {"area": ("length", 2), "volume": ("length", 3)}
     return (powers.get(kind, (kind, 1)),)
 
 
-_KNOWN = _build()
-PERCENT = _KNOWN["%"]
+_KNOWN = {
+    spelling: Unit(name, _dimension(kind), size)
+    for spelling, (name, kind, size) in spellings().items()
+}
+PERCENT, DEGREE, RADIAN = _KNOWN["%"], _KNOWN["°"], _KNOWN["rad"]
 _TOKEN = re.compile(
     r"\s*(?:(?P<op>/|\bper\b|\\cdot|\*|·|-(?=[a-zA-Z]))|(?P<shape>square|sq\.?|cubic|cu\.?|平方|立方)"
     r"|(?P<name>°[CF]?|US¤|[%¢€£¥¤Ω]|\\[a-zA-Z]+|[a-zA-Z]+|[\u3400-\u9fff]+))"
@@ -142,13 +46,38 @@ _TOKEN = re.compile(
 )
 
 
-_NAMED_DEGREES = re.compile(r"degrees?\s+(celsius|fahrenheit|kelvin)", re.IGNORECASE)
+_WORDING = [
+    (re.compile(pattern, re.IGNORECASE), spelling)
+    for pattern, spelling in (
+        (r"degrees?\s+(celsius|fahrenheit|kelvin|[CF])\b", r"°\1"),
+        (r"°\s*(celsius|fahrenheit|kelvin)", r"\1"),
+        (r"\bper\s+cent\b", "percent"),
+        (r"\bpercentage\s+points?\b|\bpp\b", "%"),
+        (r"\b(years?|yrs?|months?|days?|weeks?)(?:\s+old|\s+of\s+age)\b", r"\1"),
+        (r"\bms(?=\s*\^\s*\{?-)", "m s"),  # metres per second, not milliseconds
+        (r"/\s*\(([^()]*)\)", r"/\1"),  # J/(mol K): all that follows a stroke is below it
+        (r"(?<=[\u3400-\u9fff])每(?=[\u3400-\u9fff])", "/"),
+        (r"美金", "美元"),
+        (r"\b(mph|kph|kmh|kmph)\b", lambda found: f"{'mi' if found[0] == 'mph' else 'km'}/h"),
+        (r"W\s*(?:\\cdot|·|\*|-|\s)\s*h(?![a-zA-Z])", "Wh"),
+        (r"\\mu\s*(?=[A-Za-z\\])", "u"),
+    )
+]
+ATTACHED_K = "K?"
+"""What `300K` has for a unit: kelvins, or thousands."""
+_PRIMES = {"'": "ft", "\\prime": "ft", '"': "in", "''": "in"}
 
 
 @lru_cache(maxsize=4096)
 def parse_unit(text: str) -> Unit | None:
     """A unit, or None when the text is none. A unit that is not in the table keeps its name."""
-    text = _NAMED_DEGREES.sub(r"\1", text.strip().rstrip("."))
+    text = text.strip()
+    found = _KNOWN.get(text)
+    if found is not None:
+        return found
+    text = _PRIMES.get(text, text).rstrip(".")
+    for pattern, spelling in _WORDING:
+        text = pattern.sub(spelling, text)
     if not text or len(text) > 60:
         return None
     found = _lookup(text) or _compound(text)
@@ -159,6 +88,18 @@ def known_unit(text: str) -> Unit | None:
     """A unit of the table (or a product of such), or None."""
     found = parse_unit(text)
     return found if found is not None and found.dimension else None
+
+
+def attached_unit(text: str) -> Unit | None:
+    """What follows a number without a blank: a unit of the table, not the name of a variable."""
+    if text == "K":
+        return Unit(ATTACHED_K, _KNOWN["K"].dimension)
+    return None if is_weak(text) else known_unit(text)
+
+
+def is_weak(text: str) -> bool:
+    """Whether a unit's symbol may as well be the name of a variable, as in `3kT`."""
+    return text[-1:] in WEAK and len(text) < 3
 
 
 def _lookup(text: str) -> Unit | None:
@@ -208,11 +149,24 @@ def _named(name: str) -> tuple[Unit | None, int]:
 _WORDS = re.compile(r"[A-Za-z]{2,}(?:[ -][A-Za-z]{2,}){0,3}\Z|[\u3400-\u9fff]{1,6}\Z")
 
 
+_NO_UNIT_ZH = re.compile(  # 60的一半, 60以内, 60多个
+    r"的(?:一?半|平方|立方|倒数|相反数|绝对值|[一二两三四五六七八九十]+)|[以之][内外上下前后间]|^[多余]|[不非没或除乘加减]|左右"
+    r"|至少|至多"
+)
+_POWERED = re.compile(r"units?\s*(?:\^\s*\{?([23])\}?|(squared)|cubed)\Z", re.IGNORECASE)
+_SHAPES = {"square": 2, "sq": 2, "平方": 2, "cubic": 3, "cu": 3, "立方": 3}
+
+
 def _unknown(text: str) -> Unit | None:
+    powered = _POWERED.match(text)
+    if powered:
+        text = f"{'square' if powered[1] == '2' or powered[2] else 'cubic'} units"
     if not _WORDS.match(text):
         return None
     parts = text.lower().replace("-", " ").split()
-    if any(part in _NO_UNIT for part in parts) or (len(parts) == 1 and len(parts[0]) == 2):
+    if any(part in NO_UNIT or part in ENGLISH for part in parts) or _NO_UNIT_ZH.search(text):
+        return None
+    if len(text) == 2 and text.isascii():
         return None
     return Unit(" ".join(_singular(part) for part in parts))
 
@@ -223,20 +177,39 @@ def _singular(word: str) -> str:
     return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 3 else word
 
 
+def _shape(unit: Unit) -> int:
+    """2 for "square units", 3 for 立方单位 and cm^3, 0 where nothing is said of it."""
+    if unit.dimension:
+        return unit.dimension[0][1] if unit.dimension[0][0] == "length" else 0
+    return next((power for word, power in _SHAPES.items() if unit.name.startswith(word)), 0)
+
+
 def is_generic(unit: Unit) -> bool:
     """Whether the unit says nothing ("units", "个")."""
     if unit.dimension:
         return False
-    shapes = ("square", "cubic", "平方", "立方")
-    return all(part in _GENERIC or part in shapes for part in unit.name.split())
+    names = unit.name.replace("平方", "").replace("立方", "").split()
+    return all(part in GENERIC or part in _SHAPES for part in names)
+
+
+_AMBIGUOUS = {("pound", "£"), ("C", "°C"), ("F", "°F")}
+"""Units of one spelling and two meanings: "pounds", "25 C"."""
 
 
 def ratio(predicted: Unit | None, gold: Unit | None) -> Fraction | None:
     """By what a predicted value is multiplied to compare with the gold one; None: no fit."""
-    if predicted is None or gold is None or is_generic(predicted) or is_generic(gold):
+    if predicted is None or gold is None:
         return Fraction(1)
+    if is_generic(predicted) or is_generic(gold):
+        if PERCENT.dimension in (predicted.dimension, gold.dimension):
+            return None
+        shapes = {_shape(predicted), _shape(gold)} - {0}
+        return Fraction(1) if len(shapes) < 2 else None
     if predicted.dimension and gold.dimension:
-        return predicted.factor / gold.factor if predicted.dimension == gold.dimension else None
+        if predicted.dimension == gold.dimension:
+            return predicted.factor / gold.factor
+        names = (predicted.name, gold.name)
+        return Fraction(1) if names in _AMBIGUOUS or names[::-1] in _AMBIGUOUS else None
     if predicted.dimension or gold.dimension:
         return None
     a, b = predicted.name, gold.name
