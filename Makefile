@@ -2,6 +2,7 @@
 
 RECIPE ?= pipelines/demo.yaml
 ARGS   ?=
+ADDRESS ?= http://127.0.0.1:8265
 EXTRA  ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 
 # Ray and vLLM start many processes; without a bytecode cache each compiles all it imports.
@@ -11,9 +12,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-$(EXTRA)
 MMPR   := $(BIN)/mmpr
+BENCHES := engine_rate reference_schedule adaptive scoring_speed cpu_half
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-mmpr test check bench demo-model clean
+.PHONY: help setup build-mmpr submit test test-faults check bench bench-scale fuzz demo-model clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -50,16 +52,36 @@ $(STAMP): pyproject.toml constraints-$(EXTRA).txt Makefile
 build-mmpr: setup  ## run the main job: RECIPE=pipelines/demo.yaml ARGS="key=value …"
 	@$(MMPR) build $(RECIPE) $(ARGS)
 
+submit: setup  ## run it as a job on a Ray cluster: ADDRESS=http://head:8265 RECIPE=… ARGS="…"
+	@: 'Ray kills a stopped job after three seconds; writing finished rows can take longer.'; \
+	$(BIN)/ray job submit --address $(ADDRESS) --working-dir . \
+	  --runtime-env-json '{"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "60"}}' \
+	  -- python pipelines/build_mmpr.py $(RECIPE) $(ARGS)
+
 test: check  ## run all tests, after `check`
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+test-faults: setup  ## kill a build a hundred times (20 minutes), table to benchmarks/FAULTS.md
+	@HF_HUB_OFFLINE=1 FAULTS_WRITE=benchmarks/FAULTS.md $(BIN)/python -m pytest tests/faults -m faults $(ARGS)
 
 check: setup  ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: setup  ## measure the speed claims, side by side
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.engine_rate $(ARGS)
+bench: setup  ## measure the claims into benchmarks/RESULTS.md (ONLY=cpu_half for one of them)
+	@missed=; for bench in $(or $(ONLY),$(BENCHES)); do \
+	  echo "== $$bench"; \
+	  real=; [ $$bench = adaptive ] && real=--real; \
+	  HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.$$bench $$real $(ARGS) || missed="$$missed $$bench"; \
+	done; \
+	if [ -n "$$missed" ]; then echo "failed, or short of the goal:$$missed" >&2; exit 1; fi
+
+bench-scale: setup  ## builds of 10,000 and 100,000 seeds, replayed (ARGS="--sizes 1000000")
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.scale $(ARGS)
+
+fuzz: setup  ## many more examples of each property of scoring (N=5000)
+	@MMPR_FUZZ=$(or $(N),5000) HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q tests/test_scoring_properties.py
 
 demo-model: setup  ## rebuild the demo model from nothing (up to an hour on two cores)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m mmpr_builder.demo.train $(ARGS)

@@ -15,7 +15,7 @@ from typing import Any
 
 from mmpr_builder import distributed, engines, prompts, seeds
 from mmpr_builder.config import Config
-from mmpr_builder.distributed.demo_source import with_demo
+from mmpr_builder.pairing.rejects import read_reject_list
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop
 from mmpr_builder.report import write_report
@@ -37,14 +37,20 @@ def check(config: Config) -> None:
     """
     prompts.load_templates(config)
     seeds.check_sources([source for source in config.seeds if source.path != "demo"])
+    if config.pairing.reject_list is not None:
+        read_reject_list(config.pairing.reject_list)
     engines.check_engine(config)
+    if config.scoring.judge.url is not None:
+        from mmpr_builder.engines import arbiter
+
+        arbiter.load_prompt(config.scoring.judge)
 
 
-def sample(config: Config, progress: Progress) -> BuildResult:
-    """The first half: seeds to rollouts."""
+def sample(config: Config, progress: Progress, *, extend: bool = False) -> BuildResult:
+    """The first half: seeds to rollouts. `extend` adds what the inputs have more."""
     with progress.stage("checking the settings"):
         check(config)
-    return BuildResult(distributed.run_sampling(config, progress), None)
+    return BuildResult(distributed.run_sampling(config, progress, extend=extend), None)
 
 
 def pair(config: Config, progress: Progress) -> BuildResult:
@@ -55,9 +61,9 @@ def pair(config: Config, progress: Progress) -> BuildResult:
     return BuildResult(None, paired.run)
 
 
-def build(config: Config, progress: Progress) -> BuildResult:
+def build(config: Config, progress: Progress, *, extend: bool = False) -> BuildResult:
     """Both halves. After an interruption the same call goes on where it was."""
-    sampling = sample(config, progress).sampling
+    sampling = sample(config, progress, extend=extend).sampling
     return BuildResult(sampling, pair(config, progress).run)
 
 
@@ -74,15 +80,14 @@ class Estimate:
     """Generated tokens if every response ran to max_tokens; the bill is usually far below."""
 
 
-def plan(config: Config) -> Estimate:
-    """Check everything, read all seeds, and say what sampling would cost.
+def plan(config: Config, *, extend: bool = False) -> Estimate:
+    """Check everything, read all seeds (with `extend` only new ones), say what sampling would cost.
 
     Raises `SetupError` like the build itself.
     """
     check(config)
-    distributed.refuse_conflict(config)
     seeds_read, with_truth, continued, drops = 0, 0, 0, Counter[str]()
-    for item in seeds.read_sources(with_demo(config), limit=config.limit):
+    for item in distributed.read_inputs(config, extend=extend):
         if isinstance(item, Drop):
             drops[item.reason] += 1
         else:

@@ -19,6 +19,9 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from mmpr_builder.config import DropoutConfig
+from mmpr_builder.records import Seed
+
 Decode = Callable[[Sequence[int]], str]
 """Token ids -> text, special tokens left out."""
 
@@ -70,6 +73,16 @@ class Cut:
     ids: tuple[int, ...]
     text: str
     lead: str = ""
+
+
+def wants_continuation(seed: Seed, dropout: DropoutConfig) -> bool:
+    """Whether a seed's responses are continued: the branch without a truth, and only with images.
+
+    Without an image there is nothing to drop: the continuation would be one more ordinary sample.
+    """
+    if not seed.images or dropout.apply == "none":
+        return False
+    return dropout.apply == "all" or not seed.has_truth
 
 
 def truncate(text: str, keep: float = 0.5) -> str:

@@ -7,6 +7,7 @@
     │   ├── MissingExtraError  an optional dependency is not installed
     │   └── BuildConflictError the out folder holds a build made with other sampling settings
     ├── RowError               one row cannot be used; caught where rows are handled: a `Drop`
+    ├── StorageError           a folder is full, read-only or does not answer; also an OSError
     ├── EngineError            the sampler died; its unit is tried again elsewhere
     └── Interrupted            the run was asked to stop; what was finished is published
 
@@ -48,6 +49,10 @@ class RowError(MmprError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+class StorageError(MmprError, OSError):
+    """A place cannot be read or written: full, read-only, or away for longer than we wait."""
 
 
 class EngineError(MmprError):

@@ -118,7 +118,7 @@ def _locate(path: str, split: str, hub: str | None) -> list[SeedFile]:
         found = [name for name in fs.glob(inside) if not fs.isdir(name)]
         if not found:
             raise InputError(f"no file matches {path!r}{_nearest(fs, inside)}")
-        return [_file(_full(fs, uri, name), split) for name in sorted(found)]
+        return [_file(full_name(fs, uri, name), split) for name in sorted(found)]
     parent_here = os.path.isdir(os.path.dirname(uri)) and not is_url(path)
     if hub and not is_url(path) and not parent_here and _suffixes(path)[0] not in FORMATS:
         return [SeedFile(hub, "hub", split=split)]
@@ -145,7 +145,7 @@ def _file(uri: str, split: str) -> SeedFile:
     return SeedFile(uri, FORMATS[suffix], compression, split)
 
 
-def _full(fs: Any, uri: str, name: str) -> str:
+def full_name(fs: Any, uri: str, name: str) -> str:
     """A name as `glob` and `find` give it, as a URL of the same kind as `uri`."""
     return cast(str, fs.unstrip_protocol(name)) if is_url(uri) else name
 
@@ -160,8 +160,8 @@ def _folder(uri: str, fs: Any, inside: str, split: str) -> list[SeedFile]:
         return [_file(f"{uri.rstrip('/')}/{name}", split) for name in here]
     below = sorted(name for name in fs.find(inside) if _is_seed_file(name.rsplit("/", 1)[-1]))
     if below:
-        below = _of_split(below, len(inside) + 1, split)
-        return [_file(_full(fs, uri, name), split) for name in below]
+        below = of_split(below, len(inside) + 1, split)
+        return [_file(full_name(fs, uri, name), split) for name in below]
     if not is_url(uri) and any(name.endswith("metadata.csv") for name in fs.find(inside)):
         return [SeedFile(uri, "imagefolder", split=split)]
     raise InputError(
@@ -184,15 +184,11 @@ _SPLITS = {
 }
 
 
-def _of_split(names: list[str], start: int, split: str) -> list[str]:
+def of_split(names: list[str], start: int, split: str) -> list[str]:
     """Keep the files of `split` where their paths below the folder name splits, as on the hub."""
 
-    def split_of(name: str) -> str | None:
-        words = set(re.split(r"[^a-z]+", name[start:].lower()))
-        return next((key for key, forms in _SPLITS.items() if words & set(forms)), None)
-
-    split = next((key for key, forms in _SPLITS.items() if split in forms), split)
-    splits = {name: split_of(name) for name in names}
+    split = split_name(split)
+    splits = {name: _named_split(name[start:]) for name in names}
     if not any(splits.values()):
         return names
     kept = [name for name in names if splits[name] in (split, None)]
@@ -203,6 +199,21 @@ def _of_split(names: list[str], start: int, split: str) -> list[str]:
             " set the source's `split`"
         )
     return kept
+
+
+def split_name(split: str) -> str:
+    """One name for all that a split is called: `val`, `valid` and `dev` are "validation"."""
+    return next((key for key, forms in _SPLITS.items() if split.lower() in forms), split)
+
+
+def _named_split(name: str) -> str | None:
+    words = set(re.split(r"[^a-z]+", name.lower()))
+    return next((key for key, forms in _SPLITS.items() if words & set(forms)), None)
+
+
+def splits_in(text: str) -> set[str]:
+    """All splits that a setting or a file name may mean: `train[:9%]+test` is train and test."""
+    return {split_name(word) for word in re.split(r"[^a-z]+", text.lower()) if word}
 
 
 def _nearest(fs: Any, inside: str) -> str:
@@ -242,7 +253,8 @@ def file_fingerprint(uri: str) -> str:
     info = fs.info(inside)
     size = info.get("size")
     if size is not None and size <= HASH_BYTES:
-        return f"{size}:sha256:{hashlib.sha256(fs.cat_file(inside)).hexdigest()}"
+        with fs.open(inside, "rb") as handle:
+            return f"{size}:sha256:{hashlib.file_digest(handle, 'sha256').hexdigest()}"
     if not is_url(uri):
         return f"{size}:mtime_ns:{os.stat(inside).st_mtime_ns}"
     for key in ("ETag", "etag", "md5Hash", "checksum", "LastModified", "mtime", "updated"):

@@ -130,6 +130,10 @@ class Rollout:
     error: tuple[str, str] | None = None
     index: int = 0
     """Position of the seed in the build's input order; outputs are sorted by it."""
+    stop: str = ""
+    """Why there are no more responses: "enough" for the pairs wanted, "hopeless" (more would hardly
+    give one), "n" (all that were asked for); empty with an error, and in rollouts of old versions.
+    """
 
 
 @dataclass(frozen=True, slots=True)

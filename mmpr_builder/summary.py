@@ -7,7 +7,9 @@ responses   1,920 sampled, 576 continued without the image
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -20,6 +22,7 @@ from mmpr_builder.config import Config
 if TYPE_CHECKING:
     from mmpr_builder.build import Estimate
     from mmpr_builder.distributed import SamplingSummary
+    from mmpr_builder.estimates import Probe, Range
 
 KIND_NOTES = {
     "correctness": "right against wrong",
@@ -35,6 +38,10 @@ def finished(config: Config, run: Mapping[str, Any]) -> RenderableType:
     table = _table()
     for label, text in _rows(counts):
         table.add_row(label, escape(text))
+        if label == "responses" and (saved := run["this_run"]["sampling"].get("saved")):
+            table.add_row("  not needed", f"{saved:,} more  (sampling.policy=adaptive)")
+        if label == "outcomes" and (judge := run["this_run"]["scoring"].get("judge")):
+            table.add_row("  judge", _judge(judge))
     return Group(Text(), table, Text(), _next_steps(config.out, counts["pairs"]["total"]))
 
 
@@ -51,6 +58,12 @@ def sampled(config: Config, done: SamplingSummary) -> RenderableType:
             f"{new.seeds:,} seeds, {new.responses:,} responses, {new.tokens:,} tokens"
             f" in {done.seconds:,.0f} s",
         )
+        if new.saved:
+            share = new.saved / (new.saved + new.responses)
+            table.add_row("not needed", f"{new.saved:,} more responses ({share:.0%}): adaptive")
+        if new.prefix_queries:
+            share = new.prefix_hits / new.prefix_queries
+            table.add_row("prefix cache", f"{share:.0%} of the prompt tokens were computed before")
     if done.quarantined:
         table.add_row("set aside", f"{done.quarantined:,} seeds that end the engine's process")
     table.add_row("rollouts", f"{escape(config.out)}/rollouts")
@@ -67,13 +80,66 @@ def planned(config: Config, plan: Estimate) -> RenderableType:
         f" {plan.seeds - plan.with_truth:,} without",
     )
     for reason, count in sorted(plan.drops.items()):
-        table.add_row("  dropped", f"{count:,}  {reason}")
-    table.add_row("responses", f"{plan.responses:,} ({config.sampling.n} a seed)")
-    table.add_row("continuations", f"{plan.continuations:,} without the image")
+        hint = "  (`mmpr audit` lists them)" if reason == "unusable_truth" else ""
+        table.add_row("  dropped", f"{count:,}  {reason}{hint}")
+    most = " at most" if config.sampling.policy == "adaptive" else ""
+    table.add_row("responses", f"{plan.responses:,}{most} ({config.sampling.n} a seed)")
+    table.add_row("continuations", f"{plan.continuations:,}{most} without the image")
     table.add_row("tokens", f"{plan.most_tokens:,} at most")
     table.add_row("model", f"{escape(config.model)}, by {config.sampling.engine}")
     table.add_row("out", escape(config.out))
     return Group(Text(), table)
+
+
+def probed(config: Config, probe: Probe) -> RenderableType:
+    """What a build would take, from a probe, with what that rests on."""
+    table = _table()
+    table.add_row("probe", f"{probe.probed:,} of {probe.seeds:,} seeds, really sampled")
+    table.add_row("tokens", _range(probe.tokens))
+    table.add_row("pairs", _range(probe.pairs))
+    if probe.pairs.mean:
+        table.add_row("tokens per pair", f"{probe.tokens.mean / probe.pairs.mean:,.1f}")
+    unit = "GPU-hours" if probe.gpus_per_engine else "hours of one engine"
+    hours = probe.hours
+    if probe.gpus_per_engine > 1:
+        hours = replace(
+            hours, **{f: probe.gpus_per_engine * getattr(hours, f) for f in ("mean", "low", "high")}
+        )
+    table.add_row(unit, _range(hours, ".3g"))
+    table.add_row("disk", f"rollouts {_size(probe.rollout_bytes)}, pairs {_size(probe.pair_bytes)}")
+    sources = Table("source", "seeds", "probed", "tokens", "pairs", box=None, pad_edge=False)
+    for source in probe.sources:
+        sources.add_row(
+            escape(source.source or "(unnamed)"),
+            f"{source.seeds:,}",
+            f"{source.probed:,}",
+            _range(source.tokens),
+            _range(source.pairs),
+        )
+    return Group(Text(), table, Text(), sources, Text(), _assumptions(config, probe))
+
+
+def _assumptions(config: Config, probe: Probe) -> RenderableType:
+    said = (
+        f"Assumed: {probe.tokens_per_second:,.0f} tokens/s for each engine, as in the probe on this"
+        " machine (few seeds do not fill an engine: a build is rather faster); loading it"
+        f" ({probe.engine_seconds:,.0f} s here) comes on top. Ranges are 95 % intervals of the draw"
+        " of seeds alone; they do not know of other machines or of seeds unlike those drawn."
+    )
+    if config.sampling.policy == "adaptive":
+        said += " Sampling is adaptive: fewer tokens where seeds are easy, as in the probe."
+    return Text(said, style="dim")
+
+
+def _range(value: Range, form: str = ",.0f") -> str:
+    return f"{value.mean:{form}}  ({value.low:{form}} to {value.high:{form}})"
+
+
+def _size(count: float) -> str:
+    """Bytes with a unit that keeps the number short."""
+    units = ("B", "kB", "MB", "GB", "TB")
+    step = min(len(units) - 1, int(math.log10(max(1.0, count)) // 3))
+    return f"{count / 1000**step:,.3g} {units[step]}"
 
 
 def _table() -> Table:
@@ -109,6 +175,9 @@ def _rows(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for kind, note in KIND_NOTES.items():
         if pairs[kind]:
             yield f"  {kind}", f"{pairs[kind]:,}  ({note})"
+    listed = counts["reject_list"]
+    if listed["listed"]:
+        yield "  left out", f"{listed['left_out']:,} of {listed['listed']:,} on the reject list"
     yield "drops", f"{seeds['dropped']:,}"
     for stage, reasons in counts["drops"].items():
         for reason, count in reasons.items():
@@ -121,11 +190,23 @@ def _rows(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
 
 
+def _judge(counts: Mapping[str, int]) -> str:
+    """What the optional judge was asked; answers that came to nothing stay undecided."""
+    said = [f"{counts['asked']:,} answers asked about, {counts['kept']:,} asked before"]
+    if counts["malformed"]:
+        said.append(f"{counts['malformed']:,} replies in other words")
+    if counts["not_asked"]:
+        said.append(f"{counts['not_asked']:,} not to be asked about")
+    if counts["failed"]:
+        said.append(f"{counts['failed']:,} without a reply: pair again to ask again")
+    return " · ".join(said)
+
+
 def _next_steps(out: str, pairs: int) -> RenderableType:
     table = _table()
     out = escape(out)
     if pairs:
-        table.add_row("look at them", f"{out}/report/index.html")
+        table.add_row("look at them", f"{out}/report/index.html, or mmpr show {out}")
         table.add_row("load them", f'mmpr_builder.load_pairs("{out}")')
     table.add_row("why a drop", f"{out}/drops/*.parquet (item_id, stage, reason, detail)")
     table.add_row("what was run", f"{out}/run.json, data card: {out}/README.md")

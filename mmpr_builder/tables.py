@@ -12,20 +12,24 @@ there completely or not at all.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from pathlib import Path, PurePosixPath
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmpr_builder.errors import InputError
+from mmpr_builder.columns import groups_of, lists_array
+from mmpr_builder.columns import storable as storable
+from mmpr_builder.errors import InputError, StorageError
 from mmpr_builder.records import Continuation, Drop, ImageRef, Response, Rollout, Seed
+from mmpr_builder.stores import is_local as is_local
+from mmpr_builder.stores import names_in, patiently, read_bytes, scratch_folder
+from mmpr_builder.stores import put_file as put_file
+from mmpr_builder.stores import resolve as resolve
+from mmpr_builder.stores import sync as sync
 
 _TEXTS = pa.list_(pa.string())
 
@@ -81,9 +85,12 @@ ROLLOUT_SCHEMA = pa.schema(
         ("responses", pa.list_(_RESPONSE)),
         ("prompt_tokens", pa.int64()),
         ("error", pa.struct([("reason", pa.string()), ("detail", pa.string())])),
+        ("stop", pa.string()),
     ]
 )
 """One row per seed with all its responses; the seed's own columns come first."""
+
+_ADDED = ("stop",)  # Columns that rollouts of earlier versions do not have.
 
 DROP_SCHEMA = pa.schema(
     [
@@ -95,6 +102,8 @@ DROP_SCHEMA = pa.schema(
 )
 """One row per seed (or input row) that ended without a pair."""
 
+_READERS, _LOCAL_READERS = 16, 4  # On an object store it is all waiting.
+_FOOTER_BYTES = 64 * 2**10  # Those of our parts are smaller.
 _ROWS_PER_BATCH = 256  # Bounds one string array far below Arrow's 2 GiB of offsets.
 
 
@@ -110,12 +119,19 @@ def seeds_from_table(table: pa.Table) -> list[tuple[int, Seed]]:
 
 def rollouts_to_table(rollouts: Iterable[Rollout]) -> pa.Table:
     """Rollouts as one table of `ROLLOUT_SCHEMA`."""
-    return to_table((_rollout_row(rollout) for rollout in rollouts), ROLLOUT_SCHEMA)
+    batches = [_rollout_batch(chunk) for chunk in _chunks(rollouts, _ROWS_PER_BATCH)]
+    return pa.Table.from_batches(batches, schema=ROLLOUT_SCHEMA)
 
 
 def rollouts_from_table(table: pa.Table) -> list[Rollout]:
     """The inverse of `rollouts_to_table`."""
-    return [_rollout(row) for row in table.to_pylist()]
+    responses = (
+        group
+        for chunk in table.column("responses").chunks
+        for group in groups_of(chunk, Response, continuation=Continuation)
+    )
+    rows = table.drop_columns(["responses"]).to_pylist()
+    return [_rollout(row, group) for row, group in zip(rows, responses, strict=True)]
 
 
 def drops_to_table(drops: Iterable[Drop]) -> pa.Table:
@@ -148,18 +164,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def storable(text: str) -> str:
-    """Text that UTF-8 can hold: a surrogate pair becomes its character, a lone half U+FFFD.
-
-    Servers that cut JSON inside an emoji hand out such halves; Arrow refuses them.
-    """
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
-
-
 def write_parquet(table: pa.Table, uri: str | Path, *, row_group_bytes: int = 64 * 2**20) -> None:
     """Write `table` under `uri` (a path or any fsspec URL) completely or not at all.
 
@@ -167,38 +171,16 @@ def write_parquet(table: pa.Table, uri: str | Path, *, row_group_bytes: int = 64
     `row_group_bytes` in memory, or a single row. On a local disk the file appears by rename; an
     object store sees one upload under the final name.
     """
-    with tempfile.TemporaryDirectory(prefix="mmpr-") as folder:
-        local = Path(folder) / "part.parquet"
+    with scratch_folder() as folder:
+        local = folder / "part.parquet"
         _write_file(table, local, row_group_bytes)
         put_file(local, uri)
 
 
-def put_file(source: Path, uri: str | Path) -> None:
-    """Publish a finished local file under `uri`: it appears there completely or not at all.
-
-    On a local disk by copy to a hidden name beside it, sync and rename; elsewhere by one upload.
-    """
-    fs, path = resolve(uri)
-    if not is_local(fs):
-        fs.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
-        fs.put_file(str(source), path)
-        return
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    hidden = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        shutil.copyfile(source, hidden)
-        sync(hidden)
-        os.replace(hidden, target)
-        sync(target.parent)
-    finally:
-        hidden.unlink(missing_ok=True)
-
-
 def put_text(text: str, uri: str | Path) -> None:
     """Publish a text file (UTF-8) under `uri`, completely or not at all."""
-    with tempfile.TemporaryDirectory(prefix="mmpr-") as folder:
-        local = Path(folder) / "text"
+    with scratch_folder() as folder:
+        local = folder / "text"
         local.write_text(storable(text), encoding="utf-8", newline="\n")
         put_file(local, uri)
 
@@ -206,24 +188,72 @@ def put_text(text: str, uri: str | Path) -> None:
 def read_parquet(uri: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one part. Raises `InputError` when it is missing or not a complete Parquet file."""
     fs, path = resolve(uri)
-    try:
+
+    def read() -> pa.Table:
         with fs.open(path, "rb") as file:
-            return pq.ParquetFile(file).read(columns=None if columns is None else list(columns))
+            names = None if columns is None else list(columns)
+            # Arrow's own threads must not hold a Python file: one that still does when the
+            # interpreter ends aborts the process (pyarrow 26, about once in a hundred runs).
+            return pq.ParquetFile(file).read(columns=names, use_threads=False)
+
+    try:
+        return patiently(read, uri)
+    except StorageError:
+        raise
     except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"{uri}: not a readable Parquet file ({error}): remove it and run again"
         ) from error
 
 
-def is_complete(uri: str | Path, schema: pa.Schema | None = None) -> bool:
-    """Whether `uri` is a Parquet file with an intact footer and, if given, exactly this schema."""
+def read_groups(uri: str | Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Some columns of one part, a row group at a time."""
     fs, path = resolve(uri)
+    with fs.open(path, "rb") as file:
+        parquet = pq.ParquetFile(file)
+        for group in range(parquet.num_row_groups):
+            # See read_parquet.
+            yield parquet.read_row_group(group, columns=list(columns), use_threads=False)
+
+
+def read_footer(uri: str | Path) -> pq.FileMetaData | None:
+    """The footer of a Parquet file; None when there is no file or it is torn.
+
+    Asked for without the rest: on an object store the last bytes are one request. A storage that
+    does not answer is an error and never taken for a missing file.
+    """
     try:
-        with fs.open(path, "rb") as file:
-            found = pq.read_schema(file)
+        data = read_bytes(uri, last=_FOOTER_BYTES)
+        if data[-4:] != b"PAR1":
+            return None
+        length = int.from_bytes(data[-8:-4], "little") + 8
+        if length > len(data):
+            data = read_bytes(uri, last=length)
+        return pq.read_metadata(pa.BufferReader(data))
+    except StorageError:
+        raise
+    # S3 has no last bytes of an empty object, and says so as an invalid argument.
     except (OSError, pa.ArrowException):
-        return False
-    return schema is None or bool(found.equals(schema, check_metadata=False))
+        return None
+
+
+def readers(uri: str | Path) -> int:
+    """Threads that read footers at once; each keeps some memory for good, so no more than help."""
+    return _LOCAL_READERS if is_local(resolve(uri)[0]) else _READERS
+
+
+def is_complete(uri: str | Path, schema: pa.Schema | None = None) -> bool:
+    """Whether `uri` is a Parquet file with an intact footer and, if given, exactly this schema.
+
+    A file of an earlier version, written before a column was added, counts as complete.
+    """
+    footer = read_footer(uri)
+    if footer is None or schema is None:
+        return footer is not None
+    found = footer.schema.to_arrow_schema()
+    added = {name for name in _ADDED if name not in found.names}
+    expected = pa.schema([column for column in schema if column.name not in added])
+    return bool(found.equals(expected, check_metadata=False))
 
 
 def list_parts(folder_uri: str | Path, schema: pa.Schema | None = None) -> list[str]:
@@ -232,40 +262,12 @@ def list_parts(folder_uri: str | Path, schema: pa.Schema | None = None) -> list[
     Hidden names (parts being written) are passed over. Torn files, and with `schema` those of
     another one, are left out too: `broken_parts` names them.
     """
-    return [uri for uri in _parquet_names(folder_uri) if is_complete(uri, schema)]
+    return [uri for uri, complete in _checked(folder_uri, schema) if complete]
 
 
 def broken_parts(folder_uri: str | Path, schema: pa.Schema | None = None) -> list[str]:
     """The `*.parquet` files of a folder that `list_parts` does not take for finished parts."""
-    return [uri for uri in _parquet_names(folder_uri) if not is_complete(uri, schema)]
-
-
-def resolve(uri: str | Path) -> tuple[Any, str]:
-    """The fsspec file system of a path or URL, and the path inside it.
-
-    Raises `InputError` for a protocol that is unknown or whose package is not installed.
-    """
-    try:
-        fs, path = fsspec.core.url_to_fs(os.fspath(uri))
-    except (ValueError, ImportError) as error:
-        raise InputError(
-            f"{os.fspath(uri)!r}: {error}: give a path or install the file system"
-        ) from None
-    return fs, path
-
-
-def is_local(fs: Any) -> bool:
-    """Whether an fsspec file system is this machine's disk, where files appear by rename."""
-    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
-
-
-def sync(path: Path) -> None:
-    """Push a file, or a folder's list of names, down to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return [uri for uri, complete in _checked(folder_uri, schema) if not complete]
 
 
 def row_groups(table: pa.Table, limit: int) -> Iterator[pa.Table]:
@@ -285,13 +287,15 @@ def _write_file(table: pa.Table, path: Path, row_group_bytes: int) -> None:
             writer.write_table(group, row_group_size=max(1, group.num_rows))
 
 
+def _checked(folder_uri: str | Path, schema: pa.Schema | None) -> list[tuple[str, bool]]:
+    uris = _parquet_names(folder_uri)
+    with ThreadPoolExecutor(readers(folder_uri)) as pool:
+        return list(zip(uris, pool.map(lambda uri: is_complete(uri, schema), uris), strict=True))
+
+
 def _parquet_names(folder_uri: str | Path) -> list[str]:
-    fs, path = resolve(folder_uri)
-    fs.invalidate_cache()  # Object stores keep listings; another process may have published.
-    if not fs.isdir(path):
-        return []
-    names = sorted(PurePosixPath(found).name for found in fs.ls(path, detail=False))
     base = os.fspath(folder_uri).rstrip("/")
+    names = names_in(folder_uri)
     return [f"{base}/{n}" for n in names if n.endswith(".parquet") and n[0] not in "._"]
 
 
@@ -306,8 +310,19 @@ def _chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield chunk
 
 
+def _rollout_batch(rollouts: Sequence[Rollout]) -> pa.RecordBatch:
+    rows = [_rollout_row(rollout) for rollout in rollouts]
+    columns = [
+        lists_array([rollout.responses for rollout in rollouts], field.type)
+        if field.name == "responses"
+        else pa.array([row[field.name] for row in rows], type=field.type)
+        for field in ROLLOUT_SCHEMA
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=ROLLOUT_SCHEMA)
+
+
 def _rollout_row(rollout: Rollout) -> dict[str, Any]:
-    row = plain(rollout)
+    row = plain(replace(rollout, responses=()))
     if rollout.error is not None:
         row["error"] = dict(zip(("reason", "detail"), row["error"], strict=True))
     return {**row.pop("seed"), **row}
@@ -327,7 +342,7 @@ def _seed(row: Mapping[str, Any]) -> Seed:
     )
 
 
-def _rollout(row: Mapping[str, Any]) -> Rollout:
+def _rollout(row: Mapping[str, Any], responses: tuple[Response, ...]) -> Rollout:
     error = row["error"]
     return Rollout(
         seed=_seed(row),
@@ -336,15 +351,9 @@ def _rollout(row: Mapping[str, Any]) -> Rollout:
         style=row["style"],
         model=row["model"],
         image_sha256=tuple(row["image_sha256"]),
-        responses=tuple(_response(item) for item in row["responses"]),
+        responses=responses,
         prompt_tokens=row["prompt_tokens"],
         error=None if error is None else (error["reason"], error["detail"]),
         index=row["index"],
-    )
-
-
-def _response(row: Mapping[str, Any]) -> Response:
-    continuation = row["continuation"]
-    return Response(
-        **{**row, "continuation": None if continuation is None else Continuation(**continuation)}
+        stop=row.get("stop") or "",
     )

@@ -4,6 +4,7 @@
     mmpr pair  pipelines/demo.yaml out=out/demo pairing.max_per_seed=5
 
 Exit codes: 0 done; 2 a set-up error; 3 done, but rows that kill the engine were set aside;
+4 done, and there are findings (`mmpr audit`); 5 the same of `mmpr lint`;
 130 / 143 stopped by SIGINT / SIGTERM after publishing what was finished.
 """
 
@@ -13,15 +14,16 @@ import sys
 
 from rich.markup import escape
 
-from mmpr_builder.cli import building
-from mmpr_builder.cli.app import EXIT_SETUP, app, console
+from mmpr_builder.cli import auditing, building, exporting, looking, sharing, status
+from mmpr_builder.cli.app import EXIT_SETUP, PANELS, app, console
 from mmpr_builder.errors import Interrupted, MmprError, SetupError
 
-__all__ = ["building", "main"]
+__all__ = ["auditing", "building", "exporting", "looking", "main", "sharing", "status"]
 
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of `mmpr` and of pipelines/build_mmpr.py. Ends the process with an exit code."""
+    app.registered_commands.sort(key=lambda c: PANELS.index(str(c.rich_help_panel)))
     try:
         app(args=args, standalone_mode=True)
     except SetupError as error:

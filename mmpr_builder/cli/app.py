@@ -10,19 +10,38 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from mmpr_builder import __version__
+from mmpr_builder.cli.completion import complete_words
 from mmpr_builder.config import Config, load_config
 
 EXIT_SETUP = 2
 EXIT_QUARANTINED = 3
+EXIT_FINDINGS = 4
+EXIT_LINT = 5
+
+# Groups of commands in `mmpr --help`, in this order.
+PANELS = BUILD, LOOK, HAND_ON = "Build", "Look", "Check and hand on"
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Preference pairs that make vision-language models reason better.",
+    epilog=(
+        "Settings are KEY=VALUE words: [bold]mmpr settings[/] lists them. Completion of commands,"
+        " recipes and keys: [bold]mmpr --install-completion[/]"
+    ),
 )
 # Where no person reads along lines are as long as they need be, so that paths can be copied.
 console = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        Console().print(f"mmpr_builder {__version__}", highlight=False)
+        raise typer.Exit
+
 
 Settings = Annotated[
     list[str] | None,
@@ -30,8 +49,21 @@ Settings = Annotated[
         metavar="[RECIPE] [KEY=VALUE]...",
         help="A recipe (a YAML file or a shipped name) and settings that override it.",
         show_default=False,
+        autocompletion=complete_words,
     ),
 ]
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def read_settings(words: list[str] | None) -> Config:

@@ -6,11 +6,14 @@
 
 manifest     what is sampled, with which settings, in which units; who may continue it
 planning     writes it            demo_source   the seeds `demo`
+extending    more seeds for a build that is there   order   where each then stands
 lock         one driver per folder
 units        which work is next; the hunt for a row that kills
 parts        published units and rows kept of unfinished ones
 actors       what runs beside the engine
-replicas     engines as Ray actors
+fleet        engines as nodes come and go   capacity    how many fit
+replicas     one as a Ray actor             deaths      what Ray says of its end
+status       what a run says of itself      overview    what its folder says     metrics   Ray's
 cluster      which Ray
 runner       the first half   driver       its loop   signals      asked to stop
 judging      the second half      workers       where it runs
@@ -23,7 +26,7 @@ from __future__ import annotations
 from mmpr_builder.distributed.actors import Counts
 from mmpr_builder.distributed.judging import PairingSummary, run_pairing
 from mmpr_builder.distributed.manifest import Manifest, Unit
-from mmpr_builder.distributed.planning import plan, refuse_conflict
+from mmpr_builder.distributed.planning import plan, read_inputs
 from mmpr_builder.distributed.runner import SamplingSummary, run_sampling
 
 __all__ = [
@@ -33,7 +36,7 @@ __all__ = [
     "SamplingSummary",
     "Unit",
     "plan",
-    "refuse_conflict",
+    "read_inputs",
     "run_pairing",
     "run_sampling",
 ]

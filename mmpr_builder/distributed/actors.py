@@ -20,37 +20,23 @@ from pathlib import Path
 from mmpr_builder import prompts, sampling
 from mmpr_builder.config import Config
 from mmpr_builder.distributed import parts
+from mmpr_builder.distributed.counting import Counts as Counts
+from mmpr_builder.distributed.counting import count, new_hits
 from mmpr_builder.distributed.manifest import Unit
 from mmpr_builder.errors import EngineError, MmprError
-from mmpr_builder.records import Rollout, Seed
+from mmpr_builder.records import Outcome, Response, Rollout, Seed, Verdict
+from mmpr_builder.sampling.scoring_threads import ScoringThreads
 
 SamplerFactory = Callable[[Config], sampling.Sampler]
 
 _USUAL_SEQUENCES = 512  # vLLM's own default is 128 to 1,024, by device.
+_MOST_SEATS = 256
+_PER_ROUND = 4  # Responses of a seed under way, taken over all its rounds; about that.
 _REPORT_S = 1.0  # Between saying that the engine is dead and ending the process.
 _LOG_TAIL_BYTES = 64 * 2**10
 
 ERROR_LINE = re.compile(r"(?:^|\s)(?P<error>[\w.]*(?:Error|Exception): \S.*)")
 """A line of a traceback that names the error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What was sampled; adds up."""
-
-    seeds: int = 0
-    responses: int = 0
-    tokens: int = 0
-    errors: int = 0
-    """Seeds that could not be sampled; their rollout says why."""
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.seeds + other.seeds,
-            self.responses + other.responses,
-            self.tokens + other.tokens,
-            self.errors + other.errors,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +59,6 @@ class _OpenUnit:
     counts: Counts = field(default_factory=Counts)
 
 
-def count(rollout: Rollout) -> Counts:
-    """What one rollout adds, its continuations included."""
-    continued = [r.continuation.tokens for r in rollout.responses if r.continuation is not None]
-    return Counts(
-        seeds=1,
-        responses=len(rollout.responses),
-        tokens=sum(response.tokens for response in rollout.responses) + sum(continued),
-        errors=int(rollout.error is not None),
-    )
-
-
 class SamplerActor:
     """Owns one sampler; a plain class, so that it can be run without Ray."""
 
@@ -92,6 +67,8 @@ class SamplerActor:
         self._factory = factory
         self._open: dict[int, _OpenUnit] = {}
         self._sampler: sampling.Sampler | None = None
+        self._scoring: ScoringThreads | None = None
+        self._hits_told = sampling.CacheHits()
 
     async def start(self) -> tuple[float, str]:
         """Load the engine; returns (seconds it took, "") or (seconds, what went wrong)."""
@@ -99,6 +76,8 @@ class SamplerActor:
         self._templates = prompts.load_templates(self._config)
         self._seats = asyncio.Semaphore(seats(self._config))
         try:
+            if self._config.sampling.policy == "adaptive":
+                self._scoring = ScoringThreads(self._config)
             self._sampler = self._factory(self._config)
         except Exception as error:  # noqa: BLE001 - any cause is reported, then the actor is ended
             return time.monotonic() - began, _explain(error)
@@ -124,6 +103,7 @@ class SamplerActor:
             published = await asyncio.to_thread(self._deliver, job)
         except OSError as error:
             return UnitResult(Counts(), failure=_explain(error), engine_died=died)
+        job.counts += self._new_hits()
         if died:
             # An actor without an engine would fail every unit it is given, and quickly.
             asyncio.get_running_loop().call_later(_REPORT_S, os._exit, 70)
@@ -143,6 +123,7 @@ class SamplerActor:
             await _cancel(job.tasks)
             await asyncio.to_thread(self._deliver, job)
             kept += job.counts
+        kept += self._new_hits()
         await self.close()
         return kept
 
@@ -151,6 +132,9 @@ class SamplerActor:
         if self._sampler is not None:
             await self._sampler.close()
             self._sampler = None
+        if self._scoring is not None:
+            self._scoring.close()
+            self._scoring = None
 
     async def _fill(self, job: _OpenUnit, rows: Sequence[int] | None) -> None:
         seeds, kept = await asyncio.to_thread(self._read, job.unit)
@@ -169,6 +153,7 @@ class SamplerActor:
         async with self._seats:
             if self._sampler is None:
                 raise EngineError("the sampler is closed: run again")
+            outcomes: list[Outcome] = []
             rollout = await sampling.roll_out(
                 seed,
                 index,
@@ -176,10 +161,18 @@ class SamplerActor:
                 self._config,
                 self._sampler,
                 self._config.model,
+                None if self._scoring is None else _noting(self._scoring, outcomes),
             )
         job.finished[index] = rollout
-        job.counts += count(rollout)
+        job.counts += count(rollout, self._config.sampling.n, outcomes)
         return rollout
+
+    def _new_hits(self) -> Counts:
+        """What the engine's caches saved since this was asked last."""
+        if not isinstance(self._sampler, sampling.HasCaches):
+            return Counts()
+        before, self._hits_told = self._hits_told, self._sampler.cache_hits()
+        return new_hits(before, self._hits_told)
 
     def _deliver(self, job: _OpenUnit) -> bool:
         return parts.deliver(self._config.out, job.unit, job.finished.values())
@@ -195,7 +188,22 @@ def seats(config: Config) -> int:
         return config.sampling.endpoint.concurrency
     running = config.engine.get("max_num_seqs")
     running = running if isinstance(running, int) else _USUAL_SEQUENCES
-    return max(8, min(256, math.ceil(2 * running / config.sampling.n)))
+    if config.sampling.policy == "adaptive":
+        # In a later round a seed has but a few responses under way.
+        return max(8, min(2 * _MOST_SEATS, math.ceil(2 * running / _PER_ROUND)))
+    return max(8, min(_MOST_SEATS, math.ceil(2 * running / config.sampling.n)))
+
+
+def _noting(scoring: sampling.Scoring, outcomes: list[Outcome]) -> sampling.Scoring:
+    """`scoring` that writes down what it says of responses with a truth."""
+
+    async def score(rollout: Rollout) -> tuple[Sequence[Verdict], Sequence[Response]]:
+        verdicts, usable = await scoring(rollout)
+        if rollout.seed.has_truth:
+            outcomes.extend(verdict.outcome for verdict in verdicts)
+        return verdicts, usable
+
+    return score
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Rollout]]) -> None:

@@ -8,6 +8,7 @@ follow it and fail; switching authentication off would open the port to the netw
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
@@ -20,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from mmpr_builder.config import Config
-from mmpr_builder.errors import SetupError
+from mmpr_builder.distributed.metrics import exported
+from mmpr_builder.errors import ConfigError, SetupError
 from mmpr_builder.progress import Progress
 
 _OBJECT_STORE_BYTES = 256 * 2**20  # Rollouts go to disk, not through it.
@@ -43,27 +45,52 @@ def has_ray_at_hand(config: Config) -> bool:
     return _address(config) is not None or ("ray" in sys.modules and uses_cluster(config))
 
 
+def refuse_passing_folder(config: Config) -> None:
+    """Raise `ConfigError` if `out` would lie in the folder that Ray unpacks a job into.
+
+    That one goes with the job, and every node has its own.
+    """
+    unpacked = "working_dir" in ((_job() or {}).get("runtime_env") or {})
+    if unpacked and "://" not in config.out and not Path(config.out).is_absolute():
+        raise ConfigError(
+            f"out={config.out}: a relative path in a Ray job lies in the job's passing folder: give"
+            " an absolute path that all nodes reach, or a URL such as s3://bucket/build"
+        )
+
+
 @contextmanager
 def ray_session(config: Config, progress: Progress) -> Iterator[None]:
-    """A connected Ray; what was started or connected here ends with the block.
+    """A connected Ray that gets the figures of `progress`; what was started or connected here ends
+    with the block (the connection of a Ray job: with its process).
 
     Raises `SetupError` when the cluster at the given address does not answer.
     """
     import ray
 
     if ray.is_initialized():
-        yield
+        with exported(config, progress):
+            yield
         return
     address = _address(config)
     folder = _temporary_folder() if address is None else None
     try:
         with progress.stage("starting Ray" if address is None else f"connecting to {address}"):
             _connect(address, folder)
-        yield
+        with exported(config, progress):
+            yield
     finally:
-        ray.shutdown()
+        # When a job's driver disconnects, Ray removes the folder that the job was unpacked into,
+        # and with it the code and the current folder of what has still to run.
+        if _job() is None:
+            ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _job() -> dict[str, Any] | None:
+    """What Ray tells the process that `ray job submit` runs; None in any other."""
+    said = os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR")
+    return dict(json.loads(said)) if said else None
 
 
 def _address(config: Config) -> str | None:

@@ -9,20 +9,23 @@ from mmpr_builder.config import Config, SourceConfig
 from mmpr_builder.distributed.manifest import has_manifest
 from mmpr_builder.distributed.storage import exists, join, remove_folder
 from mmpr_builder.errors import BuildConflictError
-from mmpr_builder.tables import is_local, resolve
+from mmpr_builder.stores import is_local, read_bytes, resolve
 
 DEMO = "demo"
 DEMO_SEEDS = 512
 """How many when neither the source nor the build sets a limit."""
 
 
-def with_demo(config: Config) -> tuple[SourceConfig, ...]:
+def with_demo(config: Config, *, extend: bool = False) -> tuple[SourceConfig, ...]:
     """The sources with `demo` replaced by `<out>/demo_seeds`, written if it is not there.
 
-    Raises `BuildConflictError` when a planned build there uses another number of them.
+    Raises `BuildConflictError` when a planned build there uses fewer of them, unless it is to be
+    extended: seed i is the same however many there are.
     """
     return tuple(
-        source.model_copy(update={"path": _write_demo(config)}) if source.path == DEMO else source
+        source.model_copy(update={"path": _write_demo(config, extend)})
+        if source.path == DEMO
+        else source
         for source in config.seeds
     )
 
@@ -47,20 +50,20 @@ def _count(config: Config) -> int:
     return max(min((n for n in both if n is not None), default=DEMO_SEEDS) for both in limits)
 
 
-def _write_demo(config: Config) -> str:
+def _write_demo(config: Config, extend: bool) -> str:
     from mmpr_builder import demo
 
     target = join(_folder(config), "seeds.jsonl")
     if exists(target):
-        fs, path = resolve(target)
-        if fs.cat_file(path).count(b"\n") == _count(config):
+        there, wanted = read_bytes(target).count(b"\n"), _count(config)
+        if there == wanted or (there > wanted and has_manifest(config.out)):
             return target
-        if has_manifest(config.out):
+        if has_manifest(config.out) and not extend:
             raise BuildConflictError(
-                f"{config.out}: holds a build of another number of demo seeds than"
-                f" {_count(config)}: give another out=, or restore limit"
+                f"{config.out}: holds a build of {there} demo seeds, not {wanted}: give another"
+                " out=, restore limit, or add --extend to sample only the new ones"
             )
-        remove_demo(config)  # Of a look at a plan that was never made.
+        remove_demo(config)  # Of a look at a plan that was never made, or to be written larger.
     fs, path = resolve(_folder(config))
     if is_local(fs):
         return str(demo.write_seeds(Path(path), _count(config)))

@@ -1,37 +1,35 @@
 """The driver: hands out units, counts, and deals with whatever dies.
 
 It holds no rollouts. A unit is done when its part is in the folder, and at no other time; what
-was open in an engine that died is queued again (`units.WorkQueue`), and another engine started.
+was open in an engine that died is queued again (`units.WorkQueue`), and `fleet.Fleet` starts
+another engine where there is room.
 """
 
 from __future__ import annotations
 
-import re
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from mmpr_builder.config import Config
 from mmpr_builder.distributed import parts
-from mmpr_builder.distributed.actors import ERROR_LINE, Counts, SamplerFactory, UnitResult
+from mmpr_builder.distributed.actors import Counts, SamplerFactory, UnitResult
+from mmpr_builder.distributed.deaths import cause_of, is_unreachable
+from mmpr_builder.distributed.fleet import Fleet
 from mmpr_builder.distributed.manifest import Manifest, Unit
-from mmpr_builder.distributed.replicas import (
-    Replica,
-    close_replicas,
-    replica_count,
-    start_replica,
-)
+from mmpr_builder.distributed.replicas import Replica
 from mmpr_builder.distributed.signals import StopRequest
 from mmpr_builder.distributed.units import Work, WorkQueue
-from mmpr_builder.errors import EngineError, Interrupted, SetupError
+from mmpr_builder.errors import EngineError, Interrupted
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Rollout
 
 _WAIT_S = 0.5
 _DRAIN_S = 20.0  # Schedulers kill 30 s after their SIGTERM.
-_STARTS_IN_A_ROW = 3
 _STORAGE_PAUSE_S = 5.0
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_NODES_LOST = 5
+"""Nodes that may leave with a unit open before it is asked whether the unit is what ends them."""
 
 
 class Driver:
@@ -47,12 +45,14 @@ class Driver:
     ) -> None:
         self._config = config
         self._seeds = manifest.seeds
+        self._units = len(manifest.units)
         self._queue = WorkQueue(todo, config.distributed.max_tries, self._rows_of)
+        self._unfinished = {unit.name for unit in todo}
+        self._nodes_lost: Counter[str] = Counter()
         self._progress = progress
         self._factory = factory
-        self._replicas: list[Replica] = []
+        self._fleet: Fleet
         self._had = self._seeds - sum(unit.count for unit in todo) + self._partial_rows(todo)
-        self._failed_starts = 0
         self._pause_until = 0.0
         self.counts = Counts()
         self.retries = 0
@@ -60,14 +60,14 @@ class Driver:
 
     def sample(self, stop: StopRequest) -> None:
         """Work until the queue is empty, or `stop` was asked for."""
-        wanted = replica_count(self._config)
+        self._fleet = Fleet(self._config, self._factory, self._progress)
         try:
             with self._progress.stage("loading the engine"):
-                self._load_first(wanted, stop)
+                self._load_first(stop)
             with self._progress.stage("sampling", total=self._seeds):
                 self._show()
                 while self._has_work() and stop.signum is None:
-                    self._fill(wanted)
+                    self._fill()
                     self._collect()
                     self._show()
                 if stop.signum is not None:
@@ -75,46 +75,48 @@ class Driver:
                     self._show()
                     raise _interrupted(self._config, stop.signum, self.counts)
         finally:
-            close_replicas(self._replicas)
+            self.engine_seconds = self._fleet.engine_seconds
+            self._fleet.close()
 
     def _has_work(self) -> bool:
-        return len(self._queue) > 0 or any(replica.open for replica in self._replicas)
+        return len(self._queue) > 0 or any(replica.open for replica in self._fleet.replicas)
 
-    def _load_first(self, wanted: int, stop: StopRequest) -> None:
+    def _load_first(self, stop: StopRequest) -> None:
         local = self._config.sampling.engine == "vllm"
         hint = f"{self._config.model}; half a minute for a small model" if local else ""
-        while not any(replica.ready for replica in self._replicas):
+        while not self._fleet.ready:
             if stop.signum is not None:
                 raise _interrupted(self._config, stop.signum, self.counts)
-            self._start_missing(wanted)
+            self._fleet.tend(self._useful())
             self._collect()
-            self._progress.update(detail=hint)
+            loading = any(replica.placed for replica in self._fleet.replicas)
+            self._progress.update(detail=hint if loading else self._fleet.state())
 
-    def _fill(self, wanted: int) -> None:
-        self._start_missing(wanted)
+    def _fill(self) -> None:
+        self._fleet.tend(self._useful())
         if time.monotonic() < self._pause_until:
             return
         limit = self._config.distributed.units_in_flight
         given = True
         while given:  # In turns, so that the last units spread over all engines.
             given = False
-            for replica in self._replicas:
-                work = self._queue.take(replica.works, limit) if replica.ready else None
+            for replica in self._fleet.ready:
+                work = self._queue.take(replica.works, limit)
                 if work is not None:
                     replica.submit(work)
                     given = True
 
-    def _start_missing(self, wanted: int) -> None:
-        useful = len(self._queue) + sum(bool(replica.open) for replica in self._replicas)
-        while len(self._replicas) < min(wanted, useful):
-            self._replicas.append(start_replica(self._config, self._factory))
+    def _useful(self) -> int:
+        """Engines that would find work."""
+        return len(self._queue) + sum(bool(replica.open) for replica in self._fleet.replicas)
 
     def _collect(self) -> None:
         """Wait a moment for whatever comes first: an engine that is there, or work that ended."""
         import ray
 
-        waiting = {replica.started: replica for replica in self._replicas if not replica.ready}
-        for replica in self._replicas:
+        replicas = self._fleet.replicas
+        waiting = {replica.started: replica for replica in replicas if not replica.ready}
+        for replica in replicas:
             waiting.update(dict.fromkeys(replica.open, replica))
         if not waiting:
             time.sleep(_WAIT_S)
@@ -124,7 +126,7 @@ class Driver:
             more, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
             for ref in more:
                 # An engine's death ends all its references; the first one settles them.
-                if waiting[ref] in self._replicas:
+                if waiting[ref] in replicas:
                     self._settle(waiting[ref], ref)
 
     def _settle(self, replica: Replica, ref: Any) -> None:
@@ -133,33 +135,17 @@ class Driver:
         try:
             result = ray.get(ref)
         except ray.exceptions.RayActorError as error:
-            self._lost(replica, _cause(error))
+            self._lost(replica, cause_of(error), unreachable=is_unreachable(error))
             return
         if ref is replica.started:
-            self._on_started(replica, *result)
+            self._fleet.on_started(replica, *result)
         else:
             self._on_result(replica, replica.open[ref][1], ref, result)
 
-    def _on_started(self, replica: Replica, seconds: float, problem: str) -> None:
-        if problem:
-            self._start_failed(replica, problem, final=not self.engine_seconds)
-            return
-        replica.started = None
-        self._failed_starts = 0
-        self.engine_seconds = self.engine_seconds or seconds
-
-    def _start_failed(self, replica: Replica, problem: str, *, final: bool) -> None:
-        """The first engine of all must come up; later ones may meet a dying machine."""
-        self._end(replica)
-        self._failed_starts += 1
-        if final:
-            raise SetupError(f"the engine did not start: {problem}")
-        if self._failed_starts >= _STARTS_IN_A_ROW:
-            raise EngineError(f"engines keep failing to start; run again to go on: {problem}")
-        self._progress.note(f"an engine did not start, trying again: {problem}")
-
     def _on_result(self, replica: Replica, work: Work, ref: Any, result: UnitResult) -> None:
         self.counts += result.kept
+        if result.published:
+            self._unfinished.discard(work.unit.name)
         if result.engine_died:
             self._lost(replica, result.failure)
             return
@@ -174,20 +160,33 @@ class Driver:
                     f" units are kept, run again to go on: {result.failure}"
                 )
 
-    def _lost(self, replica: Replica, cause: str) -> None:
+    def _lost(self, replica: Replica, cause: str, *, unreachable: bool = False) -> None:
         """A process or its engine died: queue its work again, set aside a row that is guilty."""
-        works = replica.works
         if not replica.ready:
-            # Nothing was wrong with the work. One death on arrival may be the machine's.
-            final = not self.engine_seconds and self._failed_starts > 0
-            self._start_failed(replica, f"its process died: {cause}", final=final)
+            self._fleet.died_early(replica, cause)  # Nothing was wrong with the work.
             return
-        self._end(replica)
+        works = replica.works
+        node_left = self._fleet.went_with_its_node(replica) or unreachable
+        self._fleet.end(replica)
         self.retries += len(works)
         names = ", ".join(sorted({work.unit.name for work in works})) or "nothing"
-        self._progress.note(f"an engine died with {names} open, going on with another: {cause}")
+        what = "a node left" if node_left else "an engine died"
+        self._progress.note(f"{what} with {names} open, going on with another: {cause}")
+        if node_left:
+            works = self._acquitted(works)
         for work in self._queue.died(works):
             self._quarantine(work, cause)
+
+    def _acquitted(self, works: Sequence[Work]) -> list[Work]:
+        """Queue again, uncounted, what was open on a node that left; returns the rest.
+
+        Machines are taken away and fail for reasons of their own. But a row can end a node, too
+        (a container that runs out of memory is one): the same unit is not acquitted for ever.
+        """
+        self._nodes_lost.update(work.unit.name for work in works)
+        innocent = [work for work in works if self._nodes_lost[work.unit.name] <= _NODES_LOST]
+        self._queue.put_back(innocent)
+        return [work for work in works if work not in innocent]
 
     def _quarantine(self, work: Work, cause: str) -> None:
         (index,) = work.rows or ()
@@ -202,7 +201,8 @@ class Driver:
             error=(parts.KILLED_ENGINE, detail),
             index=index,
         )
-        parts.deliver(self._config.out, work.unit, [rollout])
+        if parts.deliver(self._config.out, work.unit, [rollout]):
+            self._unfinished.discard(work.unit.name)
         self.counts += Counts(seeds=1, errors=1)
         self._progress.note(f"seed {seed.id!r} ({seed.origin}) kills the engine: set aside")
 
@@ -211,7 +211,7 @@ class Driver:
         import ray
 
         self._progress.note("stopping: finished rows are being kept")
-        refs = [replica.actor.drain.remote() for replica in self._replicas if replica.ready]
+        refs = [replica.actor.drain.remote() for replica in self._fleet.ready]
         if not refs:
             return
         ended, _ = ray.wait(refs, num_returns=len(refs), timeout=_DRAIN_S)
@@ -219,26 +219,25 @@ class Driver:
             try:
                 self.counts += ray.get(ref)
             except ray.exceptions.RayError as error:
-                self._progress.note(f"an engine could not keep its rows: {_cause(error)}")
-        for replica in self._replicas:
+                self._progress.note(f"an engine could not keep its rows: {cause_of(error)}")
+        for replica in self._fleet.replicas:
             replica.open.clear()
 
-    def _end(self, replica: Replica) -> None:
-        import ray
-
-        self._replicas.remove(replica)
-        ray.kill(replica.actor)
-
     def _show(self) -> None:
-        engines = sum(replica.ready for replica in self._replicas)
-        now = sum((replica.poll() for replica in self._replicas), self.counts)
+        now = sum((replica.poll() for replica in self._fleet.replicas), self.counts)
+        if self._config.sampling.policy == "adaptive":  # Else nothing is judged while sampling.
+            self._progress.update(
+                correct=now.correct, decided=now.decided, undecided=now.undecided, saved=now.saved
+            )
         self._progress.update(
             done=self._had + now.seeds,
+            units=self._units - len(self._unfinished),
+            units_total=self._units,
             tokens=now.tokens,
             responses=now.responses,
-            engines=engines,
+            engines=len(self._fleet.ready),
             retries=self.retries,
-            detail="" if engines else "waiting for an engine",
+            detail=self._fleet.state(),
         )
 
     def _rows_of(self, unit: Unit) -> list[int]:
@@ -255,11 +254,3 @@ def _interrupted(config: Config, signum: int, kept: Counts) -> Interrupted:
         f" {config.out}: run the same command again to go on",
         signum,
     )
-
-
-def _cause(error: BaseException) -> str:
-    """The telling line of Ray's page-long account of a death: the last error named, or the first
-    line, which says how the process ended."""
-    lines = [line.strip() for line in _ANSI.sub("", str(error)).splitlines() if line.strip()]
-    named = [line for line in lines if ERROR_LINE.search(line)]
-    return next(iter(named[-1:] or lines), repr(error))

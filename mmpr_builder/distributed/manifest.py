@@ -4,9 +4,9 @@
                          "model": {…}, "inputs": {"0:a.jsonl": "…"},
                          "units": [{"name": "unit-00000", "count": 64, "first": 0, …}, …], …}
 
-Written once and last of all planning, so its existence means that planning is complete. It is
-never changed: who continues the build with settings, templates, model or inputs that would give
-other rollouts is refused, with the difference named.
+Written last of all planning, so its existence means that planning is complete. Who continues the
+build with settings, templates, model or inputs that would give other rollouts is refused, with the
+difference named. Only `extend` replaces it, by one that has the same units and more of them.
 """
 
 from __future__ import annotations
@@ -58,6 +58,9 @@ class Manifest:
     drops: int
     """Input rows that were dropped while reading; they are in seeds/drops.parquet."""
     versions: dict[str, str]
+    extensions: int = 0
+    """How often seeds were added; above 0, seeds/order-N.parquet tells where each of them stands in
+    the order of the input, and seeds/drops-N.parquet what is dropped now."""
 
     @property
     def seeds(self) -> int:
@@ -75,6 +78,7 @@ class Manifest:
             "drops": self.drops,
             "units": [asdict(unit) for unit in self.units],
             "versions": self.versions,
+            "extensions": self.extensions,
         }
 
     @classmethod
@@ -84,7 +88,8 @@ class Manifest:
         )
         names = [field.name for field in fields(Unit)]
         units = tuple(Unit(**{name: unit[name] for name in names}) for unit in content["units"])
-        return cls(identity, units, content["drops"], content["versions"])
+        extensions = content.get("extensions", 0)
+        return cls(identity, units, content["drops"], content["versions"], extensions)
 
 
 def has_manifest(out: str) -> bool:
@@ -119,21 +124,92 @@ def refuse_other_build(out: str, old: Identity, new: Identity) -> None:
         lines += _differences("template", old.templates, new.templates, "its text or style")
         lines += _differences("model", old.model, new.model, None)
         lines += _differences("input", old.inputs, new.inputs, "its content")
-    _refuse(out, lines)
+    _refuse(out, lines, can_extend=not _other_rollouts(old, new))
 
 
-def refuse_other_settings(out: str, old: Identity, config: Config) -> None:
+def refuse_other_rollouts(out: str, old: Identity, new: Identity) -> None:
+    """What `refuse_other_build` does for a build that may grow.
+
+    Sources and templates may be added, limits raised, inputs changed; whether the seeds that are
+    there are still in them is not looked at here.
+    """
+    _refuse(out, _other_rollouts(old, new))
+
+
+def refuse_other_settings(out: str, old: Identity, config: Config, *, extend: bool = False) -> None:
     """The same for the settings alone."""
-    _refuse(out, _setting_lines(old.settings, sampling_identity(config)))
+    new = sampling_identity(config)
+    growing = _shrinking_lines(old.settings, new)
+    _refuse(out, growing if extend else _setting_lines(old.settings, new), can_extend=not growing)
 
 
-def _refuse(out: str, lines: Sequence[str]) -> None:
+def _refuse(out: str, lines: Sequence[str], *, can_extend: bool = False) -> None:
     if lines:
+        more = "\nAdd --extend to keep that build and sample only seeds that are new."
         raise BuildConflictError(
             f"{out}: holds a build whose rollouts would differ from what is asked now:\n"
             + "\n".join(lines)
             + "\nGive another out= for the new build, or restore what differs to continue this one."
+            + (more if can_extend else "")
         )
+
+
+def _other_rollouts(old: Identity, new: Identity) -> list[str]:
+    """What would change the rollouts of seeds that are there already."""
+    templates = {name: new.templates[name] for name in old.templates if name in new.templates}
+    return [
+        *_shrinking_lines(old.settings, new.settings),
+        *_differences("template", old.templates, templates, "its text or style"),
+        *_differences("model", old.model, new.model, None),
+    ]
+
+
+def _shrinking_lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Differences in settings other than more sources and higher limits."""
+    found = [
+        (key, before, after)
+        for key, before, after in _setting_differences(old, new)
+        if not key.startswith("seeds.") and not (key == "limit" and _is_higher(before, after))
+    ]
+    candidates = _sources(new)
+    for number, source in _sources(old).items():
+        same = [n for n, other in candidates.items() if not _source_differences(source, other)]
+        if same:
+            del candidates[same[0]]
+            continue
+        # The one of the same path tells best what is wrong with it.
+        near = [n for n, other in candidates.items() if other["path"] == source["path"]]
+        other = candidates.pop(near[0]) if near else {}
+        names = _source_differences(source, other) if near else ["path"]
+        found += [(f"seeds.{number}.{key}", source.get(key), other.get(key)) for key in names]
+    return [f"  {key}: {_shown(a)} in that build, {_shown(b)} now" for key, a, b in found]
+
+
+def _sources(settings: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Number of a source -> its settings, defaults included; tables (templates) as flat keys."""
+    defaults = _source_defaults()
+    sources: dict[int, dict[str, Any]] = {}
+    for key, value in settings.items():
+        if match := re.fullmatch(r"seeds\.(\d+)\.(.+)", key):
+            sources.setdefault(int(match[1]), dict(defaults))[match[2]] = value
+    return sources
+
+
+def _source_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [
+        key
+        for key in sorted({*old, *new})
+        if key != "scorer" and old.get(key) != new.get(key)
+        if not (key == "limit" and _is_higher(old.get(key), new.get(key)))
+    ]
+
+
+def _source_defaults() -> dict[str, Any]:
+    return SourceConfig(path="").model_dump(mode="json")
+
+
+def _is_higher(old: int | None, new: int | None) -> bool:
+    return new is None or (old is not None and new > old)
 
 
 def _setting_lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -148,7 +224,7 @@ def _setting_differences(
 ) -> list[tuple[str, Any, Any]]:
     """A key that one side does not know has its default there: versions may add settings."""
     defaults = sampling_identity(Config())
-    source_defaults = SourceConfig(path="").model_dump(mode="json")
+    source_defaults = _source_defaults()
     found = []
     for key in sorted({*old, *new}, key=_natural):
         default = defaults.get(key)

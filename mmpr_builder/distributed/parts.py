@@ -16,20 +16,18 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from mmpr_builder.distributed.manifest import Unit
-from mmpr_builder.distributed.planning import seeds_uri
+from mmpr_builder.distributed.planning import read_seeds as read_seeds
 from mmpr_builder.distributed.storage import join, remove_folder
-from mmpr_builder.records import Rollout, Seed
+from mmpr_builder.records import Rollout
+from mmpr_builder.stores import names_in, remove_leftovers
 from mmpr_builder.tables import (
     list_parts,
+    read_footer,
     read_parquet,
-    resolve,
+    readers,
     rollouts_from_table,
     rollouts_to_table,
-    seeds_from_table,
     write_parquet,
 )
 
@@ -38,21 +36,15 @@ KILLED_ENGINE = "killed_engine"
 
 _DIGEST = b"mmpr_unit"
 _QUARANTINED = b"mmpr_quarantined"
-_READERS = 16  # Footers are tiny; on an object store it is all waiting.
 
 
 def rollouts_uri(out: str, unit: Unit) -> str:
     return join(out, "rollouts", f"{unit.name}.parquet")
 
 
-def read_seeds(out: str, unit: Unit) -> list[tuple[int, Seed]]:
-    """The seeds of a unit with their indices, in order."""
-    return seeds_from_table(read_parquet(seeds_uri(out, unit)))
-
-
 def published(out: str, units: Sequence[Unit]) -> dict[str, int]:
     """Names of the units that are finished, each with the number of its quarantined rows."""
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(readers(out)) as pool:
         found = pool.map(lambda unit: _quarantined(rollouts_uri(out, unit), unit), units)
         return {
             unit.name: count for unit, count in zip(units, found, strict=True) if count is not None
@@ -75,6 +67,13 @@ def deliver(out: str, unit: Unit, rollouts: Iterable[Rollout]) -> bool:
     return True
 
 
+def tidy(out: str) -> None:
+    """Remove what killed processes have left behind, once all units are published."""
+    remove_folder(join(out, "partial"))
+    for folder in (out, *(join(out, name) for name in ("seeds", "rollouts", "report"))):
+        remove_leftovers(folder)
+
+
 def read_partial(out: str, unit: Unit) -> dict[int, Rollout]:
     """Rows kept of an unfinished unit, by index."""
     rows: dict[int, Rollout] = {}
@@ -87,11 +86,7 @@ def read_partial(out: str, unit: Unit) -> dict[int, Rollout]:
 
 def units_with_partial(out: str, units: Sequence[Unit]) -> list[Unit]:
     """Units of which some rows may have been kept."""
-    fs, path = resolve(join(out, "partial"))
-    fs.invalidate_cache()
-    if not fs.isdir(path):
-        return []
-    names = {found.rstrip("/").rsplit("/", 1)[-1] for found in fs.ls(path, detail=False)}
+    names = set(names_in(join(out, "partial")))
     return [unit for unit in units if unit.name in names]
 
 
@@ -106,13 +101,11 @@ def _write(uri: str, unit: Unit, rows: dict[int, Rollout]) -> None:
 
 def _quarantined(uri: str, unit: Unit) -> int | None:
     """The count in the footer of a unit's finished part; None if there is no such part."""
-    fs, path = resolve(uri)
-    try:
-        with fs.open(path, "rb") as file:
-            footer = pq.read_metadata(file)
-            marks = _metadata(footer.schema.to_arrow_schema())
-    except (OSError, pa.ArrowException):
+    footer = read_footer(uri)
+    if footer is None:
         return None
+    # Not by way of `footer.schema`: the two know each other, and would stay for the collector.
+    marks = footer.metadata or {}
     if marks.get(_DIGEST) != unit.digest.encode() or footer.num_rows != unit.count:
         return None
     return int(marks.get(_QUARANTINED, b"0"))

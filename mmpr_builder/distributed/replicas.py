@@ -1,17 +1,23 @@
-"""The engines of a run as Ray actors: how many, with which resources, started and ended."""
+"""One engine of a run as a Ray actor: started, given work, asked how far it is, ended.
+
+Tensor parallel stays within a node: one actor holds the GPUs, and vLLM's own processes share them
+(`distributed_executor_backend="mp"`, see engines/arguments.py). Pipeline stages may lie on several
+nodes: then a placement group holds one GPU a bundle, as vLLM's Ray executor wants it, and the
+actor sits in the first. Written to vLLM 0.32's rules; not tried on real GPUs of several nodes.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from mmpr_builder.config import Config
 from mmpr_builder.distributed.actors import Counts, SamplerActor, SamplerFactory
+from mmpr_builder.distributed.capacity import Node, Shape
 from mmpr_builder.distributed.units import Work
-from mmpr_builder.errors import SetupError
 
 _KEYS: Iterator[int] = itertools.count()
 _CLOSE_S = 30.0
@@ -24,6 +30,16 @@ class Replica:
     actor: Any
     started: Any
     """Reference to the result of `start`; None once the engine is there."""
+    where: Any = None
+    """Reference to the id of its node; None once that is known."""
+    node: str | None = None
+    """Where it runs; None as long as it waits for resources (or was aimed at nothing)."""
+    aimed_at: str | None = None
+    """The only node that it may start on, if there is one."""
+    nodes_then: frozenset[str] = frozenset()
+    """The nodes that were alive when it was asked for."""
+    group: Any = None
+    """The placement group that is its own."""
     open: dict[Any, tuple[int, Work]] = field(default_factory=dict)
     """Result reference -> (key, work)."""
     progress_ref: Any = None
@@ -32,6 +48,22 @@ class Replica:
     @property
     def ready(self) -> bool:
         return self.started is None
+
+    @property
+    def placed(self) -> bool:
+        """Whether its process runs somewhere (and loads its engine, or has it)."""
+        self.locate()
+        return self.where is None
+
+    def locate(self) -> None:
+        """Learn where it runs, if that is known by now."""
+        import ray
+
+        if self.where is not None and ray.wait([self.where], timeout=0)[0]:
+            # If it died meanwhile, the run hears of that through `started` or the open work.
+            with suppress(ray.exceptions.RayError):
+                self.node = ray.get(self.where)
+            self.where = None
 
     @property
     def works(self) -> list[Work]:
@@ -58,23 +90,59 @@ class Replica:
         self.progress = {key: counts for key, counts in self.progress.items() if key in open_keys}
         return sum(self.progress.values(), Counts())
 
+    def end(self) -> None:
+        """End its process at once and give back what was held for it."""
+        import ray
+        from ray.util.placement_group import remove_placement_group
 
-def start_replica(config: Config, factory: SamplerFactory) -> Replica:
-    """Start an actor and begin to load its engine. Ray itself never restarts or retries it."""
+        ray.kill(self.actor)
+        if self.group is not None:
+            remove_placement_group(self.group)
+
+
+def start_replica(
+    config: Config,
+    factory: SamplerFactory,
+    shape: Shape,
+    nodes: Sequence[Node],
+    aimed_at: str | None = None,
+) -> Replica:
+    """Ask for an actor and have it load its engine; Ray itself never restarts or retries it.
+
+    It waits for free resources if there are none, which is what an autoscaler acts upon. With
+    `aimed_at` it starts on that node or fails.
+    """
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    group = _reserve(shape) if shape.stages > 1 else None
+    strategy: Any = "SPREAD" if shape.per_node else "DEFAULT"
+    if group is not None:
+        strategy = _first_bundle(group)
+    elif aimed_at is not None:
+        strategy = NodeAffinitySchedulingStrategy(aimed_at, soft=False)
     remote = ray.remote(SamplerActor).options(
         num_cpus=1,
-        num_gpus=gpus_per_replica(config),
+        num_gpus=0 if group is not None else shape.gpus,
+        scheduling_strategy=strategy,
         max_restarts=0,
         max_task_retries=0,
         max_concurrency=1000,  # Only calls wait here; the actor's seats bound the real work.
     )
     actor = remote.remote(config, factory)
-    return Replica(actor, actor.start.remote())
+    # Asked before `start`, which keeps the actor busy until its engine is loaded.
+    where = actor.__ray_call__.remote(_node_id)
+    return Replica(
+        actor,
+        actor.start.remote(),
+        where=where,
+        aimed_at=aimed_at,
+        nodes_then=frozenset(node.id for node in nodes),
+        group=group,
+    )
 
 
-def close_replicas(replicas: list[Replica]) -> None:
+def close_replicas(replicas: Sequence[Replica]) -> None:
     """Shut engines down in good order, and end those that do not answer."""
     import ray
 
@@ -82,39 +150,34 @@ def close_replicas(replicas: list[Replica]) -> None:
     if closing:
         ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_S)
     for replica in replicas:
-        ray.kill(replica.actor)
+        replica.end()
 
 
-def gpus_per_replica(config: Config) -> int:
-    """GPUs that one engine spans; 0 where the cluster has none or the engine is elsewhere."""
+def bundles(shape: Shape) -> list[dict[str, float]]:
+    """One GPU each, as vLLM's Ray executor asks for; the first one seats the actor, too."""
+    gpus: list[dict[str, float]] = [{"GPU": 1.0} for _ in range(shape.gpus * shape.stages)]
+    gpus[0]["CPU"] = 1.0
+    return gpus
+
+
+def _reserve(shape: Shape) -> Any:
+    from ray.util.placement_group import placement_group
+
+    # Filling node after node keeps the GPUs of one stage together.
+    return placement_group(bundles(shape), strategy="PACK")
+
+
+def _first_bundle(group: Any) -> Any:
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    return PlacementGroupSchedulingStrategy(
+        placement_group=group,
+        placement_group_bundle_index=0,
+        placement_group_capture_child_tasks=True,
+    )
+
+
+def _node_id(_: object) -> str:
     import ray
 
-    if config.sampling.engine != "vllm" or not ray.cluster_resources().get("GPU"):
-        return 0
-    sizes = (config.engine.get(f"{kind}_parallel_size", 1) for kind in ("tensor", "pipeline"))
-    tensor, pipeline = (size if isinstance(size, int) else 1 for size in sizes)
-    return tensor * pipeline
-
-
-def replica_count(config: Config) -> int:
-    """Engines to run. Raises `SetupError` when the cluster has too few GPUs for them."""
-    import ray
-
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    each = gpus_per_replica(config)
-    wanted = config.distributed.replicas
-    if each == 0:
-        return 1 if wanted == "auto" else wanted
-    if each > gpus:
-        raise SetupError(
-            f"one engine needs {each} GPUs (engine.tensor_parallel_size), but Ray has {gpus}:"
-            " lower it, or use a larger cluster (distributed.address)"
-        )
-    if wanted == "auto":
-        return gpus // each
-    if wanted * each > gpus:
-        raise SetupError(
-            f"distributed.replicas = {wanted} engines of {each} GPUs need {wanted * each},"
-            f" but Ray has {gpus}: set distributed.replicas={gpus // each} or auto"
-        )
-    return wanted
+    return str(ray.get_runtime_context().get_node_id())

@@ -10,23 +10,30 @@ left to do neither Ray nor an engine is started.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
 
 from mmpr_builder.config import Config
 from mmpr_builder.distributed import parts
 from mmpr_builder.distributed.actors import Counts, SamplerFactory
-from mmpr_builder.distributed.cluster import ray_session
+from mmpr_builder.distributed.cluster import ray_session, refuse_passing_folder
 from mmpr_builder.distributed.driver import Driver
 from mmpr_builder.distributed.lock import build_lock
-from mmpr_builder.distributed.planning import make_plan
+from mmpr_builder.distributed.planning import make_plan, read_drops
 from mmpr_builder.distributed.signals import stop_on_signals
+from mmpr_builder.distributed.status import reported
 from mmpr_builder.distributed.storage import exists, join, read_json, write_json
 from mmpr_builder.engines import make_sampler
-from mmpr_builder.errors import EngineError
+from mmpr_builder.errors import EngineError, Interrupted
+from mmpr_builder.pairing.need import missed_aims
 from mmpr_builder.progress import Progress
+from mmpr_builder.records import Drop
+from mmpr_builder.stores import patience
 
-_SECONDS = "sampling_seconds.json"
+_SPENT = "sampling_seconds.json"
+_SPENT_PATIENCE_S = 10.0
+_NOTED = 5  # Seeds named before sampling; the plan's drops have them all.
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +57,43 @@ class SamplingSummary:
 
 
 def run_sampling(
-    config: Config, progress: Progress, *, sampler_factory: SamplerFactory = make_sampler
+    config: Config,
+    progress: Progress,
+    *,
+    extend: bool = False,
+    sampler_factory: SamplerFactory = make_sampler,
 ) -> SamplingSummary:
     """Plan if that was not done, then sample what is not there yet.
 
+    With `extend` a build whose inputs have grown goes on with the seeds that are new.
     Raises `SetupError` before anything is spent, `Interrupted` after SIGINT or SIGTERM (finished
     rows are kept), `EngineError` when engines keep failing.
     """
     began = time.monotonic()
-    with build_lock(config.out):
+    refuse_passing_folder(config)
+    with build_lock(config.out, progress.note) as lock, ExitStack() as held:
         with progress.stage("planning"):
-            manifest = make_plan(config)
+            manifest = make_plan(config, extend=extend)
             progress.update(done=manifest.seeds)
+        held.enter_context(reported(config, progress, "sampling"))
         before = parts.published(config.out, manifest.units)
         todo = [unit for unit in manifest.units if unit.name not in before]
         driver = Driver(config, manifest, todo, progress, sampler_factory)
         if todo:
+            _note_unusable(read_drops(config.out, manifest), progress)
+            if missed := missed_aims(config):
+                progress.note(f"seeds may give fewer pairs than they could: {missed}")
             try:
                 with ray_session(config, progress), stop_on_signals() as stop:
+                    lock.when_lost(stop.ask)
                     driver.sample(stop)
+            except Interrupted:
+                lock.check()  # Nobody stopped us but the run that has the folder now.
+                raise
             finally:
-                with suppress(OSError):  # The error that ends a run matters more than its time.
-                    add_seconds(config.out, time.monotonic() - began)
+                # The error that ends a run matters more than its time.
+                with suppress(OSError), patience(_SPENT_PATIENCE_S):
+                    add_spent(config.out, time.monotonic() - began, driver.counts)
         # What counts is what is on disk, not what was reported.
         after = parts.published(config.out, todo)
         if len(after) < len(todo):
@@ -80,6 +102,7 @@ def run_sampling(
                 f"{parts.rollouts_uri(config.out, missing)} was written and is not there any more:"
                 " look after the storage and run again"
             )
+        parts.tidy(config.out)
     return SamplingSummary(
         units=len(manifest.units),
         units_before=len(before),
@@ -93,12 +116,35 @@ def run_sampling(
     )
 
 
-def add_seconds(out: str, seconds: float) -> None:
-    """Add a run's wall-clock time to what sampling this build has taken so far."""
-    write_json(join(out, _SECONDS), {"sampling": round(sampling_seconds(out) + seconds, 3)})
+def _note_unusable(drops: Sequence[tuple[int, Drop]], progress: Progress) -> None:
+    """Say before anything is sampled which seeds planning dropped for their truth."""
+    from mmpr_builder.audit import UNUSABLE_TRUTH  # Imports the scorers, not wanted by engines.
+
+    found = [drop for _, drop in drops if drop.reason == UNUSABLE_TRUTH]
+    for drop in found[:_NOTED]:
+        progress.note(f"not sampled: {drop.item_id}: {drop.detail}")
+    if len(found) > _NOTED:
+        progress.note(f"not sampled: {len(found) - _NOTED} more such seeds; see `mmpr audit`")
+
+
+def add_spent(out: str, seconds: float, counts: Counts) -> None:
+    """Add a run's wall-clock time and what it sampled to what this build has taken so far."""
+    before = sampling_work(out)
+    work = {name: value + before.get(name, 0) for name, value in asdict(counts).items()}
+    spent = round(sampling_seconds(out) + seconds, 3)
+    write_json(join(out, _SPENT), {"sampling": spent, "work": work})
 
 
 def sampling_seconds(out: str) -> float:
     """Wall-clock seconds of all runs that sampled for this build; 0 if none is on record."""
-    uri = join(out, _SECONDS)
+    uri = join(out, _SPENT)
     return float(read_json(uri)["sampling"]) if exists(uri) else 0.0
+
+
+def sampling_work(out: str) -> dict[str, int]:
+    """The `Counts` of all those runs by name, caches included; {} if none is on record.
+
+    What a killed run had not handed in is missing: these are figures, the rollouts are the truth.
+    """
+    uri = join(out, _SPENT)
+    return dict(read_json(uri).get("work", {})) if exists(uri) else {}

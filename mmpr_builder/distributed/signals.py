@@ -16,6 +16,10 @@ class StopRequest:
 
     signum: int | None = None
 
+    def ask(self, signum: int) -> None:
+        """Ask for the stop as that signal would."""
+        self.signum = self.signum or signum
+
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
@@ -31,7 +35,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
     def ask(signum: int, _: FrameType | None) -> None:
         if request.signum is not None:
             raise KeyboardInterrupt
-        request.signum = signum
+        request.ask(signum)
 
     before = {signum: signal.signal(signum, ask) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mmpr_builder.errors import InputError
-from mmpr_builder.tables import put_text, resolve
+from mmpr_builder.errors import InputError, StorageError
+from mmpr_builder.stores import is_there, read_bytes, remove_folder
+from mmpr_builder.tables import put_text
+
+__all__ = ["exists", "join", "read_json", "remove_folder", "write_json"]
 
 
 def join(uri: str, *names: str) -> str:
@@ -15,9 +18,8 @@ def join(uri: str, *names: str) -> str:
 
 
 def exists(uri: str) -> bool:
-    fs, path = resolve(uri)
-    fs.invalidate_cache()  # Another process may have written it a moment ago.
-    return bool(fs.exists(path))
+    """Whether a file or folder is there; a storage that does not answer is an error."""
+    return is_there(uri)
 
 
 def write_json(uri: str, content: Any) -> None:
@@ -27,18 +29,11 @@ def write_json(uri: str, content: Any) -> None:
 
 def read_json(uri: str) -> Any:
     """Raises `InputError` when the file is not there or is not JSON."""
-    fs, path = resolve(uri)
     try:
-        return json.loads(fs.cat_file(path))
+        return json.loads(read_bytes(uri))
+    except StorageError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(
             f"{uri}: cannot be read ({error}): restore it, or start again with another out="
         ) from error
-
-
-def remove_folder(uri: str) -> None:
-    """Remove a folder with all it holds; one that is not there is fine."""
-    fs, path = resolve(uri)
-    fs.invalidate_cache()
-    if fs.exists(path):
-        fs.rm(path, recursive=True)

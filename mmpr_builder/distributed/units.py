@@ -28,7 +28,7 @@ class Work:
 
 
 class WorkQueue:
-    """Work not handed out yet, in order; what is tried again goes to the end."""
+    """Work not handed out yet, in order; what was open at a death goes to the end."""
 
     def __init__(
         self,
@@ -57,11 +57,14 @@ class WorkQueue:
         self._waiting.extendleft(reversed(list(works)))
 
     def try_again(self, work: Work) -> bool:
-        """Work that failed without a death (say, storage was away); False if too often."""
+        """Work that failed without a death (say, the disk is full); False if too often.
+
+        It is next: while it fails, what comes after it would be sampled in vain.
+        """
         tried = replace(work, tries=work.tries + 1)
         if tried.tries >= self._max_tries:
             return False
-        self._waiting.append(tried)
+        self._waiting.appendleft(tried)
         return True
 
     def died(self, open_works: Sequence[Work]) -> list[Work]:

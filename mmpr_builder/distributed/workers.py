@@ -6,28 +6,33 @@ the order of the parts, a bounded number of them ahead of the writer.
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from multiprocessing.util import Finalize
 from typing import Any
 
 from mmpr_builder import pairing
 from mmpr_builder.config import Config
 from mmpr_builder.distributed.cluster import has_ray_at_hand
-from mmpr_builder.records import Drop, Pair, Rollout, Verdict
+from mmpr_builder.distributed.order import Slice
+from mmpr_builder.output import Block, Judged, make_block, rejected_ids
+from mmpr_builder.pairing import Scores
+from mmpr_builder.records import Rollout
 from mmpr_builder.tables import read_parquet, rollouts_from_table
 
-Judged = tuple[Rollout, list[Verdict], list[Pair], list[Drop]]
-"""One seed's way to the end: its rollout, what scoring says, its pairs or its drop."""
+Paired = tuple[Block, Counter[str]]
+"""One part's way to the end, and what scoring it took (see `PartJudge.pair`)."""
 
 _AHEAD = 2  # Results per worker that may wait for their turn to be written.
+_IMAGE_BYTES_AHEAD = 2**30  # Of all results that may wait: their images travel with them.
 _RESPONSES_WORTH_A_PROCESS = 4_000  # About what one core judges while a process starts.
 _CLUSTER_WORKERS = 64  # One writer takes the results; more could not be kept busy.
+_TASK_RETRIES = 10  # Nodes that may be lost with the same part; scoring itself kills nothing here.
 
 
 class PartJudge:
@@ -37,29 +42,79 @@ class PartJudge:
         from mmpr_builder import scoring  # Not wanted where engines run, which import this folder.
 
         self._config = config
+        self._rejects = rejected_ids(config)
         self._held = ExitStack()
         self._judge = self._held.enter_context(scoring.Judge(config.scoring))
+        self._opinions = None
+        if config.scoring.judge.url is not None:
+            from mmpr_builder.distributed.opinions import OpinionGiver
 
-    def pair(self, uri: str) -> list[Judged]:
-        """All rollouts of one part with their verdicts, pairs and drops, in order."""
-        rollouts = rollouts_from_table(read_parquet(uri))
+            self._opinions = self._held.enter_context(closing(OpinionGiver(config)))
+
+    def pair(self, piece: Slice) -> Paired:
+        """What the rollouts of one part, or a piece of it, come to, in order, ready to be written.
+
+        Beside it the work done: `responses` to seeds with a truth, of which `texts` different ones
+        were scored; of their answers some were `cached`, the others `compared`; and what the
+        optional judge was asked (`judge.NAME`, see opinions.py), and what quality controls found
+        (`quality.REASON`).
+        """
+        read = rollouts_from_table(read_parquet(piece.uri))
+        rollouts = [replace(r, index=r.index + piece.shift) for r in read if piece.holds(r.index)]
         rollouts.sort(key=lambda rollout: rollout.index)
-        return [
-            (rollout, *pairing.judge_and_pair(rollout, self._config, self._judge))
-            for rollout in rollouts
-        ]
+        before = Counter(self._judge.stats())
+        asked: Counter[str] = Counter()
+        faults: Counter[str] = Counter()
+        if self._opinions is None:
+            judged: Iterable[Judged] = self._judged(rollouts, self._judge, faults)
+        else:
+            judged, asked = self._opinions.settle(
+                piece, self._judge, lambda scores: list(self._judged(rollouts, scores, faults))
+            )
+        block = make_block(judged, self._config, self._rejects)
+        done = Counter(self._judge.stats()) - before
+        work = Counter(
+            responses=sum(len(r.responses) for r in rollouts if r.seed.has_truth),
+            texts=done["verdicts"],
+            cached=done["cached"],
+            compared=done["verdicts"] - done["cached"] - done["rule.extraction"],
+        )
+        work.update({f"judge.{name}": count for name, count in asked.items()})
+        work.update({f"quality.{name}": count for name, count in faults.items()})
+        return block, work
+
+    def _judged(
+        self, rollouts: Sequence[Rollout], scores: Scores, faults: Counter[str]
+    ) -> Iterator[Judged]:
+        faults.clear()  # They may be judged twice: with a model's opinions, too.
+        for rollout in rollouts:
+            yield (
+                rollout,
+                *pairing.judge_and_pair(rollout, self._config, scores, faults=faults),
+            )
+
+    def is_for(self, config: Config) -> bool:
+        return self._config == config
 
     def close(self) -> None:
         self._held.close()
 
 
-def pair_parts(config: Config, parts: Sequence[str], responses: int) -> Iterator[list[Judged]]:
-    """The results for `parts` in their order; `responses` is about how many there are in all."""
+def pair_parts(
+    config: Config, parts: Sequence[Slice], responses: int, image_bytes: Mapping[str, int]
+) -> Iterator[Paired]:
+    """The results for `parts` in their order; `responses` is about how many there are in all.
+
+    `image_bytes` says how large the images of a part are, where that is known.
+    """
     if has_ray_at_hand(config):
-        yield from _on_cluster(config, parts)
+        yield from _on_cluster(config, parts, image_bytes)
         return
     workers = min(local_workers(config), len(parts), 1 + responses // _RESPONSES_WORTH_A_PROCESS)
-    yield from _here(config, parts) if workers <= 1 else _in_processes(config, parts, workers)
+    if workers <= 1:
+        yield from _here(config, parts)
+    else:
+        yield from _in_processes(config, parts, workers, image_bytes)
 
 
 def local_workers(config: Config) -> int:
@@ -68,16 +123,18 @@ def local_workers(config: Config) -> int:
     return len(os.sched_getaffinity(0)) if asked == "auto" else asked
 
 
-def _here(config: Config, parts: Sequence[str]) -> Iterator[list[Judged]]:
+def _here(config: Config, parts: Sequence[Slice]) -> Iterator[Paired]:
     judge = PartJudge(config)
     try:
-        for uri in parts:
-            yield judge.pair(uri)
+        for piece in parts:
+            yield judge.pair(piece)
     finally:
         judge.close()
 
 
-def _in_processes(config: Config, parts: Sequence[str], workers: int) -> Iterator[list[Judged]]:
+def _in_processes(
+    config: Config, parts: Sequence[Slice], workers: int, image_bytes: Mapping[str, int]
+) -> Iterator[Paired]:
     pool = ProcessPoolExecutor(
         workers,
         # A fork would copy locks held by other threads (the display's, Arrow's).
@@ -86,8 +143,9 @@ def _in_processes(config: Config, parts: Sequence[str], workers: int) -> Iterato
         initargs=(config,),
     )
     try:
-        futures = _ahead(parts, workers * _AHEAD, lambda uri: pool.submit(_pair_in_process, uri))
-        for future in futures:
+        for future in _ahead(
+            parts, image_bytes, workers * _AHEAD, lambda piece: pool.submit(_pair_in_process, piece)
+        ):
             yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -102,33 +160,50 @@ def _open_judge(config: Config) -> None:
     Finalize(None, judge.close, exitpriority=10)  # Worker processes run these, and no atexit.
 
 
-def _pair_in_process(uri: str) -> list[Judged]:
-    return _in_this_process[0].pair(uri)
+def _pair_in_process(piece: Slice) -> Paired:
+    return _in_this_process[0].pair(piece)
 
 
-def _on_cluster(config: Config, parts: Sequence[str]) -> Iterator[list[Judged]]:
+def _on_cluster(
+    config: Config, parts: Sequence[Slice], image_bytes: Mapping[str, int]
+) -> Iterator[Paired]:
+    """As tasks, not actors: Ray spreads them over whatever nodes there are by then, and repeats
+    elsewhere what a lost node was doing, or had done and not handed over yet."""
     import ray
 
     asked = config.distributed.scoring_workers
-    cpus = int(ray.cluster_resources().get("CPU", 1))
-    count = max(1, min(cpus, _CLUSTER_WORKERS, len(parts)) if asked == "auto" else asked)
-    # Pairing is a pure function: a worker whose machine goes is started again, its part repeated.
-    remote = ray.remote(PartJudge).options(num_cpus=1, max_restarts=-1, max_task_retries=3)
-    actors = [remote.remote(config) for _ in range(count)]
-    try:
-        turns = itertools.cycle(actors)
-        for ref in _ahead(parts, count * _AHEAD, lambda uri: next(turns).pair.remote(uri)):
-            yield ray.get(ref)
-    finally:
-        for actor in actors:
-            ray.kill(actor)
+    limit = _CLUSTER_WORKERS * _AHEAD if asked == "auto" else asked
+    task = ray.remote(_pair_in_task).options(
+        num_cpus=1, scheduling_strategy="SPREAD", max_retries=_TASK_RETRIES
+    )
+    for ref in _ahead(parts, image_bytes, limit, lambda piece: task.remote(config, piece)):
+        yield ray.get(ref)
 
 
-def _ahead(parts: Sequence[str], limit: int, submit: Callable[[str], Any]) -> Iterator[Any]:
+def _pair_in_task(config: Config, piece: Slice) -> Paired:
+    """Ray's processes do task after task, and those of another build, too."""
+    if _in_this_process and not _in_this_process[0].is_for(config):
+        _in_this_process.pop().close()
+    if not _in_this_process:
+        _open_judge(config)
+    return _pair_in_process(piece)
+
+
+def _ahead(
+    parts: Sequence[Slice],
+    image_bytes: Mapping[str, int],
+    limit: int,
+    submit: Callable[[Slice], Any],
+) -> Iterator[Any]:
     """What `submit` gives for each part, in order, with at most `limit` of them under way."""
-    waiting: deque[Any] = deque()
-    for uri in parts:
-        waiting.append(submit(uri))
-        if len(waiting) >= limit:
-            yield waiting.popleft()
-    yield from waiting
+    waiting: deque[tuple[Any, int]] = deque()
+    held = 0
+    for piece in parts:
+        size = image_bytes.get(piece.uri, 0)
+        while waiting and (len(waiting) >= limit or held + size > _IMAGE_BYTES_AHEAD):
+            result, freed = waiting.popleft()
+            held -= freed
+            yield result
+        waiting.append((submit(piece), size))
+        held += size
+    yield from (result for result, _ in waiting)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpr_builder.config import Config
-from mmpr_builder.engines import models
+from mmpr_builder.engines import budgets, models
 from mmpr_builder.errors import ConfigError, InputError, MissingExtraError
 
 CHAT_KEYS = ("chat_template", "chat_template_content_format", "chat_template_kwargs")
@@ -66,6 +66,7 @@ def check(config: Config) -> None:
                 f"engine.{key} = {value!r}: vLLM has no such engine argument;"
                 f" the nearest one is {near[0]!r}"
             )
+    budgets.check(config)
     chat_template(config)
     models.check(config.model, revision=config.engine.get("revision"))
     if config.lora is not None:
@@ -113,11 +114,14 @@ def quiet_environment() -> None:
 def engine_arguments(config: Config, *, cpu: bool) -> dict[str, Any]:
     """Keyword arguments of vLLM's `AsyncEngineArgs`: the user's, completed by our defaults."""
     given = {key: value for key, value in config.engine.items() if key not in CHAT_KEYS}
-    return {
+    found = {
         "model": models.resolve(config.model),
         **dict(_defaults(config, given, cpu=cpu)),
         **given,
     }
+    if room := budgets.largest(config):
+        found["mm_processor_kwargs"] = {**room, **given.get("mm_processor_kwargs", {})}
+    return found
 
 
 def default_context(config: Config, own: int, *, cpu: bool) -> int:
@@ -149,7 +153,10 @@ def _defaults(config: Config, given: dict[str, Any], *, cpu: bool) -> Iterator[t
     yield "interleave_mm_strings", True
     # Memory is reserved for the largest input of every kind a model takes; a video's is huge.
     yield "limit_mm_per_prompt", {"video": 0, "audio": 0}
-    if given.get("tensor_parallel_size", 1) > 1:
+    if given.get("pipeline_parallel_size", 1) > 1:
+        # Its stages may lie on several nodes: the actor comes with a placement group.
+        yield "distributed_executor_backend", "ray"
+    elif given.get("tensor_parallel_size", 1) > 1:
         # Inside a Ray actor vLLM would hand its workers to Ray.
         yield "distributed_executor_backend", "mp"
     if config.lora is not None:

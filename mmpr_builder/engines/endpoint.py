@@ -24,7 +24,7 @@ import httpx
 
 from mmpr_builder.config import Config
 from mmpr_builder.dropout import truncate
-from mmpr_builder.engines import server
+from mmpr_builder.engines import budgets, server
 from mmpr_builder.engines.wire import Choice, data_url, read_choices
 from mmpr_builder.errors import EngineError, RowError
 from mmpr_builder.prompts import parts
@@ -42,6 +42,7 @@ class EndpointSampler:
         """Ask the server what it is (`GET /models`). Raises `SetupError`, see `check`."""
         self._settings = config.sampling.endpoint
         self._model = config.model
+        self._images = config.images
         self._returns_ids = server.owner(server.check(config), config.model) == "vllm"
         self._honours_n = True
         self._seats = asyncio.Semaphore(self._settings.concurrency)
@@ -54,11 +55,11 @@ class EndpointSampler:
 
     async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
         """See `sampling.Sampler`. Samples come reply by reply; a vLLM server gives all in one."""
-        content = await asyncio.to_thread(_content, request)
+        content = await _shown(request)
         body = {**self._body(request), "messages": [{"role": "user", "content": content}]}
         given = 0
         if self._honours_n or request.n == 1:
-            replies = [await self._ask(body, request.n, request.seed)]
+            replies = [await self._ask(body, request.n, request.seed + request.first)]
             for sample in _samples(replies[0], request, given):
                 yield sample
             given = len(replies[0])
@@ -68,7 +69,9 @@ class EndpointSampler:
             missing = request.n - given
             sizes = [missing] if self._honours_n else [1] * missing
             asked = [
-                asyncio.ensure_future(self._ask(body, size, request.seed + given + i))
+                asyncio.ensure_future(
+                    self._ask(body, size, request.seed + request.first + given + i)
+                )
                 for i, size in enumerate(sizes)
             ]
             try:
@@ -94,7 +97,7 @@ class EndpointSampler:
         if self._settings.continuation == "none" or cannot:
             return None
         if how.image:
-            content: Any = await asyncio.to_thread(_content, request)
+            content: Any = await _shown(request)
         else:
             content = without_images(request.prompt)
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
@@ -128,6 +131,9 @@ class EndpointSampler:
             body["top_k"] = request.top_k
         if request.logprobs:
             body["logprobs"] = True
+        sizes = budgets.processor_arguments(self._images, request.tiles)
+        if sizes and request.images:  # vLLM's own; only sent where a budget was asked for.
+            body["mm_processor_kwargs"] = sizes
         if self._returns_ids:
             body["return_token_ids"] = True
         return body
@@ -146,7 +152,7 @@ class EndpointSampler:
         for attempt in range(self._settings.retries + 1):
             try:
                 response = await self._client.post("chat/completions", json=body)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 reason, pause = f"{type(error).__name__}: {error}", None
             else:
                 if response.is_success:
@@ -160,6 +166,14 @@ class EndpointSampler:
             f"{self._settings.url}: no answer in {self._settings.retries + 1} tries"
             f" (sampling.endpoint.retries); the last one: {reason}"
         )
+
+
+async def _shown(request: Request) -> Any:
+    """The message with its pictures, encoded once for all rounds of a seed."""
+    key = (request.prompt, request.images)
+    if key not in request.memo:
+        request.memo[key] = await asyncio.to_thread(_content, request)
+    return request.memo[key]
 
 
 def _content(request: Request) -> Any:
@@ -180,14 +194,14 @@ def _content(request: Request) -> Any:
     ]
 
 
-def _samples(choices: list[Choice], request: Request, first: int) -> list[Sample]:
+def _samples(choices: list[Choice], request: Request, given: int) -> list[Sample]:
     return [
         Sample(
-            index=first + i,
+            index=request.first + given + i,
             text=choice.text,
             tokens=choice.tokens,
             finish_reason=choice.finish_reason,
-            seed=request.seed + first + i,
+            seed=request.seed + request.first + given + i,
             logprob=choice.logprob if request.logprobs else None,
             prompt_tokens=choice.prompt_tokens,
         )

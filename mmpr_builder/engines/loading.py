@@ -6,12 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 from mmpr_builder.config import Config
-from mmpr_builder.engines import arguments, models
+from mmpr_builder.engines import arguments, caches, models
 from mmpr_builder.errors import ConfigError, EngineError, InputError
 
 
-def start(config: Config) -> Any:
-    """The running `AsyncLLM`. Raises `ConfigError`, or `EngineError` when it does not come up."""
+def start(config: Config, counter: caches.CacheCounter) -> Any:
+    """The running `AsyncLLM`, whose caches tell `counter` what they save.
+
+    Raises `ConfigError`, or `EngineError` when it does not come up.
+    """
     from vllm import AsyncEngineArgs
     from vllm.platforms import current_platform
     from vllm.usage.usage_lib import UsageContext
@@ -34,7 +37,10 @@ def start(config: Config) -> Any:
         ) from error
     try:
         return AsyncLLM.from_vllm_config(
-            vllm_config, usage_context=UsageContext.LLM_CLASS, disable_log_stats=True
+            vllm_config,
+            usage_context=UsageContext.LLM_CLASS,
+            disable_log_stats=True,
+            stat_loggers=[caches.recorder(counter)],
         )
     except (ValueError, RuntimeError, OSError) as error:
         raise EngineError(
@@ -97,3 +103,14 @@ def first_lines(error: BaseException) -> str:
     """An error's text on one line, at most 500 characters of it."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 500 else text[:500] + " …"
+
+
+def image_data_is_kept(renderer: Any) -> bool:
+    """Whether the engine's process keeps the processed pictures that it was sent, by their hash.
+
+    Then a further request may leave them out, and is answered with an error in the rare case that
+    they were displaced meanwhile.
+    """
+    from vllm.multimodal.cache.lru import LruKeyReplicatedSenderCache
+
+    return isinstance(renderer.mm_processor_cache, LruKeyReplicatedSenderCache)

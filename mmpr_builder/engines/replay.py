@@ -5,15 +5,16 @@
 A seed is found by its id, and only answers if it is asked the very same prompt: another prompt's
 answers would be wrongly labelled. Asked for fewer responses than are stored it gives the first
 ones; asked for more, all there are: it makes none up, and every rollout says how many it holds. A
+further round (`sampling.policy=adaptive`) that needs more than there are is an error of its seed. A
 stored continuation is given when it was made with the same `dropout.keep` and `dropout.image`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import AsyncGenerator
 
 from mmpr_builder import tables
@@ -35,13 +36,25 @@ class ReplaySampler:
         for part in tables.list_parts(self._folder):
             ids = tables.read_parquet(part, columns=["id"])["id"].to_pylist()
             self._place |= {seed_id: part for seed_id in ids if seed_id not in self._place}
-        self._read = functools.lru_cache(maxsize=_PARTS_KEPT)(_read_part)
+        self._kept: OrderedDict[str, dict[str, Rollout]] = OrderedDict()
         self._reading = asyncio.Lock()  # Neighbours want the same part: decode it once.
 
     async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
-        """See `sampling.Sampler`. Raises `RowError`: "not_in_replay", "replay_prompt_differs"."""
+        """See `sampling.Sampler`.
+
+        Raises `RowError`: "not_in_replay", "replay_prompt_differs", "replay_too_short".
+        """
         rollout = await self._find(request)
-        for index, response in enumerate(rollout.responses[: request.n]):
+        last = request.first + request.n
+        if request.first and last > len(rollout.responses):
+            raise RowError(
+                "replay_too_short",
+                f"{self._folder} has {len(rollout.responses)} responses of {request.id!r}, and"
+                f" number {last} is asked for: set sampling.n to what was sampled, or replay a"
+                " build with more",
+            )
+        wanted = rollout.responses[request.first : last]
+        for index, response in enumerate(wanted, start=request.first):
             yield Sample(
                 index=index,
                 text=response.text,
@@ -64,14 +77,13 @@ class ReplaySampler:
 
     async def close(self) -> None:
         """Forget what was read."""
-        self._read.cache_clear()
+        self._kept.clear()
 
     async def _find(self, request: Request) -> Rollout:
         part = self._place.get(request.id)
         if part is None:
             raise RowError("not_in_replay", f"{self._folder} has no rollout of {request.id!r}")
-        async with self._reading:
-            rollout = (await asyncio.to_thread(self._read, part))[request.id]
+        rollout = (self._kept.get(part) or await self._read(part))[request.id]
         if rollout.prompt != request.prompt:
             raise RowError(
                 "replay_prompt_differs",
@@ -80,6 +92,16 @@ class ReplaySampler:
         if rollout.error is not None:
             raise RowError(*rollout.error)
         return rollout
+
+    async def _read(self, part: str) -> dict[str, Rollout]:
+        async with self._reading:
+            found = self._kept.get(part)
+            if found is None:
+                found = self._kept[part] = await asyncio.to_thread(_read_part, part)
+            self._kept.move_to_end(part)
+            if len(self._kept) > _PARTS_KEPT:
+                self._kept.popitem(last=False)
+        return found
 
 
 def check(config: Config) -> str:

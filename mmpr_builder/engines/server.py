@@ -17,36 +17,42 @@ _LONGEST_PAUSE_S = 60.0
 
 
 def check(config: Config) -> list[dict[str, Any]]:
-    """Ask the server for its models and return them.
+    """`check_server` for the server that is sampled from."""
+    return check_server(config.sampling.endpoint, config.model)
+
+
+def check_server(
+    settings: EndpointConfig, model: str, keys: str = "sampling.endpoint", model_key: str = "model"
+) -> list[dict[str, Any]]:
+    """Ask the server for its models and return them; `keys` and `model_key` are for messages.
 
     Raises `SetupError` when there is no URL, no server, no access, or no such model. A server
     without a list of models (404) is taken at its word: the list comes back empty.
     """
-    settings = config.sampling.endpoint
     base = base_url(settings)
     try:
         reply = httpx.get(f"{base}models", headers=headers(settings), timeout=_CHECK_TIMEOUT_S)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise InputError(
-            f"sampling.endpoint.url = {settings.url!r} does not answer"
+            f"{keys}.url = {settings.url!r} does not answer"
             f" ({type(error).__name__}: {error}): start the server, or correct the URL"
         ) from None
     if reply.status_code == 404:
         return []
     if reply.status_code in (401, 403):
-        raise refusal(reply, settings)
+        raise refusal(reply, settings, keys)
     try:
         listed = [item for item in reply.raise_for_status().json()["data"] if item.get("id")]
     except (httpx.HTTPStatusError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
-            f"{base}models answered {what(reply)}: sampling.endpoint.url must be the base of an"
+            f"{base}models answered {what(reply)}: {keys}.url must be the base of an"
             " OpenAI-compatible server, such as http://127.0.0.1:8000/v1"
         ) from None
     names = [str(item["id"]) for item in listed]
-    if names and config.model not in names:
-        near = difflib.get_close_matches(config.model, names, n=1, cutoff=0.0)
+    if names and model not in names:
+        near = difflib.get_close_matches(model, names, n=1, cutoff=0.0)
         raise InputError(
-            f"model = {config.model!r} is not served by {settings.url}; it serves"
+            f"{model_key} = {model!r} is not served by {settings.url}; it serves"
             f" {', '.join(names[:10])}; the nearest is {near[0]!r}"
         )
     return listed
@@ -58,11 +64,17 @@ def owner(listed: list[dict[str, Any]], model: str) -> str:
 
 
 def base_url(settings: EndpointConfig) -> str:
-    """The configured URL with one slash at its end. Raises `ConfigError` when there is none."""
+    """The configured URL with one slash at its end. Raises `ConfigError` when there is none,
+    or one with a password in it: settings are kept with the build, and published."""
     if not settings.url:
         raise ConfigError(
             "sampling.engine = 'endpoint' needs sampling.endpoint.url,"
             " say sampling.endpoint.url=http://127.0.0.1:8000/v1"
+        )
+    if "@" in settings.url.partition("//")[2].partition("/")[0]:
+        raise ConfigError(
+            "the URL of an endpoint holds a name or password, which would be written into run.json:"
+            f" leave it out and put the key into the environment variable {settings.api_key_env}"
         )
     return settings.url.rstrip("/") + "/"
 
@@ -81,19 +93,21 @@ def json_of(response: httpx.Response) -> Any:
         raise EngineError(f"{response.url} answered no JSON: {response.text[:300]!r}") from error
 
 
-def refusal(response: httpx.Response, settings: EndpointConfig) -> Exception:
+def refusal(
+    response: httpx.Response, settings: EndpointConfig, keys: str = "sampling.endpoint"
+) -> Exception:
     """The error for an answer that trying again does not change."""
     said = what(response)
     if response.status_code in (401, 403):
         return InputError(
             f"{settings.url} refuses access ({said}): put the key into the environment variable"
-            f" {settings.api_key_env} (sampling.endpoint.api_key_env)"
+            f" {settings.api_key_env} ({keys}.api_key_env)"
         )
     if response.status_code in _REFUSED:
         # Servers agree on no code for it; OpenAI's, vLLM's and SGLang's texts share this word.
         too_long = response.status_code == 413 or "context" in said.lower()
         return RowError("prompt_too_long" if too_long else "prompt_refused", said)
-    return InputError(f"{settings.url}: {said}: correct sampling.endpoint.url or model")
+    return InputError(f"{settings.url}: {said}: correct {keys}.url or the model")
 
 
 def what(response: httpx.Response) -> str:

@@ -1,9 +1,9 @@
 """vLLM as a sampler: one `AsyncLLM`, many requests at a time, samples as they finish.
 
-The prompt is rendered by the model's own chat template, through vLLM's own renderer, which knows
-for every model family how content parts and image placeholders are written; this file knows no
-model by name. A continuation is the same conversation without its images, the assistant's turn
-left open, and the kept tokens of the response behind it:
+The prompt is rendered by the model's own chat template, through vLLM's own renderer (`rendering`),
+which knows for every model family how content parts and image placeholders are written; no file
+here knows a model by name. A continuation is the same conversation without its images, the
+assistant's turn left open, and the kept tokens of the response behind it:
 
     <|im_start|>user\\nHow many?<|im_end|>\\n<|im_start|>assistant\\nRow 1: red circle,
 """
@@ -14,24 +14,31 @@ import asyncio
 import contextlib
 import gc
 import itertools
-import os
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mmpr_builder.config import Config
 from mmpr_builder.dropout import cut_tokens, joint
 from mmpr_builder.engines import arguments, loading
+from mmpr_builder.engines.caches import CacheCounter, only_ours
+from mmpr_builder.engines.rendering import Prompts, refused
 from mmpr_builder.errors import EngineError, RowError
-from mmpr_builder.images import open_image
-from mmpr_builder.prompts import parts
 from mmpr_builder.records import Continuation
-from mmpr_builder.sampling import Continue, Request, Sample, without_images
+from mmpr_builder.sampling import CacheHits, Continue, Request, Sample
 
 # A stream that speaks only twice, at the first token and at the end: nobody reads along.
 _SILENT = 2**30
 _GRACE_S = 10.0  # Seconds for the engine to end by itself before its processes are killed.
-_PROMPTS_KEPT = 512  # Image-free prompts (token ids) kept for a seed's other responses.
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """How many responses to a prompt, how long at most, from which random seed on."""
+
+    n: int
+    max_tokens: int
+    seed: int
 
 
 class VllmSampler:
@@ -41,18 +48,15 @@ class VllmSampler:
         """Load the model. Raises `SetupError` or `EngineError`, quoting vLLM's reason."""
         arguments.check(config)
         arguments.quiet_environment()
-        self._engine = loading.start(config)
+        self._counter = CacheCounter()
+        self._engine = loading.start(config, self._counter)
+        only_ours(self._engine)
         self._limit: int = self._engine.model_config.max_model_len
-        self._images = loading.image_limit(self._engine.model_config)
         self._lora = loading.lora_request(config)
-        self._chat, self._tokenize = loading.chat_parameters(config, self._engine)
         self._tokenizer = self._engine.renderer.get_tokenizer()
-        self._bare: OrderedDict[str, asyncio.Future[Any]] = OrderedDict()
         self._numbers = itertools.count()
-        # Decoded pictures and their tensors are large: only a few prompts are rendered at a time.
-        self._rendering = asyncio.Semaphore(max(4, os.cpu_count() or 1))
         try:
-            loading.check_template(self._engine.renderer, self._chat, config)
+            self._prompts = Prompts(config, self._engine)
         except BaseException:
             self._engine.shutdown()
             raise
@@ -62,14 +66,23 @@ class VllmSampler:
         """The `AsyncLLM` itself, for measuring what this class adds to it."""
         return self._engine
 
+    def cache_hits(self) -> CacheHits:
+        """See `sampling.HasCaches`."""
+        return self._counter.total()
+
     async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
-        """See `sampling.Sampler`. Response i has seed `request.seed + i`, vLLM's own numbering."""
-        prompt = await self._prompt(request)
-        params = self._parameters(request, prompt, request.n, request.max_tokens, request.seed)
-        async for output in self._generate(request.id, prompt, params):
-            for done in output.outputs:
-                if done.finish_reason is not None:
-                    yield _sample(request, done, len(prompt["prompt_token_ids"]))
+        """See `sampling.Sampler`. Response i has seed `request.seed + i`, vLLM's own numbering.
+
+        Rendered prompts stay in `request.memo`, so a seed's later rounds cost no rendering.
+        """
+
+        async def shown() -> dict[str, Any]:
+            return await self._prompts.shown(request)
+
+        order = _Order(request.n, request.max_tokens, request.seed + request.first)
+        async with contextlib.aclosing(self._completions(request, shown, order)) as stream:
+            async for done, used in stream:
+                yield _sample(request, done, used)
 
     async def continue_response(
         self, request: Request, sample: Sample, how: Continue
@@ -78,23 +91,30 @@ class VllmSampler:
         cut = cut_tokens(sample.token_ids, sample.text, how.keep, self._decode)
         if cut is None:
             return None
-        shown = await (self._prompt(request) if how.image else self._bare_prompt(request.prompt))
-        prompt = {key: value for key, value in shown.items() if key != "prompt"}
-        prompt["prompt_token_ids"] = [*shown["prompt_token_ids"], *cut.ids]
-        params = self._parameters(request, prompt, 1, how.max_tokens, how.seed)
-        async for output in self._generate(request.id, prompt, params):
-            done = _sample(request, output.outputs[0], 0)
-            return Continuation(
-                prefix=cut.text,
-                text=joint(cut, done.token_ids, done.text, self._decode),
-                tokens=done.tokens,
-                finish_reason=done.finish_reason,
-                seed=how.seed,
-                keep=how.keep,
-                image=how.image,
-                prefix_tokens=len(cut.ids),
+
+        async def shown() -> dict[str, Any]:
+            whole = await (
+                self._prompts.shown(request) if how.image else self._prompts.bare(request)
             )
-        return None
+            prompt = {key: value for key, value in whole.items() if key != "prompt"}
+            prompt["prompt_token_ids"] = [*whole["prompt_token_ids"], *cut.ids]
+            return prompt
+
+        order = _Order(1, how.max_tokens, how.seed)
+        made = [found async for found, _ in self._completions(request, shown, order)]
+        if not made:
+            return None
+        done = _sample(request, made[0], 0)
+        return Continuation(
+            prefix=cut.text,
+            text=joint(cut, done.token_ids, done.text, self._decode),
+            tokens=done.tokens,
+            finish_reason=done.finish_reason,
+            seed=how.seed,
+            keep=how.keep,
+            image=how.image,
+            prefix_tokens=len(cut.ids),
+        )
 
     async def close(self) -> None:
         """End the engine's processes. Safe to call twice."""
@@ -110,73 +130,55 @@ class VllmSampler:
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    async def _prompt(self, request: Request) -> dict[str, Any]:
-        if len(request.images) > self._images:
-            raise RowError(
-                "too_many_images",
-                f"{len(request.images)} images, the model is set up for {self._images}:"
-                " see engine.limit_mm_per_prompt",
-            )
-        shown = parts(request.prompt)
-        if shown.count(None) != len(request.images):
-            raise RowError(
-                "image_count",
-                f"{len(request.images)} images for {shown.count(None)} <image> in the prompt",
-            )
-        async with self._rendering:
-            opened = [await asyncio.to_thread(open_image, data) for data in request.images]
-            pictures = iter(opened)
-            content = [
-                {"type": "image_pil", "image_pil": next(pictures)}
-                if part is None
-                else {"type": "text", "text": part}
-                for part in shown
-            ]
-            return await self._render(content)
+    async def _completions(
+        self,
+        request: Request,
+        shown: Callable[[], Awaitable[dict[str, Any]]],
+        order: _Order,
+    ) -> AsyncGenerator[tuple[Any, int], None]:
+        """vLLM's finished outputs with the length of the prompt in tokens, each index once.
 
-    async def _bare_prompt(self, prompt: str) -> dict[str, Any]:
-        """The rendered prompt without its images; a seed's responses share one rendering."""
-        known = self._bare.get(prompt)
-        if known is None:
-            content = [{"type": "text", "text": without_images(prompt)}]
-            known = self._bare[prompt] = asyncio.ensure_future(self._render(content))
-            if len(self._bare) > _PROMPTS_KEPT:
-                self._bare.popitem(last=False)
-        # Shielded: one response that is cancelled must not take it from its siblings.
-        rendered: dict[str, Any] = await asyncio.shield(known)
-        return rendered
+        Where pictures that were left out are not in the engine any more, everything that failed
+        for it is asked for again with them.
+        """
+        given: set[int] = set()
+        for retry in (False, True):
+            prompt = await shown()
+            used = len(prompt["prompt_token_ids"])
+            params = self._parameters(request, used, order)
+            missed = False
+            async with contextlib.aclosing(self._generate(request.id, prompt, params)) as stream:
+                async for output in stream:
+                    self._prompts.lighten(request)
+                    for done in output.outputs:
+                        if done.finish_reason is None or done.index in given:
+                            continue
+                        if done.finish_reason == "error" and request.images and not retry:
+                            missed = True
+                            continue
+                        given.add(done.index)
+                        yield done, used
+            if not missed:
+                return
+            self._prompts.forget(request)
 
-    async def _render(self, content: list[dict[str, Any]]) -> dict[str, Any]:
-        messages = [{"role": "user", "content": content}]
-        try:
-            _, rendered = await self._engine.renderer.render_chat_async(
-                [messages], self._chat, self._tokenize
-            )
-        except Exception as error:  # A model's own processor may fail in any way.
-            raise _refused(error) from error
-        prompt: dict[str, Any] = rendered[0]
-        return prompt
-
-    def _parameters(
-        self, request: Request, prompt: dict[str, Any], n: int, max_tokens: int, seed: int
-    ) -> Any:
+    def _parameters(self, request: Request, used: int, order: _Order) -> Any:
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-        used = len(prompt["prompt_token_ids"])
         if used >= self._limit:
             raise RowError(
                 "prompt_too_long",
                 f"{used} tokens, images included; the context holds {self._limit}"
                 " (engine.max_model_len) and must leave room for an answer",
             )
-        streamed = request.one_by_one and n > 1
+        streamed = request.one_by_one and order.n > 1
         return SamplingParams(
-            n=n,
+            n=order.n,
             temperature=request.temperature,
             top_p=request.top_p,
             top_k=request.top_k,
-            max_tokens=min(max_tokens, self._limit - used),
-            seed=seed,
+            max_tokens=min(order.max_tokens, self._limit - used),
+            seed=order.seed,
             logprobs=0 if request.logprobs else None,
             output_kind=(
                 RequestOutputKind.CUMULATIVE if streamed else RequestOutputKind.FINAL_ONLY
@@ -202,11 +204,11 @@ def _sample(request: Request, done: Any, prompt_tokens: int) -> Sample:
     stopped = done.finish_reason == "stop" and not isinstance(done.stop_reason, str)
     total = done.cumulative_logprob if request.logprobs else None
     return Sample(
-        index=done.index,
+        index=request.first + done.index,
         text=done.text,
         tokens=len(ids),
         finish_reason=done.finish_reason,
-        seed=request.seed + done.index,
+        seed=request.seed + request.first + done.index,
         logprob=None if total is None or not ids else total / len(ids),
         prompt_tokens=prompt_tokens,
         token_ids=ids[:-1] if stopped else ids,  # The last one is the stop token itself.
@@ -222,17 +224,12 @@ def _translated(engine: Any) -> Iterator[None]:
     try:
         yield
     except VLLMClientError as error:
-        raise _refused(error) from error
+        raise refused(error) from error
     except EngineGenerateError as error:
         if not engine.errored and isinstance(error.__cause__, ValueError):
-            raise _refused(error.__cause__) from error
+            raise refused(error.__cause__) from error
         raise EngineError(
             f"vLLM failed: {loading.first_lines(error.__cause__ or error)}"
         ) from error
     except EngineDeadError as error:
         raise EngineError("the vLLM engine died; its own messages are in the log") from error
-
-
-def _refused(error: BaseException) -> RowError:
-    too_long = getattr(error, "parameter", None) in ("input_tokens", "input_text")
-    return RowError("prompt_too_long" if too_long else "prompt_refused", loading.first_lines(error))

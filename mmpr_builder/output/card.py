@@ -1,35 +1,57 @@
-"""The data card (`README.md`) of a build, in the Hugging Face hub's format."""
+"""The data card (`README.md`) of a build, in the Hugging Face hub's format.
+
+Its head is written by the hub's own classes: columns with their types, images among them, sizes,
+and which files are the data, so that the viewer and `load_dataset` take the folder as it is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import yaml
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mmpr_builder import stores, tables
+from mmpr_builder.output.rows import pair_features
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_FILES = "pairs/*.parquet"
+NOT_STATED = "not stated"
 
 
-def render_card(run: Mapping[str, Any]) -> str:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the pairs of a build take: `stored` bytes in files, `content` bytes unpacked."""
+
+    rows: int
+    stored: int
+    content: int
+    languages: tuple[str, ...]
+
+
+def measure(out: str) -> Measured:
+    """Sizes and languages of the pairs in a build's folder, from their footers and one column."""
+    rows = stored = content = 0
+    languages: set[str] = set()
+    for part in tables.list_parts(f"{out}/pairs"):
+        fs, path = stores.resolve(part)
+        stored += fs.size(path)
+        with fs.open(path, "rb") as file:
+            meta = pq.read_metadata(file)
+        rows += meta.num_rows
+        content += sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
+        column = tables.read_parquet(part, ["language"])["language"]
+        languages.update(str(language) for language in pc.unique(column).to_pylist())
+    return Measured(rows, stored, content, tuple(sorted(languages)))
+
+
+def render_card(run: Mapping[str, Any], measured: Measured) -> str:
     """The card of a build from the content of its run.json (times and versions are not used)."""
-    counts = run["counts"]
-    header = {
-        "pretty_name": run["name"],
-        "license": "other",
-        "license_name": "see-sources",
-        "task_categories": ["image-text-to-text", "visual-question-answering"],
-        "tags": ["preference", "dpo", "mpo", "multimodal", "chain-of-thought", "synthetic"],
-        "size_categories": [_size(counts["pairs"]["total"])],
-        # Only the pairs: without this the hub would take rollouts and drops for data as well.
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": "train", "path": "pairs/*.parquet"}],
-            }
-        ],
-    }
+    counts, config = run["counts"], run["config"]
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
@@ -37,16 +59,71 @@ def render_card(run: Mapping[str, Any]) -> str:
     template = environment.from_string(
         Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")
     )
-    yaml_header = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
     body = template.render(
-        name=run["name"], config=run["config"], counts=counts, drops=_drop_rows(counts["drops"])
+        name=run["name"],
+        config=config,
+        counts=counts,
+        drops=_drop_rows(counts["drops"]),
+        inputs=[_input(source) for source in config["seeds"]],
+        rates={name: _mean(numbers["pass_rates"]) for name, numbers in counts["sources"].items()},
+        rate=_mean(counts["pass_rates"]),
+        measured=measured,
     )
-    return f"---\n{yaml_header}---\n\n{body}"
+    return f"---\n{_header(run, measured)}\n---\n\n{body}"
+
+
+def _header(run: Mapping[str, Any], measured: Measured) -> str:
+    """YAML that the hub and `datasets` read."""
+    from datasets import DatasetInfo, SplitDict, SplitInfo
+    from datasets.info import DatasetInfosDict
+    from huggingface_hub import DatasetCardData
+
+    licences = {source.get("license") or NOT_STATED for source in run["config"]["seeds"]}
+    licence = licences.pop() if len(licences) == 1 else NOT_STATED
+    data = DatasetCardData(
+        pretty_name=run["name"],
+        # A licence that is not known, or not one for all, is "other" to the hub.
+        license="other",
+        license_name="see-sources" if licence == NOT_STATED else licence,
+        license_link="README.md",
+        language=list(measured.languages) or None,
+        task_categories=["image-text-to-text", "visual-question-answering"],
+        tags=["preference", "dpo", "mpo", "multimodal", "chain-of-thought", "synthetic"],
+        size_categories=[_size(run["counts"]["pairs"]["total"])],
+    )
+    split = SplitInfo("train", num_bytes=measured.content, num_examples=measured.rows)
+    info = DatasetInfo(
+        features=pair_features(),
+        splits=SplitDict({"train": split}),
+        download_size=measured.stored,
+        dataset_size=measured.content,
+        config_name="default",
+    )
+    DatasetInfosDict({"default": info}).to_dataset_card_data(data)
+    # Only the pairs: without this the hub would take rollouts and drops for data as well.
+    files = [{"split": "train", "path": _FILES}]
+    data["configs"] = [{"config_name": "default", "data_files": files}]
+    return str(data.to_yaml())
+
+
+def _input(source: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "path": source["path"],
+        "name": source["name"] or "its own",
+        "limit": source["limit"],
+        "scorer": source["scorer"],
+        "license": source.get("license") or NOT_STATED,
+    }
 
 
 def _drop_rows(drops: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str, int]]:
     rows = [(stage, reason, n) for stage, by in drops.items() for reason, n in by.items()]
     return sorted(rows, key=lambda row: (-row[2], row[0], row[1]))
+
+
+def _mean(rates: Mapping[str, int]) -> str:
+    total = sum(rates.values())
+    return f"{sum(float(r) * n for r, n in rates.items()) / total:.1%}" if total else "–"
 
 
 def _size(pairs: int) -> str:
@@ -55,5 +132,7 @@ def _size(pairs: int) -> str:
 
 def _cell(value: object) -> str:
     """Any value as the content of one table cell or code span of Markdown."""
+    if value is None:
+        return "–"
     text = f"{value:,}" if isinstance(value, int) else str(value)
-    return " ".join(text.split()).replace("|", "\\|").replace("`", "'")
+    return " ".join(text.split()).replace("|", "\\|").replace("`", "'").replace("<", "&lt;")

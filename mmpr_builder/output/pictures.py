@@ -18,6 +18,8 @@ from mmpr_builder.records import Rollout
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = (None, 1)
+_PNG_TURNS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+"""Where a PNG can say how it is turned: names of a chunk and of two texts, never compressed."""
 
 
 def load_images(rollout: Rollout) -> list[bytes]:
@@ -58,8 +60,15 @@ def _reads_the_same_everywhere(data: bytes) -> bool:
                 and image.mode in ("RGB", "L")
                 and getattr(image, "n_frames", 1) == 1
                 and "transparency" not in image.info
-                and image.getexif().get(_EXIF_ORIENTATION) in _UPRIGHT
+                and _is_upright(image, data)
             )
     # Decoders of broken headers and EXIF blocks raise anything; then `open_image` decides.
     except Exception:  # noqa: BLE001
         return False
+
+
+def _is_upright(image: Image.Image, data: bytes) -> bool:
+    # Such a chunk can follow the pixels, so Pillow decodes all of them to look for it.
+    if image.format == "PNG" and not any(mark in data for mark in _PNG_TURNS):
+        return True
+    return image.getexif().get(_EXIF_ORIENTATION) in _UPRIGHT

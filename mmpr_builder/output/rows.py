@@ -1,4 +1,4 @@
-"""One row of `pairs/*.parquet`: what TRL reads, and beside it the flat columns.
+"""Rows of `pairs/*.parquet`: what TRL reads, and beside it the flat columns.
 
     images    [<image>]
     prompt    [{"role": "user", "content": [{"type": "image", "text": None},
@@ -9,22 +9,27 @@
 Contents are lists of typed parts, the form that TRL's vision collator takes as it is: an image
 part is filled from `images` at its own place in the text, where a bare string would get all images
 put in front. Rows without images have no image parts and `images: []`, in the same schema.
+
+Rows are made by columns, and what all pairs of a seed share is made once per seed and repeated by
+Arrow: a dict per row took as long as scoring and pairing together.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 import pyarrow as pa
 
 from mmpr_builder import __version__, prompts
+from mmpr_builder.columns import values_array
 from mmpr_builder.config import Config
 from mmpr_builder.errors import RowError
-from mmpr_builder.records import Pair, Rollout, Verdict
-from mmpr_builder.tables import plain
+from mmpr_builder.records import Pair, Response, Rollout, Verdict
+from mmpr_builder.tables import plain, to_table
 
 _FLAT = {
     "id": "string",
@@ -64,6 +69,33 @@ _FLAT = {
 }
 _TEXT_LISTS = ("answers", "choices", "image_sha256")
 
+_TEXTS = pa.list_(pa.string())
+_PART = pa.struct([("type", pa.string()), ("text", pa.string())])
+_PARTS = pa.list_(_PART)
+_MESSAGE = pa.struct([("role", pa.string()), ("content", _PARTS)])
+MESSAGES = pa.list_(_MESSAGE)
+_ARROW = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+}
+
+TEXT_SCHEMA = pa.schema(
+    [
+        *((name, MESSAGES) for name in ("prompt", "chosen", "rejected")),
+        *((name, _ARROW[kind]) for name, kind in _FLAT.items()),
+        *((name, _TEXTS) for name in _TEXT_LISTS),
+    ]
+)
+"""`pair_schema` without `images` and without the metadata that only `datasets` can write."""
+
+_OF_SEED = (
+    *("prompt", "source", "question", "answer", "model", "template", "sampling", "prompt_text"),
+    *("style", "language", "origin", "builder", *_TEXT_LISTS),
+)
+_SEED_SCHEMA = pa.schema([TEXT_SCHEMA.field(name) for name in _OF_SEED])
+
 
 @functools.cache
 def pair_features() -> Any:
@@ -95,24 +127,14 @@ def sampling_json(config: Config) -> str:
     return json.dumps({**sampling, "lora": config.lora}, sort_keys=True, ensure_ascii=False)
 
 
-def pair_row(
-    pair: Pair, rollout: Rollout, verdicts: Sequence[Verdict], images: Sequence[bytes], how: str
-) -> dict[str, Any]:
-    """One pair as plain values of `pair_schema`. `how` is `sampling_json(config)`.
+def seed_row(rollout: Rollout, n_images: int, how: str) -> dict[str, Any]:
+    """What all pairs of a seed share, as plain values. `how` is `sampling_json(config)`.
 
     Raises `RowError` "placeholder_mismatch" when the prompt does not show each image once.
     """
     seed = rollout.seed
     return {
-        "images": [{"bytes": data, "path": None} for data in images],
-        "prompt": [{"role": "user", "content": _prompt_parts(rollout.prompt, len(images))}],
-        "chosen": _assistant(pair.chosen_text),
-        "rejected": _assistant(pair.rejected_text),
-        **{
-            name: value
-            for name, value in plain(pair).items()
-            if name in _FLAT  # The pair's own fields go by the same names.
-        },
+        "prompt": [{"role": "user", "content": _prompt_parts(rollout.prompt, n_images)}],
         "source": plain(seed.source),
         "question": plain(seed.question),
         "answer": plain(seed.answers[0]) if seed.answers else None,
@@ -123,7 +145,6 @@ def pair_row(
         "style": rollout.style,
         "language": seed.language,
         "origin": plain(seed.origin),
-        **_sides(pair, rollout, verdicts),
         "builder": f"mmpr_builder {__version__}",
         "answers": plain(seed.answers),
         "choices": plain(seed.choices),
@@ -131,24 +152,73 @@ def pair_row(
     }
 
 
-def _sides(pair: Pair, rollout: Rollout, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def pair_rows(
+    shared: Sequence[dict[str, Any]],
+    paired: Sequence[tuple[Rollout, Sequence[Verdict], Sequence[Pair]]],
+) -> pa.Table:
+    """The rows of some seeds as a table of `TEXT_SCHEMA`; `shared` has the `seed_row` of each."""
+    seeds = to_table(shared, _SEED_SCHEMA)
+    of_row = [number for number, item in enumerate(paired) for _ in item[2]]
+    columns = {name: seeds.column(name).combine_chunks() for name in _OF_SEED}
+    columns = {name: column.take(pa.array(of_row)) for name, column in columns.items()}
+    columns |= _pair_columns([pair for _, _, pairs in paired for pair in pairs])
+    columns |= _side_columns(paired)
+    columns["chosen"] = _assistant(columns["chosen_text"])
+    columns["rejected"] = _assistant(columns["rejected_text"])
+    return pa.Table.from_arrays([columns[name] for name in TEXT_SCHEMA.names], schema=TEXT_SCHEMA)
+
+
+def _pair_columns(pairs: Sequence[Pair]) -> dict[str, pa.Array]:
+    """The pairs' own fields, which go by the same names."""
+    names = [name for name in _FLAT if name in Pair.__dataclass_fields__]
+    return {name: _array(name, [getattr(pair, name) for pair in pairs]) for name in names}
+
+
+def _side_columns(
+    paired: Sequence[tuple[Rollout, Sequence[Verdict], Sequence[Pair]]],
+) -> dict[str, pa.Array]:
     """Where the two texts come from: rules that judged them, random seeds, kept part."""
-    chosen, rejected = (
-        rollout.responses[pair.chosen_index],
-        rollout.responses[pair.rejected_index],
+    rows = [
+        _sides(pair, rollout.responses, verdicts)
+        for rollout, verdicts, pairs in paired
+        for pair in pairs
+    ]
+    names = (
+        *("chosen_rule", "rejected_rule", "chosen_seed", "rejected_seed", "chosen_logprob"),
+        *("dropout_keep", "dropout_image"),
     )
+    columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else repeat(())
+    return {name: _array(name, values) for name, values in zip(names, columns, strict=False)}
+
+
+def _sides(
+    pair: Pair, responses: Sequence[Response], verdicts: Sequence[Verdict]
+) -> tuple[Any, ...]:
+    chosen, rejected = responses[pair.chosen_index], responses[pair.rejected_index]
     continuation = rejected.continuation if pair.kind == "dropout_ntp" else None
-    return {
-        "chosen_rule": plain(verdicts[pair.chosen_index].rule) if verdicts else "",
-        "rejected_rule": (
-            "" if continuation or not verdicts else plain(verdicts[pair.rejected_index].rule)
-        ),
-        "chosen_seed": chosen.seed,
-        "rejected_seed": rejected.seed if continuation is None else continuation.seed,
-        "chosen_logprob": chosen.logprob,
-        "dropout_keep": None if continuation is None else continuation.keep,
-        "dropout_image": None if continuation is None else continuation.image,
-    }
+    return (
+        verdicts[pair.chosen_index].rule if verdicts else "",
+        "" if continuation or not verdicts else verdicts[pair.rejected_index].rule,
+        chosen.seed,
+        rejected.seed if continuation is None else continuation.seed,
+        chosen.logprob,
+        None if continuation is None else continuation.keep,
+        None if continuation is None else continuation.image,
+    )
+
+
+def _array(name: str, values: Sequence[Any]) -> pa.Array:
+    return values_array(values, _ARROW[_FLAT[name]])
+
+
+def _assistant(texts: pa.Array) -> pa.Array:
+    """One turn of one text part each."""
+    one_each = pa.array(range(len(texts) + 1), type=pa.int32())
+    parts = pa.StructArray.from_arrays([pa.repeat("text", len(texts)), texts], fields=list(_PART))
+    content = pa.ListArray.from_arrays(one_each, parts)
+    role = pa.repeat("assistant", len(texts))
+    messages = pa.StructArray.from_arrays([role, content], fields=list(_MESSAGE))
+    return pa.ListArray.from_arrays(one_each, messages)
 
 
 def _prompt_parts(prompt: str, n_images: int) -> list[dict[str, str | None]]:
@@ -163,7 +233,3 @@ def _prompt_parts(prompt: str, n_images: int) -> list[dict[str, str | None]]:
             f"the prompt shows {shown} images where the seed has {n_images}",
         )
     return parts
-
-
-def _assistant(text: str) -> list[dict[str, Any]]:
-    return [{"role": "assistant", "content": [{"type": "text", "text": plain(text)}]}]

@@ -11,26 +11,34 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmpr_builder import tables
+from mmpr_builder import stores, tables
+from mmpr_builder.errors import InputError
+from mmpr_builder.output.pieces import Rows
 
 STAGED = ".new"
 """Hidden folder inside a build's folder where a new set of parts grows."""
 
 _REPLACED = ".old"
+_INCOMPLETE = ".incomplete"
+_PIECES = 1024  # Buffered apart; more small ones would weigh more than their rows.
+
+R = TypeVar("R", bound=Rows)
 
 
-class ShardWriter:
+class ShardWriter(Generic[R]):
     """Appends rows to `part-00000.parquet`, `part-00001.parquet`, … of one folder.
 
-    Rows are buffered up to `row_group_bytes`; a new part begins once one holds `shard_bytes`.
-    There is always a first part, so that an empty result keeps its schema.
+    Rows are buffered up to `row_group_bytes`; a new part begins once one holds `shard_bytes`. Where
+    they end depends on the rows alone, not on the pieces in which they came. There is always a
+    first part, so that an empty result keeps its schema.
     """
 
     def __init__(
@@ -40,29 +48,34 @@ class ShardWriter:
         self._schema = schema
         self._row_group_bytes = row_group_bytes
         self._shard_bytes = shard_bytes
-        fs, path = tables.resolve(folder)
-        self._is_local = tables.is_local(fs)
+        fs, path = stores.resolve(folder)
+        self._is_local = stores.is_local(fs)
         # What is staged is hidden already: on a local disk parts grow where they will stay.
         self._scratch = Path(path if self._is_local else tempfile.mkdtemp(prefix="mmpr-shard-"))
         self._scratch.mkdir(parents=True, exist_ok=True)
-        self._rows: list[Mapping[str, Any]] = []
+        self._pieces: list[R] = []
         self._buffered = 0
         self._parts = 0
         self._part: pq.ParquetWriter | None = None
         self._sink: Any = None
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Append one row of plain values (see `tables.plain`)."""
-        size = _weight(row)
-        if self._rows and self._buffered + size > self._row_group_bytes:
-            self._flush()
-        self._rows.append(row)
-        self._buffered += size
+    def add(self, rows: R) -> None:
+        """Append rows of the schema's columns."""
+        first = at = 0
+        for at, weight in enumerate(rows.weights(), start=1):
+            if self._buffered and self._buffered + weight > self._row_group_bytes:
+                self._keep(rows, first, at - 1)
+                first = at - 1
+                self._flush()
+            self._buffered += weight
+        self._keep(rows, first, at)
 
     def close(self) -> None:
         """Write what is buffered and finish the last part."""
-        if self._rows or not self._parts:
+        if self._pieces:
             self._flush(last=True)
+        if self._part is None and not self._parts:
+            self._open_part(self._schema)
         if self._part is not None:
             self._finish_part()
         self._leave()
@@ -74,26 +87,37 @@ class ShardWriter:
             self._sink.close()
         self._leave()
 
+    def _keep(self, rows: R, start: int, stop: int) -> None:
+        if start < stop:
+            self._pieces.append(rows.part(start, stop))
+        if len(self._pieces) >= _PIECES:
+            self._pieces = [self._pieces[0].followed_by(self._pieces[1:])]
+
     def _flush(self, *, last: bool = False) -> None:
+        first, *others = self._pieces
+        table = first.followed_by(others).table()
         if self._part is None:
-            self._open_part()
+            self._open_part(table.schema)
         assert self._part is not None
-        table = tables.to_table(self._rows, self._schema).combine_chunks()
         self._part.write_table(table, row_group_size=max(1, table.num_rows))
-        self._rows, self._buffered = [], 0
+        self._pieces, self._buffered = [], 0
         if self._sink.tell() >= self._shard_bytes and not last:
             self._finish_part()
 
-    def _open_part(self) -> None:
+    def _open_part(self, held: pa.Schema) -> None:
+        """`held` is the schema of the tables to come, in which columns can be dictionaries."""
         self._sink = pa.OSFile(str(self._scratch / self._name()), "wb")
-        # The pairs of one seed share image and prompt: a dictionary page that may hold a whole
-        # row group stores each of them once.
         self._part = pq.ParquetWriter(
             self._sink,
-            self._schema,
+            held.remove_metadata(),
             compression="zstd",
+            # A dictionary page that may hold a whole row group: the pairs of one seed share image
+            # and prompt, and each of these is stored once.
             dictionary_pagesize_limit=self._row_group_bytes,
+            store_schema=False,
         )
+        # Of the schema only what Parquet's own types do not tell: how `datasets` reads the columns.
+        self._part.add_key_value_metadata(self._schema.metadata or {})
 
     def _finish_part(self) -> None:
         assert self._part is not None
@@ -101,9 +125,9 @@ class ShardWriter:
         self._sink.close()
         part = self._scratch / self._name()
         if self._is_local:
-            tables.sync(part)
+            stores.sync(part)
         else:
-            tables.put_file(part, f"{self._folder}/{self._name()}")
+            stores.put_file(part, f"{self._folder}/{self._name()}")
             part.unlink()
         self._part = None
         self._parts += 1
@@ -118,28 +142,47 @@ class ShardWriter:
 
 def discard(out: str) -> None:
     """Remove what an interrupted run left staged in a build's folder."""
-    fs, root = tables.resolve(out)
     for name in (STAGED, _REPLACED):
-        if fs.exists(f"{root}/{name}"):
-            fs.rm(f"{root}/{name}", recursive=True)
+        stores.remove_folder(f"{out}/{name}")
 
 
 def publish(out: str, names: Sequence[str]) -> None:
     """Put the staged folders in the place of the published ones.
 
     On a local disk each folder appears by rename, and if that fails the old ones come back. An
-    object store has no rename: there the old parts are removed and the new ones moved.
+    object store has no rename: there the parts appear one by one, and a mark beside them tells
+    readers that not all are there yet (`check_whole`).
     """
-    fs, root = tables.resolve(out)
-    if tables.is_local(fs):
+    fs, root = stores.resolve(out)
+    if stores.is_local(fs):
         _swap(Path(root), names)
     else:
         for name in names:
-            if fs.exists(f"{root}/{name}"):
-                fs.rm(f"{root}/{name}", recursive=True)
-            for part in sorted(fs.ls(f"{root}/{STAGED}/{name}", detail=False)):
-                fs.mv(part, f"{root}/{name}/{part.rsplit('/', 1)[-1]}")
+            tables.put_text("", f"{out}/{name}/{_INCOMPLETE}")
+        for name in names:
+            _copy_in(fs, f"{out}/{STAGED}/{name}", f"{out}/{name}")
+        for name in names:
+            stores.remove_file(f"{out}/{name}/{_INCOMPLETE}")
     discard(out)
+
+
+def check_whole(folder: str) -> None:
+    """Raise `InputError` for a folder in which `publish` has not come to its end."""
+    fs, _ = stores.resolve(folder)
+    if not stores.is_local(fs) and stores.is_there(f"{folder}/{_INCOMPLETE}"):
+        raise InputError(
+            f"{folder}: not all parts are there: a run is publishing them now, or died while it"
+            " did: wait for it, or run `mmpr pair` again"
+        )
+
+
+def _copy_in(fs: Any, staged: str, folder: str) -> None:
+    new, old = stores.names_in(staged), stores.names_in(folder)
+    for name in new:
+        source, target = (stores.resolve(f"{place}/{name}")[1] for place in (staged, folder))
+        stores.patiently(partial(fs.cp_file, source, target), f"{folder}/{name}")
+    for name in set(old) - {*new, _INCOMPLETE}:
+        stores.remove_file(f"{folder}/{name}")
 
 
 def _swap(root: Path, names: Sequence[str]) -> None:
@@ -157,18 +200,4 @@ def _swap(root: Path, names: Sequence[str]) -> None:
                 (root / name).rename(root / STAGED / name)
             (root / _REPLACED / name).rename(root / name)
         raise
-    tables.sync(root)
-
-
-def _weight(value: Any) -> int:
-    """Bytes a plain value takes in Arrow, near enough to bound a row group."""
-    kind = type(value)  # Half of all pairing went into isinstance with an abstract class here.
-    if kind is str:
-        return 4 + (len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass")))
-    if kind is bytes:
-        return 4 + len(value)
-    if kind is dict:
-        return sum(map(_weight, value.values()))
-    if kind is list:
-        return 4 + sum(map(_weight, value))
-    return 8
+    stores.sync(root)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,12 +15,12 @@ from typing import Any, Self
 
 from mmpr_builder import tables
 from mmpr_builder.config import Config
-from mmpr_builder.errors import RowError
 from mmpr_builder.output import card, shards
+from mmpr_builder.output.blocks import Block, rejected_ids
 from mmpr_builder.output.counts import Counts
-from mmpr_builder.output.pictures import load_images
-from mmpr_builder.output.rows import pair_row, pair_schema, sampling_json
-from mmpr_builder.records import Drop, Pair, Rollout, Verdict
+from mmpr_builder.output.pieces import PairRows, TableRows
+from mmpr_builder.output.rows import pair_schema
+from mmpr_builder.records import Drop
 
 _PACKAGES = (
     "mmpr-builder",
@@ -42,20 +43,29 @@ class BuildWriter:
     Feed it in seed order. When the block ends with an exception the old pairs and drops stay.
     """
 
-    def __init__(self, config: Config, out: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        out: str | Path | None = None,
+        *,
+        unread: Iterable[tuple[int, Drop]] = (),
+    ) -> None:
+        """`unread` are the input rows that never became a seed, each with its position in the
+        build's input order, in that order."""
         self._out = os.fspath(config.out if out is None else out).rstrip("/")
-        self._how = sampling_json(config)
-        self._counts = Counts()
+        self._counts = Counts(listed_to_reject=len(rejected_ids(config)))
+        self._unread = iter(unread)
+        self._next_unread = next(self._unread, None)
         shards.discard(self._out)
         sizes = config.output
         staged = f"{self._out}/{shards.STAGED}"
-        self._pairs = shards.ShardWriter(
+        self._pairs = shards.ShardWriter[PairRows](
             f"{staged}/pairs",
             pair_schema(),
             row_group_bytes=sizes.row_group_bytes,
             shard_bytes=sizes.shard_bytes,
         )
-        self._drops = shards.ShardWriter(
+        self._drops = shards.ShardWriter[TableRows](
             f"{staged}/drops",
             tables.DROP_SCHEMA,
             row_group_bytes=sizes.row_group_bytes,
@@ -72,6 +82,7 @@ class BuildWriter:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
+            self._write_drops(self._unread_before(math.inf))
             self._pairs.close()
             self._drops.close()
             shards.publish(self._out, ("pairs", "drops"))
@@ -80,37 +91,29 @@ class BuildWriter:
             self._drops.abandon()
             shards.discard(self._out)
 
-    def add(
-        self,
-        rollout: Rollout,
-        verdicts: Sequence[Verdict],
-        pairs: Sequence[Pair],
-        drops: Sequence[Drop],
-    ) -> None:
-        """Write one seed: its pairs with the images, or its drop.
+    def add(self, block: Block) -> None:
+        """Write the pairs and drops of the next seeds."""
+        if block.pairs:
+            self._pairs.add(block.rows)
+        rows: list[Drop] = []
+        for index, drop in block.drops:
+            rows += [*self._unread_before(index), drop]
+        if rows:
+            self._write_drops(rows)
+        self._counts.merge(block.counts)
 
-        Images that are gone or no longer those that were sampled turn the pairs into a drop.
-        """
-        if pairs:
-            try:
-                images = load_images(rollout)
-                rows = [pair_row(pair, rollout, verdicts, images, self._how) for pair in pairs]
-            except RowError as error:
-                pairs, rows = [], []
-                drops = [Drop(rollout.seed.id, "output", error.reason, error.detail)]
-            for row in rows:
-                self._pairs.add(row)
-        for drop in drops:
-            self._drops.add(tables.plain(drop))
-        self._counts.add(rollout, verdicts, pairs, drops)
+    def _write_drops(self, drops: Iterable[Drop]) -> None:
+        self._drops.add(TableRows(tables.drops_to_table(drops)))
 
-    def add_drop(self, drop: Drop) -> None:
-        """Write an input row that never became a seed."""
-        self._drops.add(tables.plain(drop))
-        self._counts.add_drop(drop)
+    def _unread_before(self, index: float) -> Iterator[Drop]:
+        while self._next_unread is not None and self._next_unread[0] < index:
+            drop = self._next_unread[1]
+            self._counts.add_drop(drop)
+            yield drop
+            self._next_unread = next(self._unread, None)
 
     def counts(self) -> dict[str, Any]:
-        """The sums so far (see counts.py)."""
+        """The sums of what was written (see counts.py); all of them once the block has ended."""
         return self._counts.as_dict()
 
 
@@ -139,7 +142,7 @@ def finish_build(
             **(extra or {}),
         },
     }
-    tables.put_text(card.render_card(run), f"{folder}/README.md")
+    tables.put_text(card.render_card(run, card.measure(folder)), f"{folder}/README.md")
     tables.put_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", f"{folder}/run.json")
     return run
 

@@ -19,7 +19,9 @@ here no distinct response is used a second time before all others were used once
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Sequence
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, zip_longest
 from math import lcm
@@ -28,7 +30,9 @@ from typing import Protocol
 
 from mmpr_builder.config import Config, PairingConfig, SourceConfig
 from mmpr_builder.pairing.candidates import Side, continued, two_sides
+from mmpr_builder.pairing.pass_rate import pass_rate
 from mmpr_builder.pairing.unpaired import explain
+from mmpr_builder.quality import Bars, barred
 from mmpr_builder.records import (
     Drop,
     Kind,
@@ -60,9 +64,9 @@ class Scores(Protocol):
 
 
 def judge_and_pair(
-    rollout: Rollout, config: Config, judge: Scores
+    rollout: Rollout, config: Config, judge: Scores, *, faults: Counter[str] | None = None
 ) -> tuple[list[Verdict], list[Pair], list[Drop]]:
-    """Score all responses of a rollout and pair them.
+    """Score all responses of a rollout and pair them; `faults` as in `build_pairs`.
 
     A rollout that could not be sampled gives its error as a `Drop` of stage "sampling". Scorers
     are taken from today's config, so that a changed recipe re-scores stored rollouts.
@@ -71,17 +75,29 @@ def judge_and_pair(
     if rollout.error is not None:
         reason, detail = rollout.error
         return [], [], [Drop(seed.id, "sampling", reason, detail)]
-    responses = rollout.responses
-    if not seed.has_truth:
-        verdicts = [NO_TRUTH] * len(responses)
-    else:
-        verdicts = [_judge(response.text, rollout, config, judge) for response in responses]
-        responses = tuple(
-            _without_right_continuation(response, verdict, rollout, config, judge)
-            for response, verdict in zip(responses, verdicts, strict=True)
-        )
-    pairs, drops = build_pairs(seed, responses, verdicts, config, rng_seed=config.pairing.seed)
+    verdicts, responses = judge_responses(rollout, config, judge)
+    pairs, drops = build_pairs(
+        seed, responses, verdicts, config, rng_seed=config.pairing.seed, faults=faults
+    )
     return verdicts, pairs, drops
+
+
+def judge_responses(
+    rollout: Rollout, config: Config, judge: Scores
+) -> tuple[list[Verdict], tuple[Response, ...]]:
+    """Score the responses of a rollout; returns them as pairing may use them, too.
+
+    Blocks for as long as the judge takes. Without a truth nothing is scored.
+    """
+    if not rollout.seed.has_truth:
+        return [NO_TRUTH] * len(rollout.responses), rollout.responses
+    score = _scores_of(rollout, config, judge)
+    verdicts = [score(response.text) for response in rollout.responses]
+    responses = tuple(
+        _without_right_continuation(response, verdict, score)
+        for response, verdict in zip(rollout.responses, verdicts, strict=True)
+    )
+    return verdicts, responses
 
 
 def scorer_for(seed: Seed, config: Config) -> str:
@@ -116,8 +132,11 @@ def build_pairs(
     config: Config | PairingConfig,
     *,
     rng_seed: int = 0,
+    faults: Counter[str] | None = None,
 ) -> tuple[list[Pair], list[Drop]]:
     """Pairs of one seed, at most `max_per_seed`; without any, exactly one `Drop` saying why.
+
+    What the controls of `config.quality` leave aside is counted in `faults` by reason.
 
     `verdicts` are parallel to `responses`; they may be empty for a seed without a truth. The
     result depends on the seed's id, the texts with their verdicts and `rng_seed`, not on the
@@ -131,42 +150,74 @@ def build_pairs(
             f"seed {seed.id!r}: {len(verdicts)} verdicts for {len(responses)} responses;"
             " give one verdict per response, in their order"
         )
-    positives, negatives = two_sides(seed, responses, verdicts, rng_seed)
-    negatives = [side for side in negatives if side.kind in policy.kinds]
-    crossed = _spread(positives, _by_turns(negatives))
-    alone = continued(seed, responses, verdicts, rng_seed)
-    if "dropout_ntp" not in policy.kinds:
-        alone = []
-    # Both branches on one seed (dropout.apply=all) share the places by turns.
-    couples = [c for turn in zip_longest(crossed, alone) for c in turn if c is not None]
-    couples = couples[: policy.max_per_seed]
+    bars = Bars()
+    if isinstance(config, Config):
+        bars = barred(seed, responses, verdicts, config.quality)
+        if faults is not None:
+            faults.update(bars.reasons)
+    couples = _couples(seed, responses, verdicts, policy, rng_seed, bars)
     if not couples:
+        if bars.reasons and _couples(seed, responses, verdicts, policy, rng_seed, Bars()):
+            return [], [Drop(seed.id, "quality", "no_clean_pair", bars.detail)]
+        positives, _ = two_sides(seed, responses, verdicts, rng_seed)
         return [], [explain(seed, responses, verdicts, policy, has_positive=bool(positives))]
-    rate = _pass_rate(seed, verdicts)
+    rate = pass_rate(seed, responses, verdicts, config)
     return [_pair(seed, c, rate, len(responses), rng_seed) for c in couples], []
 
 
-def _judge(text: str, rollout: Rollout, config: Config, judge: Scores) -> Verdict:
+def _couples(
+    seed: Seed,
+    responses: Sequence[Response],
+    verdicts: Sequence[Verdict],
+    policy: PairingConfig,
+    rng_seed: int,
+    bars: Bars,
+) -> list[tuple[Side, Side]]:
+    """(chosen, rejected) of the pairs to make, best first."""
+    positives, negatives = two_sides(seed, responses, verdicts, rng_seed)
+    positives = [side for side in positives if side.text not in bars.chosen]
+    negatives = [
+        side for side in negatives if side.kind in policy.kinds and side.text not in bars.rejected
+    ]
+    crossed = _spread(positives, _by_turns(negatives))
+    used = [
+        replace(response, continuation=None) if index in bars.continuations else response
+        for index, response in enumerate(responses)
+    ]
+    alone = continued(seed, used, verdicts, rng_seed) if "dropout_ntp" in policy.kinds else []
+    # Both branches on one seed (dropout.apply=all) share the places by turns.
+    couples = [c for turn in zip_longest(crossed, alone) for c in turn if c is not None]
+    return couples[: policy.max_per_seed]
+
+
+def _scores_of(rollout: Rollout, config: Config, judge: Scores) -> Callable[[str], Verdict]:
+    """What the judge says of a text of this rollout; equal texts are looked at once."""
     seed = rollout.seed
-    return judge.score_response(
-        text,
-        list(seed.answers),
-        style=rollout.style,
-        scorer=scorer_for(seed, config),
-        choices=list(seed.choices) or None,
-        question=seed.question,
-    )
+    scorer = scorer_for(seed, config)
+    gold, choices = list(seed.answers), list(seed.choices) or None
+
+    @functools.cache
+    def score(text: str) -> Verdict:
+        return judge.score_response(
+            text,
+            gold,
+            style=rollout.style,
+            scorer=scorer,
+            choices=choices,
+            question=seed.question,
+        )
+
+    return score
 
 
 def _without_right_continuation(
-    response: Response, verdict: Verdict, rollout: Rollout, config: Config, judge: Scores
+    response: Response, verdict: Verdict, score: Callable[[str], Verdict]
 ) -> Response:
     """Where the truth is known, a continuation is rejected only if it is known not to be right."""
     continuation = response.continuation
     if continuation is None or verdict.outcome != "correct":
         return response
-    said = _judge(continuation.prefix + continuation.text, rollout, config, judge)
-    if said.outcome in ("incorrect", "no_answer"):
+    if score(continuation.prefix + continuation.text).outcome in ("incorrect", "no_answer"):
         return response
     return replace(response, continuation=None)
 
@@ -191,14 +242,6 @@ def _spread(positives: list[Side], negatives: list[Side]) -> Iterator[tuple[Side
     lap = lcm(rows, columns)
     for step in range(rows * columns):
         yield positives[step % rows], negatives[(step + step // lap) % columns]
-
-
-def _pass_rate(seed: Seed, verdicts: Sequence[Verdict]) -> float | None:
-    """Right over decided responses, those cut at max_tokens included; None without a truth."""
-    decided = [verdict for verdict in verdicts if verdict.outcome != "undecided"]
-    if not seed.has_truth or not decided:
-        return None
-    return sum(verdict.outcome == "correct" for verdict in decided) / len(decided)
 
 
 def _pair(seed: Seed, couple: tuple[Side, Side], rate: float | None, n: int, rng_seed: int) -> Pair:

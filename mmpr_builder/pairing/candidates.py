@@ -45,15 +45,15 @@ def two_sides(
     """Distinct positives and negatives, each in an order drawn by hash."""
     positives, negatives = [], []
     for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
-        kind = _negative_kind(response, verdict)
+        kind = negative_kind(response, verdict)
         side = _side(index, response, verdict, kind or "correctness")
-        if _is_positive(response, verdict):
+        if is_positive(response, verdict):
             positives.append(side)
         elif kind is not None:
             negatives.append(side)
     positives = _distinct(positives, seed, rng_seed)
-    taken = {_normal(side.text) for side in positives}
-    negatives = [side for side in negatives if _normal(side.text) not in taken]
+    taken = {normal(side.text) for side in positives}
+    negatives = [side for side in negatives if normal(side.text) not in taken]
     return positives, _distinct(negatives, seed, rng_seed)
 
 
@@ -79,7 +79,7 @@ def continued(
             index=index,
             finish_reason=continuation.finish_reason,
         )
-        texts = (_normal(chosen.text), _normal(rejected.text))
+        texts = (normal(chosen.text), normal(rejected.text))
         # Of texts that differ in blanks only, the same one whatever the order they came in.
         couples[texts] = min(
             couples.get(texts, (chosen, rejected)),
@@ -110,12 +110,13 @@ def unusable(seed: Seed, response: Response, verdict: Verdict) -> str | None:
         return "continuation_empty"
     if not _can_be_trained_on(continuation.prefix + continuation.text):
         return "continuation_unusable"
-    if _normal(continuation.prefix + continuation.text) == _normal(response.text):
+    if normal(continuation.prefix + continuation.text) == normal(response.text):
         return "continuation_equal"
     return None
 
 
-def _is_positive(response: Response, verdict: Verdict) -> bool:
+def is_positive(response: Response, verdict: Verdict) -> bool:
+    """Whether a response may be chosen against another one."""
     return (
         verdict.outcome == "correct"
         and response.finish_reason == "stop"
@@ -123,7 +124,8 @@ def _is_positive(response: Response, verdict: Verdict) -> bool:
     )
 
 
-def _negative_kind(response: Response, verdict: Verdict) -> Kind | None:
+def negative_kind(response: Response, verdict: Verdict) -> Kind | None:
+    """The kind of pair in which a response may be rejected; None if it may not."""
     if verdict.outcome not in ("incorrect", "no_answer"):
         return None
     if not _can_be_trained_on(response.text):
@@ -152,8 +154,8 @@ def _distinct(sides: list[Side], seed: Seed, rng_seed: int) -> list[Side]:
     """One side per text (blanks aside), in the order of a hash of seed, text and `rng_seed`."""
     kept: dict[str, Side] = {}
     for side in sorted(sides, key=lambda side: (side.text, side.kind)):
-        kept.setdefault(_normal(side.text), side)
-    return sorted(kept.values(), key=lambda side: _draw(seed, rng_seed, _normal(side.text)))
+        kept.setdefault(normal(side.text), side)
+    return sorted(kept.values(), key=lambda side: _draw(seed, rng_seed, normal(side.text)))
 
 
 def _one_of_each_first(drawn: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -181,5 +183,6 @@ def _side(index: int, response: Response, verdict: Verdict, kind: Kind) -> Side:
     )
 
 
-def _normal(text: str) -> str:
+def normal(text: str) -> str:
+    """A text with its blanks alike: texts that differ in nothing else are the same text."""
     return " ".join(text.split())

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mmpr_builder.config import PairingConfig
-from mmpr_builder.pairing.candidates import unusable
+from mmpr_builder.pairing.candidates import negative_kind, unusable
 from mmpr_builder.records import Drop, Outcome, Response, Seed, Verdict
 
 
@@ -31,7 +31,7 @@ def explain(
     elif not seed.has_truth:
         reason = _why_no_continuation(seed, responses, verdicts, policy)
     else:
-        reason = _why_no_contrast(responses, verdicts, counts, has_positive)
+        reason = _why_no_contrast(responses, verdicts, counts, policy, has_positive)
     detail = f"{len(responses)} responses: {shown}" if responses else "the sampler gave none"
     if cut:
         detail += f"; {cut} cut at max_tokens"
@@ -45,6 +45,7 @@ def _why_no_contrast(
     responses: Sequence[Response],
     verdicts: Sequence[Verdict],
     counts: Counter[Outcome],
+    policy: PairingConfig,
     has_positive: bool,
 ) -> str:
     decided = len(verdicts) - counts["undecided"]
@@ -68,7 +69,8 @@ def _why_no_contrast(
     ]
     if all(response.finish_reason == "length" for response in wrong):
         return "only_truncated"
-    return "no_usable_negative"
+    kinds = {negative_kind(r, v) for r, v in zip(responses, verdicts, strict=True)} - {None}
+    return "kind_not_wanted" if kinds and not kinds & {*policy.kinds} else "no_usable_negative"
 
 
 def _why_no_continuation(

@@ -18,7 +18,8 @@ from typing import Any
 from mmpr_builder.errors import RowError
 from mmpr_builder.records import IMAGE_PLACEHOLDER, ImageRef
 from mmpr_builder.seeds.choices import MAX_CHOICES, find_choices
-from mmpr_builder.seeds.formats import ALIASES, quote
+from mmpr_builder.seeds.formats import ALIASES
+from mmpr_builder.seeds.json_entries import quote
 
 Fields = Mapping[str, Any]
 
@@ -68,6 +69,19 @@ def question_of(fields: Fields) -> str:
     if not _NUMBERED.sub("", value).replace(IMAGE_PLACEHOLDER, "").strip():
         raise RowError("missing_question", f"field {name!r} has no text: {quote(value)}")
     return clean(name, value.replace("\r\n", "\n"))
+
+
+def context_of(fields: Fields) -> str:
+    """What the question is asked about besides its images (M3CoT's context), "" without it."""
+    name, value = find(fields, "context")
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RowError("bad_context_field", f"field {name!r} must be a string{got(value)}")
+    if len(value) > MAX_QUESTION_CHARS:
+        detail = f"field {name!r} has {len(value)} characters, over {MAX_QUESTION_CHARS}"
+        raise RowError("question_too_long", f"{detail}: {quote(value)}")
+    return clean(name, value.replace("\r\n", "\n").strip())
 
 
 def source_of(fields: Fields) -> str | None:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from typing import IO, Any, NamedTuple
 
 from mmpr_builder.embedded import dataset_uri, open_dataset, undecoded
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.files import SeedFile, filesystem, open_binary
 from mmpr_builder.records import ImageRef
+from mmpr_builder.seeds.json_entries import DECODER, entries, quote
 
 MAX_LINE_BYTES = 64 * 2**20
 """Longest JSON line. The longest that made sense held a few images as base64."""
@@ -32,7 +32,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "answer": ("answer", "answers", "gt", "gt_answer", "ground_truth"),
     "choices": ("choices", "options"),
     "source": ("source", "data_source"),
+    "context": ("context", "hint"),
 }
+TURNS = ("conversations", "texts")
+"""Columns that hold conversations, for the layout that reads them."""
 
 
 class Row(NamedTuple):
@@ -43,22 +46,18 @@ class Row(NamedTuple):
     error: RowError | None = None
 
 
-def quote(value: object) -> str:
-    """A value for a message, short whatever it is."""
-    text = value if isinstance(value, str) else repr(value)
-    text = text if len(text) <= 120 else text[:117] + "..."
-    return repr(text) if isinstance(value, str) else text
+def read_rows(file: SeedFile, *, turns: bool = False) -> Iterator[Row]:
+    """All rows of one file or data set, of conversations with `turns`.
 
-
-def read_rows(file: SeedFile) -> Iterator[Row]:
-    """All rows of one file or data set. Raises `InputError` when it is broken as a whole."""
+    Raises `InputError` when it is broken as a whole.
+    """
     if file.format == "jsonl":
         return _json_lines(file)
     if file.format == "json":
         return _json(file)
     if file.format == "parquet":
-        return _parquet(file)
-    return _dataset(file)
+        return _parquet(file, turns)
+    return _dataset(file, turns)
 
 
 def _json_lines(file: SeedFile) -> Iterator[Row]:
@@ -88,7 +87,7 @@ def _skip_long_line(handle: IO[bytes], line: bytes) -> RowError:
 
 def _json_row(number: int, line: bytes) -> Row:
     try:
-        fields = _DECODER.decode(line.decode("utf-8").strip())
+        fields = DECODER.decode(line.decode("utf-8").strip())
     except UnicodeDecodeError as error:
         shown = line[max(0, error.start - 20) : error.start + 20]
         detail = f"byte {error.start} of the line is not UTF-8: {shown!r}"
@@ -97,10 +96,6 @@ def _json_row(number: int, line: bytes) -> Row:
         detail = f"not valid JSON ({error}): {quote(line[:120].decode('utf-8', 'replace'))}"
         return Row(number, None, RowError("invalid_json", detail))
     return _row_of(number, fields)
-
-
-# Numbers keep the digits they are written with: a truth of 31.00 is not one of 31.0.
-_DECODER = json.JSONDecoder(parse_float=Decimal)
 
 
 def _row_of(number: int, fields: object) -> Row:
@@ -125,21 +120,28 @@ def _json(file: SeedFile) -> Iterator[Row]:
             yield from _json_lines(file)
             return
         try:
-            rows = _DECODER.decode((first + b"\n" + handle.read()).decode("utf-8"))
-        except (ValueError, RecursionError, ArithmeticError, OSError, EOFError) as error:
+            text = (first + b"\n" + handle.read()).decode("utf-8")
+        except (ValueError, OSError, EOFError) as error:
             raise InputError(f"{file.uri}: not valid JSON: {error}") from None
-    if not isinstance(rows, list):
-        raise InputError(f"{file.uri}: expected an array of rows, got {quote(rows)}")
-    for number, fields in enumerate(rows, start=1):
+    if not text.startswith("["):
+        raise InputError(f"{file.uri}: expected an array of rows, got {quote(text.strip())}")
+    for number, _, fields in entries(text, file.uri):
         yield _row_of(number, fields)
 
 
-def check_columns(names: list[str], uri: str) -> list[str]:
+def check_columns(names: list[str], uri: str, *, turns: bool = False) -> list[str]:
     """The columns worth reading. Raises `InputError` if none of them can hold a question."""
-    if not set(names) & set(ALIASES["question"]):
+    if turns and set(names) & set(TURNS):
+        return [name for name in names if name in (*TURNS, *ALIASES["id"], *ALIASES["image"])]
+    if not turns and set(names) & set(TURNS) and not set(names) & set(ALIASES["question"]):
         raise InputError(
-            f"{uri}: no column holds a question: expected one of"
-            f" {', '.join(ALIASES['question'])}, found {', '.join(names)}; rename it"
+            f"{uri}: its rows are conversations: set the source's `format` to conversations"
+        )
+    if turns or not set(names) & set(ALIASES["question"]):
+        wanted = ", ".join(TURNS if turns else ALIASES["question"])
+        raise InputError(
+            f"{uri}: no column holds a question: expected one of {wanted},"
+            f" found {', '.join(names)}; rename it"
         )
     known = {alias for aliases in ALIASES.values() for alias in aliases}
     return [name for name in names if name in known]
@@ -157,9 +159,9 @@ def open_parquet(uri: str) -> Any:
         raise InputError(f"{uri}: not a readable Parquet file: {error}") from None
 
 
-def _parquet(file: SeedFile) -> Iterator[Row]:
+def _parquet(file: SeedFile, turns: bool) -> Iterator[Row]:
     table = open_parquet(file.uri)
-    columns = check_columns(table.schema_arrow.names, file.uri)
+    columns = check_columns(table.schema_arrow.names, file.uri, turns=turns)
     embedded = [c for c in columns if _is_embedded(table.schema_arrow.field(c).type)]
     row = 0
     for group in range(table.metadata.num_row_groups):
@@ -232,9 +234,9 @@ def _refs(value: Any, uri: str, row: int, column: str, bytes_known: bool) -> Any
     return one(value, None)
 
 
-def _dataset(file: SeedFile) -> Iterator[Row]:
+def _dataset(file: SeedFile, turns: bool) -> Iterator[Row]:
     dataset = load(file)
-    columns = check_columns(dataset.column_names, file.uri)
+    columns = check_columns(dataset.column_names, file.uri, turns=turns)
     dataset = dataset.select_columns(columns)
     # Images of a folder stay files; those of a data set are found by row, on every machine.
     in_place = file.format == "imagefolder"

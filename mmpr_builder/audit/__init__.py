@@ -1,0 +1,44 @@
+"""Self-checks: truths against themselves, the scorer against labels, samples against truths.
+
+check_truth(seed, judge)             why no truth of a seed can be used, or None   truths.py
+screen(seeds, config)                such seeds as drops, before any sampling
+check_seed(seed, judge, …)           everything that is wrong with its truths      doubts.py
+audit_seeds(seeds, config, …)        the same for all seeds, counted by source     seeds.py
+read_cases, judge_case, confusion    a labelled file against the scorer            labels.py
+suspect_truths(rollouts, judge)      seeds whose samples agree on another answer   suspects.py
+"""
+
+from mmpr_builder.audit.doubts import check_seed
+from mmpr_builder.audit.finding import Finding
+from mmpr_builder.audit.labels import (
+    NOT_CORRECT,
+    Confusion,
+    LabelledCase,
+    Rate,
+    confusion,
+    judge_case,
+    read_cases,
+)
+from mmpr_builder.audit.seeds import Row, SeedAudit, audit_seeds
+from mmpr_builder.audit.suspects import SuspectTruth, suspect_truths
+from mmpr_builder.audit.truths import UNUSABLE_TRUTH, check_truth, screen
+
+__all__ = [
+    "NOT_CORRECT",
+    "UNUSABLE_TRUTH",
+    "Confusion",
+    "Finding",
+    "LabelledCase",
+    "Rate",
+    "Row",
+    "SeedAudit",
+    "SuspectTruth",
+    "audit_seeds",
+    "check_seed",
+    "check_truth",
+    "confusion",
+    "judge_case",
+    "read_cases",
+    "screen",
+    "suspect_truths",
+]

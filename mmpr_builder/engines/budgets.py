@@ -1,0 +1,71 @@
+"""How large a model sees an image: the tile budget of a source as its image processor takes it.
+
+    images.family internvl, tiles 12   ->  {"max_dynamic_patch": 12}
+    images.family qwen_vl, tiles 12    ->  {"max_pixels": 2408448}
+    images.kwargs {"max_crops": "{tiles}"}, tiles 12   ->  {"max_crops": 12}
+
+The family is a setting: nothing is read out of a model's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmpr_builder.config import Config, ImagesConfig
+from mmpr_builder.errors import ConfigError
+
+TILE_SIDE = 448
+"""Pixels: InternVL's tile. A budget for a family without tiles is that many pixels."""
+
+_TILES, _PIXELS = "{tiles}", "{pixels}"
+FAMILIES: Mapping[str, Mapping[str, Any]] = {
+    "internvl": {"max_dynamic_patch": _TILES},
+    "qwen_vl": {"max_pixels": _PIXELS},
+}
+"""Arguments of each family's image processor, as vLLM 0.32 hands them on."""
+
+
+def processor_arguments(images: ImagesConfig, tiles: int | None) -> dict[str, Any]:
+    """What an image processor is given for a budget; {} without one, or without a family."""
+    if tiles is None:
+        return {}
+    values = {_TILES: tiles, _PIXELS: tiles * TILE_SIDE**2}
+    wanted = {**FAMILIES.get(images.family or "", {}), **images.kwargs}
+    return {key: _filled(value, values) for key, value in wanted.items()}
+
+
+def _filled(value: Any, values: Mapping[str, int]) -> Any:
+    """`{tiles}` and `{pixels}` as numbers, in tables too: {"size": {"longest_edge": 2408448}}."""
+    if isinstance(value, Mapping):
+        return {key: _filled(item, values) for key, item in value.items()}
+    return values.get(value, value) if isinstance(value, str) else value
+
+
+def largest(config: Config) -> dict[str, Any]:
+    """What the engine is set up for: room for the largest budget of any source."""
+    budgets = [
+        tiles
+        for source in config.seeds
+        if (tiles := source.tiles or config.images.tiles) is not None
+    ]
+    return processor_arguments(config.images, max(budgets, default=None))
+
+
+def check(config: Config) -> None:
+    """Raise `ConfigError` for budgets that cannot all be kept."""
+    if not (config.images.family or config.images.kwargs):
+        return
+    without = [source.name or source.path for source in config.seeds if not source.tiles]
+    if without and len(without) < len(config.seeds) and config.images.tiles is None:
+        raise ConfigError(
+            f"sources {', '.join(without)} have no `tiles` while others have: the engine is set up"
+            " for the largest budget, so set images.tiles as theirs"
+        )
+    given = config.engine.get("mm_processor_kwargs")
+    both = sorted(set(given) & set(largest(config))) if isinstance(given, Mapping) else []
+    if both:
+        raise ConfigError(
+            f"engine.mm_processor_kwargs = {given!r}: {', '.join(both)} is set by images.family"
+            " or images.kwargs, too: keep one of them"
+        )

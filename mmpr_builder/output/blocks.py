@@ -1,0 +1,113 @@
+"""What some consecutive seeds come to, ready to be written: made anywhere, written by one writer.
+
+Workers send blocks instead of rollouts and verdicts: the one process that writes has nothing left
+to do per row, and each image travels once for all pairs of its seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from mmpr_builder.config import Config
+from mmpr_builder.errors import RowError
+from mmpr_builder.output.counts import Counts
+from mmpr_builder.output.pictures import load_images
+from mmpr_builder.output.pieces import PairRows
+from mmpr_builder.output.rows import TEXT_SCHEMA, pair_rows, sampling_json, seed_row
+from mmpr_builder.pairing.rejects import read_reject_list, without_rejected
+from mmpr_builder.records import Drop, Pair, Rollout, Verdict
+
+Judged = tuple[Rollout, Sequence[Verdict], Sequence[Pair], Sequence[Drop]]
+"""One seed's way to the end: its rollout, what scoring says, its pairs or its drop."""
+
+_ROWS_AT_ONCE = 256  # Bounds one array of texts far below Arrow's 2 GiB of offsets.
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The pairs, drops and counts of consecutive seeds."""
+
+    rows: PairRows
+    drops: tuple[tuple[int, Drop], ...]
+    """(index of the seed, its drop)."""
+    counts: Counts
+
+    @property
+    def seeds(self) -> int:
+        """Seeds in the block."""
+        return self.counts.seeds["read"]
+
+    @property
+    def pairs(self) -> int:
+        """Pairs in the block."""
+        return len(self.rows.picture_of)
+
+
+@dataclass(slots=True)
+class _Filling:
+    """A block while it is being made."""
+
+    tables: list[pa.Table] = field(default_factory=list)
+    shared: list[dict[str, Any]] = field(default_factory=list)
+    paired: list[tuple[Rollout, Sequence[Verdict], Sequence[Pair]]] = field(default_factory=list)
+    rows: int = 0
+    pictures: list[tuple[bytes, ...]] = field(default_factory=list)
+    picture_of: list[int] = field(default_factory=list)
+
+    def add(
+        self, rollout: Rollout, verdicts: Sequence[Verdict], pairs: Sequence[Pair], how: str
+    ) -> None:
+        """Raises `RowError`, having added nothing, when the images are not those sampled from."""
+        images = load_images(rollout)
+        self.shared.append(seed_row(rollout, len(images), how))
+        self.paired.append((rollout, verdicts, pairs))
+        self.picture_of += [len(self.pictures)] * len(pairs)
+        self.pictures.append(tuple(images))
+        self.rows += len(pairs)
+        if self.rows >= _ROWS_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.rows:
+            self.tables.append(pair_rows(self.shared, self.paired))
+        self.shared, self.paired, self.rows = [], [], 0
+
+    def done(self) -> PairRows:
+        self.flush()
+        texts = pa.concat_tables(self.tables) if self.tables else TEXT_SCHEMA.empty_table()
+        return PairRows(texts, tuple(self.pictures), tuple(self.picture_of))
+
+
+def rejected_ids(config: Config) -> frozenset[str]:
+    """The ids on `pairing.reject_list`. Raises `InputError` when it cannot be read."""
+    listed = config.pairing.reject_list
+    return frozenset() if listed is None else read_reject_list(listed)
+
+
+def make_block(
+    judged: Iterable[Judged], config: Config, rejects: frozenset[str] = frozenset()
+) -> Block:
+    """A block of judged and paired seeds; `rejects` are ids of pairs to leave out.
+
+    Images that are gone or no longer those that were sampled turn a seed's pairs into a drop, and
+    so does a reject list that names them all.
+    """
+    how = sampling_json(config)
+    filling, counts = _Filling(), Counts()
+    drops: list[tuple[int, Drop]] = []
+    for rollout, verdicts, made, unpaired in judged:
+        pairs, dropped = without_rejected(rollout.seed, made, unpaired, rejects)
+        rejected = len(made) - len(pairs)
+        if pairs:
+            try:
+                filling.add(rollout, verdicts, pairs, how)
+            except RowError as error:
+                pairs = []
+                dropped = [Drop(rollout.seed.id, "output", error.reason, error.detail)]
+        drops += [(rollout.index, drop) for drop in dropped]
+        counts.add(rollout, verdicts, pairs, dropped, rejected_by_list=rejected)
+    return Block(filling.done(), tuple(drops), counts)

@@ -1,0 +1,99 @@
+"""The pass rate of a seed: right responses over decided ones, without the bias of stopping early.
+
+    fixed n             4 right of 32 decided                      4/32
+    adaptive            2 right of 12, stopped at the second       about 0.13, not 2/12
+
+Who stops at a success counts too many of them. Before any stop the first round is there for every
+seed, so its rate is unbiased; but it is coarse. Averaging it over all orders of the same responses
+in which the rule would have stopped at the same place keeps it unbiased and takes most of the noise
+out (Girshick, Mosteller, Savage 1946, Ann. Math. Stat. 17, "Unbiased estimates for certain
+binomial sampling problems"; Blackwell 1947, Ann. Math. Stat. 18, "Conditional expectation and
+unbiased sequential estimation"). A fixed number of shuffles, drawn from the seed's id, stands for
+all orders: their average is unbiased for any number of them.
+
+This holds for the scorer that was sampled with. Judged by another, responses may not stop where
+they did; the rate of the first round is then used as it is.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from mmpr_builder.config import Config, PairingConfig
+from mmpr_builder.pairing.need import Mark, Rule, Tally, marks, rule_for
+from mmpr_builder.records import Response, Seed, Verdict, derived_seed
+
+_SHUFFLES = 32  # Of one seed about a third of them stop where it did; more change little.
+
+_Item = tuple[Mark, bool | None]
+"""What a response can give, and whether it is right (None: undecided)."""
+
+
+def pass_rate(
+    seed: Seed,
+    responses: Sequence[Response],
+    verdicts: Sequence[Verdict],
+    config: Config | PairingConfig,
+) -> float | None:
+    """Between 0 and 1, those cut at max_tokens counted; None without a truth or a decided one.
+
+    Adaptive sampling is known by `config.sampling.policy`; then `responses` are in the order in
+    which they were sampled.
+    """
+    right = [_right(verdict) for verdict in verdicts]
+    naive = _share(right)
+    if not seed.has_truth or naive is None:
+        return None
+    if not isinstance(config, Config) or config.sampling.policy == "fixed" or naive in (0.0, 1.0):
+        return naive
+    rule = rule_for(seed, config)
+    if len(responses) <= rule.first:
+        return naive
+    items = list(zip(marks(seed, responses, verdicts, rule), right, strict=True))
+    return _unbiased(items, rule, derived_seed(0, seed.id, "pass_rate"))
+
+
+def _unbiased(items: list[_Item], rule: Rule, random_seed: int) -> float:
+    own = _beginning(items, rule)
+    if not _stops_at_the_end(items, rule):
+        return own
+    # Sorted first: the estimate must not depend on the order that happened.
+    order = sorted(items, key=repr)
+    rates = []
+    shuffle = random.Random(random_seed).shuffle
+    for _ in range(_SHUFFLES):
+        shuffle(order)
+        if _stops_at_the_end(order, rule):
+            rates.append(_beginning(order, rule))
+    return sum(rates) / len(rates) if rates else own
+
+
+def _stops_at_the_end(items: Sequence[_Item], rule: Rule) -> bool:
+    """Whether the rule, given the responses in this order, takes all of them and no more."""
+    tally, size = Tally(rule), rule.first
+    for number, (mark, _) in enumerate(items, start=1):
+        tally.add(mark)
+        size -= 1
+        if size == 0:
+            stop, size = tally.next_round()
+            if stop is not None:
+                return number == len(items)
+    return False
+
+
+def _beginning(items: Sequence[_Item], rule: Rule) -> float:
+    """The rate of the first round; if nothing in it was decided, the first decided response."""
+    rate = _share([right for _, right in items[: rule.first]])
+    if rate is None:
+        return next(float(right) for _, right in items if right is not None)
+    return rate
+
+
+def _right(verdict: Verdict) -> bool | None:
+    return None if verdict.outcome == "undecided" else verdict.outcome == "correct"
+
+
+def _share(right: Sequence[bool | None]) -> float | None:
+    decided = [value for value in right if value is not None]
+    return sum(decided) / len(decided) if decided else None

@@ -1,0 +1,72 @@
+r"""Stage 2: prompts. A template is a text file; the style of the answer travels with the text.
+
+    ---
+    style: boxed
+    language: en
+    ---
+    {question}
+
+    Work it out step by step, then give the final answer once, inside \boxed{}.
+
+`{question}` is replaced as plain text, once: braces in questions and templates mean nothing. A file
+without the block at the top gets its style from what the text itself asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mmpr_builder.prompts.loading import JUDGE_PREFIX, SLOT, load_template, template_names
+from mmpr_builder.prompts.picking import Templates, load_templates
+from mmpr_builder.records import IMAGE_PLACEHOLDER, Seed, Template
+
+__all__ = [
+    "JUDGE_PREFIX",
+    "Templates",
+    "load_template",
+    "load_templates",
+    "parts",
+    "render",
+    "split_images",
+    "template_names",
+]
+
+
+def render(template: Template, seed: Seed) -> str:
+    """The prompt text of a seed; keeps one `<image>` per image (see `split_images`)."""
+    return template.text.replace(SLOT, seed.question, 1)
+
+
+def split_images(prompt: str) -> list[str | None]:
+    """A prompt as its text parts, with None where an image stands; empty texts are left out.
+
+    `"<image>\\nWhat is this?"` -> `[None, "\\nWhat is this?"]`
+    """
+
+    def parts() -> Iterator[str | None]:
+        for i, text in enumerate(prompt.split(IMAGE_PLACEHOLDER)):
+            if i:
+                yield None
+            if text:
+                yield text
+
+    return list(parts())
+
+
+def parts(prompt: str) -> list[str | None]:
+    """A prompt as the parts of a chat message: texts, and None for each image.
+
+    The line break that data sets write between `<image>` and the text is dropped: what stands
+    between the two is up to the model's own chat template.
+    """
+    raw = split_images(prompt)
+    shown: list[str | None] = []
+    for before, part, after in zip(["", *raw], raw, [*raw[1:], ""], strict=False):
+        if part is None:
+            shown.append(None)
+            continue
+        text = part.removeprefix("\n") if before is None else part
+        text = text.removesuffix("\n") if after is None else text
+        if text:
+            shown.append(text)
+    return shown

@@ -1,0 +1,101 @@
+"""Which responses of a seed may stand on which side of a pair, by the controls that are on."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mmpr_builder.config import QualityConfig
+from mmpr_builder.quality.distinct import distinct_responses
+from mmpr_builder.quality.gate import Fault, continuation_fault
+from mmpr_builder.quality.hygiene import NEVER_REJECTED, response_fault
+from mmpr_builder.records import Response, Seed, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """What pairing leaves aside. `chosen` and `rejected` are texts, `continuations` the indices of
+    responses whose continuation is not used; `reasons` counts responses and continuations."""
+
+    chosen: frozenset[str] = frozenset()
+    rejected: frozenset[str] = frozenset()
+    continuations: frozenset[int] = frozenset()
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def detail(self) -> str:
+        """`2 refusal, 1 continuation_missing_image`."""
+        return ", ".join(f"{count} {reason}" for reason, count in sorted(self.reasons.items()))
+
+
+def barred(
+    seed: Seed, responses: Sequence[Response], verdicts: Sequence[Verdict], config: QualityConfig
+) -> Bars:
+    """What the controls find in the responses of one seed; does not depend on their order.
+
+    A response with a fault is never chosen, nor continued; with one of `NEVER_REJECTED` it is not
+    rejected either. Of near-copies with the same verdict one is left for either side.
+    """
+    chosen: set[str] = set()
+    rejected: set[str] = set()
+    continuations: set[int] = set()
+    reasons: Counter[str] = Counter()
+
+    @functools.cache
+    def fault_of(text: str, answer: str | None) -> Fault | None:
+        return response_fault(text, question=seed.question, language=seed.language, answer=answer)
+
+    for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
+        fault = fault_of(response.text, verdict.answer) if config.hygiene else None
+        if fault is not None:
+            reasons[fault.reason] += 1
+            chosen.add(response.text)
+            continuations.add(index)
+            if fault.reason in NEVER_REJECTED:
+                rejected.add(response.text)
+        reason = _continuation_reason(seed, response, config)
+        if reason is not None:
+            reasons[f"continuation_{reason}"] += 1
+            continuations.add(index)
+    if config.distinct is not None:
+        for index in _copies(responses, verdicts, chosen, config.distinct):
+            reasons["near_copy"] += 1
+            chosen.add(responses[index].text)
+            rejected.add(responses[index].text)
+            continuations.add(index)
+    return Bars(frozenset(chosen), frozenset(rejected), frozenset(continuations), reasons)
+
+
+def _continuation_reason(seed: Seed, response: Response, config: QualityConfig) -> str | None:
+    continuation = response.continuation
+    # One that was cut is not used anyway.
+    if continuation is None or continuation.finish_reason != "stop":
+        return None
+    fault = continuation_fault(response) if config.dropout_gate else None
+    if fault is None and config.hygiene:
+        joined = continuation.prefix + continuation.text
+        found = response_fault(joined, question=seed.question, language=seed.language)
+        fault = found if found is not None and found.reason in NEVER_REJECTED else None
+    return None if fault is None else fault.reason
+
+
+def _copies(
+    responses: Sequence[Response], verdicts: Sequence[Verdict], faulty: set[str], least: float
+) -> list[int]:
+    """Indices of different texts that repeat another one of the same verdict and finish."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
+        if response.text not in faulty:
+            groups.setdefault((verdict.outcome, response.finish_reason), []).append(index)
+    found = []
+    for indices in groups.values():
+        texts = [responses[index].text for index in indices]
+        leaders = distinct_responses(texts, least)
+        found += [
+            index
+            for index, text, leader in zip(indices, texts, leaders, strict=True)
+            if texts[leader] != text
+        ]
+    return found

@@ -1,0 +1,57 @@
+"""Remembers rows under several keys each without holding them in memory.
+
+A million seeds have some eight million keys; in a Python dict that is a gigabyte, in SQLite's
+temporary file it is disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+_CACHE_KIB = 16_000
+
+
+class Buckets:
+    """Rows (a text each), found again by any of their keys; in a temporary file that goes when
+    this is closed. Keys are whole numbers below 2**63."""
+
+    def __init__(self) -> None:
+        # "" is SQLite's name for a private file in the temporary folder. What it holds is worth
+        # nothing after a crash, so nothing is spent on surviving one.
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        for setting in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}"):
+            self._db.execute(f"PRAGMA {setting}")
+        self._db.execute("CREATE TABLE rows (number INTEGER PRIMARY KEY, body TEXT)")
+        self._db.execute(
+            "CREATE TABLE keys (key INTEGER, number INTEGER, PRIMARY KEY (key, number))"
+            " WITHOUT ROWID"
+        )
+        self._db.execute("BEGIN")
+        self._count = 0
+
+    def add(self, keys: Iterable[int], body: str) -> None:
+        self._db.execute("INSERT INTO rows VALUES (?, ?)", (self._count, body))
+        rows = [(key, self._count) for key in sorted(set(keys))]
+        self._db.executemany("INSERT INTO keys VALUES (?, ?)", rows)
+        self._count += 1
+
+    def find(self, keys: Iterable[int]) -> list[str]:
+        """The rows that have any of the keys, each once, in the order they were added."""
+        wanted = sorted(set(keys))
+        marks = ",".join("?" * len(wanted))
+        numbers = self._db.execute(
+            f"SELECT DISTINCT number FROM keys WHERE key IN ({marks}) ORDER BY number",
+            wanted,
+        ).fetchall()
+        find = "SELECT body FROM rows WHERE number = ?"
+        return [str(self._db.execute(find, number).fetchone()[0]) for number in numbers]
+
+    def bytes_on_disk(self) -> int:
+        """Size of the temporary file."""
+        pages = self._db.execute("PRAGMA page_count").fetchone()[0]
+        return int(pages) * int(self._db.execute("PRAGMA page_size").fetchone()[0])
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._db.close()

@@ -1,0 +1,231 @@
+"""Seeds that are in an evaluation set, found before a token is spent on them.
+
+    same picture and a similar question                        rule "question_and_image"
+    nearly the same long question, one of the two without
+      a picture                                                rule "question"
+    same picture, whatever is asked (`policy: image` only)     rule "image"
+
+Many data sets share pictures between their splits on purpose (COCO, charts with several questions),
+so by default a picture alone is no leak. A question alone is none either where both have pictures:
+"How many objects are there?" is asked of thousands.
+
+The similar question is loose next to the same picture (a paraphrase is still a leak) and tight
+where it stands alone. `index_evaluation` holds some 300 bytes of hashes per picture of the
+evaluation sets and their questions in memory; pictures are opened again where they are needed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mmpr_builder.config import DecontaminateConfig
+from mmpr_builder.errors import InputError, RowError
+from mmpr_builder.images import open_image, read_bytes
+from mmpr_builder.quality.pictures import (
+    RADIUS,
+    Likeness,
+    hashes_with_crops,
+    likeness,
+    picture_hash,
+    shrink,
+)
+from mmpr_builder.quality.words import ngrams, similarity, weight, words
+from mmpr_builder.records import Drop, ImageRef, Seed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CONTAMINATED = "contaminated"
+_NGRAM = 3
+_SHARED_NGRAMS = 0.25  # Of a question's own; below it there is nothing to compare word by word.
+_THREADS = 8  # Opening pictures waits for storage, and Pillow works outside the interpreter's lock.
+_KEPT_OPEN = 512  # Pictures of evaluation sets, 192 KiB each.
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRow:
+    """One question of an evaluation set. `name` is the set as it was given."""
+
+    name: str
+    origin: str
+    id: str
+    words: tuple[str, ...]
+    images: tuple[ImageRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Why a seed counts as part of an evaluation set, and of which row."""
+
+    rule: str
+    row: EvaluationRow
+    question: float
+    """Similarity of the questions, 0 to 1."""
+    picture: Likeness | None = None
+
+    @property
+    def detail(self) -> str:
+        row = self.row
+        text = f"{self.rule}: {row.name}, {row.origin} ({row.id}), questions {self.question:.2f}"
+        if self.picture is not None:
+            text += (
+                f" alike, pictures {self.picture.correlation:.3f} alike,"
+                f" colours differ by {self.picture.worst:.0f} at most"
+            )
+            return text
+        return f"{text} alike"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationIndex:
+    """The rows of all evaluation sets, and what finds them."""
+
+    rows: tuple[EvaluationRow, ...]
+    hashes: Any
+    """uint64, one per picture and crop; parallel to `owners`."""
+    owners: Any
+    """int64: (row, picture in it) packed as row * 2**16 + picture."""
+    postings: dict[str, list[int]] = field(repr=False)
+    """Run of words -> rows whose question is long enough to count alone."""
+
+
+def index_evaluation(
+    items: Iterable[tuple[str, Seed | Drop]], config: DecontaminateConfig
+) -> EvaluationIndex:
+    """Hash what evaluation sets hold: (name of the set, its rows as `read_seeds` gives them).
+
+    Raises `InputError` for a row or picture that cannot be read, unless `config.unreadable` is
+    "skip": what is not looked at cannot be found. Without a single usable row always.
+    """
+    import numpy as np
+
+    rows: list[EvaluationRow] = []
+    for name, item in items:
+        if isinstance(item, Drop):
+            _refuse(f"{name}: {item.item_id}: {item.reason}: {item.detail}", config)
+        else:
+            rows.append(
+                EvaluationRow(name, item.origin, item.id, words(item.question), item.images)
+            )
+    if not rows:
+        raise InputError(
+            f"quality.decontaminate.against={','.join(config.against)}: no row could be read, so"
+            " nothing would be found: give files that `mmpr audit` can read"
+        )
+    hashes: list[int] = []
+    owners: list[int] = []
+    places = [(number, i) for number, row in enumerate(rows) for i in range(len(row.images))]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = pool.map(lambda place: _try_hashes(rows[place[0]].images[place[1]]), places)
+        for (number, i), result in zip(places, found, strict=True):
+            if isinstance(result, RowError):
+                _refuse(f"{rows[number].name}: {rows[number].origin}: {result}", config)
+                continue
+            hashes += result
+            owners += [number * 2**16 + i] * len(result)
+    return EvaluationIndex(
+        tuple(rows),
+        np.array(hashes, np.uint64),
+        np.array(owners, np.int64),
+        _postings(rows, config.question_words),
+    )
+
+
+class Decontaminator:
+    """Compares seeds with an index; holds some opened pictures of it. Safe to use from threads."""
+
+    def __init__(self, index: EvaluationIndex, config: DecontaminateConfig) -> None:
+        self._index = index
+        self._config = config
+        self._open = functools.lru_cache(_KEPT_OPEN)(_opened)
+
+    def leak(self, seed: Seed) -> Leak | None:
+        """The evaluation row that a seed repeats, the first one of the strongest rule, or None.
+
+        Pictures of the seed that cannot be opened match nothing (sampling drops such a seed).
+        """
+        asked = words(seed.question)
+        return self._by_picture(seed, asked) or self._by_question(seed, asked)
+
+    def _by_picture(self, seed: Seed, asked: Sequence[str]) -> Leak | None:
+        alone: Leak | None = None
+        for ref in seed.images if len(self._index.hashes) else ():
+            picture = _try_open(ref)
+            if picture is None:
+                continue
+            for number, place in self._candidates(picture):
+                row = self._index.rows[number]
+                alike = similarity(asked, row.words)
+                similar = alike >= self._config.question_similarity
+                if not similar and (self._config.policy != "image" or alone is not None):
+                    continue
+                found = likeness(picture, self._open(row.images[place]), cropped=True)
+                if similar and found.is_same():
+                    return Leak("question_and_image", row, alike, found)
+                if self._config.policy == "image" and found.is_same(strict=True):
+                    alone = alone or Leak("image", row, alike, found)
+        return alone
+
+    def _candidates(self, picture: Image) -> list[tuple[int, int]]:
+        """(row, picture of it) whose hash is near, in the order of the rows."""
+        import numpy as np
+
+        distances = np.bitwise_count(self._index.hashes ^ np.uint64(picture_hash(picture)))
+        near = np.unique(self._index.owners[distances <= RADIUS]).tolist()
+        return [divmod(owner, 2**16) for owner in near]
+
+    def _by_question(self, seed: Seed, asked: Sequence[str]) -> Leak | None:
+        if weight(asked) < self._config.question_words:
+            return None
+        runs = ngrams(asked, _NGRAM)
+        shared = Counter(
+            number for run in sorted(runs) for number in self._index.postings.get(run, ())
+        )
+        for number in sorted(shared):
+            row = self._index.rows[number]
+            if shared[number] < _SHARED_NGRAMS * len(runs) or (seed.images and row.images):
+                continue
+            alike = similarity(asked, row.words)
+            if alike >= self._config.text_similarity:
+                return Leak("question", row, alike)
+        return None
+
+
+def _postings(rows: Sequence[EvaluationRow], least: float) -> dict[str, list[int]]:
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        if weight(row.words) >= least:
+            for run in ngrams(row.words, _NGRAM):
+                found[run].append(number)
+    return dict(found)
+
+
+def _refuse(what: str, config: DecontaminateConfig) -> None:
+    if config.unreadable == "stop":
+        raise InputError(
+            f"quality.decontaminate.against: {what}: mend the row, as it would not be looked for,"
+            " or set quality.decontaminate.unreadable=skip"
+        )
+
+
+def _opened(ref: ImageRef) -> Image:
+    return shrink(open_image(read_bytes(ref)))
+
+
+def _try_open(ref: ImageRef) -> Image | None:
+    try:
+        return _opened(ref)
+    except RowError:
+        return None
+
+
+def _try_hashes(ref: ImageRef) -> tuple[int, ...] | RowError:
+    try:
+        return hashes_with_crops(_opened(ref))
+    except RowError as error:
+        return error

@@ -1,0 +1,110 @@
+"""What is asked of an engine and what it answers: the seam between sampling and `engines/`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from mmpr_builder.records import Continuation
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt to answer `n` times.
+
+    `prompt` holds one `<image>` per item of `images`, which are files as they lie on disk: an
+    engine opens them (`images.open_image`) when it gets to them, so that many requests in flight
+    do not mean many decoded pictures in memory. `seed` is the first response's; response i gets
+    `seed + i`. `one_by_one` asks for each sample as soon as it is finished, at a small price.
+    """
+
+    id: str
+    prompt: str
+    images: tuple[bytes, ...] = field(default=(), repr=False)
+    n: int = 1
+    first: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int = 4096
+    seed: int = 0
+    logprobs: bool = False
+    one_by_one: bool = False
+    tiles: int | None = None
+    """How many tiles an image may be cut into; None leaves it to the model."""
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One response, number `index` of its seed.
+
+    `tokens` counts what was generated, a stop token included. `logprob` is the mean per generated
+    token in nats. `token_ids` are the sampled tokens without the stop token where the engine knows
+    them, else empty; they are not stored.
+    """
+
+    index: int
+    text: str
+    tokens: int
+    finish_reason: str
+    seed: int
+    logprob: float | None = None
+    prompt_tokens: int = 0
+    token_ids: tuple[int, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """How a response is continued: the part kept, with or without image, up to `max_tokens`."""
+
+    keep: float
+    image: bool
+    max_tokens: int
+    seed: int
+
+
+class Sampler(Protocol):
+    """Who answers. All methods run in one event loop; many requests are open at a time."""
+
+    def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
+        """Yield the samples in the order in which they finish.
+
+        Raises `RowError` when this request cannot be answered (its image, its length), and
+        `EngineError` when nobody's can.
+        """
+        ...
+
+    async def continue_response(
+        self, request: Request, sample: Sample, how: Continue
+    ) -> Continuation | None:
+        """Cut a sample and have the same model go on; None when it cannot be cut or continued."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what is held; the sampler answers no more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CacheHits:
+    """How often an engine found what it needed; adds up.
+
+    `prefix_*` count prompt tokens looked up in the KV cache and found there, `image_*` pictures
+    whose processed form was looked up and found.
+    """
+
+    prefix_queries: int = 0
+    prefix_hits: int = 0
+    image_queries: int = 0
+    image_hits: int = 0
+
+
+@runtime_checkable
+class HasCaches(Protocol):
+    """A sampler that counts the hits of its engine's caches."""
+
+    def cache_hits(self) -> CacheHits:
+        """All so far."""
+        ...

@@ -1,0 +1,120 @@
+"""All responses of one seed: in one round (`fixed`), or in as many as it takes (`adaptive`).
+
+    8 responses -> scored: 6 right, 2 wrong -> 1 more -> 2 x 7 pairs -> 1 more -> enough
+
+A round is one request; the engine knows the prompt and its images from the round before. Scoring
+goes on beside the event loop, and other seeds' responses are written meanwhile. What the rule
+decides (`pairing.need`) depends on the responses alone, so a seed has the same responses whatever
+is sampled beside it, and they are the first ones of those that `fixed` would have given it. (One
+thing can change their number from machine to machine: an answer at the edge of sympy's time limit.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from mmpr_builder.config import Config
+from mmpr_builder.errors import RowError
+from mmpr_builder.pairing.need import Tally, marks, rule_for
+from mmpr_builder.records import Continuation, Response, Rollout, Verdict, derived_seed
+from mmpr_builder.sampling.protocol import Continue, Request, Sample, Sampler
+
+Scoring = Callable[[Rollout], Awaitable[tuple[Sequence[Verdict], Sequence[Response]]]]
+"""Judges the responses of a rollout without holding up the event loop; see
+`pairing.judge_responses` for what comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The responses of a seed in the order of their numbers, and why there are no more."""
+
+    responses: tuple[Response, ...]
+    prompt_tokens: int
+    stop: str
+
+
+async def answer_fixed(request: Request, config: Config, sampler: Sampler) -> Answers:
+    """All `request.n` responses at once."""
+    responses, prompt_tokens = await _round(request, config, sampler)
+    return Answers(responses, prompt_tokens, "n")
+
+
+async def answer_adaptively(
+    request: Request, blank: Rollout, config: Config, sampler: Sampler, scoring: Scoring
+) -> Answers:
+    """Rounds of responses until the seed of `blank` has what its pairs need, at most `n`."""
+    rule = rule_for(blank.seed, config)
+    tally, size = Tally(rule), rule.first
+    answered: tuple[Response, ...] = ()
+    prompt_tokens = 0
+    while True:
+        part = replace(request, first=len(answered), n=size)
+        new, prompt_tokens = await _round(part, config, sampler)
+        answered += new
+        verdicts, usable = await scoring(replace(blank, responses=new))
+        for mark in marks(blank.seed, usable, verdicts, rule):
+            tally.add(mark)
+        stop, size = tally.next_round()
+        if stop is not None:
+            return Answers(answered, prompt_tokens, stop)
+
+
+async def _round(
+    request: Request, config: Config, sampler: Sampler
+) -> tuple[tuple[Response, ...], int]:
+    """The responses of one request with their continuations, and the prompt's tokens."""
+    samples: list[Sample] = []
+    running: list[asyncio.Task[Continuation | None]] = []
+    try:
+        async with contextlib.aclosing(sampler.sample(request)) as stream:
+            async for sample in stream:
+                samples.append(sample)
+                if request.one_by_one:
+                    how = _continue(request, sample, config)
+                    running.append(asyncio.create_task(_continued(sampler, request, sample, how)))
+        if not samples:
+            raise RowError("no_responses", f"the engine gave none of {request.n}")
+        continuations: list[Continuation | None] = list(await asyncio.gather(*running))
+    except BaseException:  # Cancelled or failed: leave no request behind that nobody waits for.
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        raise
+    continuations += [None] * (len(samples) - len(continuations))
+    together = sorted(zip(samples, continuations, strict=True), key=lambda pair: pair[0].index)
+    return tuple(_response(*pair) for pair in together), samples[0].prompt_tokens
+
+
+async def _continued(
+    sampler: Sampler, request: Request, sample: Sample, how: Continue
+) -> Continuation | None:
+    try:
+        return await sampler.continue_response(request, sample, how)
+    except RowError:
+        # A continuation that cannot be had (say, prefix and prompt outgrow the context) costs
+        # its response nothing; pairing counts the responses that have none.
+        return None
+
+
+def _continue(request: Request, sample: Sample, config: Config) -> Continue:
+    dropout = config.dropout
+    return Continue(
+        keep=dropout.keep,
+        image=dropout.image,
+        max_tokens=dropout.max_tokens or request.max_tokens,
+        seed=derived_seed(config.sampling.seed, request.id, "continuation", str(sample.index)),
+    )
+
+
+def _response(sample: Sample, continuation: Continuation | None) -> Response:
+    return Response(
+        text=sample.text,
+        tokens=sample.tokens,
+        finish_reason=sample.finish_reason,
+        seed=sample.seed,
+        logprob=sample.logprob,
+        continuation=continuation,
+    )

@@ -1,0 +1,206 @@
+"""Rows of files as seeds, one `Seed` or one `Drop` each; the fields are checked in `fields`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+from mmpr_builder.errors import InputError, RowError
+from mmpr_builder.files import SeedFile, absolute, filesystem, is_url, locate
+from mmpr_builder.records import Drop, ImageRef, Language, Seed, content_id
+from mmpr_builder.seeds import layouts
+from mmpr_builder.seeds.choices import find_choices
+from mmpr_builder.seeds.fields import (
+    Fields,
+    answers_of,
+    choices_of,
+    context_of,
+    fold,
+    images_of,
+    place_images,
+    question_of,
+    row_id,
+    source_of,
+)
+from mmpr_builder.seeds.formats import Row, read_rows
+from mmpr_builder.seeds.instructions import strip_instructions
+
+ZH_SHARE = 0.3
+"""Share of Chinese characters among all letters from which a question counts as Chinese."""
+
+_CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
+_OTHER_LETTER = re.compile(r"[^\W\d_\u3400-\u4dbf\u4e00-\u9fff]")
+_FORMULA = re.compile(r"\$[^$]*\$|\\[A-Za-z]+|<image>")
+
+
+def read_seeds(
+    path: str | Path,
+    *,
+    root: str | Path | None = None,
+    limit: int | None = None,
+    source: str | None = None,
+    split: str = "train",
+    scorer: str = "auto",
+    layout: str = "auto",
+    language: str = "auto",
+) -> Iterator[Seed | Drop]:
+    """Read a file, folder, glob, URL or data set, one `Seed` or `Drop` per row, in order.
+
+    `root` is where relative image paths start (default: the folder of each file), `limit` the
+    number of rows to read, `source` a name for all rows (default: a row's own, else the file's
+    stem), `split` that of a data set, `scorer` is passed on, `layout` is one of
+    `layouts.LAYOUTS`, `language` that of all rows. Ids are the rows' own, else content hashes;
+    `read_sources` makes them unique.
+
+    Raises `InputError` when nothing is at `path` or a file is broken as a whole.
+    """
+    fixed = _Fixed(
+        root=None if root is None else check_root(os.fspath(root)),
+        source=source,
+        scorer=scorer,
+        language=None if language == "auto" else cast(Language, language),
+    )
+    rows = _rows(str(path), split, layout)
+    return islice((_item(file, base, row, fixed) for file, base, row in rows), limit)
+
+
+def _rows(path: str, split: str, layout: str) -> Iterator[tuple[SeedFile, str, Row]]:
+    """(file, where its images lie, row) of all that `path` names."""
+    if layout == "auto":
+        for file in locate(path, split):
+            for row in read_rows(file):
+                yield file, file.folder, row
+        return
+    kind = layouts.LAYOUTS[layout]
+    for file, row in kind.read(layouts.files_of(kind, layout, path, split)):
+        yield file, layouts.image_folder(kind, file), row
+
+
+def check_root(root: str) -> str:
+    """A root made absolute. Raises `InputError` when it is no folder."""
+    base = absolute(root).rstrip("/")
+    if not is_url(base):
+        fs, inside = filesystem(base)
+        if not fs.isdir(inside or "/"):
+            raise InputError(
+                f"image root {root!r} is not a folder: give the one that images are in"
+            )
+    return base
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """What a source says of all its rows; None leaves it to each."""
+
+    root: str | None
+    source: str | None
+    scorer: str
+    language: Language | None
+
+
+def _item(file: SeedFile, base: str, row: Row, fixed: _Fixed) -> Seed | Drop:
+    origin = f"{file.name}:{row.number}"
+    own_id = None
+    try:
+        if row.error is not None or row.fields is None:
+            raise row.error or RowError("invalid_json", "no fields")
+        own_id = row_id(row.fields)
+        return _seed(row.fields, own_id, base, file.stem, origin, fixed)
+    except RowError as error:
+        detail = f"{file.uri}:{row.number}: {error.detail}"
+        return Drop(own_id or origin, "seeds", error.reason, detail)
+
+
+def _seed(
+    fields: Fields, own_id: str | None, base: str, stem: str, origin: str, fixed: _Fixed
+) -> Seed:
+    """One row as a seed. Raises `RowError`."""
+    source = fixed.source or source_of(fields) or stem
+    stem_text, question, choices, answers = _question(fields)
+    question, images = place_images(question, images_of(fields))
+    return Seed(
+        id=own_id or content_id(source, question, *map(_image_key, images), "", *answers),
+        question=question,
+        images=tuple(_resolve(image, fixed.root or base) for image in images),
+        answers=answers,
+        choices=choices,
+        source=source,
+        language=fixed.language or language_of(stem_text),
+        scorer=fixed.scorer,
+        origin=origin,
+    )
+
+
+def _question(fields: Fields) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
+    """(text before the options, whole question, options, truths)."""
+    question = strip_instructions(question_of(fields))
+    context = context_of(fields)
+    if context and context not in question:
+        question = f"{context}\n{question}"
+    listed = choices_of(fields)
+    found = find_choices(question)
+    if found is not None:
+        # An instruction can stand between the question and its options, too.
+        stem, options = question[: found.start], question[found.start :]
+        shorter = strip_instructions(stem)
+        if shorter != stem:
+            stem, question = shorter, f"{shorter.rstrip()}\n{options}"
+    else:
+        stem = question
+    if listed:
+        if found is None:
+            lines = "\n".join(f"{chr(ord('A') + i)}. {text}" for i, text in enumerate(listed))
+            question = f"{question.rstrip()}\n{lines}"
+        else:
+            _same_choices(listed, found.texts)
+        return stem, question, listed, answers_of(fields, listed, indices=True)
+    if found is None:
+        return stem, question, (), answers_of(fields, (), indices=False)
+    try:
+        return stem, question, found.texts, answers_of(fields, found.texts, indices=False)
+    except RowError as error:
+        if error.reason != "answer_not_in_choices":
+            raise
+        # What looks like options is none then: "(A) Find x. (B) Find y."
+        return stem, question, (), answers_of(fields, (), indices=False)
+
+
+def _same_choices(listed: Sequence[str], found: Sequence[str]) -> None:
+    """The options of the field and those in the question must not be in different order."""
+    a, b = [fold(text) for text in listed], [fold(text) for text in found]
+    if len(a) != len(b) or (a != b and sorted(a) == sorted(b)):
+        detail = f"options {list(listed)} in their field, {list(found)} in the question"
+        raise RowError("choices_mismatch", f"{detail[:400]}: make them agree, or drop one")
+
+
+def _image_key(image: str | ImageRef) -> str:
+    """An image in a content id: as it is written, wherever the data set lies."""
+    if isinstance(image, str):
+        return image
+    return f"{image.uri.rsplit('/', 1)[-1]}#{image.row}/{image.column}/{image.index}"
+
+
+def _resolve(image: str | ImageRef, base: str) -> ImageRef:
+    if isinstance(image, ImageRef):
+        return image
+    if image.startswith("data:") or is_url(image):
+        return ImageRef(image)
+    if image.startswith(("/", "~", "file://")):
+        return ImageRef(absolute(image))
+    image = image.removeprefix("./")
+    return ImageRef(f"{base}/{image}" if base else image)
+
+
+def language_of(text: str) -> Language:
+    """ "zh" if Chinese characters are a good share of the letters outside formulas, else "en"."""
+    if text.isascii():
+        return "en"
+    plain = _FORMULA.sub(" ", text)
+    chinese = len(_CJK.findall(plain))
+    others = len(_OTHER_LETTER.findall(plain))
+    return "zh" if chinese and chinese >= ZH_SHARE * (chinese + others) else "en"
