@@ -1,25 +1,45 @@
-"""The page where a person looks at a build: numbers, then pairs side by side.
+"""The page where a person looks at a build: figures, then pairs side by side.
 
-    report/index.html   one file, no network, no script: opens anywhere, also on a phone
+    report/index.html   one file that asks no network: opens from disk, also on a phone
 
-Texts that a model wrote are only ever shown as text.
+Texts that a model wrote are only ever shown as text; the page's own script is the only one that
+its policy lets run.
+
+figures.py flows.py   what the counts say          sides.py      chosen against rejected
+samples.py texts.py   which pairs, what differs    mathml.py     formulas
+dropped.py            examples of drops            thumbnails.py small pictures
+page.html.j2 figures.html.j2 style.css browser.js
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from mmpr_builder import __version__, tables
+from mmpr_builder.errors import InputError
 from mmpr_builder.output import pair_parts, read_run
-from mmpr_builder.report.figures import drop_bars, pass_rate_bars, read_lengths
-from mmpr_builder.report.samples import pick_samples, read_samples
+from mmpr_builder.pairing.rejects import read_reject_list
+from mmpr_builder.report import figures, flows
+from mmpr_builder.report.dropped import read_examples
+from mmpr_builder.report.facts import build_facts
+from mmpr_builder.report.samples import Browser, pick_samples, read_browser
+from mmpr_builder.report.sides import read_sides
+from mmpr_builder.report.texts import visible
 
-SAMPLES = 60
-"""Pairs shown at most: enough to judge a build by eye, few enough for a page of ~3 MB."""
+SAMPLES = 300
+"""Pairs on the page at most: enough for an hour of looking."""
+
+MOST_BYTES = 12_000_000
+"""Of pairs and pictures on the page; with the figures it stays under 15 MB."""
 
 KINDS = {
     "correctness": "right answer against wrong answer",
@@ -27,12 +47,13 @@ KINDS = {
     "truncated": "right answer against a response cut at max_tokens",
     "dropout_ntp": "whole response against its own beginning, continued without the image",
 }
+_FOLDER = Path(__file__).parent
 
 
 def write_report(out: str | Path, *, samples: int = SAMPLES) -> str:
     """Write `report/index.html` of a finished build and return where it is.
 
-    The same pairs and counts give the same page. Raises `InputError` when `out` holds no build.
+    The same build gives the same page. Raises `InputError` when `out` holds no build.
     """
     base = os.fspath(out).rstrip("/")
     uri = f"{base}/report/index.html"
@@ -43,29 +64,101 @@ def write_report(out: str | Path, *, samples: int = SAMPLES) -> str:
 def render_report(out: str, *, samples: int = SAMPLES) -> str:
     """The page as HTML."""
     run = read_run(out)
-    parts = pair_parts(out)
     counts = run["counts"]
+    if "uses" not in counts:
+        raise InputError(
+            f"{out}/run.json: was written by an earlier version, without the counts that the report"
+            " shows: run `mmpr pair` with the same recipe and settings"
+        )
+    parts = pair_parts(out)
+    browser = read_browser(pick_samples(parts, samples), MOST_BYTES)
+    rejected = _rejected(run["config"]["pairing"].get("reject_list"))
+    script = (_FOLDER / "browser.js").read_text(encoding="utf-8")
     context: dict[str, Any] = {
-        "name": run["name"],
+        "name": visible(run["name"]),
         "config": run["config"],
         "counts": counts,
-        "seconds": run["this_run"]["seconds"],
+        "facts": build_facts(run),
         "kinds": KINDS,
-        "drops": drop_bars(counts["drops"]),
-        "pass_rates": pass_rate_bars(counts["pass_rates"]),
-        "lengths": read_lengths(parts),
-        "samples": read_samples(pick_samples(parts, samples)),
+        "browser": browser,
+        "rejected": rejected,
+        "sources_shown": sorted({pair["source"] for pair in browser.pairs}),
+        "examples": read_examples(out),
+        "sides": read_sides(parts),
+        **_figures(counts),
         "version": __version__,
+        # Our own files, and JSON in which no markup can begin.
+        "style": Markup((_FOLDER / "style.css").read_text(encoding="utf-8")),
+        "script": Markup(script),
+        "script_hash": _hash(script),
+        "data": Markup(_data(run["name"], browser, rejected)),
     }
+    return _environment().get_template("page.html.j2").render(context)
+
+
+def _figures(counts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "seed_flow": figures.seed_flow(counts),
+        "response_flow": figures.response_flow(counts),
+        "flow_width": flows.WIDTH,
+        "pass_rates": figures.pass_rate_bars(counts["pass_rates"]),
+        "costs": figures.source_costs(counts["sources"]),
+        "outcomes": figures.outcome_stacks(counts),
+        "finishes": figures.finish_stacks(counts),
+        "by_kind": figures.kind_stacks(counts),
+        "rules": figures.rule_bars(counts["rules"]),
+        "outcome_tones": figures.OUTCOME_TONES,
+        "drops": figures.drop_bars(counts["drops"]),
+    }
+
+
+def _data(name: str, browser: Browser, rejected: Sequence[str] | None) -> str:
+    """What the script reads, without any character that could end its element."""
+    content = {
+        "name": visible(name),
+        "key": f"mmpr-rejects:{name}",
+        "rejected": list(rejected or ()),
+        "pairs": browser.pairs,
+        "images": browser.images,
+    }
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _rejected(uri: str | None) -> list[str] | None:
+    """The list that this build was made with; None if it is not there any more."""
+    if uri is None:
+        return []
+    try:
+        return sorted(read_reject_list(uri))
+    except InputError:
+        return None
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["n"] = _number
-    return environment.get_template("page.html.j2").render(context)
+    environment.filters["visible"] = visible
+    environment.filters["legend"] = _legend
+    return environment
+
+
+def _legend(rows: Sequence[figures.Stack]) -> dict[str, str]:
+    """Names and tones that occur in these bars, each once."""
+    return {part.name: part.tone for row in rows for part in row.parts}
 
 
 def _number(value: float | None) -> str:

@@ -1,19 +1,29 @@
-"""The figures of the report, reduced to the bars that the page draws."""
+"""The figures of the report that come from a build's counts (`run.json`), ready to be drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from mmpr_builder.records import Kind, Outcome
+from mmpr_builder.report.flows import Flow, layout
 
-from mmpr_builder import tables
-from mmpr_builder.records import Kind
-
-BINS = 24
+OUTCOME_TONES = {
+    "correct": "good",
+    "incorrect": "bad",
+    "no_answer": "third",
+    "undecided": "none",
+    "no_truth": "fourth",
+}
+KIND_TONES = {
+    "correctness": "first",
+    "format": "third",
+    "truncated": "none",
+    "dropout_ntp": "fourth",
+}
+_MOST_REASONS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +37,35 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
-    """Tokens of the chosen and rejected texts of one kind.
+class Part:
+    """One colour of a stacked bar; `share` (0 to 1) of the whole bar."""
 
-    The curves are points "x,y x,y …" of a drawing 240 wide and 60 high, `longest` tokens wide.
-    """
+    name: str
+    count: int
+    share: float
+    tone: str
 
-    kind: str
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A bar of 100 %, divided; `total` is what it stands for."""
+
+    label: str
+    total: int
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCost:
+    """What a source cost and gave; `tokens_per_pair` is None where it gave no pair."""
+
+    label: str
+    seeds: int
+    with_pairs: int
     pairs: int
-    chosen_mean: float
-    rejected_mean: float
-    longest: int
-    chosen_curve: str
-    rejected_curve: str
+    tokens: int
+    tokens_per_pair: float | None
+    pass_rates: tuple[Bar, ...]
 
 
 def drop_bars(drops: Mapping[str, Mapping[str, int]]) -> list[Bar]:
@@ -67,50 +93,126 @@ def pass_rate_bars(rates: Mapping[str, int]) -> list[Bar]:
     return [Bar(label, n, n / most) for label, n in zip(labels, counts, strict=True)]
 
 
-def read_lengths(parts: Sequence[str]) -> list[Lengths]:
-    """Length distributions by kind, for the kinds that occur."""
-    columns = ("kind", "chosen_tokens", "rejected_tokens")
-    table = pa.concat_tables([t for part in parts for t in _groups(part, columns)])
+def source_costs(sources: Mapping[str, Mapping[str, Any]]) -> list[SourceCost]:
+    """A row per source, in the order of their names."""
+    return [
+        SourceCost(
+            label=name or "(unnamed)",
+            seeds=numbers["seeds"],
+            with_pairs=numbers["with_pairs"],
+            pairs=numbers["pairs"],
+            tokens=numbers["tokens"],
+            tokens_per_pair=numbers["tokens"] / numbers["pairs"] if numbers["pairs"] else None,
+            pass_rates=tuple(pass_rate_bars(numbers["pass_rates"])),
+        )
+        for name, numbers in sources.items()
+    ]
+
+
+def stacks_by_source(
+    counts: Mapping[str, Any], table: str, order: Sequence[str], tones: Mapping[str, str]
+) -> list[Stack]:
+    """One divided bar for all sources together and one for each that has any of it.
+
+    `table` is "outcomes", "finish_reasons" or "kinds"; names in `order` come first.
+    """
     found = []
-    for kind in get_args(Kind):
-        rows = table.filter(pa.compute.equal(table["kind"], kind))
-        if rows.num_rows:
-            chosen, rejected = (rows[name].to_numpy() for name in columns[1:])
-            found.append(_lengths(kind, chosen, rejected))
+    for label, numbers in counts["sources"].items():
+        if sum(numbers[table].values()):
+            found.append(_stack(label or "(unnamed)", numbers[table], order, tones))
+    if len(found) > 1:
+        whole: Counter[str] = Counter()
+        for numbers in counts["sources"].values():
+            whole.update(numbers[table])
+        found.insert(0, _stack("all sources", whole, order, tones))
     return found
 
 
-def _lengths(kind: str, chosen: Any, rejected: Any) -> Lengths:
-    # The longest of a thousand hardly shows, but would squeeze all others to the left.
-    longest = max(1, int(np.ceil(np.quantile(np.concatenate([chosen, rejected]), 0.995))))
-    edges = np.linspace(0, longest, BINS + 1)
-    heights = [np.histogram(np.minimum(side, longest), edges)[0] for side in (chosen, rejected)]
-    top = max(1, *(int(h.max()) for h in heights))
-    return Lengths(
-        kind=kind,
-        pairs=len(chosen),
-        chosen_mean=float(chosen.mean()),
-        rejected_mean=float(rejected.mean()),
-        longest=longest,
-        chosen_curve=_curve(heights[0] / top),
-        rejected_curve=_curve(heights[1] / top),
+def outcome_stacks(counts: Mapping[str, Any]) -> list[Stack]:
+    return stacks_by_source(counts, "outcomes", get_args(Outcome), OUTCOME_TONES)
+
+
+def kind_stacks(counts: Mapping[str, Any]) -> list[Stack]:
+    return stacks_by_source(counts, "kinds", get_args(Kind), KIND_TONES)
+
+
+def finish_stacks(counts: Mapping[str, Any]) -> list[Stack]:
+    tones = {"stop": "good", "length": "bad", "abort": "third"}
+    return stacks_by_source(counts, "finish_reasons", ("stop", "length", "abort"), tones)
+
+
+def _stack(
+    label: str, numbers: Mapping[str, int], order: Sequence[str], tones: Mapping[str, str]
+) -> Stack:
+    total = max(1, sum(numbers.values()))
+    names = [name for name in order if numbers.get(name)]
+    names += sorted(name for name in numbers if name not in order and numbers[name])
+    parts = (
+        Part(name.replace("_", " "), numbers[name], numbers[name] / total, tones.get(name, "none"))
+        for name in names
     )
+    return Stack(label, sum(numbers.values()), tuple(parts))
 
 
-def _curve(heights: Any) -> str:
-    step = 240 / BINS
-    points = [(0.0, 60.0)]
-    for i, height in enumerate(heights):
-        y = 60 - 56 * float(height)
-        points += [(i * step, y), ((i + 1) * step, y)]
-    points.append((240.0, 60.0))
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+def rule_bars(rules: Mapping[str, Mapping[str, int]]) -> dict[str, list[Bar]]:
+    """Which rule decided how many responses, by outcome."""
+    most = max((n for by in rules.values() for n in by.values()), default=1)
+    return {
+        outcome: [Bar(rule or "(none)", n, n / most) for rule, n in rules[outcome].items()]
+        for outcome in get_args(Outcome)
+        if outcome in rules
+    }
 
 
-def _groups(part: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    fs, path = tables.resolve(part)
-    with fs.open(path, "rb") as file:
-        parquet = pq.ParquetFile(file)
-        yield parquet.schema_arrow.empty_table().select(list(columns))
-        for group in range(parquet.num_row_groups):
-            yield parquet.read_row_group(group, columns=list(columns))
+def seed_flow(counts: Mapping[str, Any]) -> Flow:
+    """Questions: read -> is the truth known -> gave pairs, or the reason why not."""
+    fates = counts["fates"]
+    groups = [g for g in ("with_truth", "without_truth", "unreadable") if g in fates]
+    reasons: Counter[str] = Counter()
+    for group in groups:
+        reasons.update({r: n for r, n in fates[group].items() if r != "with_pairs"})
+    named = {reason for reason, _ in reasons.most_common(_MOST_REASONS)}
+    first = {("read", group): sum(fates[group].values()) for group in groups}
+    second: dict[tuple[str, str], int] = {}
+    for fate in ["with_pairs", *(r for r, _ in reasons.most_common()), "other"]:
+        for group in groups:
+            for reason, n in fates[group].items():
+                shown = reason if reason in named or reason == "with_pairs" else "other"
+                if shown == fate:
+                    second[group, fate] = second.get((group, fate), 0) + n
+    labels = {
+        "read": "questions read",
+        "with_truth": "truth known",
+        "without_truth": "truth not known",
+        "unreadable": "not usable",
+        "with_pairs": "gave pairs",
+        "other": "other reasons",
+    }
+    tones = {"read": "first", "with_truth": "first", "without_truth": "fourth"}
+    tones |= {"with_pairs": "good", "unreadable": "bad"}
+    tones |= dict.fromkeys([*named, "other"], "bad")
+    return layout([first, second], labels, tones, counts["seeds"]["read"])
+
+
+def response_flow(counts: Mapping[str, Any]) -> Flow:
+    """Responses: sampled -> verdict -> the side they stand on in a pair."""
+    uses = counts["uses"]
+    outcomes = [outcome for outcome in OUTCOME_TONES if outcome in uses]
+    first = {("sampled", outcome): sum(uses[outcome].values()) for outcome in outcomes}
+    sides = ("chosen", "rejected", "unused")
+    second = {
+        (outcome, side): uses[outcome][side]
+        for side in sides
+        for outcome in outcomes
+        if uses[outcome].get(side)
+    }
+    labels = {
+        "sampled": "responses sampled",
+        "no_answer": "no final answer",
+        "no_truth": "truth not known",
+        "chosen": "chosen in a pair",
+        "rejected": "rejected in a pair",
+        "unused": "in no pair",
+    }
+    tones = {**OUTCOME_TONES, "sampled": "first", "chosen": "good", "rejected": "bad"}
+    return layout([first, second], labels, tones, counts["responses"]["sampled"])

@@ -1,32 +1,33 @@
-"""The pairs that the report shows: which ones, their pictures, and where the two texts differ."""
+"""The pairs that the report shows: which ones, and everything the page says of each.
+
+What goes into the page is plain JSON; its script sets it as text and never as markup.
+"""
 
 from __future__ import annotations
 
-import base64
-import difflib
-import io
-import re
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, get_args
 
 import pyarrow.parquet as pq
-from PIL import Image
 
-from mmpr_builder import images, tables
-from mmpr_builder.records import IMAGE_PLACEHOLDER, Kind
+from mmpr_builder import stores, tables
+from mmpr_builder.records import Kind
+from mmpr_builder.report.texts import as_json, compare, plain_spans, question_text, visible
+from mmpr_builder.report.thumbnails import thumbnail
 
-THUMBNAIL_PX = 420
-THUMBNAIL_BYTES = 40_000
 SHOWN_CHARACTERS = 6_000
 """Longer texts are cut in the page (it says so); the pairs themselves are whole."""
 
-_WORD = re.compile(
-    r"\s+|[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]|[^\s\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]+"
-)
-_KEEP = {"\n", "\t"}
-_CONTROL = {i: 0x2400 + i for i in range(32) if chr(i) not in _KEEP}
+_COLUMNS = [
+    *("id", "seed_id", "kind", "source", "pass_rate", "n_samples", "template", "dropout_keep"),
+    *("question", "answers", "images", "chosen_text", "chosen_answer", "chosen_rule"),
+    *("chosen_tokens", "chosen_finish_reason", "rejected_text", "rejected_answer"),
+    *("rejected_rule", "rejected_tokens", "rejected_finish_reason"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +43,18 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A piece of text: "same" in both, "prefix" (the shared beginning), "new", or "plain"."""
+class Browser:
+    """What the page's browser of pairs shows. `images` are data URLs, numbered by the pairs."""
 
-    mark: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One pair as the page shows it. `images` are data URLs."""
-
-    row: Mapping[str, Any]
-    question: str
+    pairs: tuple[Mapping[str, Any], ...]
     images: tuple[str, ...]
-    chosen: tuple[Span, ...]
-    rejected: tuple[Span, ...]
-    chosen_hidden: int
-    rejected_hidden: int
 
 
 def pick_samples(parts: Sequence[str], limit: int) -> list[Place]:
     """Up to `limit` pairs, shared evenly by kinds and sources; of different seeds while they last.
 
-    Ids are content hashes, so the lowest of them are a fair and repeatable draw.
+    They come in turns of kind and source, so that any first part of them is as fair. Ids are
+    content hashes: the lowest of them are a repeatable draw.
     """
     lanes: dict[tuple[str, str], dict[str, list[Place]]] = {}
     for part in parts:
@@ -75,6 +64,8 @@ def pick_samples(parts: Sequence[str], limit: int) -> list[Place]:
             kept.append(place)
             if len(lane) > limit:  # Then one of each seed is more than enough.
                 lane[seed_id] = [min(kept, key=lambda p: p.id)]
+            if len(lane) > 4 * limit:  # Of a million seeds a few hundred are remembered.
+                lanes[place.kind, place.source] = _lowest(lane, limit)
     order = {kind: i for i, kind in enumerate(get_args(Kind))}
     keys = sorted(lanes, key=lambda key: (order.get(key[0], len(order)), key[1]))
     ranked = [_ranked(lanes[key])[:limit] for key in keys]
@@ -82,109 +73,112 @@ def pick_samples(parts: Sequence[str], limit: int) -> list[Place]:
     by_kind = [
         _turns([r for k, r in zip(keys, ranked, strict=True) if k[0] == kind]) for kind in order
     ]
-    picked = _turns(by_kind)[:limit]
-    return sorted(picked, key=lambda p: (order.get(p.kind, len(order)), p.source, p.id))
+    return _turns(by_kind)[:limit]
 
 
-def read_samples(places: Sequence[Place]) -> list[Sample]:
-    """The pairs at these places, in this order."""
+def in_order(places: Sequence[Place]) -> list[Place]:
+    """By kind, source and id, as the page lists them."""
+    order = {kind: i for i, kind in enumerate(get_args(Kind))}
+    return sorted(places, key=lambda p: (order.get(p.kind, len(order)), p.source, p.id))
+
+
+def read_browser(places: Sequence[Place], most_bytes: int) -> Browser:
+    """The pairs at these places, as many of the first ones as fit into `most_bytes` of JSON.
+
+    A picture that several pairs share is there once.
+    """
+    thumbnails: dict[str, str] = {}
+    found = {pair_id: (item, keys) for pair_id, item, keys in _items(places, thumbnails)}
+    shown: dict[str, list[str]] = {}
+    numbers: dict[str, int] = {}
+    room = most_bytes
+    for place in places:
+        item, keys = found[place.id]
+        fresh = [key for key in dict.fromkeys(keys) if key not in numbers]
+        room -= len(json.dumps(item, ensure_ascii=False).encode())
+        room -= sum(len(thumbnails[key]) for key in fresh)
+        if room < 0 and shown:
+            break
+        numbers |= {key: len(numbers) + i for i, key in enumerate(fresh)}
+        shown[place.id] = keys
+    pairs = (
+        {**found[place.id][0], "images": [numbers[key] for key in shown[place.id]]}
+        for place in in_order(places)
+        if place.id in shown
+    )
+    return Browser(tuple(pairs), tuple(thumbnails[key] for key in numbers))
+
+
+def pair_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of `pairs/*.parquet` as the page's script takes it, but for its images."""
+    texts = [visible(str(row[name])) for name in ("chosen_text", "rejected_text")]
+    spans = compare(texts[0][:SHOWN_CHARACTERS], texts[1][:SHOWN_CHARACTERS], row["kind"])
+    question = question_text(str(row["question"]))
+    return {
+        "id": row["id"],
+        "seed": visible(str(row["seed_id"])),
+        "kind": row["kind"],
+        "source": row["source"],
+        "rate": row["pass_rate"],
+        "n": row["n_samples"],
+        "template": visible(str(row["template"])),
+        "keep": row["dropout_keep"],
+        "question": as_json(plain_spans(question[:SHOWN_CHARACTERS])),
+        "hidden": max(0, len(question) - SHOWN_CHARACTERS),
+        "truth": [as_json(plain_spans(visible(a))) for a in dict.fromkeys(row["answers"] or [])],
+        **{
+            side: {
+                "text": as_json(said),
+                "hidden": max(0, len(text) - SHOWN_CHARACTERS),
+                "answer": None if answer is None else visible(str(answer)),
+                "rule": visible(str(row[f"{side}_rule"] or "")),
+                "tokens": row[f"{side}_tokens"],
+                "finish": row[f"{side}_finish_reason"],
+            }
+            for side, said, text in zip(("chosen", "rejected"), spans, texts, strict=True)
+            for answer in [row[f"{side}_answer"]]
+        },
+    }
+
+
+def _items(
+    places: Sequence[Place], thumbnails: dict[str, str]
+) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+    """(id, what the page says, keys of its pictures) of each pair; fills in `thumbnails`.
+
+    Each row group is read once and let go: it may hold 64 MiB of images.
+    """
     wanted: dict[tuple[str, int], list[Place]] = {}
     for place in places:
         wanted.setdefault((place.part, place.group), []).append(place)
-    found: dict[str, Sample] = {}
     for (part, group), inside in sorted(wanted.items()):
-        fs, path = tables.resolve(part)
+        fs, path = stores.resolve(part)
         with fs.open(path, "rb") as file:
-            table = pq.ParquetFile(file).read_row_group(group)
+            parquet = pq.ParquetFile(file)
+            table = parquet.read_row_group(group, columns=_COLUMNS, use_threads=False)
         for place in inside:
             (row,) = table.slice(place.row, 1).to_pylist()
-            found[place.id] = _sample(row)
-    return [found[place.id] for place in places]
-
-
-def compare(chosen: str, rejected: str, kind: str) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-    """Both texts as spans: the beginning they share, then what is in one only."""
-    left, right = _WORD.findall(chosen), _WORD.findall(rejected)
-    shared = 0
-    while shared < min(len(left), len(right)) and left[shared] == right[shared]:
-        shared += 1
-    head = left[:shared]
-    prefix = [Span("prefix" if kind == "dropout_ntp" else "same", "".join(head))]
-    left, right = left[shared:], right[shared:]
-    if kind == "dropout_ntp" or len(left) * len(right) > 2_000_000:
-        return (
-            _merged([*prefix, Span("new", "".join(left))]),
-            _merged([*prefix, Span("new", "".join(right))]),
-        )
-    matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
-    # Texts that go different ways have only chance words in common: marking all else is noise.
-    mark = "new" if _likeness(matcher, left, right, _words(head)) >= 0.4 else "plain"
-    a, b = list(prefix), list(prefix)
-    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
-        same = "same" if tag == "equal" else mark
-        a.append(Span(same, "".join(left[i1:i2])))
-        b.append(Span(same, "".join(right[j1:j2])))
-    return _merged(a), _merged(b)
-
-
-def _likeness(
-    matcher: difflib.SequenceMatcher[str], left: Sequence[str], right: Sequence[str], shared: int
-) -> float:
-    """Share of words, blanks aside, that both have in the same order."""
-    blocks = matcher.get_matching_blocks()
-    common = sum(_words(left[block.a : block.a + block.size]) for block in blocks)
-    return 2 * (shared + common) / max(1, 2 * shared + _words(left) + _words(right))
-
-
-def _words(pieces: Sequence[str]) -> int:
-    return sum(not piece.isspace() for piece in pieces)
-
-
-def thumbnail(data: bytes) -> str:
-    """A small JPEG of an image as a data URL of at most ~40 KB."""
-    picture = images.open_image(data)
-    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
-    for quality in (82, 60, 40, 20):
-        buffer = io.BytesIO()
-        picture.save(buffer, format="JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= THUMBNAIL_BYTES * 3 // 4:
-            break
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _sample(row: dict[str, Any]) -> Sample:
-    pictures = tuple(thumbnail(image["bytes"]) for image in row.pop("images"))
-    texts = [str(row[name]).translate(_CONTROL) for name in ("chosen_text", "rejected_text")]
-    shown = [text[:SHOWN_CHARACTERS] for text in texts]
-    chosen, rejected = compare(shown[0], shown[1], row["kind"])
-    return Sample(
-        row=row,
-        question=_question(row["question"]),
-        images=pictures,
-        chosen=chosen,
-        rejected=rejected,
-        chosen_hidden=len(texts[0]) - len(shown[0]),
-        rejected_hidden=len(texts[1]) - len(shown[1]),
-    )
-
-
-def _question(text: str) -> str:
-    """The question as a person reads it: several images are numbered, a single one goes unsaid."""
-    first, *rest = text.translate(_CONTROL).split(IMAGE_PLACEHOLDER)
-    if len(rest) <= 1:
-        return "".join([first, *rest]).strip()
-    return first + "".join(f"[image {i}]{part}" for i, part in enumerate(rest, 1))
+            keys = []
+            for image in row.pop("images"):
+                keys.append(hashlib.sha256(image["bytes"]).hexdigest())
+                if keys[-1] not in thumbnails:
+                    thumbnails[keys[-1]] = thumbnail(image["bytes"])
+            yield place.id, pair_json(row), keys
 
 
 def _places(part: str) -> Iterator[tuple[Place, str]]:
-    fs, path = tables.resolve(part)
-    with fs.open(path, "rb") as file:
-        parquet = pq.ParquetFile(file)
-        for group in range(parquet.num_row_groups):
-            columns = parquet.read_row_group(group, columns=["id", "seed_id", "kind", "source"])
-            for row, item in enumerate(columns.to_pylist()):
-                place = Place(part, group, row, item["kind"], item["source"], item["id"])
-                yield place, item["seed_id"]
+    columns = ("id", "seed_id", "kind", "source")
+    for group, rows in enumerate(tables.read_groups(part, columns)):
+        for row, item in enumerate(rows.to_pylist()):
+            place = Place(part, group, row, item["kind"], item["source"], item["id"])
+            yield place, item["seed_id"]
+
+
+def _lowest(lane: Mapping[str, list[Place]], limit: int) -> dict[str, list[Place]]:
+    """The seeds that would be taken first. One that was left out and comes again with a lower id
+    is then as good as new."""
+    best = sorted(lane.items(), key=lambda item: min(place.id for place in item[1]))
+    return dict(best[:limit])
 
 
 def _ranked(lane: Mapping[str, Sequence[Place]]) -> list[Place]:
@@ -199,13 +193,3 @@ def _ranked(lane: Mapping[str, Sequence[Place]]) -> list[Place]:
 
 def _turns(lanes: Sequence[Sequence[Place]]) -> list[Place]:
     return [place for turn in zip_longest(*lanes) for place in turn if place is not None]
-
-
-def _merged(spans: Sequence[Span]) -> tuple[Span, ...]:
-    merged: list[Span] = []
-    for span in spans:
-        if merged and merged[-1].mark == span.mark:
-            merged[-1] = Span(span.mark, merged[-1].text + span.text)
-        elif span.text:
-            merged.append(span)
-    return tuple(merged)

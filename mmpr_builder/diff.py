@@ -1,0 +1,214 @@
+"""Two builds compared: settings, counts, pass rates, verdicts that flipped, pairs in one only.
+
+    diff = compare_builds("out/run-1", "out/run-2")
+    diff.settings    (Change("pairing.max_per_seed", 15, 5),)
+    diff.flips       (Flip("q17", "correct", "incorrect", "Bars: red 4 …"),)
+
+Only what the builds left is read (run.json, pairs without images, drops): no engine, no scoring.
+Verdicts are compared where both builds show them: on texts that stand in a pair of each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from mmpr_builder import tables
+from mmpr_builder.output import pair_parts, read_run
+from mmpr_builder.records import Kind
+
+_COLUMNS = [
+    *("id", "seed_id", "kind", "pass_rate", "chosen_text", "rejected_text"),
+    *("chosen_rule", "rejected_rule"),
+]
+# Where the reason alone tells the rate.
+_RATES = {"all_correct": 1.0, "all_incorrect": 0.0, "no_correct": 0.0, "no_answer_only": 0.0}
+_REJECTED = {"correctness": "incorrect", "format": "no_answer"}
+_SHOWN = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something with another value in each build; None: it is not there."""
+
+    name: str
+    left: Any
+    right: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """The same text of the same seed, judged differently; `left_rule` and `right_rule` did it."""
+
+    seed_id: str
+    left: str
+    right: str
+    left_rule: str
+    right_rule: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildDiff:
+    """What differs. All tuples are sorted; `pairs` is (in left only, in right only, in both)."""
+
+    settings: tuple[Change, ...]
+    versions: tuple[Change, ...]
+    counts: tuple[Change, ...]
+    pass_rates: tuple[Change, ...]
+    """Mean share of right responses per question, by source and over all; 0 to 1."""
+    seeds: tuple[Change, ...]
+    """Seeds whose end differs: "pairs", the reason of their drop, or None where not read."""
+    rates: tuple[Change, ...]
+    """Seeds with another pass rate, the greatest change first."""
+    flips: tuple[Flip, ...]
+    pairs: Mapping[str, tuple[int, int, int]]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    run: Mapping[str, Any]
+    pairs: Mapping[str, str]
+    """id -> kind"""
+    ends: Mapping[str, str]
+    """seed id -> "pairs" or reason"""
+    rates: Mapping[str, float]
+    verdicts: Mapping[tuple[str, bytes], tuple[str, str, str]]
+    """(seed id, digest of the text) -> (outcome, rule, beginning of the text)"""
+
+
+def compare_builds(left: str, right: str) -> BuildDiff:
+    """Compare two build folders. Raises `InputError` where there is no finished build."""
+    a, b = _read(left), _read(right)
+    common = a.rates.keys() & b.rates.keys()
+    rates = (Change(seed, a.rates[seed], b.rates[seed]) for seed in common)
+    return BuildDiff(
+        settings=_changes(_flat(a.run["config"]), _flat(b.run["config"])),
+        versions=_changes(a.run["this_run"]["versions"], b.run["this_run"]["versions"]),
+        counts=_counts(a.run["counts"], b.run["counts"]),
+        pass_rates=_mean_rates(a.run["counts"], b.run["counts"]),
+        seeds=_changes(a.ends, b.ends),
+        rates=tuple(
+            sorted(
+                (change for change in rates if abs(change.left - change.right) > 1e-9),
+                key=lambda change: (-abs(change.left - change.right), change.name),
+            )
+        ),
+        flips=_flips(a, b),
+        pairs=_pairs(a, b),
+    )
+
+
+def _read(out: str) -> _Build:
+    run = read_run(out)
+    pairs: dict[str, str] = {}
+    ends: dict[str, str] = {}
+    rates: dict[str, float] = {}
+    verdicts: dict[tuple[str, bytes], tuple[str, str, str]] = {}
+    for row in _rows(out):
+        seed, kind = row["seed_id"], row["kind"]
+        pairs[row["id"]] = kind
+        ends[seed] = "pairs"
+        if row["pass_rate"] is not None:
+            rates[seed] = row["pass_rate"]
+        if kind != "dropout_ntp":
+            sides = [("chosen", "correct")]
+            sides += [("rejected", _REJECTED[kind])] if kind in _REJECTED else []
+            for side, outcome in sides:
+                text = row[f"{side}_text"]
+                said = (outcome, row[f"{side}_rule"], text[:_SHOWN])
+                verdicts[seed, _digest(text)] = said
+    for part in tables.list_parts(f"{out.rstrip('/')}/drops", tables.DROP_SCHEMA):
+        for drop in tables.drops_from_table(tables.read_parquet(part)):
+            ends[drop.item_id] = drop.reason
+            if drop.reason in _RATES:
+                rates[drop.item_id] = _RATES[drop.reason]
+    return _Build(run, pairs, ends, rates, verdicts)
+
+
+def _rows(out: str) -> Iterator[dict[str, Any]]:
+    for part in pair_parts(out):
+        for rows in tables.read_groups(part, _COLUMNS):
+            yield from rows.to_pylist()
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested tables and lists of tables as dotted key -> value."""
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        found |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def _changes(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[Change, ...]:
+    return tuple(
+        Change(name, left.get(name), right.get(name))
+        for name in sorted(left.keys() | right.keys())
+        if left.get(name) != right.get(name)
+    )
+
+
+def _counts(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[Change, ...]:
+    """Every sum that differs, but for those by source and by single pass rates."""
+    skipped = ("sources", "pass_rates", "fates", "uses")
+    flat = [_flat({k: v for k, v in c.items() if k not in skipped}) for c in (left, right)]
+    changes = _changes(*flat)
+    # A reason that one build does not know has happened there no time.
+    return tuple(
+        Change(c.name, *(0 if side is None else side for side in (c.left, c.right)))
+        if c.name != "tokens.per_pair"
+        else c
+        for c in changes
+    )
+
+
+def _mean_rates(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[Change, ...]:
+    sides = []
+    for counts in (left, right):
+        rates = {"all sources": _mean(counts["pass_rates"])}
+        for source, numbers in counts["sources"].items():
+            rates[source or "(unnamed)"] = _mean(numbers.get("pass_rates", {}))
+        sides.append(rates)
+    names = sorted(sides[0].keys() | sides[1].keys(), key=lambda n: (n != "all sources", n))
+    return tuple(Change(name, sides[0].get(name), sides[1].get(name)) for name in names)
+
+
+def _mean(rates: Mapping[str, int]) -> float | None:
+    total = sum(rates.values())
+    return sum(float(rate) * n for rate, n in rates.items()) / total if total else None
+
+
+def _flips(a: _Build, b: _Build) -> tuple[Flip, ...]:
+    found = []
+    for key in a.verdicts.keys() & b.verdicts.keys():
+        (left, left_rule, text), (right, right_rule, _) = a.verdicts[key], b.verdicts[key]
+        if left != right:
+            found.append(Flip(key[0], left, right, left_rule or "", right_rule or "", text))
+    return tuple(sorted(found, key=lambda flip: (flip.seed_id, flip.text)))
+
+
+def _pairs(a: _Build, b: _Build) -> dict[str, tuple[int, int, int]]:
+    """By kind, "total" first: (left only, right only, both)."""
+    sides = (a.pairs.keys() - b.pairs.keys(), b.pairs.keys() - a.pairs.keys())
+    left = Counter(a.pairs[pair] for pair in sides[0])
+    right = Counter(b.pairs[pair] for pair in sides[1])
+    both = Counter(kind for pair, kind in a.pairs.items() if pair in b.pairs)
+    table = {"total": (left.total(), right.total(), both.total())}
+    for kind in get_args(Kind):
+        if left[kind] or right[kind] or both[kind]:
+            table[kind] = (left[kind], right[kind], both[kind])
+    return table

@@ -1,0 +1,280 @@
+"""A released MMPR data set (meta.json, JSON lines, images) becomes pairs of our schema.
+
+    {"image": "a.png", "question": "<image>\\nHow many …?", "chosen": "…", "rejected": "…"}
+        ->  images, prompt, chosen, rejected, source, kind, …; what is not known is null
+
+What a release does not say in its rows it says in the names of its entries: `…_correctness_rules`,
+`…_format_rules`, and `…_sr0.5_wo_image` for DropoutNTP (the part kept, and whether the image was
+shown). An entry whose name says nothing gets the kind that the caller gives, and import.json notes
+which way each kind was found. Rows that `mmpr export` wrote carry their own id, source and kind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mmpr_builder import __version__, images, prompts, tables
+from mmpr_builder.errors import InputError, RowError
+from mmpr_builder.export.folder import staged, write_json
+from mmpr_builder.export.options import KINDS, check_kinds
+from mmpr_builder.export.parquet import ParquetFiles
+from mmpr_builder.export.readback import image_names, read_lines, recipe_entries, text_of
+from mmpr_builder.output.pictures import as_stored
+from mmpr_builder.output.rows import pair_schema
+from mmpr_builder.records import IMAGE_PLACEHOLDER, Drop, ImageRef, content_id
+
+MARK = "import.json"
+
+HowKnown = Literal["rows", "name", "default"]
+
+_DROPOUT = re.compile(r"(?:^|_)sr(?P<keep>[01](?:\.\d+)?)_(?P<image>wo|with)_image(?:_|$)")
+_KIND_WORDS = (
+    (re.compile(r"(?:^|_)dropout_?ntp(?:_|$)", re.IGNORECASE), "dropout_ntp"),
+    (re.compile(r"(?:^|_)truncated(?:_|$)", re.IGNORECASE), "truncated"),
+    (re.compile(r"(?:^|_)format(?:_|$)", re.IGNORECASE), "format"),
+    (re.compile(r"(?:^|_)correctness(?:_|$)", re.IGNORECASE), "correctness"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """`kinds`: entry -> (kind, how it is known: its rows say it, its name does, by default)."""
+
+    folder: str
+    rows: int
+    images: int
+    kinds: dict[str, tuple[str, HowKnown]]
+    drops: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    annotation: Path
+    root: Path
+    kind: str
+    how: HowKnown
+    keep: float | None = None
+    image_shown: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The images of a row, ready to be stored: rows of one question follow each other."""
+
+    names: tuple[str, ...]
+    stored: tuple[bytes, ...]
+    sha256: tuple[str, ...]
+
+
+def import_pairs(
+    path: str,
+    out: str,
+    *,
+    root: str | None = None,
+    source: str | None = None,
+    kind: str = "correctness",
+    overwrite: bool = False,
+) -> Imported:
+    """Read a meta.json or one JSONL file into `out/pairs` and `out/drops`, in its order.
+
+    `root` is where relative paths start. Without it: for a recipe its own folder or the one above,
+    whichever has the first annotation (released recipes name the data set's own folder); for a
+    JSONL file its folder. `source` and `kind` are for rows that name none. Raises `SetupError`.
+    """
+    check_kinds((kind,))
+    entries = _entries(Path(path), root, kind)
+    drops: Counter[str] = Counter()
+    said: Counter[str] = Counter()
+    of: Counter[str] = Counter()
+    found_images: set[str] = set()
+    rows = 0
+    with staged(out, overwrite=overwrite, mark=MARK) as (folder, _):
+        schema = pair_schema()
+        pairs = ParquetFiles(folder / "pairs", schema)
+        dropped = ParquetFiles(folder / "drops", tables.DROP_SCHEMA)
+        for entry in entries:
+            for item in _read(entry, source):
+                if isinstance(item, Drop):
+                    drops[item.reason] += 1
+                    dropped.add(tables.plain(item))
+                    continue
+                row, own_kind = item
+                said[entry.name] += own_kind
+                of[entry.name] += 1
+                found_images.update(row["image_sha256"])
+                pairs.add({name: row.get(name) for name in schema.names})
+                rows += 1
+        pairs.close()
+        dropped.close()
+        if not rows:
+            why = ", ".join(f"{count:,} {reason}" for reason, count in drops.most_common())
+            raise InputError(f"{path}: not one usable pair ({why or 'no rows'})")
+        kinds = {entry.name: _kind_of(entry, said[entry.name], of[entry.name]) for entry in entries}
+        done = Imported(out, rows, len(found_images), kinds, dict(drops.most_common()))
+        _finish(folder, path, done)
+    return done
+
+
+def _kind_of(entry: _Entry, said: int, rows: int) -> tuple[str, HowKnown]:
+    """The kind of an entry's rows, `said` of which name their own."""
+    if not said:
+        return entry.kind, entry.how
+    if said == rows:
+        return "each row's own", "rows"
+    return f"own kind in {said:,} of {rows:,} rows, else {entry.kind}", entry.how
+
+
+def _finish(folder: Path, path: str, done: Imported) -> None:
+    write_json(
+        folder / MARK,
+        {
+            "from": path,
+            "rows": done.rows,
+            "images": done.images,
+            "kinds": {name: {"kind": k, "known_by": how} for name, (k, how) in done.kinds.items()},
+            "drops": done.drops,
+            "builder": f"mmpr_builder {__version__}",
+        },
+    )
+
+
+def _entries(path: Path, root: str | None, kind: str) -> list[_Entry]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file: give a meta.json or a JSONL file")
+    if path.suffix == ".jsonl":
+        base = path.parent if root is None else Path(root)
+        return [_entry(path.name.removesuffix(".jsonl"), path, base, kind)]
+    recipe = recipe_entries(path)
+    for name, entry in recipe.items():
+        for field in ("root", "annotation"):
+            if not isinstance(entry.get(field), str):
+                raise InputError(f"{path}: entry {name!r} has no {field!r}: give a recipe's path")
+    base = _base(path, recipe, root)
+    return [
+        _entry(name, base / entry["annotation"], base / entry["root"], kind)
+        for name, entry in recipe.items()
+    ]
+
+
+def _base(path: Path, recipe: Mapping[str, Mapping[str, Any]], root: str | None) -> Path:
+    """Where relative paths of a recipe start."""
+    own = path.resolve().parent
+    candidates = [own, own.parent] if root is None else [Path(root)]
+    for base in candidates:
+        if any((base / entry["annotation"]).is_file() for entry in recipe.values()):
+            return base
+    first = next(iter(recipe.values()))["annotation"]
+    raise InputError(
+        f"{path}: {first!r} is not below {' nor '.join(map(str, candidates))}: give --root, the"
+        " folder where its paths start"
+    )
+
+
+def _entry(name: str, annotation: Path, root: Path, kind: str) -> _Entry:
+    dropout = _DROPOUT.search(name)
+    if dropout:
+        shown = dropout["image"] == "with"
+        return _Entry(name, annotation, root, "dropout_ntp", "name", float(dropout["keep"]), shown)
+    for word, named in _KIND_WORDS:
+        if word.search(name):
+            return _Entry(name, annotation, root, named, "name")
+    return _Entry(name, annotation, root, kind, "default")
+
+
+def _read(entry: _Entry, source: str | None) -> Iterator[tuple[dict[str, Any], bool] | Drop]:
+    """(what is known of a pair, whether it names its kind itself) or a drop, for each line."""
+    seen: _Seen | None = None
+    try:
+        for number, row in read_lines(entry.annotation):
+            origin = f"{entry.annotation.name}:{number}"
+            try:
+                if isinstance(row, str):
+                    raise RowError("bad_json", row)
+                names = tuple(image_names(row))
+                if seen is None or seen.names != names:
+                    seen = _load(entry.root, names)
+                yield _pair(entry, row, seen, origin, source), row.get("kind") in KINDS
+            except RowError as error:
+                yield Drop(origin, "import", error.reason, error.detail)
+    except OSError as error:
+        yield Drop(entry.name, "import", "annotation_missing", f"{entry.annotation}: {error}")
+
+
+def _load(root: Path, names: tuple[str, ...]) -> _Seen:
+    data = [images.read_bytes(ImageRef(os.path.join(root, name))) for name in names]
+    return _Seen(
+        names,
+        tuple(as_stored(one) for one in data),
+        tuple(hashlib.sha256(one).hexdigest() for one in data),
+    )
+
+
+def _pair(
+    entry: _Entry, row: Mapping[str, Any], seen: _Seen, origin: str, source: str | None
+) -> dict[str, Any]:
+    text = tables.storable(text_of(row, "question"))
+    chosen = tables.storable(text_of(row, "chosen", "chosen_response"))
+    rejected = tables.storable(text_of(row, "rejected", "rejected_response"))
+    _check(text, chosen, rejected)
+    count = len(seen.names)
+    if IMAGE_PLACEHOLDER not in text:
+        text = f"{IMAGE_PLACEHOLDER}\n" * count + text  # As the trainers of the release do.
+    shown = prompts.parts(text)
+    places = sum(part is None for part in shown)
+    if places != count:
+        raise RowError(
+            "placeholder_mismatch", f"the question shows {places} images, the row has {count}"
+        )
+    kind = row["kind"] if row.get("kind") in KINDS else entry.kind
+    seed_id = _known(row, "seed_id") or content_id("import", entry.name, text, *seen.sha256)
+    return {
+        "images": [{"bytes": data, "path": None} for data in seen.stored],
+        "prompt": [{"role": "user", "content": [_part(part) for part in shown]}],
+        "chosen": _assistant(chosen),
+        "rejected": _assistant(rejected),
+        "id": _known(row, "id") or content_id(seed_id, kind, chosen, rejected),
+        "seed_id": seed_id,
+        "source": _known(row, "source") or source or entry.name,
+        "kind": kind,
+        "question": text,
+        "answer": _known(row, "answer"),
+        "chosen_text": chosen,
+        "rejected_text": rejected,
+        "prompt_text": text,
+        "origin": origin,
+        "dropout_keep": entry.keep,
+        "dropout_image": entry.image_shown,
+        "builder": f"mmpr_builder {__version__} (import)",
+        "answers": [answer] if (answer := _known(row, "answer")) else [],
+        "choices": [],
+        "image_sha256": list(seen.sha256),
+    }
+
+
+def _check(question: str, chosen: str, rejected: str) -> None:
+    for name, text in (("question", question), ("chosen", chosen), ("rejected", rejected)):
+        if not text.replace(IMAGE_PLACEHOLDER, "").strip():
+            raise RowError("empty_text", f"{name} is empty")
+    if chosen.strip() == rejected.strip():
+        raise RowError("identical_sides", f"both begin {chosen.strip()[:60]!r}")
+
+
+def _known(row: Mapping[str, Any], name: str) -> str | None:
+    value = row.get(name)
+    return tables.storable(value) if isinstance(value, str) and value else None
+
+
+def _part(part: str | None) -> dict[str, str | None]:
+    return {"type": "image", "text": None} if part is None else {"type": "text", "text": part}
+
+
+def _assistant(text: str) -> list[dict[str, Any]]:
+    return [{"role": "assistant", "content": [{"type": "text", "text": text}]}]

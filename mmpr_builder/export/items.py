@@ -1,0 +1,201 @@
+"""Pairs on their way into a trainer's format, read in bounded memory from the shards of builds.
+
+    Item("out/pairs/part-00000.parquet:118", id="9f…", parts=(None, "How many …?"), chosen="…", …)
+
+`parts` is the prompt as the sampled model was shown it: texts, and None where an image stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmpr_builder import stores
+from mmpr_builder.errors import InputError, RowError
+from mmpr_builder.records import IMAGE_PLACEHOLDER
+
+_NEEDED = ("images", "prompt", "chosen", "rejected")
+_WANTED = ("id", "seed_id", "source", "kind", "answer", "prompt_text")
+_ROWS = 64  # Rows decoded at a time: images of a few hundred KB each.
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image of a row: its bytes, or the file that should hold them."""
+
+    data: bytes | None = None
+    path: Path | None = None
+
+    def read(self) -> bytes:
+        """The encoded bytes. Raises `RowError` "image_missing"."""
+        if self.data is not None:
+            return self.data
+        if self.path is None:
+            raise RowError("image_missing", "the row holds no bytes for an image")
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise RowError("image_missing", f"{self.path}: {error.strerror or error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One pair. `chosen` and `rejected` are None for a query without responses (verl)."""
+
+    where: str
+    """`FILE:ROW`; rows of Parquet count from 0, lines of JSON from 1."""
+    id: str
+    parts: tuple[str | None, ...]
+    text: str
+    """The prompt as one text with an `<image>` per image."""
+    pictures: tuple[Picture, ...] = ()
+    chosen: str | None = None
+    rejected: str | None = None
+    source: str = ""
+    kind: str = ""
+    seed_id: str = ""
+    answer: str | None = None
+    row: Mapping[str, Any] | None = None
+    """The whole row it was read from, where it was asked for."""
+
+    @property
+    def placeholders(self) -> int:
+        """Places for images in the prompt."""
+        return sum(part is None for part in self.parts)
+
+    @property
+    def shown(self) -> str:
+        """The prompt as one text in which images stand exactly as the model was shown them."""
+        return "".join(IMAGE_PLACEHOLDER if part is None else part for part in self.parts)
+
+    @property
+    def sides(self) -> tuple[tuple[str, str], ...]:
+        """("chosen", text), ("rejected", text), as far as there are any."""
+        named = (("chosen", self.chosen), ("rejected", self.rejected))
+        return tuple((name, text) for name, text in named if text is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that is no pair at all, with the reason."""
+
+    where: str
+    id: str
+    reason: str
+    detail: str
+
+
+def read_items(
+    parts: Sequence[str],
+    *,
+    kinds: Collection[str] = (),
+    sources: Collection[str] = (),
+    whole: bool = False,
+) -> Iterator[Item | BadRow]:
+    """The pairs of Parquet parts in order, only the columns that formats use (`whole`: all).
+
+    `kinds` and `sources` keep only pairs of these; empty keeps all. Raises `InputError` when a
+    part lacks the columns that make a pair.
+    """
+    for where, row in read_rows(parts, columns=None if whole else (*_NEEDED, *_WANTED)):
+        if kinds and row.get("kind") not in kinds:
+            continue
+        if sources and row.get("source") not in sources:
+            continue
+        try:
+            item = _item(where, row)
+            yield replace(item, row=row) if whole else item
+        except RowError as error:
+            yield BadRow(where, row.get("id") or "", error.reason, error.detail)
+
+
+def read_rows(
+    parts: Sequence[str], *, columns: Sequence[str] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(`FILE:ROW`, plain row) of Parquet parts; columns that a part does not have are left out."""
+    for uri in parts:
+        fs, path = stores.resolve(uri)
+        with fs.open(path, "rb") as file:
+            parquet = _open(uri, file)
+            names = parquet.schema_arrow.names
+            missing = [name for name in _NEEDED if name not in names]
+            if missing:
+                raise InputError(
+                    f"{uri}: no column {missing[0]!r}, so these are no pairs: give a build's"
+                    " folder, or a Parquet file with images, prompt, chosen and rejected"
+                )
+            wanted = names if columns is None else [name for name in columns if name in names]
+            at = 0
+            for batch in parquet.iter_batches(batch_size=_ROWS, columns=wanted):
+                for row in batch.to_pylist():
+                    yield f"{uri}:{at}", row
+                    at += 1
+
+
+def _open(uri: str, file: Any) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file)
+    except pa.ArrowException as error:
+        raise InputError(f"{uri}: not a readable Parquet file ({error}): remove it") from error
+
+
+def split_prompt(text: str) -> tuple[str | None, ...]:
+    """A text with placeholders as parts, nothing taken away."""
+    pieces: list[str | None] = []
+    for i, piece in enumerate(text.split(IMAGE_PLACEHOLDER)):
+        if i:
+            pieces.append(None)
+        if piece:
+            pieces.append(piece)
+    return tuple(pieces)
+
+
+def _item(where: str, row: Mapping[str, Any]) -> Item:
+    parts = _prompt(row["prompt"])
+    text = row.get("prompt_text") or ""
+    # Of a file made elsewhere the two may differ: what trainers of conversations see counts.
+    if text.count(IMAGE_PLACEHOLDER) != sum(part is None for part in parts) or not text:
+        text = "".join(f"{IMAGE_PLACEHOLDER}\n" if part is None else part for part in parts)
+    return Item(
+        where=where,
+        id=row.get("id") or "",
+        parts=parts,
+        text=text,
+        pictures=tuple(_picture(image) for image in row["images"] or ()),
+        chosen=_reply(row["chosen"], "chosen"),
+        rejected=_reply(row["rejected"], "rejected"),
+        source=row.get("source") or "",
+        kind=row.get("kind") or "",
+        seed_id=row.get("seed_id") or "",
+        answer=row.get("answer"),
+    )
+
+
+def _picture(image: Mapping[str, Any] | None) -> Picture:
+    if image is None:
+        return Picture()
+    if image.get("bytes") is None and image.get("path"):
+        return Picture(path=Path(image["path"]))
+    return Picture(data=image.get("bytes"))
+
+
+def _prompt(messages: Sequence[Mapping[str, Any]] | None) -> tuple[str | None, ...]:
+    if not messages or len(messages) != 1 or messages[0].get("role") != "user":
+        roles = [message.get("role") for message in messages or ()]
+        raise RowError("odd_prompt", f"one turn of the user is expected, found {roles}")
+    parts = messages[0].get("content") or ()
+    return tuple(None if part["type"] == "image" else part["text"] or "" for part in parts)
+
+
+def _reply(messages: Sequence[Mapping[str, Any]] | None, side: str) -> str:
+    if not messages or len(messages) != 1 or messages[0].get("role") != "assistant":
+        roles = [message.get("role") for message in messages or ()]
+        raise RowError(
+            "odd_response", f"{side}: one turn of the assistant is expected, found {roles}"
+        )
+    return "".join(part["text"] or "" for part in messages[0].get("content") or ())

@@ -1,0 +1,243 @@
+"""Says before training what would go wrong in it.
+
+    lint_folder("out/demo", FORMATS["trl"], model="…/model")
+        ->  too_long 3, placeholder_in_response 1, …, each with its row and the remedy
+
+A build's pairs are read column by column, images are opened once each, and findings are written as
+they come: memory does not grow with the number of rows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO
+
+import pyarrow.parquet as pq
+
+from mmpr_builder import stores
+from mmpr_builder.errors import InputError
+from mmpr_builder.export.faults import Fault
+from mmpr_builder.export.items import BadRow, Item, read_items
+from mmpr_builder.export.lint_images import ImageChecker, Size
+from mmpr_builder.export.lint_lengths import TokenCounter
+from mmpr_builder.export.readback import read_export
+from mmpr_builder.export.remedies import REMEDIES
+from mmpr_builder.export.writing import Format
+from mmpr_builder.output.reading import pair_parts
+
+_BATCH = 128
+_EXAMPLES = 3
+# What chat templates of common models mark turns and images with, where no model is given.
+_COMMON_MARKS = re.compile(
+    r"<\|[\w-]{1,40}\|>|<(?:start|end)_of_(?:turn|utterance)>|\[/?INST\]"
+    r"|<fake_token_around_image>"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault at one place; `where` is `FILE:ROW`, rows of Parquet from 0, of JSONL from 1."""
+
+    where: str
+    id: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LintResult:
+    """`counts`, `examples` (the first few) and `remedies` by reason; the commonest first."""
+
+    trainer: str
+    rows: int
+    images: int
+    lengths: bool
+    """Whether lengths were checked, which takes a model."""
+    counts: dict[str, int]
+    examples: dict[str, list[Finding]]
+    remedies: dict[str, str]
+
+
+def lint_folder(
+    out: str,
+    form: Format,
+    *,
+    model: str | None = None,
+    context: int | None = None,
+    max_pixels: int = 2**24,
+    json_file: Path | None = None,
+) -> LintResult:
+    """Check a build's pairs, or an export's files, for one trainer.
+
+    `json_file` gets every finding. Raises `InputError` when there is nothing to check, the model
+    cannot count tokens, or `json_file` cannot be a file.
+    """
+    if json_file is not None:
+        check_place(json_file)
+    counter = None if model is None else TokenCounter(model)
+    limit = context or (counter.context if counter else None)
+    if counter is not None and limit is None:
+        raise InputError(f"--model {model!r} does not say how long its context is: give --context")
+    images = ImageChecker(max_pixels)
+    marks = counter.special_tokens() if counter else _COMMON_MARKS
+    counts: Counter[str] = Counter()
+    examples: dict[str, list[Finding]] = {}
+    rows = 0
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as every:
+        for batch in _batches(_read(out, form)):
+            rows += sum(isinstance(item, Item) for item in batch)
+            for finding in _check(batch, form, images, marks, counter, limit):
+                counts[finding.reason] += 1
+                examples.setdefault(finding.reason, [])
+                if len(examples[finding.reason]) < _EXAMPLES:
+                    examples[finding.reason].append(finding)
+                every.write(json.dumps(asdict(finding), ensure_ascii=False) + "\n")
+        if not rows and not counts:
+            raise InputError(f"{out}: no rows to check")
+        ordered = dict(counts.most_common())
+        remedies = {reason: REMEDIES[reason] for reason in ordered}
+        result = LintResult(
+            form.name, rows, len(images), counter is not None, ordered, examples, remedies
+        )
+        if json_file is not None:
+            _write_json(json_file, out, result, every)
+    return result
+
+
+def check_place(path: Path) -> None:
+    """Raise `InputError` when `--json` names no possible file: before hours of checking."""
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not above.is_dir():
+        raise InputError(f"--json {path}: no file can be there: give the name of a new file")
+
+
+def _read(out: str, form: Format) -> Iterator[Item | BadRow]:
+    """The rows of a build's pairs, else those of an export in the trainer's own files."""
+    try:
+        parts = pair_parts(out)
+    except InputError:
+        if form.name == "trl" or not Path(out).is_dir():
+            raise
+        yield from read_export(out, form.name)
+        return
+    if form.name == "verl" and (Path(out) / "export.json").exists():
+        yield from read_export(out, form.name)
+        return
+    yield from _mixed(parts)
+    for item in read_items(parts):
+        # verl takes only the query of a pair.
+        if isinstance(item, Item) and form.open_writer is None:
+            yield replace(item, chosen=None, rejected=None)
+        else:
+            yield item
+
+
+def _mixed(parts: Sequence[str]) -> Iterator[BadRow]:
+    """Shards whose columns are not those of the first: no loader takes them together."""
+    first = None
+    for part in parts:
+        fs, path = stores.resolve(part)
+        with fs.open(path, "rb") as file:
+            schema = pq.read_schema(file)
+        if first is None:
+            first = schema
+        elif not schema.equals(first, check_metadata=False):
+            mine = {(column.name, str(column.type)) for column in schema}
+            theirs = {(column.name, str(column.type)) for column in first}
+            names = sorted({name for name, _ in mine ^ theirs}) or ["their order"]
+            yield BadRow(part, "", "mixed_schema", f"differs from {parts[0]} in {', '.join(names)}")
+
+
+def _batches(items: Iterator[Item | BadRow]) -> Iterator[list[Item | BadRow]]:
+    batch: list[Item | BadRow] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _check(
+    batch: Sequence[Item | BadRow],
+    form: Format,
+    images: ImageChecker,
+    marks: re.Pattern[str],
+    counter: TokenCounter | None,
+    limit: int | None,
+) -> Iterator[Finding]:
+    measured: list[tuple[Item, list[Size]]] = []
+    for item in batch:
+        if isinstance(item, BadRow):
+            yield Finding(item.where, item.id, item.reason, item.detail)
+            continue
+        faults = [*form.faults(item), *_leaks(item, marks)]
+        sizes = []
+        for picture in item.pictures:
+            size, fault = images.check(picture)
+            sizes += [] if size is None else [size]
+            faults += [] if fault is None else [fault]
+        for fault in faults:
+            yield Finding(item.where, item.id, *fault)
+        # The processor would raise where images do not fit their places.
+        if len(sizes) == len(item.pictures):
+            measured.append((item, sizes))
+    if counter is not None and limit is not None:
+        yield from _too_long(measured, counter, limit)
+
+
+def _leaks(item: Item, marks: re.Pattern[str]) -> Iterator[Fault]:
+    for side, text in item.sides:
+        found = marks.search(text)
+        if found:
+            yield Fault("special_token", f"{side} says {found[0]!r}")
+
+
+def _too_long(
+    measured: Sequence[tuple[Item, list[Size]]], counter: TokenCounter, limit: int
+) -> Iterator[Finding]:
+    fine: list[tuple[Item, list[Size]]] = []
+    for item, sizes in measured:
+        try:
+            for size in sizes:
+                counter.image_tokens(size)
+        # Each processor has its own way to refuse a size.
+        except Exception as error:  # noqa: BLE001
+            yield Finding(item.where, item.id, "image_refused", f"{size}: {error}"[:200])
+            continue
+        fine.append((item, sizes))
+    totals = counter.longest([item for item, _ in fine], [sizes for _, sizes in fine])
+    for (item, _), total in zip(fine, totals, strict=True):
+        if total > limit:
+            yield Finding(item.where, item.id, "too_long", f"{total:,} tokens, over {limit:,}")
+
+
+def _write_json(path: Path, out: str, result: LintResult, every: IO[str]) -> None:
+    """One object; its list of findings is copied line by line."""
+    head = {
+        "folder": out,
+        "trainer": result.trainer,
+        "rows": result.rows,
+        "images": result.images,
+        "lengths": result.lengths,
+        "counts": result.counts,
+        "remedies": result.remedies,
+    }
+    with tempfile.TemporaryDirectory(prefix="mmpr-lint-") as folder:
+        whole = Path(folder) / "lint.json"
+        with whole.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(head, indent=1, ensure_ascii=False)[:-2])
+            file.write(',\n "findings": [')
+            every.seek(0)
+            for number, line in enumerate(every):
+                file.write(",\n  " if number else "\n  ")
+                file.write(line.rstrip("\n"))
+            file.write("\n ]\n}\n" if result.counts else "]\n}\n")
+        stores.put_file(whole, path)

@@ -1,0 +1,86 @@
+"""What may be chosen for an export."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from mmpr_builder.errors import ConfigError
+from mmpr_builder.records import Kind
+
+KINDS: tuple[str, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class PerEntry:
+    """A number for all entries of a recipe, or for those of one name, source or kind.
+
+    `PerEntry.parse("--repeat-time", ["2", "dropout_ntp=0.5"])`: a name wins over a source, a
+    source over a kind, a kind over the plain number.
+    """
+
+    plain: float | None = None
+    named: tuple[tuple[str, float], ...] = ()
+
+    @classmethod
+    def parse(cls, option: str, words: Iterable[str]) -> PerEntry:
+        """Raises `ConfigError` for what is no number above 0."""
+        plain: float | None = None
+        named: dict[str, float] = {}
+        for word in words:
+            name, equals, raw = word.rpartition("=")
+            try:
+                value = float(raw)
+            except ValueError:
+                value = 0.0
+            if not 0 < value < float("inf"):
+                raise ConfigError(
+                    f"{option} {word!r}: {raw!r} is no number above 0: give N, or NAME=N where"
+                    " NAME is an entry, a source or a kind"
+                )
+            if equals:
+                named[name] = value
+            else:
+                plain = value
+        return cls(plain, tuple(named.items()))
+
+    def value(self, entry: str, source: str, kind: str) -> float | None:
+        """The number for one entry; None where none is set."""
+        numbers = dict(self.named)
+        return next(
+            (numbers[name] for name in (entry, source, kind) if name in numbers), self.plain
+        )
+
+    def unused(self, known: Iterable[str]) -> list[str]:
+        """Names that stand for no entry, source or kind of `known`."""
+        there = {*known, *KINDS}
+        return [name for name, _ in self.named if name not in there]
+
+    def __bool__(self) -> bool:
+        return self.plain is not None or bool(self.named)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """`mount` is where the trainer will find the export; None: where it is written."""
+
+    kinds: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    repeat_time: PerEntry = PerEntry()
+    max_dynamic_patch: PerEntry = PerEntry()
+    mount: str | None = None
+    pass_rate: tuple[float, float] = (0.2, 0.8)
+    overwrite: bool = False
+
+
+def check_kinds(kinds: Sequence[str]) -> None:
+    """Raises `ConfigError` for a kind that does not exist."""
+    for kind in kinds:
+        if kind not in KINDS:
+            near = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.0)
+            raise ConfigError(
+                f"--kinds: unknown kind {kind!r} (the nearest is {near[0]!r}): use some of"
+                f" {', '.join(KINDS)}"
+            )

@@ -1,0 +1,279 @@
+"""Exported folders read back as their trainers' loaders read them.
+
+    read_export("export/demo", "internvl")  ->  Item("…/chartqa_correctness.jsonl:12", …)
+
+Each reader finds files the way its loader does (see the format's own module), so that a path which
+is wrong for the trainer is wrong here. What no loader could read comes as a `BadRow`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmpr_builder.columns import storable
+from mmpr_builder.errors import InputError, RowError
+from mmpr_builder.export.folder import MARK
+from mmpr_builder.export.items import BadRow, Item, Picture, split_prompt
+
+_VERL = ["prompt", "images", "extra_info", "reward_model"]
+_RECIPES = {"internvl": "meta.json", "nemo-rl": "recipe/meta.json"}
+
+
+def read_export(folder: str, trainer: str) -> Iterator[Item | BadRow]:
+    """The rows of an export of this trainer's format, in the order of its files.
+
+    Raises `InputError` where no such export is.
+    """
+    base = Path(folder)
+    mark = _json(base / MARK) if (base / MARK).exists() else {}
+    if mark and mark.get("format") != trainer:
+        raise InputError(f"{folder}: an export for {mark.get('format')}: lint it --for that")
+    mount = (mark.get("options") or {}).get("mount")
+
+    def here(path: str) -> Path:
+        """A path as the trainer will see it, on this machine."""
+        if mount and (path == mount or path.startswith(f"{mount.rstrip('/')}/")):
+            return base / os.path.relpath(path, mount)
+        return Path(path)
+
+    yield from _READERS[trainer](base, here)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """(line from 1, row or what is wrong with it) of a JSONL file; empty lines are passed over."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            # A line of a hundred thousand brackets is too deep for the parser.
+            except (ValueError, RecursionError) as error:
+                yield number, f"no JSON: {error}"
+                continue
+            yield number, row if isinstance(row, dict) else f"no object but {type(row).__name__}"
+
+
+def recipe_entries(path: Path) -> dict[str, Mapping[str, Any]]:
+    """The entries of a meta.json. Raises `InputError` when it is none."""
+    entries = _json(path)
+    if not entries or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise InputError(f"{path}: no recipe: expected {{name: {{root, annotation, …}}}}")
+    return entries
+
+
+def text_of(row: Mapping[str, Any], *names: str) -> str:
+    """The first of these fields that is there. Raises `RowError` "missing_field"."""
+    if not isinstance(row, Mapping):
+        raise RowError("missing_field", f"an object is expected, found {str(row)[:60]!r}")
+    for name in names:
+        if name in row:
+            if not isinstance(row[name], str):
+                raise RowError("missing_field", f"{name!r} is no text: {str(row[name])[:60]!r}")
+            return storable(str(row[name]))
+    raise RowError("missing_field", f"no {' or '.join(repr(name) for name in names)}")
+
+
+def image_names(row: Mapping[str, Any]) -> list[str]:
+    """The `image` field of a recipe's row as a list. Raises `RowError` "missing_field"."""
+    value = row.get("image", [])
+    names = [value] if isinstance(value, str) and value else value or []
+    if value is None or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise RowError("missing_field", f"'image' is neither text nor a list: {str(value)[:60]!r}")
+    return names
+
+
+def _names(row: Mapping[str, Any], field: str) -> list[str]:
+    """A list of image files. Raises `RowError` "missing_field" for anything else."""
+    names = row.get(field) or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RowError("missing_field", f"{field!r} is no list of files: {str(names)[:60]!r}")
+    return names
+
+
+def _id(row: Mapping[str, Any]) -> str:
+    return storable(str(row.get("id") or ""))
+
+
+def _internvl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
+    recipe = base / _RECIPES["internvl"]
+    for name, entry in recipe_entries(recipe).items():
+        wrong = _wrong_entry(entry, ("root", "annotation", "repeat_time"))
+        if wrong is None and not str(entry["annotation"]).endswith("jsonl"):
+            wrong = f"annotation {entry['annotation']!r} does not end in jsonl"
+        if wrong is not None:
+            yield BadRow(f"{recipe}:{name}", "", "bad_recipe", wrong)
+            continue
+        yield from _recipe_rows(here(entry["annotation"]), here(entry["root"]))
+
+
+def _nemo_rl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
+    recipe = base / _RECIPES["nemo-rl"]
+    root = recipe.resolve().parent.parent
+    for name, entry in recipe_entries(recipe).items():
+        wrong = _wrong_entry(entry, ("root", "annotation"))
+        if wrong is not None:
+            yield BadRow(f"{recipe}:{name}", "", "bad_recipe", wrong)
+            continue
+        yield from _recipe_rows(root / entry["annotation"], root / entry["root"])
+
+
+def _wrong_entry(entry: Mapping[str, Any], fields: tuple[str, ...]) -> str | None:
+    for field in fields:
+        kind = int | float if field == "repeat_time" else str
+        if not isinstance(entry.get(field), kind):
+            return f"no field {field!r}, or one of another type"
+    return None
+
+
+def _recipe_rows(annotation: Path, root: Path) -> Iterator[Item | BadRow]:
+    def read(where: str, row: Mapping[str, Any]) -> Item:
+        text = text_of(row, "question")
+        return Item(
+            where,
+            _id(row),
+            split_prompt(text),
+            text,
+            tuple(Picture(path=root / name) for name in image_names(row)),
+            text_of(row, "chosen", "chosen_response"),
+            text_of(row, "rejected", "rejected_response"),
+        )
+
+    yield from _rows(annotation, read)
+
+
+def _ms_swift(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
+    def read(where: str, row: Mapping[str, Any]) -> Item:
+        messages = row.get("messages")
+        if not isinstance(messages, list) or len(messages) < 2:
+            raise RowError("missing_field", "'messages' is no list of at least two turns")
+        text = "".join(text_of(message, "content") for message in messages[:-1])
+        return Item(
+            where,
+            _id(row),
+            split_prompt(text),
+            text,
+            tuple(Picture(path=here(name)) for name in _names(row, "images")),
+            text_of(messages[-1], "content"),
+            text_of(row, "rejected_response"),
+        )
+
+    for path in _files(base, "*.jsonl"):
+        yield from _rows(path, read)
+
+
+def _llama_factory(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
+    info = base / "dataset_info.json"
+    for name, entry in recipe_entries(info).items():
+        columns, tags = entry.get("columns") or {}, entry.get("tags") or {}
+        lacks = [c for c in ("messages", "chosen", "rejected") if c not in columns]
+        lacks += ["file_name"] if _wrong_entry(entry, ("file_name",)) else []
+        if not entry.get("ranking") or entry.get("formatting") != "sharegpt" or lacks:
+            yield BadRow(
+                f"{info}:{name}", "", "bad_recipe", "not described as a sharegpt ranking of pairs"
+            )
+            continue
+        yield from _rows(base / entry["file_name"], _sharegpt(base, columns, tags))
+
+
+def _sharegpt(
+    base: Path, columns: Mapping[str, str], tags: Mapping[str, str]
+) -> Callable[[str, Mapping[str, Any]], Item]:
+    said = tags.get("content_tag", "value")
+
+    def read(where: str, row: Mapping[str, Any]) -> Item:
+        turns = row.get(columns["messages"])
+        if not isinstance(turns, list) or len(turns) % 2 == 0:
+            raise RowError("missing_field", "the prompt must be an odd number of turns")
+        text = "".join(text_of(turn, said) for turn in turns)
+        sides = [row.get(columns[side]) for side in ("chosen", "rejected")]
+        if not all(isinstance(side, dict) for side in sides):
+            raise RowError("missing_field", "chosen and rejected must be turns of their own")
+        names = _names(row, columns["images"]) if "images" in columns else []
+        return Item(
+            where,
+            _id(row),
+            split_prompt(text),
+            text,
+            tuple(Picture(path=base / name) for name in names),
+            chosen=text_of(sides[0] or {}, said),
+            rejected=text_of(sides[1] or {}, said),
+        )
+
+    return read
+
+
+def _verl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
+    for path in _files(base, "*.parquet"):
+        at = 0
+        for batch in _verl_file(path).iter_batches(batch_size=64, columns=_VERL):
+            for row in batch.to_pylist():
+                name = (row["extra_info"] or {}).get("id") or ""
+                where = f"{path}:{at}"
+                at += 1
+                if not (row["reward_model"] or {}).get("ground_truth"):
+                    yield BadRow(where, name, "empty_text", "reward_model.ground_truth is empty")
+                text = "".join(message["content"] or "" for message in row["prompt"] or ())
+                pictures = tuple(Picture(data=image["bytes"]) for image in row["images"] or ())
+                yield Item(where, name, split_prompt(text), text, pictures)
+
+
+def _verl_file(path: Path) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error}): export again") from error
+    missing = [name for name in _VERL if name not in file.schema_arrow.names]
+    if missing:
+        raise InputError(f"{path}: no column {missing[0]!r}, so these are no queries for verl")
+    return file
+
+
+def _rows(path: Path, read: Callable[[str, Mapping[str, Any]], Item]) -> Iterator[Item | BadRow]:
+    try:
+        for number, row in read_lines(path):
+            where = f"{path}:{number}"
+            if isinstance(row, str):
+                yield BadRow(where, "", "bad_json", row)
+                continue
+            try:
+                yield read(where, row)
+            except RowError as error:
+                yield BadRow(where, _id(row), error.reason, error.detail)
+    except OSError as error:
+        yield BadRow(str(path), "", "bad_recipe", f"{path}: {error.strerror or error}")
+
+
+def _files(base: Path, pattern: str) -> list[Path]:
+    found = sorted(path for path in base.glob(pattern) if path.name != "drops.jsonl")
+    if not found:
+        raise InputError(f"{base}: no {pattern} here: give a build's folder or an export's")
+    return found
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}): give a build's folder or an export's"
+        ) from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: no object but {type(value).__name__}")
+    return value
+
+
+_READERS: dict[str, Callable[[Path, Callable[[str], Path]], Iterator[Item | BadRow]]] = {
+    "internvl": _internvl,
+    "nemo-rl": _nemo_rl,
+    "ms-swift": _ms_swift,
+    "llama-factory": _llama_factory,
+    "verl": _verl,
+}

@@ -1,0 +1,73 @@
+"""TRL: a build's pairs are its format already; the export picks, checks and unites them.
+
+What its collator does (trl 1.16, `DataCollatorForVisionPreference`): the image parts of a prompt
+are filled from `images` in order and another number of them raises; rows without images carry
+`images: []`. All shards must have one schema: pairs of older builds get null in columns they lack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmpr_builder.errors import RowError
+from mmpr_builder.export.faults import Fault, pair_faults
+from mmpr_builder.export.items import Item
+from mmpr_builder.export.options import ExportOptions
+from mmpr_builder.export.parquet import ParquetFiles
+from mmpr_builder.export.writing import Format
+from mmpr_builder.output.rows import pair_schema
+
+_HOW = """
+```py
+import mmpr_builder as mb
+from trl import DPOConfig, DPOTrainer
+
+config = DPOConfig(
+    loss_type=["sigmoid", "bco_pair", "sft"],
+    loss_weights=[0.8, 0.2, 1.0],
+    beta=0.1,
+    max_length=None,
+)
+DPOTrainer("my-vlm", args=config, train_dataset=mb.load_pairs("DEST")).train()
+```
+"""
+
+
+class TrlWriter:
+    """Parquet shards of the schema of a build's pairs."""
+
+    def __init__(self, folder: Path, home: Path, options: ExportOptions) -> None:
+        schema = pair_schema()
+        self._names = schema.names
+        self._rows = 0
+        self._shards = ParquetFiles(folder / "pairs", schema)
+
+    def add(self, item: Item) -> None:
+        """Append one row as it is. Raises `RowError` "image_missing"."""
+        assert item.row is not None
+        if any(picture.data is None for picture in item.pictures):
+            raise RowError("image_missing", "the row holds no bytes for an image")
+        row = {name: item.row.get(name) for name in self._names}
+        # Pairs made elsewhere may have the conversations alone.
+        told = {"question": item.text, "prompt_text": item.text, **_texts(item)}
+        self._shards.add(row | {k: text for k, text in told.items() if row[k] is None})
+        self._rows += 1
+
+    def finish(self) -> dict[str, Any]:
+        """Finish the last shard. Images are inside, not files: none are counted."""
+        self._shards.close()
+        return {"images": 0, "entries": {"pairs": self._rows}}
+
+
+def _texts(item: Item) -> dict[str, str]:
+    return {f"{side}_text": text for side, text in item.sides}
+
+
+def faults(item: Item) -> Iterator[Fault]:
+    """What TRL's collator would raise at or train wrongly on."""
+    yield from pair_faults(item)
+
+
+FORMAT = Format("trl", faults, TrlWriter, _HOW, whole_rows=True)

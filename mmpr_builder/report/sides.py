@@ -1,0 +1,234 @@
+"""Chosen against rejected over all pairs: lengths, and answers that one side has more often.
+
+A trainer learns whatever tells the two sides apart. Where the chosen ones are longer, or say "yes"
+more often, it learns that too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmpr_builder import tables
+from mmpr_builder.records import Kind
+from mmpr_builder.scoring.yes_no import polarity
+
+_BINS = 24
+_COLUMNS = (
+    *("kind", "source", "chosen_tokens", "rejected_tokens"),
+    *("chosen_answer", "rejected_answer"),
+)
+_LETTER = re.compile(r"\(?([A-H])\)?[.:]?")
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Tokens of the chosen and rejected texts of one kind.
+
+    The curves are points "x,y x,y …" of a drawing 240 wide and 60 high, `longest` tokens wide.
+    """
+
+    kind: str
+    pairs: int
+    chosen_mean: float
+    rejected_mean: float
+    longest: int
+    chosen_curve: str
+    rejected_curve: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bias:
+    """Mean lengths in tokens; `share` is `chosen - rejected` over the longer of the two (-1 to 1).
+
+    `chosen_longer` is the share of pairs whose chosen text is the longer one.
+    """
+
+    kind: str
+    source: str
+    pairs: int
+    chosen: float
+    rejected: float
+    share: float
+    chosen_longer: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """How often an answer stands on each side, among the answers of its family (0 to 1)."""
+
+    answer: str
+    chosen: float
+    rejected: float
+    chosen_count: int
+    rejected_count: int
+    chosen_of: int
+    """Answers of its family on that side."""
+    rejected_of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Everything that is compared."""
+
+    lengths: tuple[Lengths, ...]
+    biases: tuple[Bias, ...]
+    priors: tuple[tuple[Prior, ...], ...]
+    """A group for yes and no, one for letters; empty where nobody answers so."""
+
+
+@dataclass
+class _Tally:
+    """What is counted of the pairs of one kind and source; no larger for more of them."""
+
+    chosen: Counter[int] = field(default_factory=Counter)
+    """Tokens of a chosen text -> pairs."""
+    rejected: Counter[int] = field(default_factory=Counter)
+    chosen_longer: int = 0
+
+    def add(self, rows: pa.Table) -> None:
+        chosen, rejected = (rows[f"{side}_tokens"].to_numpy() for side in ("chosen", "rejected"))
+        for counts, lengths in ((self.chosen, chosen), (self.rejected, rejected)):
+            values, numbers = np.unique(lengths, return_counts=True)
+            counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+        self.chosen_longer += int((chosen > rejected).sum())
+
+    @property
+    def pairs(self) -> int:
+        return self.chosen.total()
+
+
+_Tallies = dict[str, dict[str, _Tally]]
+"""Kind -> source -> what was counted."""
+
+
+def read_sides(parts: Sequence[str]) -> Sides:
+    """Compare the two sides over all pairs of these parts; images and texts are not read."""
+    tallies: _Tallies = {}
+    answers: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    for part in parts:
+        for rows in tables.read_groups(part, _COLUMNS):
+            _count(rows, tallies)
+            judged = rows.filter(pc.equal(rows["kind"], "correctness"))
+            answers[0].update(_answers(judged["chosen_answer"]))
+            answers[1].update(_answers(judged["rejected_answer"]))
+    kinds = [kind for kind in get_args(Kind) if kind in tallies]
+    return Sides(
+        lengths=tuple(_lengths(kind, _together(tallies[kind])) for kind in kinds),
+        biases=tuple(bias for kind in kinds for bias in _biases(kind, tallies[kind])),
+        priors=_priors(answers),
+    )
+
+
+def _count(rows: pa.Table, tallies: _Tallies) -> None:
+    for kind in pc.unique(rows["kind"]).to_pylist():
+        of_kind = rows.filter(pc.equal(rows["kind"], kind))
+        for source in pc.unique(of_kind["source"]).to_pylist():
+            mine = of_kind.filter(pc.equal(of_kind["source"], source))
+            tallies.setdefault(kind, {}).setdefault(source, _Tally()).add(mine)
+
+
+def _together(sources: Mapping[str, _Tally]) -> _Tally:
+    whole = _Tally()
+    for tally in sources.values():
+        whole.chosen.update(tally.chosen)
+        whole.rejected.update(tally.rejected)
+        whole.chosen_longer += tally.chosen_longer
+    return whole
+
+
+def _lengths(kind: str, tally: _Tally) -> Lengths:
+    sides = [_weighted(counts) for counts in (tally.chosen, tally.rejected)]
+    lengths, numbers = _weighted(tally.chosen + tally.rejected)
+    # The longest of a thousand hardly shows, but would squeeze all others to the left.
+    place = int(np.searchsorted(np.cumsum(numbers), 0.995 * numbers.sum()))
+    longest = max(1, int(lengths[place]))
+    edges = np.linspace(0, longest, _BINS + 1)
+    heights = [
+        np.histogram(np.minimum(values, longest), edges, weights=counts)[0]
+        for values, counts in sides
+    ]
+    top = max(1, *(int(h.max()) for h in heights))
+    return Lengths(
+        kind=kind,
+        pairs=tally.pairs,
+        chosen_mean=_mean(tally.chosen),
+        rejected_mean=_mean(tally.rejected),
+        longest=longest,
+        chosen_curve=_curve(heights[0] / top),
+        rejected_curve=_curve(heights[1] / top),
+    )
+
+
+def _weighted(counts: Counter[int]) -> tuple[Any, Any]:
+    """Values in ascending order, and how often each is there."""
+    values = sorted(counts)
+    return np.array(values), np.array([counts[value] for value in values])
+
+
+def _mean(counts: Counter[int]) -> float:
+    return sum(value * count for value, count in counts.items()) / max(1, counts.total())
+
+
+def _biases(kind: str, sources: Mapping[str, _Tally]) -> list[Bias]:
+    """All sources together first, where there are several."""
+    whole = [] if len(sources) == 1 else [_bias(kind, "all sources", _together(sources))]
+    each = (_bias(kind, name or "(unnamed)", sources[name]) for name in sorted(sources))
+    return [*whole, *each]
+
+
+def _bias(kind: str, source: str, tally: _Tally) -> Bias:
+    means = _mean(tally.chosen), _mean(tally.rejected)
+    return Bias(
+        kind=kind,
+        source=source,
+        pairs=tally.pairs,
+        chosen=means[0],
+        rejected=means[1],
+        share=(means[0] - means[1]) / max(1.0, *means),
+        chosen_longer=tally.chosen_longer / max(1, tally.pairs),
+    )
+
+
+def _priors(counts: tuple[Counter[str], Counter[str]]) -> tuple[tuple[Prior, ...], ...]:
+    found = []
+    for family in (("yes", "no", "true", "false"), tuple("ABCDEFGH")):
+        totals = [sum(side[name] for name in family) for side in counts]
+        group = tuple(
+            Prior(name, a / max(1, totals[0]), b / max(1, totals[1]), a, b, *totals)
+            for name in family
+            for a, b in [(counts[0][name], counts[1][name])]
+            if a or b
+        )
+        if group:
+            found.append(group)
+    return tuple(found)
+
+
+def _answers(column: pa.ChunkedArray) -> Counter[str]:
+    """Yes, no and letters among the answers; others have too many values to compare."""
+    found: Counter[str] = Counter()
+    for row in pc.value_counts(column).to_pylist():
+        text = (row["values"] or "").strip()
+        letter = _LETTER.fullmatch(text)
+        name = letter[1] if letter else polarity(text.lower()) if len(text) < 20 else None
+        if name is not None:
+            found[name] += row["counts"]
+    return found
+
+
+def _curve(heights: Any) -> str:
+    step = 240 / _BINS
+    points = [(0.0, 60.0)]
+    for i, height in enumerate(heights):
+        y = 60 - 56 * float(height)
+        points += [(i * step, y), ((i + 1) * step, y)]
+    points.append((240.0, 60.0))
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
