@@ -18,6 +18,7 @@ from mmpr_builder.records import Continuation
 from mmpr_builder.sampling import Continue, Request, Sample
 
 POISON = "POISON"
+HELD = "HELD"
 
 
 @dataclass
@@ -27,15 +28,19 @@ class FakeSampler:
     delay_s: float = 0.0
     die_once: Path | None = None
     """The engine is dead for the first request of all; this file remembers that it was."""
+    gate: Path | None = None
+    """Prompts that say HELD are answered when this file is there."""
 
     async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
         await asyncio.sleep(self.delay_s)
         if POISON in request.prompt:
             os.kill(os.getpid(), signal.SIGKILL)
+        while self.gate is not None and HELD in request.prompt and not self.gate.exists():
+            await asyncio.sleep(0.1)
         if self.die_once is not None and not self.die_once.exists():
             self.die_once.touch()
             raise EngineError("EngineDeadError: the core is gone")
-        for index in range(request.n):
+        for index in range(request.first, request.first + request.n):
             seed = request.seed + index
             text = f"Let me think about {seed % 97}.\nFinal answer: {seed % 3}"
             yield Sample(index, text, 7, "stop", seed, prompt_tokens=5)
@@ -65,6 +70,16 @@ class DiesOnce:
 
     def __call__(self, config: Config) -> FakeSampler:
         return FakeSampler(die_once=self.mark)
+
+
+@dataclass
+class Gated:
+    """Makes samplers that hold some answers back until a file is there."""
+
+    gate: Path
+
+    def __call__(self, config: Config) -> FakeSampler:
+        return FakeSampler(gate=self.gate)
 
 
 def does_not_start(config: Config) -> FakeSampler:

@@ -55,8 +55,11 @@ def _handler(server: OpenAIServer, answer: Answer) -> type[BaseHTTPRequestHandle
             self._send(*answer(body))
 
         def _send(self, status: int, reply: Any) -> None:
-            data = json.dumps(reply).encode()
+            broken = isinstance(reply, bytes)  # Sent as it is, and called compressed.
+            data = reply if broken else json.dumps(reply).encode()
             self.send_response(status)
+            if broken:
+                self.send_header("Content-Encoding", "gzip")
             if status == 429:
                 self.send_header("Retry-After", "0")
             self.send_header("Content-Length", str(len(data)))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from mmpr_builder.config import Config
-from mmpr_builder.output import BuildWriter, finish_build
+from mmpr_builder.output import Block, BuildWriter, finish_build, make_block, rejected_ids
 from mmpr_builder.pairing import judge_and_pair
 from mmpr_builder.records import Continuation, Drop, ImageRef, Response, Rollout, Seed, Verdict
 
@@ -107,13 +107,22 @@ def sample_rollouts(folder: Path) -> list[Rollout]:
     return [replace(rollout, index=i) for i, rollout in enumerate(rollouts)]
 
 
-def write_build(out: Path, rollouts: Sequence[Rollout], config: Config | None = None) -> Config:
+def blocks(rollouts: Sequence[Rollout], config: Config, per_block: int = 64) -> Iterator[Block]:
+    """Judged and paired by the last word, so many seeds at a time."""
+    for start in range(0, len(rollouts), per_block):
+        part = rollouts[start : start + per_block]
+        judged = [(rollout, *judge_and_pair(rollout, config, LastWord())) for rollout in part]
+        yield make_block(judged, config, rejected_ids(config))
+
+
+def write_build(
+    out: Path, rollouts: Sequence[Rollout], config: Config | None = None, *, per_block: int = 64
+) -> Config:
     """What the second half of a build does, without Ray: judge, pair, write, finish."""
     config = (config or Config()).model_copy(update={"out": str(out), "name": "sample"})
-    with BuildWriter(config) as writer:
-        writer.add_drop(Drop("a.jsonl:9", "seeds", "image_missing", "b.png"))
-        for rollout in rollouts:
-            verdicts, pairs, drops = judge_and_pair(rollout, config, LastWord())
-            writer.add(rollout, verdicts, pairs, drops)
+    unread = [(-1, Drop("a.jsonl:9", "seeds", "image_missing", "b.png"))]
+    with BuildWriter(config, unread=unread) as writer:
+        for block in blocks(rollouts, config, per_block):
+            writer.add(block)
     finish_build(config, writer.counts(), seconds={"pairing": 1.25})
     return config

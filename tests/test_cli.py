@@ -46,6 +46,7 @@ BAD_SET_UP = [
     (["engine.tensor_parallel_sise=2"], ["tensor_parallel_sise", "tensor_parallel_size"]),
     (["sampling.engine=replay"], ["replay_from"]),
     (["sampling.engine=endpoint"], ["endpoint.url"]),
+    (["pairing.reject_list=/nowhere/list.txt"], ["/nowhere/list.txt", "saved in a report"]),
 ]
 
 
@@ -85,6 +86,23 @@ def test_pair_without_rollouts_says_what_to_run(tmp_path: Path) -> None:
     done = mmpr("pair", f"out={tmp_path / 'empty'}")
     assert done.returncode == 2
     assert "mmpr sample" in done.stderr
+
+
+def test_help_groups_the_commands_and_shows_how_each_is_used() -> None:
+    done = mmpr("--help")
+    assert done.returncode == 0
+    for words in ("Build", "Look", "Check and hand on", "--install-completion", "mmpr settings"):
+        assert words in done.stdout
+    assert "╭─ Commands" not in done.stdout  # None stands outside the groups.
+    for command in ("build", "sample", "pair", "plan", "report", "show", "diff", "push"):
+        assert "mmpr " + command in mmpr(command, "-h").stdout.partition("Example")[2], command
+
+
+def test_the_version_is_told() -> None:
+    from mmpr_builder import __version__
+
+    done = mmpr("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, f"mmpr_builder {__version__}")
 
 
 def test_settings_lists_every_key() -> None:

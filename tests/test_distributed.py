@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.distributed import SamplingSummary, parts, plan, run_pairing, run_sampling
 from mmpr_builder.distributed.actors import SamplerActor, seats
-from mmpr_builder.distributed.judging import _in_order
+from mmpr_builder.distributed.cluster import refuse_passing_folder
 from mmpr_builder.distributed.manifest import Unit, read_manifest
 from mmpr_builder.distributed.units import Work, WorkQueue
-from mmpr_builder.errors import EngineError, InputError, SetupError
+from mmpr_builder.errors import ConfigError, EngineError, InputError, SetupError
 from mmpr_builder.progress import Progress
-from mmpr_builder.records import Drop, Rollout
+from mmpr_builder.records import Rollout
 from mmpr_builder.tables import list_parts, read_parquet, rollouts_from_table
 
 
@@ -314,17 +314,26 @@ def test_rollouts_without_their_plan_can_be_paired(tmp_path: Path) -> None:
     assert run_pairing(config, Progress()).run["counts"]["seeds"]["read"] == 12
 
 
-def test_dropped_rows_take_their_place_among_the_others() -> None:
-    def judged(index: int) -> tuple[Rollout, list, list, list]:  # type: ignore[type-arg]
-        from mmpr_builder.records import Seed
+def test_dropped_rows_take_their_place_among_the_others(tmp_path: Path) -> None:
+    config = make_config(tmp_path, 12, "pairing.kinds=truncated")  # Of which there are none.
+    sample_here(config)
+    run_pairing(config, Progress())
+    dropped = read_parquet(f"{config.out}/drops/part-00000.parquet")["item_id"].to_pylist()
+    assert len(dropped) == 16
+    assert dropped[2:-2] == [f"q{i}" for i in range(12)]
+    assert all("q" not in name for name in dropped[:2] + dropped[-2:])
 
-        seed = Seed(f"s{index}", "?")
-        return Rollout(seed, "", "", "open", "m", index=index), [], [], []
 
-    drops = [(i, Drop(f"d{i}", "seeds", "x")) for i in (0, 3, 9, 10)]
-    items = list(_in_order([[judged(1), judged(2)], [judged(4), judged(8)]], drops))
-    names = [item.item_id if isinstance(item, Drop) else item[0].seed.id for item in items]
-    assert names == ["d0", "s1", "s2", "d3", "s4", "s8", "d9", "d10"]
+@pytest.mark.parametrize(("out", "refused"), [("out/x", True), ("/x", False), ("s3://b/x", False)])
+def test_a_ray_job_must_not_build_into_its_passing_folder(
+    out: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(None, [f"out={out}"])
+    refuse_passing_folder(config)
+    unpacked = {"runtime_env": {"working_dir": "gcs://_ray_pkg_7.zip"}, "metadata": {}}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(unpacked))
+    with pytest.raises(ConfigError, match="all nodes reach") if refused else nullcontext():
+        refuse_passing_folder(config)
 
 
 # --- the first half on a real Ray -----------------------------------------------------------

@@ -228,6 +228,21 @@ def test_one_request_asks_for_all_samples_and_shows_the_image() -> None:
     assert "top_k" not in body
 
 
+@pytest.mark.parametrize("most", [1, 9])
+def test_a_later_round_goes_on_with_the_seeds_and_keeps_the_encoded_image(most: int) -> None:
+    with OpenAIServer(lambda body: echo({**body, "n": min(most, body["n"])})) as server:
+        sampler = make_sampler(endpoint(server))
+        later = replace(ASK, first=3, n=2, memo={})
+        samples = using(sampler, drawn(sampler, later))
+    assert [(s.index, s.text, s.seed) for s in samples] == [
+        (3, "seed 43", 43),
+        (4, "seed 44", 44),
+    ]
+    ((kept, content),) = later.memo.items()
+    assert kept == (ASK.prompt, ASK.images)
+    assert server.bodies[0]["messages"][0]["content"] == content
+
+
 @pytest.mark.parametrize("most", [1, 2])
 def test_a_server_that_gives_fewer_is_asked_again_with_other_seeds(most: int) -> None:
     with OpenAIServer(lambda body: echo({**body, "n": min(most, body["n"])})) as server:
@@ -265,15 +280,15 @@ def test_log_probabilities_are_averaged() -> None:
 
 
 def test_errors_that_pass_are_tried_again() -> None:
-    left = [429, 503]
+    left: list[tuple[int, Any]] = [(429, {}), (503, {}), (200, b"no gzip")]
 
     def answer(body: dict[str, Any]) -> tuple[int, Any]:
-        return (left.pop(0), {}) if left else echo(body)
+        return left.pop(0) if left else echo(body)
 
     with OpenAIServer(answer) as server:
-        sampler = make_sampler(endpoint(server))
+        sampler = make_sampler(endpoint(server, "sampling.endpoint.retries=3"))
         assert len(using(sampler, drawn(sampler, ASK))) == 3
-    assert len(server.bodies) == 3
+    assert len(server.bodies) == 4
 
 
 def test_errors_that_stay_end_in_an_engine_error() -> None:
@@ -363,6 +378,13 @@ def test_a_server_that_does_not_serve_the_model_is_found_out_at_once() -> None:
         check_engine(endpoint(server))
 
 
+def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
+    words = ("sampling.engine=endpoint", "model=m", "sampling.endpoint.url=http://me:s3cr3t@h/v1")
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY") as raised:
+        check_engine(settings(*words))
+    assert "s3cr3t" not in str(raised.value)
+
+
 def test_an_endpoint_needs_a_url() -> None:
     with pytest.raises(ConfigError, match=r"sampling\.endpoint\.url"):
         check_engine(settings("sampling.engine=endpoint"))
@@ -406,6 +428,18 @@ def test_replay_gives_the_stored_responses_and_makes_none_up(
         (r.text, r.tokens, r.finish_reason, r.seed, r.logprob) for r in STORED.responses[:given]
     ]
     assert {s.prompt_tokens for s in samples} == {33}
+
+
+def test_replay_gives_later_rounds_and_says_when_there_is_no_more(replayed: Config) -> None:
+    async def work(sampler: Sampler) -> list[Sample]:
+        found = await drawn(sampler, replace(ASK, first=1, n=1))
+        with pytest.raises(RowError, match=r"has 2 responses of 'a', and number 3.*sampling\.n"):
+            await drawn(sampler, replace(ASK, first=1, n=2))
+        return found
+
+    sampler = make_sampler(replayed)
+    (sample,) = using(sampler, work(sampler))
+    assert (sample.index, sample.text, sample.seed) == (1, "three", 12)
 
 
 def test_replay_gives_stored_continuations_of_the_same_kind(replayed: Config) -> None:
@@ -461,7 +495,7 @@ pytestmark_engine = pytest.mark.skipif(
 @pytestmark_engine
 def test_the_real_engine_keeps_the_contract() -> None:
     """One start of the engine (half a minute) for everything that only it can show."""
-    config = settings("sampling.max_tokens=48", max_num_seqs=32)
+    config = settings("sampling.max_tokens=48", max_num_seqs=32, block_size=32)
     check_engine(config)
     sampler = make_sampler(config)
     using(sampler, _engine_contract(sampler))
@@ -484,6 +518,7 @@ async def _engine_contract(sampler: Any) -> None:
     assert [s.text for s in one_by_one] == [s.text for s in at_once]
     assert all(s.logprob is not None and s.logprob < 0 for s in one_by_one)
     await _continuations(sampler, ask, at_once)
+    await _rounds(sampler, replace(ask, n=8))
     await _refusals(sampler, ask)
 
 
@@ -499,8 +534,44 @@ async def _continuations(sampler: Any, ask: Request, samples: list[Sample]) -> N
             assert 0 < found.tokens <= 12
             assert "  " not in found.prefix[-1:] + found.text[:2]
             assert found.image is image
+            # The model went on from its own tokens: their text is exactly the response's.
+            assert found.prefix_tokens is not None
+            own = sampler._decode(sample.token_ids[: found.prefix_tokens])
+            assert sample.text.startswith(own.strip())
+            assert own.strip() == found.prefix.strip()
     nothing = Continue(keep=0.0, image=False, max_tokens=12, seed=3)
     assert (await sampler.continue_response(ask, samples[0], nothing)).prefix == ""
+
+
+async def _rounds(sampler: Any, ask: Request) -> None:
+    """Rounds give what one request gives, from one rendering, and find their prompt computed."""
+    whole = await drawn(sampler, replace(ask, id="whole", memo={}))
+    before = sampler.cache_hits()
+    ask = replace(ask, id="rounds", memo={})
+    found = await drawn(sampler, replace(ask, first=0, n=4))
+    after_first = sampler.cache_hits()
+    for first, n in ((4, 3), (7, 1)):
+        found += await drawn(sampler, replace(ask, first=first, n=n))
+    assert [(s.index, s.text, s.seed) for s in found] == [(s.index, s.text, s.seed) for s in whole]
+    hits = sampler.cache_hits()
+    # The first round found the picture in the front end's cache; later ones did not look.
+    assert after_first.image_queries - before.image_queries == 1
+    assert after_first.image_hits - before.image_hits == 1
+    assert hits.image_queries == after_first.image_queries
+    # Blocks of 32 tokens: one of a prompt's 51 is whole.
+    queries = hits.prefix_queries - after_first.prefix_queries
+    assert queries == 4 * found[0].prompt_tokens
+    assert hits.prefix_hits - after_first.prefix_hits == 4 * (found[0].prompt_tokens // 32) * 32
+    await _displaced(sampler, ask, whole)
+
+
+async def _displaced(sampler: Any, ask: Request, whole: list[Sample]) -> None:
+    """A picture that was left out and is not in the engine any more is sent again."""
+    await sampler.engine.engine_core.reset_mm_cache_async()
+    await sampler.engine.reset_prefix_cache()
+    await sampler.engine.reset_encoder_cache()
+    again = await drawn(sampler, replace(ask, first=4, n=4))
+    assert [s.text for s in again] == [s.text for s in whole[4:]]
 
 
 async def _refusals(sampler: Any, ask: Request) -> None:

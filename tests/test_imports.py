@@ -13,15 +13,16 @@ PACKAGE = Path(__file__).parents[1] / "mmpr_builder"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("records", "errors"),
     ("config",),
-    ("files", "embedded", "images", "tables"),
+    ("files", "embedded", "images", "columns", "tables", "stores"),
     (
         *("seeds", "prompts", "sampling", "dropout", "extraction", "scoring"),
-        *("pairing", "output", "card", "report", "progress", "quality", "export"),
+        *("pairing", "output", "card", "report", "progress", "display", "quality", "export"),
+        *("audit", "diff", "push", "estimates"),
     ),
     ("demo",),
     ("engines",),
     ("distributed",),
-    ("build",),
+    ("build", "probe"),
     ("summary", "cli"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

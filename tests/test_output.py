@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from pair_samples import LastWord, make_rollout, picture, sample_rollouts, write_build
+from pair_samples import blocks, make_rollout, picture, sample_rollouts, write_build
 from PIL import Image
 
 from mmpr_builder import images, tables
 from mmpr_builder.config import Config, OutputConfig
 from mmpr_builder.errors import InputError
-from mmpr_builder.output import BuildWriter, load_pairs, pair_schema, read_run
+from mmpr_builder.output import BuildWriter, load_pairs, pair_schema, read_run, shards
 from mmpr_builder.output.pictures import as_stored
-from mmpr_builder.pairing import judge_and_pair
+from mmpr_builder.output.rows import TEXT_SCHEMA
+from mmpr_builder.output.sizes import row_bytes
 from mmpr_builder.records import Drop, ImageRef, Seed
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -157,7 +159,7 @@ def test_a_run_that_fails_leaves_the_old_build_untouched(tmp_path: Path) -> None
 
     def interrupted() -> None:
         with BuildWriter(config) as writer:
-            writer.add(rollouts[0], *judge_and_pair(rollouts[0], config, LastWord()))
+            writer.add(next(blocks(rollouts, config)))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -183,8 +185,8 @@ def test_nothing_is_published_before_the_end(tmp_path: Path) -> None:
     rollouts = sample_rollouts(tmp_path)
     config = Config(out=str(tmp_path / "out"), output=OutputConfig(shard_bytes=2**16))
     with BuildWriter(config) as writer:
-        for rollout in rollouts:
-            writer.add(rollout, *judge_and_pair(rollout, config, LastWord()))
+        for block in blocks(rollouts, config):
+            writer.add(block)
         assert tables.list_parts(tmp_path / "out" / "pairs") == []
     assert len(tables.list_parts(tmp_path / "out" / "pairs")) == 1
 
@@ -348,7 +350,18 @@ def test_run_json_counts_every_step(tmp_path: Path) -> None:
     assert tokens["generated"] == tokens["responses"] + tokens["continuations"]
     assert tokens["continuations"] == 18
     assert tokens["per_pair"] == round(tokens["generated"] / 10, 1)
-    assert counts["sources"]["grid"] == {"seeds": 5, "with_pairs": 3, "pairs": 9}
+    grid = counts["sources"]["grid"]
+    assert (grid["seeds"], grid["with_pairs"], grid["pairs"], grid["responses"]) == (5, 3, 9, 12)
+    assert grid["outcomes"] == {"correct": 5, "incorrect": 2, "no_answer": 2}
+    assert grid["drops"] == {"all_correct": 1, "image_missing": 1}
+    assert counts["rules"]["no_answer"] == {"no_marker": 2}
+    assert counts["fates"]["unreadable"] == {"image_missing": 1}
+    assert counts["uses"] == {
+        "correct": {"chosen": 4, "unused": 2},
+        "incorrect": {"rejected": 3},
+        "no_answer": {"rejected": 2},
+        "no_truth": {"chosen": 3},
+    }
     assert run["this_run"]["seconds"] == {"pairing": 1.25}
     assert {"python", "mmpr-builder", "pyarrow"} <= run["this_run"]["versions"].keys()
     assert run["config"]["pairing"]["max_per_seed"] == 15
@@ -400,8 +413,8 @@ def test_a_build_can_live_in_an_object_store(tmp_path: Path) -> None:
         for again in (rollouts, rollouts[:1]):
             config = Config(out=out)
             with BuildWriter(config) as writer:
-                for rollout in again:
-                    writer.add(rollout, *judge_and_pair(rollout, config, LastWord()))
+                for block in blocks(again, config):
+                    writer.add(block)
             (part,) = tables.list_parts(f"{out}/pairs", pair_schema())
             found = tables.read_parquet(part, ["seed_id"])["seed_id"].to_pylist()
             assert set(found) == {"one", "two", "none", "open"} & {r.seed.id for r in again}
@@ -410,33 +423,98 @@ def test_a_build_can_live_in_an_object_store(tmp_path: Path) -> None:
         fs.rm("/mmpr-test-output", recursive=True)
 
 
-@pytest.mark.slow
-def test_pairs_train_with_mpo_in_trl_as_they_are(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    trl = pytest.importorskip("trl")
-    from mmpr_builder.demo.network import new_model, new_processor, save
-    from mmpr_builder.demo.tokens import train_tokenizer
+def test_bytes_do_not_depend_on_how_seeds_were_grouped(tmp_path: Path) -> None:
+    few = sample_rollouts(tmp_path)
+    rollouts = [
+        replace(r, seed=replace(r.seed, id=f"{r.seed.id}{i}"), index=6 * i + n)
+        for i in range(30)
+        for n, r in enumerate(few)
+    ]
+    small = Config(output=OutputConfig(shard_bytes=2**16, row_group_bytes=2**14))
+    for name, per_block in (("a", 1), ("b", 7), ("c", 1000)):
+        write_build(tmp_path / name, rollouts, small, per_block=per_block)
+    first = files_of(tmp_path / "a" / "pairs") | files_of(tmp_path / "a" / "drops")
+    assert len(first) > 3
+    for name in ("b", "c"):
+        assert files_of(tmp_path / name / "pairs") | files_of(tmp_path / name / "drops") == first
+    counts = [read_run(tmp_path / name)["counts"] for name in ("a", "b", "c")]
+    assert counts[0] == counts[1] == counts[2]
 
-    write_build(tmp_path / "out", sample_rollouts(tmp_path / "images"))
-    pairs = load_pairs(tmp_path / "out")
-    assert {len(row["images"]) for row in pairs} == {0, 1, 2}
-    tokenizer = train_tokenizer(pairs["chosen_text"])
-    torch.manual_seed(0)
-    save(new_model(tokenizer), new_processor(tokenizer), tmp_path / "model")
-    arguments = trl.DPOConfig(
-        output_dir=str(tmp_path / "trained"),
-        loss_type=["sigmoid", "bco_pair", "sft"],
-        loss_weights=[0.8, 0.2, 1.0],
-        max_length=None,
-        max_steps=2,
-        per_device_train_batch_size=5,
-        logging_steps=1,
-        save_strategy="no",
-        report_to=[],
-        use_cpu=True,
+
+def test_many_small_pieces_give_the_same_bytes_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts = sample_rollouts(tmp_path) * 4
+    write_build(tmp_path / "a", rollouts)
+    monkeypatch.setattr(shards, "_PIECES", 2)
+    write_build(tmp_path / "b", rollouts, per_block=1)
+    assert files_of(tmp_path / "a" / "pairs") == files_of(tmp_path / "b" / "pairs")
+
+
+def test_rows_that_were_never_seeds_stand_where_they_were_in_the_input(tmp_path: Path) -> None:
+    config = Config(out=str(tmp_path / "out"))
+    few = sample_rollouts(tmp_path)  # Those at 4 and 5 are dropped.
+    rollouts = [replace(r, index=r.index + (r.index >= 5)) for r in few]
+    unread = [(n, Drop(f"row {n}", "seeds", "missing_question")) for n in (0, 5)]
+    with BuildWriter(config, unread=unread) as writer:
+        for block in blocks(rollouts, config, per_block=2):
+            writer.add(block)
+    assert [drop.item_id for drop in drops_of(tmp_path / "out")] == [
+        "row 0",
+        "easy",
+        "row 5",
+        "gone",
+    ]
+    assert writer.counts()["seeds"]["read"] == 8
+
+
+def test_files_show_the_schema_they_were_asked_for(tmp_path: Path) -> None:
+    for name, rollouts in (("some", sample_rollouts(tmp_path)), ("none", [])):
+        write_build(tmp_path / name, rollouts)
+        (part,) = tables.list_parts(tmp_path / name / "pairs", pair_schema())
+        assert pq.read_schema(part).metadata == pair_schema().metadata
+        assert pq.read_table(part).schema.equals(pair_schema())
+
+
+def test_rows_without_images_have_the_public_schema() -> None:
+    rest = [pair_schema().field(name) for name in pair_schema().names if name != "images"]
+    assert list(TEXT_SCHEMA) == rest
+
+
+def test_a_row_weighs_what_it_takes_in_memory_whatever_stands_beside_it() -> None:
+    schema = pa.schema(
+        [("n", pa.int64()), ("t", pa.string()), ("l", pa.list_(pa.struct([("b", pa.binary())])))]
     )
-    trainer = trl.DPOTrainer(model=str(tmp_path / "model"), args=arguments, train_dataset=pairs)
-    trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    assert len(losses) == 2
-    assert all(0 < loss < 50 for loss in losses)
+    rows = [
+        {"n": 1, "t": "abc", "l": [{"b": b"12345"}, {"b": None}]},
+        {"n": None, "t": None, "l": []},
+        {"n": 3, "t": "答案", "l": None},
+    ]
+    whole = row_bytes(tables.to_table(rows, schema)).tolist()
+    assert whole == [8 + 7 + 4 + 9 + 4, 8 + 4 + 4, 8 + 10 + 4]
+    assert [int(row_bytes(tables.to_table([row], schema))[0]) for row in rows] == whole
+    assert row_bytes(tables.to_table(rows, schema).slice(1)).tolist() == whole[1:]
+
+
+def test_half_an_emoji_in_a_text_does_not_stop_the_writing(tmp_path: Path) -> None:
+    rollout = make_rollout(Seed("x", "1 + 2?", (), ("3",)), ["\ud83d so 3", "so 4"])
+    write_build(tmp_path / "out", [rollout])
+    assert column(tmp_path / "out", "chosen_text") == ["� so 3"]
+
+
+def test_a_row_larger_than_a_row_group_is_written_whole(tmp_path: Path) -> None:
+    busy_image(96).save(tmp_path / "noise.png")
+    busy_image(128).save(tmp_path / "other.png")
+    rollouts = [
+        make_rollout(
+            Seed(name, "<image>\n?", (ImageRef(str(tmp_path / name)),), ("3",)),
+            ["so 3", "thus 3", "so 4"],
+        )
+        for name in ("noise.png", "other.png")
+    ]
+    config = Config(output=OutputConfig(row_group_bytes=2**14))
+    write_build(tmp_path / "out", rollouts, config)
+    stored = [images[0]["bytes"] for images in column(tmp_path / "out", "images")]
+    assert stored == [
+        (tmp_path / name).read_bytes() for name in ("noise.png", "other.png") for _ in range(2)
+    ]

@@ -310,6 +310,9 @@ def test_a_kind_that_is_not_wanted_is_said_to_be_so() -> None:
     _, (drop,) = pair_up(samples, PairingConfig(kinds=("correctness",)), seed=OPEN)
     assert drop.reason == "kind_not_wanted"
     _, (drop,) = pair_up([*right(1), *rambling(1)], PairingConfig(kinds=("correctness",)))
+    assert drop.reason == "kind_not_wanted"
+    blank = sample("incorrect", " ")
+    _, (drop,) = pair_up([*right(1), blank], PairingConfig(kinds=("correctness",)))
     assert drop.reason == "no_usable_negative"
 
 

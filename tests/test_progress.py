@@ -6,14 +6,8 @@ import io
 
 import pytest
 
-from mmpr_builder.progress import (
-    LineProgress,
-    LiveProgress,
-    Progress,
-    clock_time,
-    describe,
-    summary,
-)
+from mmpr_builder.display import LineProgress, LiveProgress, clock_time, describe, summary
+from mmpr_builder.progress import Progress
 
 
 class Clock:
@@ -73,6 +67,19 @@ def test_an_inner_stage_hands_the_display_back() -> None:
             assert progress.snapshot()["stage"] == "loading the engine"
         assert progress.snapshot()["done"] == 1
     assert progress.snapshot() == {}
+
+
+def test_a_watcher_sees_every_update_and_the_last_figures_of_a_stage() -> None:
+    progress = Progress()
+    seen: list[tuple[int, bool]] = []
+    with progress.watched_by(lambda p, ended: seen.append((p.snapshot()["done"], ended))):
+        with progress.stage("sampling", total=3):
+            progress.update(done=1)
+            progress.update(done=3)
+        assert seen == [(1, False), (3, False), (3, True)]
+    with progress.stage("pairing"):
+        progress.update(done=1)
+    assert len(seen) == 3
 
 
 def test_updates_between_stages_are_ignored() -> None:
@@ -156,6 +163,11 @@ def test_everything_known_is_on_the_line() -> None:
             "total": 4096,
             "per_second": 13.2,
             "tokens_per_second": 5210.4,
+            "units": 16,
+            "units_total": 64,
+            "correct": 30,
+            "decided": 80,
+            "undecided": 4,
             "pairs": 12,
             "engines": 2,
             "retries": 3,
@@ -164,8 +176,8 @@ def test_everything_known_is_on_the_line() -> None:
         }
     )
     assert line == (
-        "1,024/4,096 seeds  25 %  13.2 seeds/s  5,210 tokens/s  12 pairs  2 engines  3 retries"
-        "  ETA 3:53  waiting for storage"
+        "1,024/4,096 seeds  25 %  16/64 units  13.2 seeds/s  5,210 tokens/s  38 % right"
+        "  4 undecided  12 pairs  2 engines  3 retries  ETA 3:53  waiting for storage"
     )
 
 

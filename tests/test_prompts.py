@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from mmpr_builder.config import Config, shipped_names
+from mmpr_builder.config import Config
 from mmpr_builder.errors import InputError
 from mmpr_builder.prompts import (
     load_template,
     load_templates,
-    pick_template,
     render,
     split_images,
+    template_names,
 )
 from mmpr_builder.records import Seed, Template
 
 EN = Seed(id="1", question="<image>\nFind {x}.", answers=("5",))
+STYLES = ("final_answer", "boxed", "think_boxed", "open")
 ZH = Seed(id="2", question="求x", answers=("5",), language="zh")
 OPEN = Seed(id="3", question="Describe it.")
 
@@ -29,16 +31,16 @@ def template_file(tmp_path: Path, text: str, name: str = "mine.txt") -> str:
 
 
 def test_every_shipped_template_says_in_its_text_what_its_name_says() -> None:
-    names = shipped_names("prompts", ".txt")
+    names = template_names()
     assert {f"{s}_{lang}" for s in ("final_answer", "boxed", "think_boxed", "open") for lang in
             ("en", "zh")} <= set(names)  # fmt: skip
     for name in names:
         template = load_template(name)
-        style, _, language = name.rpartition("_")
-        assert (template.name, template.style, template.language) == (name, style, language)
+        styles = [s for s in STYLES if name.endswith(f"{s}_{template.language}")]
+        assert (template.name, template.style) == (name, max(styles, key=len))
         assert template.text.count("{question}") == 1
-        assert "boxed" not in style or "\\boxed" in template.text
-        assert style != "open" or template.text == "{question}"
+        assert ("boxed" in template.style) == ("\\boxed" in template.text)
+        assert name not in ("open_en", "open_zh") or template.text == "{question}"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_truth_language_and_source_pick_the_template(tmp_path: Path) -> None:
     config = Config.model_validate({"seeds": seeds, "prompts": {"style": "final_answer"}})
     templates = load_templates(config)
     maths = Seed(id="4", question="Q", answers=("1",), source="maths")
-    picks = [pick_template(seed, templates).name for seed in (EN, ZH, OPEN, maths)]
+    picks = [templates.pick(seed).name for seed in (EN, ZH, OPEN, maths)]
     assert picks == ["final_answer_en", "final_answer_zh", "open_en", own]
     assert list(templates.fingerprint()) == sorted(
         [own, "final_answer_en", "final_answer_zh", "open_en", "open_zh"]
@@ -138,9 +140,112 @@ def test_an_open_template_may_ask_for_nothing(tmp_path: Path) -> None:
     assert render(templates.pick(OPEN), OPEN) == "Look closely. Describe it."
 
 
+def chart_sources(**prompts: object) -> Config:
+    seeds = [{"path": "a", "name": "charts", "domain": "chart"}, {"path": "b", "name": "plain"}]
+    return Config.model_validate({"seeds": seeds, "prompts": prompts})
+
+
+def picks(config: Config, count: int = 2000, **fields: object) -> Counter[str]:
+    templates = load_templates(config)
+    seeds = (Seed(f"s{i}", "Q", source="charts", **fields) for i in range(count))  # type: ignore[arg-type]
+    return Counter(templates.pick(seed).name for seed in seeds)
+
+
+def test_variants_are_mixed_by_weight_over_the_seeds_of_a_domain() -> None:
+    config = chart_sources(
+        style="boxed",
+        mix={"chart": {"plain": 1, "visual": 3, "knowledge": 0}},
+        open_mix={"chart": {"visual": 1}},
+    )
+    found = picks(config, answers=("1",))
+    assert set(found) == {"boxed_en", "visual_boxed_en"}
+    assert 0.72 < found["visual_boxed_en"] / 2000 < 0.78
+    assert picks(config, 9, answers=("1",), language="zh").keys() <= {
+        "boxed_zh",
+        "visual_boxed_zh",
+    }
+    assert picks(config, 9) == {"visual_open_en": 9}
+    other = Seed("1", "Q", answers=("1",), source="plain")
+    assert load_templates(config).pick(other).name == "boxed_en"
+
+
+def test_a_seeds_template_depends_on_its_id_alone() -> None:
+    weights = {"plain": 1, "visual": 2, "grounded": 1}
+    first = load_templates(chart_sources(mix={"chart": weights}))
+    turned = dict(reversed(weights.items()))
+    second = load_templates(chart_sources(mix={"chart": turned}))
+    for i in range(50):
+        seed = Seed(f"s{i}", "Q", answers=("1",), source="charts")
+        assert first.pick(seed) == second.pick(seed)
+    assert first.fingerprint() == second.fingerprint()
+
+
+def test_a_source_has_a_mix_of_its_own(tmp_path: Path) -> None:
+    own = template_file(tmp_path, "{question}\nUse \\boxed{} please.")
+    config = Config.model_validate(
+        {
+            "seeds": {
+                "charts": {"path": "a", "domain": "chart", "templates": {"plain": 1, own: 1}}
+            },
+            "prompts": {"mix": {"chart": {"visual": 1}}},
+        }
+    )
+    assert set(picks(config, answers=("1",))) == {"final_answer_en", own}
+
+
+def test_each_variant_is_there_in_each_style_and_language() -> None:
+    names = set(template_names())
+    for variant in ("knowledge", "visual", "grounded"):
+        for style in ("final_answer", "boxed", "open"):
+            for language in ("en", "zh"):
+                name = f"{variant}_{style}_{language}"
+                assert name in names
+                template = load_template(name)
+                assert (template.style, template.language) == (style, language)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        (
+            {
+                "prompts": {"mix": {"chart": {"nope": 1}}},
+                "seeds": {"a": {"path": "a", "domain": "chart"}},
+            },
+            "nope",
+        ),
+        (
+            {
+                "prompts": {"mix": {"chart": {"plain": 0}}},
+                "seeds": {"a": {"path": "a", "domain": "chart"}},
+            },
+            "prompts.mix.chart.*at least one a weight above 0",
+        ),
+        (
+            {
+                "prompts": {"mix": {"math": {"open_en": 1}}},
+                "seeds": {"a": {"path": "a", "domain": "math"}},
+            },
+            "'open_en' must be of a style that asks",
+        ),
+        (
+            {
+                "prompts": {"open_mix": {"math": {"boxed_en": 1}}},
+                "seeds": {"a": {"path": "a", "domain": "math"}},
+            },
+            "'boxed_en' must be of style open",
+        ),
+        (
+            {
+                "prompts": {"mix": {"math": {"plain": 1}}},
+                "seeds": [{"path": "a", "domain": "math"}],
+            },
+            "seeds.0 .*no name",
+        ),
+        (
+            {"seeds": {"a": {"path": "a", "template": "boxed_en", "templates": {"plain": 1}}}},
+            "both `template` and `templates`",
+        ),
         ({"prompts": {"template": "nope"}}, "nope"),
         ({"prompts": {"template": {"fr": "boxed_en"}}}, "unknown language 'fr'"),
         ({"prompts": {"template": "open_en"}}, "prompts.template: .*style open"),

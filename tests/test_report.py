@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pair_samples import make_rollout, picture, sample_rollouts, write_build
 from PIL import Image
 
 from mmpr_builder.errors import InputError
-from mmpr_builder.output import pair_parts
+from mmpr_builder.output import pair_parts, read_run
 from mmpr_builder.records import Seed
-from mmpr_builder.report import write_report
-from mmpr_builder.report.figures import drop_bars, pass_rate_bars, read_lengths
-from mmpr_builder.report.samples import (
-    THUMBNAIL_BYTES,
-    Span,
-    compare,
-    pick_samples,
-    read_samples,
-    thumbnail,
+from mmpr_builder.report import KINDS, samples, write_report
+from mmpr_builder.report.dropped import read_examples
+from mmpr_builder.report.figures import (
+    drop_bars,
+    outcome_stacks,
+    pass_rate_bars,
+    response_flow,
+    seed_flow,
+    source_costs,
 )
+from mmpr_builder.report.samples import in_order, pick_samples, read_browser
+from mmpr_builder.report.sides import read_sides
+from mmpr_builder.report.texts import Span, compare, visible, words
+from mmpr_builder.report.thumbnails import MOST_CHARACTERS, thumbnail
 
-VOID = {"meta", "img", "input", "br", "polyline"}
+VOID = {"meta", "input", "br"}
+ROOM = 10**8
 
 
 class Page(HTMLParser):
@@ -40,6 +48,7 @@ class Page(HTMLParser):
         self.tags: Counter[str] = Counter()
         self.attributes: list[tuple[str, str, str]] = []
         self.text = ""
+        self.scripts: list[str] = []
         self._open: list[str] = []
         self.feed(html)
         assert self._open == []
@@ -57,7 +66,13 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "script":
+            self.scripts.append(data)
         self.text += data
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.scripts[0])
 
 
 def page_of(out: Path) -> str:
@@ -71,29 +86,41 @@ def said(spans: Sequence[Span], mark: str) -> str:
 def test_the_page_shows_figures_and_all_pairs_of_a_small_build(tmp_path: Path) -> None:
     write_build(tmp_path / "out", sample_rollouts(tmp_path))
     page = Page(page_of(tmp_path / "out"))
-    assert page.tags["article"] == 10
-    assert "10 of 10 pairs" in page.text
+    assert len(page.data["pairs"]) == 10
+    assert len(page.data["images"]) == 2  # Two pictures, shared by eight pairs.
+    assert "10 of 10 are on this page" in page.text
     assert "of 7 questions gave pairs" in page.text
-    for phrase in ("all_correct", "Is [image 1] redder than [image 2] ?", "answer: yes"):
+    for phrase in ("all_correct", "at most 15 a question", "last_word", "image_missing"):
         assert phrase in page.text
-    assert page.tags["img"] == 4 + 2 * 2 + 3  # Of "one", "two" with two images each, and "open".
+    two = [pair for pair in page.data["pairs"] if pair["seed"] == "two"]
+    assert two[0]["question"] == [["Is [image 1] redder than [image 2] ?"]]
+    assert two[0]["images"] == [page.data["pairs"][0]["images"][0], two[0]["images"][1]]
+    assert (two[0]["chosen"]["answer"], two[0]["truth"]) == ("yes", [[["yes"]]])
 
 
-def test_nothing_on_the_page_runs_or_loads(tmp_path: Path) -> None:
-    attack = '</p><script>alert(1)</script><img src="http://x/y"> {{ 7*7 }} so 11'
+def test_nothing_a_model_wrote_can_end_or_begin_an_element(tmp_path: Path) -> None:
+    attack = '</p></script><script>alert(1)</script><!--<img src="http://x/y"> {{ 7*7 }} so 11'
     seed = Seed("s", f"<image>\n{attack}", (picture(tmp_path / "x.png", "teal"),), ("2",))
-    rollout = make_rollout(replace(seed, source=attack), ["so 2", attack])
-    write_build(tmp_path / "out", [rollout])
+    rollout = make_rollout(replace(seed, source=attack, id=attack), ["so 2", attack])
+    dropped = make_rollout(Seed("d", attack, (), (attack,), source=attack), [attack], index=1)
+    write_build(tmp_path / "out", [rollout, dropped])
     html = page_of(tmp_path / "out")
     page = Page(html)
-    assert page.tags["script"] == 0
-    assert "<script>alert(1)</script>" in page.text  # As text, three times over.
-    assert "{{ 7*7 }}" in page.text
-    sources = [value for tag, name, value in page.attributes if (tag, name) == ("img", "src")]
-    assert len(sources) == 1
-    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
-    assert not [a for a in page.attributes if a[1] in ("href", "onload", "onerror", "onclick")]
-    assert "default-src 'none'" in html
+    assert page.tags["script"] == 2  # The data and the page's own.
+    assert page.tags["img"] == 0
+    assert "".join(t[0] for t in page.data["pairs"][0]["rejected"]["text"]) == attack
+    assert page.data["pairs"][0]["source"] == attack
+    assert not [a for a in page.attributes if a[1].startswith("on") or a[1] == "src"]
+
+
+def test_only_the_pages_own_script_may_run(tmp_path: Path) -> None:
+    write_build(tmp_path / "out", sample_rollouts(tmp_path))
+    page = Page(page_of(tmp_path / "out"))
+    (policy,) = [v for _, name, v in page.attributes if name == "content" and "default-src" in v]
+    digest = base64.b64encode(hashlib.sha256(page.scripts[1].encode()).digest()).decode()
+    assert "default-src 'none'" in policy
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "connect-src" not in policy
 
 
 def test_the_same_build_gives_the_same_page(tmp_path: Path) -> None:
@@ -104,8 +131,8 @@ def test_the_same_build_gives_the_same_page(tmp_path: Path) -> None:
 def test_a_build_without_pairs_has_a_page_too(tmp_path: Path) -> None:
     write_build(tmp_path / "out", [])
     page = Page(page_of(tmp_path / "out"))
-    assert page.tags["article"] == 0
-    assert "0 of 0 pairs" in page.text
+    assert page.data["pairs"] == []
+    assert "0 of 0 are on this page" in page.text
 
 
 def test_no_build_is_an_input_error(tmp_path: Path) -> None:
@@ -130,19 +157,46 @@ def test_samples_are_shared_by_kinds_and_sources_and_come_from_different_seeds(
         ("correctness", "small"): 3,
         ("format", "big"): 6,  # Three seeds have any: two of each.
     }
-    samples = read_samples(places)
-    assert [s.row["id"] for s in samples] == [p.id for p in places]
-    correctness = [s.row["seed_id"] for s in samples if s.row["kind"] == "correctness"]
+    pairs = read_browser(places, ROOM).pairs
+    assert [pair["id"] for pair in pairs] == [place.id for place in in_order(places)]
+    correctness = [pair["seed"] for pair in pairs if pair["kind"] == "correctness"]
     assert len(set(correctness)) == len(correctness)
-    formless = Counter(s.row["seed_id"] for s in samples if s.row["kind"] == "format")
+    formless = Counter(pair["seed"] for pair in pairs if pair["kind"] == "format")
     assert sorted(formless.values()) == [2, 2, 2]
     assert pick_samples(parts, 12) == places
+    # Any first part of them is as even.
+    assert Counter(p.kind for p in places[:6]) == {"correctness": 3, "format": 3}
+
+
+def test_forgetting_seeds_on_the_way_changes_no_draw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["so 3", "thus 3", "so 4", "thus 5"]
+    rollouts = [make_rollout(Seed(f"s{i}", "?", (), ("3",)), texts, index=i) for i in range(50)]
+    write_build(tmp_path / "out", rollouts)
+    parts = pair_parts(tmp_path / "out")
+    drawn = pick_samples(parts, 3)
+    monkeypatch.setattr(samples, "_lowest", lambda lane, limit: lane)
+    assert pick_samples(parts, 3) == drawn
+
+
+def test_the_page_holds_as_many_pairs_as_fit(tmp_path: Path) -> None:
+    rollouts = [
+        make_rollout(Seed(f"s{i}", "?", (), ("3",)), ["so 3", "word " * 500 + "4"], index=i)
+        for i in range(20)
+    ]
+    write_build(tmp_path / "out", rollouts)
+    places = pick_samples(pair_parts(tmp_path / "out"), 20)
+    browser = read_browser(places, 20_000)
+    assert 5 <= len(browser.pairs) <= 7
+    shown = {pair["id"] for pair in browser.pairs}
+    assert shown == {place.id for place in places[: len(shown)]}
 
 
 def test_what_differs_between_chosen_and_rejected_is_marked() -> None:
     chosen, rejected = compare("Row 1: red, blue. So 3", "Row 1: red, green. So 4", "correctness")
-    assert (said(chosen, "new"), said(rejected, "new")) == ("blue.3", "green.4")
-    assert said(chosen, "same") == "Row 1: red,  So "
+    assert (said(chosen, "new"), said(rejected, "new")) == ("blue. 3", "green. 4")
+    assert said(chosen, "same") == "Row 1: red, So "
     assert "".join(s.text for s in chosen) == "Row 1: red, blue. So 3"
     assert "".join(s.text for s in rejected) == "Row 1: red, green. So 4"
 
@@ -150,6 +204,21 @@ def test_what_differs_between_chosen_and_rejected_is_marked() -> None:
 def test_texts_that_go_different_ways_are_not_sprinkled_with_marks() -> None:
     chosen, _ = compare("a b c d e f g", "q r b s t u v w x", "correctness")
     assert said(chosen, "new") == ""
+
+
+def test_of_texts_that_go_different_ways_the_last_lines_are_compared() -> None:
+    left, right = "Row 1: red, blue.\nIn all 2.\nFinal answer: 2", "I guess.\nFinal answer: 3"
+    chosen, rejected = compare(left, right, "correctness")
+    assert (said(chosen, "new"), said(rejected, "new")) == ("2", "3")
+    assert "".join(span.text for span in chosen) == left
+
+
+def test_a_formula_is_one_word() -> None:
+    text = r"costs $5 and $10, so $\frac{1}{2}$ of it: \boxed{x + 1} 厘米"
+    assert r"$\frac{1}{2}$ " in words(text)
+    assert r"\boxed{x + 1} " in words(text)
+    assert "$5 " in words(text)  # Money.
+    assert "".join(words(text)) == text
 
 
 def test_the_kept_beginning_of_a_continued_response_is_grey() -> None:
@@ -163,19 +232,20 @@ def test_chinese_is_compared_by_characters() -> None:
     assert (said(chosen, "new"), said(rejected, "new")) == ("三", "四")
 
 
-def test_very_long_texts_are_compared_by_their_beginning_only() -> None:
+def test_long_texts_without_a_word_in_common_stay_whole() -> None:
     left = "same start " + " ".join(f"l{i}" for i in range(3000))
     right = "same start " + " ".join(f"r{i}" for i in range(3000))
-    chosen, _ = compare(left, right, "correctness")
-    assert said(chosen, "same") == "same start "
+    chosen, rejected = compare(left, right, "correctness")
+    assert "".join(span.text for span in chosen) == left
+    assert "".join(span.text for span in rejected) == right
 
 
 def test_a_text_that_is_cut_on_the_page_says_so(tmp_path: Path) -> None:
     long = "word " * 3000 + "so 4"
     rollout = make_rollout(Seed("s", "?", (), ("3",)), ["so 3", long])
     write_build(tmp_path / "out", [rollout])
-    text = Page(page_of(tmp_path / "out")).text
-    assert f"{len(long) - 6000:,} more characters in the pair itself" in text
+    (pair,) = Page(page_of(tmp_path / "out")).data["pairs"]
+    assert (pair["chosen"]["hidden"], pair["rejected"]["hidden"]) == (0, len(long) - 6000)
 
 
 def test_control_characters_are_shown_not_sent(tmp_path: Path) -> None:
@@ -187,14 +257,20 @@ def test_control_characters_are_shown_not_sent(tmp_path: Path) -> None:
     assert "\x00" not in html
 
 
-def test_thumbnails_are_small_jpegs() -> None:
+def test_text_cannot_turn_the_direction_of_a_line() -> None:
+    assert visible("a\u202eb\u2066c\x9b") == "a\ufffdb\ufffdc\ufffd"
+
+
+def test_thumbnails_are_small_jpegs_and_the_same_each_time() -> None:
     noise = Image.effect_noise((1600, 900), 120).convert("RGB")
     buffer = io.BytesIO()
     noise.save(buffer, "PNG")
     url = thumbnail(buffer.getvalue())
-    assert len(url) <= THUMBNAIL_BYTES + 40
+    assert len(url) <= MOST_CHARACTERS
+    assert thumbnail(buffer.getvalue()) == url
     small = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
-    assert (small.format, max(small.size)) == ("JPEG", 420)
+    assert small.format == "JPEG"
+    assert 240 <= max(small.size) <= 640
 
 
 @pytest.mark.parametrize(
@@ -226,8 +302,87 @@ def test_drops_are_listed_by_number() -> None:
 
 def test_lengths_are_given_by_kind(tmp_path: Path) -> None:
     write_build(tmp_path / "out", sample_rollouts(tmp_path))
-    lengths = {item.kind: item for item in read_lengths(pair_parts(tmp_path / "out"))}
+    lengths = {item.kind: item for item in read_sides(pair_parts(tmp_path / "out")).lengths}
     assert set(lengths) == {"correctness", "format", "dropout_ntp"}
     dropout = lengths["dropout_ntp"]
     assert (dropout.pairs, dropout.chosen_mean, dropout.longest) == (3, 11.0, 11)
     assert re.fullmatch(r"[\d., ]+", dropout.chosen_curve)
+
+
+def test_length_bias_and_answer_priors_show_what_one_side_has_more_of(tmp_path: Path) -> None:
+    rollouts = [
+        make_rollout(
+            Seed(f"s{i}", "?", (), ("yes",), source="a" if i < 6 else "b"),
+            [f"long words in row {i} that say yes", f"{i} no"],
+            index=i,
+        )
+        for i in range(8)
+    ]
+    rollouts.append(make_rollout(Seed("t", "?", (), ("B",), source="b"), ["so B", "so A"], index=8))
+    write_build(tmp_path / "out", rollouts)
+    sides = read_sides(pair_parts(tmp_path / "out"))
+    biases = {bias.source: bias for bias in sides.biases}
+    assert (biases["a"].chosen, biases["a"].rejected, biases["a"].chosen_longer) == (8, 2, 1.0)
+    assert biases["a"].share == 0.75
+    assert biases["all sources"].pairs == 9
+    yes_no, letters = sides.priors
+    assert [(p.answer, p.chosen, p.rejected) for p in yes_no] == [("yes", 1, 0), ("no", 0, 1)]
+    assert [(p.answer, p.chosen_count, p.rejected_count) for p in letters] == [
+        ("A", 0, 1),
+        ("B", 1, 0),
+    ]
+
+
+def test_flows_account_for_every_question_and_response(tmp_path: Path) -> None:
+    write_build(tmp_path / "out", sample_rollouts(tmp_path))
+    counts = read_run(tmp_path / "out")["counts"]
+    for flow, total in ((seed_flow(counts), 7), (response_flow(counts), 14)):
+        columns: Counter[float] = Counter()
+        for node in flow.nodes:
+            columns[node.x] += node.count
+        assert set(columns.values()) == {total}
+        assert max(node.y + node.height for node in flow.nodes) <= flow.height
+    last = {node.label: node.count for node in seed_flow(counts).nodes}
+    assert last["gave pairs"] == 4
+    assert last["image_missing"] == 2
+
+
+def test_figures_by_source_add_up(tmp_path: Path) -> None:
+    write_build(tmp_path / "out", sample_rollouts(tmp_path))
+    counts = read_run(tmp_path / "out")["counts"]
+    stacks = {stack.label: stack for stack in outcome_stacks(counts)}
+    assert stacks["all sources"].total == stacks["grid"].total + stacks["sums"].total
+    assert {p.name: p.count for p in stacks["sums"].parts} == {"correct": 1, "incorrect": 1}
+    costs = {cost.label: cost for cost in source_costs(counts["sources"])}
+    assert sum(cost.tokens for cost in costs.values()) == counts["tokens"]["generated"]
+    assert costs["sums"].tokens_per_pair == costs["sums"].tokens
+
+
+def test_examples_of_drops_name_seed_reason_and_question(tmp_path: Path) -> None:
+    from mmpr_builder import tables
+
+    rollouts = sample_rollouts(tmp_path)
+    out = tmp_path / "out"
+    write_build(out, rollouts)
+    tables.write_parquet(tables.rollouts_to_table(rollouts), out / "rollouts" / "unit-0.parquet")
+    examples = read_examples(str(out))
+    (easy,) = examples["pairing", "all_correct"]
+    assert (easy.item_id, easy.question) == ("easy", "How many?")
+    assert [e.item_id for e in examples["seeds", "image_missing"]] == ["a.jsonl:9"]
+
+
+def test_a_build_of_an_earlier_version_says_what_to_run(tmp_path: Path) -> None:
+    write_build(tmp_path / "out", sample_rollouts(tmp_path))
+    run = read_run(tmp_path / "out")
+    del run["counts"]["uses"]
+    (tmp_path / "out" / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    with pytest.raises(InputError, match="mmpr pair"):
+        write_report(tmp_path / "out")
+
+
+def test_every_kind_is_explained() -> None:
+    from typing import get_args
+
+    from mmpr_builder.records import Kind
+
+    assert set(KINDS) == set(get_args(Kind))

@@ -35,7 +35,7 @@ class Scripted:
         self.requests.append(request)
         if self.failure is not None:
             raise self.failure
-        for index in self.order(request.n):
+        for index in (request.first + i for i in self.order(request.n)):
             await asyncio.sleep(0.01)
             self.events.append(f"sample {index}")
             text = f"answer {index}"
@@ -102,6 +102,7 @@ def test_all_samples_of_a_seed_are_asked_for_in_one_request(seed: Seed) -> None:
     assert request.images == (Path(seed.images[0].uri).read_bytes(),)
     assert request.seed == derived_seed(5, "s1")
     assert not request.one_by_one
+    assert rolled(seed, Scripted(), config).stop == "n"
 
 
 def test_random_numbers_depend_on_run_seed_and_seed_id_alone(seed: Seed, open_seed: Seed) -> None:

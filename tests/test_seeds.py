@@ -21,6 +21,7 @@ from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.images import open_image, read_bytes
 from mmpr_builder.records import Drop, ImageRef, Seed
 from mmpr_builder.seeds import (
+    Taken,
     check_sources,
     fingerprint,
     formats,
@@ -28,6 +29,7 @@ from mmpr_builder.seeds import (
     read_seeds,
     read_sources,
 )
+from mmpr_builder.seeds.keys import Keys
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real"
 
@@ -547,6 +549,75 @@ def test_ids_are_unique_over_all_sources(tmp_path: Path) -> None:
     assert len(list(read_sources([SourceConfig(path=a), SourceConfig(path=b)], limit=4))) == 4
 
 
+def test_rows_that_ask_the_same_are_sampled_once(tmp_path: Path) -> None:
+    same = {"image": "1.png", "question": "How many?", "answer": "3"}
+    a = write(
+        tmp_path / "a.jsonl",
+        [
+            {"id": "first", **same},
+            {"id": "again", **same},
+            {"id": "other truth", **same, "answer": "4"},
+            {"id": "other image", **same, "image": "2.png"},
+            {"id": "other question", **same, "question": "How many more?"},
+        ],
+    )
+    b = write(tmp_path / "b.jsonl", [{"id": "elsewhere", **same}])
+    items = list(read_sources([SourceConfig(path=a), SourceConfig(path=b)]))
+    drops = [item for item in items if isinstance(item, Drop)]
+    assert [(drop.item_id, drop.reason) for drop in drops] == [
+        ("again", "duplicate_seed"),
+        ("elsewhere", "duplicate_seed"),
+    ]
+    assert drops[0].detail == "a.jsonl:2: the same as 'first', which was read before"
+    # Another template is another prompt, another scorer another verdict.
+    apart = [SourceConfig(path=a), SourceConfig(path=b, template="boxed_en")]
+    assert sum(isinstance(item, Drop) for item in read_sources(apart)) == 1
+    apart = [SourceConfig(path=a), SourceConfig(path=b, scorer="exact")]
+    assert sum(isinstance(item, Drop) for item in read_sources(apart)) == 1
+
+
+ROWS = [
+    {"id": "both", "image": "1.png", "question": "How many?", "answer": "3"},
+    {"id": "open", "image": "1.png", "question": "Describe it."},
+    {"id": "text", "question": "What is 2+2?", "answer": "4"},
+    {"id": "bare", "question": "Tell a story."},
+]
+
+
+@pytest.mark.parametrize(
+    ("branch", "wanted"),
+    [
+        ("auto", ["both 3", "open", "text 4", "bare"]),
+        ("correctness", ["both 3", "open missing_truth", "text 4", "bare missing_truth"]),
+        ("dropout", ["both", "open", "text missing_image", "bare missing_image"]),
+        ("both", ["both 3", "both+open", "open", "text 4", "bare missing_image"]),
+    ],
+)
+def test_a_branch_says_what_truths_are_for(tmp_path: Path, branch: Any, wanted: list[str]) -> None:
+    source = SourceConfig(path=write(tmp_path / "a.jsonl", ROWS), branch=branch)
+    found = list(read_sources([source]))
+    told = [
+        " ".join((item.id, *item.answers))
+        if isinstance(item, Seed)
+        else f"{item.item_id} {item.reason}"
+        for item in found
+    ]
+    assert told == wanted
+    taken = Taken(item for item in found if isinstance(item, Seed))
+    again = [i.id for i in read_sources([source], taken=taken) if isinstance(i, Seed)]
+    assert again == [item.id for item in found if isinstance(item, Seed)]
+
+
+def test_what_a_question_is_about_stands_before_it(tmp_path: Path) -> None:
+    row = {"question": "Who won?", "context": " Ann beat Bob.\r\nTwice. ", "image": "1.png"}
+    rows = [row, {**row, "context": "Who won?"}, {**row, "context": None}, {**row, "context": 5}]
+    found = list(read_seeds(write(tmp_path / "a.jsonl", rows)))
+    questions = [item.question for item in found if isinstance(item, Seed)]
+    assert questions == ["<image>\nAnn beat Bob.\nTwice.\nWho won?", *["<image>\nWho won?"] * 2]
+    assert isinstance(found[3], Drop)
+    assert found[3].reason == "bad_context_field"
+
+
 def test_many_rows_under_one_id_stay_fast(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", ({"id": 0, "question": f"Q{i}"} for i in range(20_000)))
     started = time.process_time()
@@ -658,3 +729,14 @@ def test_threads_share_an_open_table(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(colours_of, items * 3))
     assert found == [[c] for c in colours] * 3
+
+
+def test_keys_are_known_again_with_the_text_they_came_with() -> None:
+    keys = Keys()
+    assert keys.add(b"a", "first")
+    assert not keys.add(b"a", "second")
+    assert keys.get(b"a") == "first"
+    assert keys.get(b"b") is None
+    assert all(keys.add(number.to_bytes(4, "big")) for number in range(20_000))
+    assert keys.get((19_999).to_bytes(4, "big")) == ""
+    keys.close()

@@ -232,3 +232,25 @@ def test_schemas_name_every_field_of_their_records() -> None:
     assert set(tables.SEED_SCHEMA.names) == names(Seed) | {"index"}
     assert set(tables.ROLLOUT_SCHEMA.names) == (names(Rollout) - {"seed"}) | names(Seed)
     assert tables.DROP_SCHEMA.names == ["item_id", "stage", "reason", "detail"]
+
+
+def test_a_slice_of_a_table_gives_its_own_rollouts() -> None:
+    continued = Continuation("a", " b", 1, "stop", 3, 0.5)
+    rollouts = [rollout(i, f"text {i}") for i in range(9)]
+    rollouts[4] = dataclasses.replace(
+        rollouts[4],
+        responses=(
+            Response("x", 1, "stop", 0, continuation=continued),
+            Response("y", 1, "stop", 1, logprob=-0.5),
+        ),
+    )
+    rollouts[5] = dataclasses.replace(rollouts[5], responses=())
+    table = tables.rollouts_to_table(rollouts)
+    for start, count in ((0, 9), (3, 4), (5, 1), (8, 1), (2, 0)):
+        assert tables.rollouts_from_table(table.slice(start, count)) == rollouts[start:][:count]
+
+
+def test_half_an_emoji_in_a_response_does_not_stop_the_writing() -> None:
+    table = tables.rollouts_to_table([rollout(0, "fine"), rollout(1, "half \ud83d")])
+    texts = [r.responses[0].text for r in tables.rollouts_from_table(table)]
+    assert texts == ["fine", "half �"]

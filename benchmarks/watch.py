@@ -1,0 +1,86 @@
+"""What a run takes: seconds by stage, and memory and CPU time of a process with all it started."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from typing import Any, Self
+
+import psutil
+
+from mmpr_builder.progress import Progress
+
+_EVERY_S = 0.2
+
+
+class Stages(Progress):
+    """Notes how long each stage took and shows nothing; `seconds` has the sums by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: dict[str, float] = {}
+
+    def _ended(self, stage: Any, *, completed: bool) -> None:
+        took = time.monotonic() - stage.started
+        self.seconds[stage.name] = self.seconds.get(stage.name, 0.0) + took
+
+
+def cpu_by_role(root: int, front: int) -> Counter[str]:
+    """CPU seconds so far of a process and its descendants: `engine` is vLLM's core, `front` the
+    process of that number, which asks it, `rest` all others (a driver, Ray's own)."""
+    used: Counter[str] = Counter()
+    process = psutil.Process(root)
+    for one in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            is_engine = one.name().startswith("VLLM") or one.ppid() == front
+            role = "front" if one.pid == front else "engine" if is_engine else "rest"
+            used[role] += times.user + times.system  # type: ignore[assignment]
+    return used
+
+
+class Watch:
+    """Looks at a process and its descendants several times a second, in a thread.
+
+    `cpu_seconds` is what all of them used, those that have ended included (up to their last fifth
+    of a second); `peak_bytes` the most memory that the process itself held.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._cpu: dict[tuple[int, float], float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.peak_bytes = 0
+
+    @property
+    def cpu_seconds(self) -> float:
+        """User and system time of all processes seen so far."""
+        return sum(self._cpu.values())
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_EVERY_S):
+            try:
+                self.peak_bytes = max(self.peak_bytes, self._process.memory_info().rss)
+                tree = [self._process, *self._process.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                return
+            for process in tree:
+                self._note(process)
+
+    def _note(self, process: psutil.Process) -> None:
+        try:
+            used = process.cpu_times()
+            self._cpu[process.pid, process.create_time()] = used.user + used.system
+        except psutil.NoSuchProcess:
+            pass  # It ended; what was seen of it stays.

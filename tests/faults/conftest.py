@@ -1,0 +1,63 @@
+"""`make test-faults`: the long tests run only when they are asked for, and end in a table."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_harness import Outcome, adopt_orphans, table
+
+OUTCOMES = pytest.StashKey[list[Outcome]]()
+WRITE = "FAULTS_WRITE"
+"""Environment: where the table is written to; unset: nowhere."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[OUTCOMES] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "faults" in config.option.markexpr:
+        return
+    long = [item for item in items if item.get_closest_marker("faults")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def orphans_are_ours() -> Iterator[None]:
+    adopt_orphans(True)
+    yield
+    adopt_orphans(False)
+
+
+@pytest.fixture
+def outcomes(request: pytest.FixtureRequest) -> list[Outcome]:
+    return request.config.stash[OUTCOMES]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    found = config.stash[OUTCOMES]
+    if not found:
+        return
+    terminalreporter.section("what the kills came to")
+    terminalreporter.write_line(table(found))
+    where = os.environ.get(WRITE)
+    if where:
+        seconds = sum(one.seconds for one in found)
+        now = datetime.now(UTC).date().isoformat()
+        Path(where).write_text(
+            "# Kills\n\nWritten by `make test-faults`. After the kills every build is finished by"
+            " the same command; its rollouts, pairs and drops are compared with those of a build"
+            " that nobody disturbed: by their bytes where answers are replayed, by seeds, prompts"
+            " and random numbers where the real engine samples. Orphans are processes alive"
+            " 90 s after the end.\n\n"
+            f"{now}, {os.cpu_count()} cores, {platform.system()}, Python"
+            f" {platform.python_version()}; {seconds / 60:.0f} minutes.\n\n{table(found)}\n",
+            encoding="utf-8",
+        )

@@ -1,0 +1,61 @@
+"""The victim: `mmpr build` as a user runs it, only that replayed answers take a little time.
+
+Started as a process of its own by fault_harness.py, which kills it and starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from functools import partial
+
+from mmpr_builder import engines
+from mmpr_builder.config import Config
+from mmpr_builder.records import Continuation
+from mmpr_builder.sampling import Continue, Request, Sample, Sampler
+
+DELAY, POISON = "FAULT_DELAY_S", "FAULT_POISON"
+"""Environment: seconds that an answer takes at most; the id of a seed that kills its process."""
+
+
+class SlowSampler:
+    """Another sampler, whose answers come after a while that depends on the seed's id alone."""
+
+    def __init__(self, inner: Sampler) -> None:
+        self._inner = inner
+        self._delay_s = float(os.environ.get(DELAY, "0"))
+        self._poison = os.environ.get(POISON)
+
+    async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
+        await asyncio.sleep(self._delay_s * (request.seed % 100) / 100)
+        if request.id == self._poison:
+            os.kill(os.getpid(), signal.SIGKILL)
+        async for sample in self._inner.sample(request):
+            yield sample
+
+    async def continue_response(
+        self, request: Request, sample: Sample, how: Continue
+    ) -> Continuation | None:
+        return await self._inner.continue_response(request, sample, how)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def slowly(config: Config) -> SlowSampler:
+    return SlowSampler(engines.make_sampler(config))
+
+
+if __name__ == "__main__":
+    # Ray's workers import this module by its name; what __main__ defines they would not find.
+    import fault_build
+
+    from mmpr_builder import build, cli, distributed
+
+    if os.environ.get(DELAY) or os.environ.get(POISON):
+        slow = partial(distributed.run_sampling, sampler_factory=fault_build.slowly)
+        build.distributed.run_sampling = slow  # type: ignore[attr-defined]
+    cli.main(sys.argv[1:])

@@ -1,0 +1,162 @@
+"""A real Ray of several nodes on this machine: each is a `ray start --block` of its own.
+
+with RayNodes() as nodes:
+    nodes.add(gpus=2)      # what Ray believes; no GPU is needed
+    nodes.kill(node)       # as a power cut: no process of it gets a word out
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class RayNodes:
+    """A head with a dashboard, and what is added to it. Ends all of it, whatever became of it."""
+
+    def __init__(self, cpus: int = 2) -> None:
+        self._cpus = cpus
+        self._folder = Path(tempfile.mkdtemp(prefix="mmpr-t", dir="/tmp"))  # Sockets: a short path.
+        self._nodes: list[subprocess.Popen[bytes]] = []
+        self._metrics_ports: list[int] = []
+        self._port, self._dashboard_port = free_port(), free_port()
+        self.dashboard = f"http://127.0.0.1:{self._dashboard_port}"
+        self.address = f"127.0.0.1:{self._port}"
+        self.env = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("RAY_")},
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PYTHONPATH": str(Path(__file__).parent),  # Workers import the fakes.
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_metrics_report_interval_ms": "1000",
+        }
+
+    def __enter__(self) -> RayNodes:
+        try:
+            self._start(
+                "--head",
+                f"--port={self._port}",
+                f"--dashboard-port={self._dashboard_port}",
+                f"--ray-client-server-port={free_port()}",
+                f"--temp-dir={self._folder}",
+                f"--num-cpus={self._cpus}",
+                "--num-gpus=0",
+            )
+            wait_for(lambda: self.job("list", check=False).returncode == 0, 60)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in list(self._nodes):
+            self.kill(node)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def add(self, *, cpus: int = 1, gpus: int = 0) -> subprocess.Popen[bytes]:
+        """A new node; returns once the head knows of it."""
+        before = self._alive()
+        words = (f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}")
+        node = self._start(*words)
+        wait_for(lambda: self._alive() - before, 60)
+        return node
+
+    def kill(self, node: subprocess.Popen[bytes]) -> None:
+        self._nodes.remove(node)
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(node.pid)
+            for one in [process, *process.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+        node.wait()
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """Living processes on any of the nodes whose title holds `name`."""
+        found = []
+        for node in self._nodes:
+            for process in psutil.Process(node.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if name in " ".join([process.name(), *process.cmdline()]):
+                        found.append(process)
+        return found
+
+    def job(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """`ray job WORDS` against this cluster; standard error comes with the output."""
+        done = subprocess.run(
+            [str(BIN / "ray"), "job", words[0], "--address", self.dashboard, *words[1:]],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=180,
+        )
+        assert not check or done.returncode == 0, done.stdout
+        return done
+
+    def _alive(self) -> set[str]:
+        request = urllib.request.Request(
+            f"{self.dashboard}/api/v0/nodes",
+            headers={"Authorization": f"Bearer {self.env['RAY_AUTH_TOKEN']}"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            rows = json.load(reply)["data"]["result"]["result"]
+        return {row["node_id"] for row in rows if row["state"] == "ALIVE"}
+
+    def metrics(self) -> str:
+        """What Prometheus would read of all nodes together."""
+        texts = []
+        for port in self._metrics_ports:
+            with (
+                suppress(OSError),
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply,
+            ):
+                texts.append(reply.read().decode())
+        return "\n".join(texts)
+
+    def _start(self, *words: str) -> subprocess.Popen[bytes]:
+        self._metrics_ports.append(free_port())
+        node = subprocess.Popen(
+            [
+                *(str(BIN / "ray"), "start", "--block", "--disable-usage-stats"),
+                f"--metrics-export-port={self._metrics_ports[-1]}",
+                f"--dashboard-agent-listen-port={free_port()}",
+                f"--object-store-memory={100 * 2**20}",
+                *words,
+            ],
+            env=self.env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._nodes.append(node)
+        return node
+
+
+def wait_for(condition: Any, limit_s: float = 120.0) -> None:
+    """Until `condition()` holds; a generous limit, for a machine with much else to do."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "nothing of it happened"
+        time.sleep(0.2)

@@ -1,0 +1,592 @@
+"""Adaptive sampling: it stops when pairs have what they need, and what it leaves is unbiased."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import statistics
+import threading
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fake_samplers
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import adaptive as bench
+from mmpr_builder.config import Config, load_config
+from mmpr_builder.distributed import parts, plan
+from mmpr_builder.distributed.actors import Counts, SamplerActor, seats
+from mmpr_builder.errors import RowError
+from mmpr_builder.pairing import build_pairs, judge_responses, pass_rate
+from mmpr_builder.pairing.need import (
+    Mark,
+    Rule,
+    Tally,
+    given_up,
+    marks,
+    missed_aims,
+    patience,
+    rule_for,
+)
+from mmpr_builder.records import (
+    Continuation,
+    ImageRef,
+    Response,
+    Rollout,
+    Seed,
+    Template,
+    Verdict,
+    derived_seed,
+)
+from mmpr_builder.sampling import CacheHits, Continue, Request, Sample, roll_out
+from mmpr_builder.sampling.scoring_threads import ScoringThreads
+from mmpr_builder.scoring import Judge
+from mmpr_builder.tables import (
+    ROLLOUT_SCHEMA,
+    is_complete,
+    read_parquet,
+    rollouts_from_table,
+    rollouts_to_table,
+    write_parquet,
+)
+
+SEED = Seed(id="q", question="How many?", answers=("3",))
+OPEN = Seed(id="o", question="<image>\nDescribe it.", images=(ImageRef("x.png"),))
+TEMPLATE = Template("plain_en", "{question}")
+LETTERS = {"+": "correct", "-": "incorrect", "0": "no_answer", "?": "undecided"}
+
+
+def settings(*overrides: str) -> Config:
+    return load_config(None, ["sampling.policy=adaptive", *overrides])
+
+
+def judged(
+    pattern: str, texts: Sequence[int] | None = None
+) -> tuple[list[Response], list[Verdict]]:
+    """Responses by pattern: + right, - wrong, 0 no answer, ? undecided, | wrong and cut."""
+    responses, verdicts = [], []
+    for index, letter in enumerate(pattern):
+        number = index if texts is None else texts[index]
+        finish = "length" if letter == "|" else "stop"
+        responses.append(Response(f"{letter} {number}", 5, finish, index))
+        verdicts.append(Verdict(LETTERS.get(letter, "incorrect")))  # type: ignore[arg-type]
+    return responses, verdicts
+
+
+def tally_of(pattern: str, config: Config, texts: Sequence[int] | None = None) -> Tally:
+    rule = rule_for(SEED, config)
+    tally = Tally(rule)
+    for mark in marks(SEED, *judged(pattern, texts), rule):
+        tally.add(mark)
+    return tally
+
+
+# The rule
+
+STOPS = [
+    # right +, wrong -, no answer 0, undecided ?, cut |; what comes next
+    ("++++----", (), "enough"),
+    ("+++-----", (), "enough"),
+    ("+++--000", (), "enough"),
+    ("++------", (), 2),
+    ("+-------", (), 2),
+    ("+++++++?", (), 8),
+    ("++++++++", (), 8),
+    ("+" * 16, (), 4),
+    ("+" * 20, (), 3),
+    ("+" * 23, (), "hopeless"),
+    ("-" * 23, (), "hopeless"),
+    ("?" * 23, (), "hopeless"),
+    ("+" * 22 + "-", (), "enough"),
+    ("+" * 22 + "|", (), "hopeless"),
+    ("+" * 12 + "-", (), 2),
+    ("+" * 20 + "-" * 12, (), "enough"),
+    ("+" * 32, (), "n"),
+    ("+" * 32, ("sampling.n=64",), 6),
+    ("++++----", ("sampling.target_pairs=16",), "enough"),
+    ("++++----", ("sampling.target_pairs=17",), 2),
+    ("+++--000", ("sampling.target_kinds=correctness",), 4),
+    ("+++|||||", ("sampling.target_kinds=correctness,truncated",), "enough"),
+    ("++++----", ("sampling.target_kinds=dropout_ntp",), "hopeless"),
+    ("+" + "-" * 15, (), "enough"),
+    ("+" + "-" * 15, ("sampling.min_distinct=2",), 2),
+    ("++++++++", ("sampling.stop_error=1",), "hopeless"),
+    ("+" * 31, ("sampling.stop_error=0",), 1),
+]
+
+
+@pytest.mark.parametrize(("pattern", "overrides", "expected"), STOPS)
+def test_when_a_seed_is_done(pattern: str, overrides: tuple[str, ...], expected: str | int) -> None:
+    stop, size = tally_of(pattern, settings(*overrides)).next_round()
+    assert (stop or size) == expected
+
+
+def test_equal_texts_count_once() -> None:
+    texts = [0, 0, 0, 0, 4, 4, 4, 7]
+    assert tally_of("++++----", settings(), texts).pairs == 2
+    assert tally_of("++++----", settings(), texts).next_round()[0] is None
+    # The more of them repeat, the more are asked for at a time.
+    few = tally_of("++++----", settings(), [0, 0, 0, 3, 4, 4, 4, 7]).next_round()[1]
+    assert tally_of("++------", settings()).next_round()[1] < few == 4
+    # Two texts over and over: that a third will come is as unlikely as the other side elsewhere.
+    assert tally_of("+-" * 12, settings(), [0, 1] * 12).next_round()[0] == "hopeless"
+
+
+AIMS = [
+    ((), ""),
+    (("pairing.max_per_seed=10", "pairing.kinds=correctness,format,truncated,dropout_ntp"), ""),
+    (("pairing.max_per_seed=30",), "pairing.max_per_seed = 30.*sampling.target_pairs = 15$"),
+    (("pairing.max_per_seed=30", "sampling.target_pairs=30"), ""),
+    (("pairing.max_per_seed=30", "sampling.policy=fixed"), ""),
+    (("pairing.kinds=correctness",), "no format, dropout_ntp, but sampling.target_kinds"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "says"), AIMS)
+def test_pairs_that_sampling_does_not_aim_for_are_named(
+    overrides: tuple[str, ...], says: str
+) -> None:
+    missed = missed_aims(settings(*overrides))
+    assert bool(missed) is bool(says)
+    assert re.search(says, missed)
+
+
+FIRST = [(SEED, (), 8), (SEED, ("sampling.n=4",), 4), (OPEN, (), 15), (OPEN, ("sampling.n=6",), 6)]
+
+
+@pytest.mark.parametrize(("seed", "overrides", "size"), FIRST)
+def test_the_first_round_is_what_is_needed_at_the_least(
+    seed: Seed, overrides: tuple[str, ...], size: int
+) -> None:
+    assert rule_for(seed, settings(*overrides)).first == size
+
+
+def test_a_seed_that_can_give_no_pair_is_left_after_one_round() -> None:
+    rule = rule_for(OPEN, settings("dropout.apply=none"))
+    tally = Tally(rule)
+    tally.add(Mark())
+    assert tally.next_round() == ("hopeless", 0)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("+-0?|"), st.integers(0, 9)), min_size=1, max_size=32),
+    st.integers(1, 20),
+)
+def test_enough_is_what_pairing_makes_of_it(drawn: list[tuple[str, int]], wanted: int) -> None:
+    pattern, texts = "".join(letter for letter, _ in drawn), [number for _, number in drawn]
+    config = settings(f"sampling.target_pairs={wanted}", f"pairing.max_per_seed={wanted}")
+    pairs, _ = build_pairs(SEED, *judged(pattern, texts), config)
+    tally = tally_of(pattern, config, texts)
+    assert len(pairs) == min(wanted, tally.pairs)
+    assert (tally.next_round()[0] == "enough") == (len(pairs) == wanted)
+
+
+@given(st.text("+-0?", min_size=1, max_size=16), st.text("ab", min_size=16, max_size=16))
+def test_enough_counts_both_branches_where_a_seed_has_both(pattern: str, ends: str) -> None:
+    seed = replace(SEED, images=(ImageRef("x.png"),))
+    config = settings("dropout.apply=all")
+    responses, verdicts = judged(pattern)
+    responses = [
+        replace(r, continuation=Continuation("+", f" {end}", 3, "stop", 0, 0.5))
+        if end == "a"
+        else r
+        for r, end in zip(responses, ends, strict=False)
+    ]
+    rule = rule_for(seed, config)
+    tally = Tally(rule)
+    for mark in marks(seed, responses, verdicts, rule):
+        tally.add(mark)
+    pairs, _ = build_pairs(seed, responses, verdicts, config)
+    assert len(pairs) == min(15, tally.pairs)
+
+
+@given(st.lists(st.sampled_from("+-"), min_size=64, max_size=64), st.integers(2, 64))
+def test_rounds_never_go_past_n_and_always_end(drawn: list[str], n: int) -> None:
+    config = settings(f"sampling.n={n}")
+    taken, stop = bench.stops_after(SEED, *judged("".join(drawn)), config)
+    assert 1 <= taken <= n
+    assert stop in ("enough", "hopeless", "n")
+    if stop == "n":
+        assert taken == n
+
+
+@given(st.integers(0, 6), st.integers(0, 6), st.integers(1, 20))
+def test_a_round_asks_for_no_more_than_is_needed_in_any_case(
+    right: int, wrong: int, wanted: int
+) -> None:
+    rule = Rule(99, wanted, 1, 1, 99, ("correctness",), crosses=True, continues=False)
+    more = rule._needed(right, wrong, 0)
+    best = max((right + a) * (wrong + more - a) for a in range(more + 1))
+    worse = max((right + a) * (wrong + more - 1 - a) for a in range(more))
+    assert best >= wanted
+    assert worse < wanted or more == 1
+
+
+def test_the_error_of_giving_up_is_the_one_stated() -> None:
+    rng = random.Random(5)
+    lost = split = 0
+    for _ in range(40_000):
+        rate = rng.betavariate(0.5, 0.5)
+        right = [rng.random() < rate for _ in range(32)]
+        if 0 < sum(right) < 32:
+            split += 1
+            lost += len(set(right[:23])) == 1
+    assert lost / split == pytest.approx(given_up(23, 32), abs=0.004)
+    assert given_up(23, 32) <= 0.05 < given_up(22, 32)
+    assert [patience(n, 0.05) for n in (1, 2, 8, 32, 64)] == [1, 2, 7, 23, 38]
+    assert patience(32, 0.0) == 32
+
+
+# What it costs and saves, simulated with the package's own rule and pairing
+
+SAVINGS = [("even", 0.40), ("middling", 0.35), ("hard", 0.44), ("U-shaped", 0.52)]
+
+
+@pytest.mark.parametrize(("mix", "most"), SAVINGS)
+def test_it_saves_tokens_and_loses_few_pairs(mix: str, most: float) -> None:
+    rng = random.Random(1)
+    sums = bench._compare(
+        settings(), lambda number, r: bench._truth_seed(number, r, bench.MIXES[mix](r)), rng
+    )
+    fixed, adaptive, _ = sums
+    assert adaptive.per_pair / fixed.per_pair < most
+    assert 1 - adaptive.pairs / fixed.pairs < 0.05
+
+
+def estimates(seeds: int, config: Config, draw: Any) -> tuple[float, float, float]:
+    """Mean true pass rate, mean estimate, and mean of the plain share of right ones."""
+    rng = random.Random(3)
+    plain = settings("sampling.policy=fixed")
+    found = []
+    for number in range(seeds):
+        rate = draw(rng)
+        seed = replace(SEED, id=str(number))
+        pattern = "".join("+" if rng.random() < rate else "-" for _ in range(32))
+        taken, _ = bench.stops_after(seed, *judged(pattern), config)
+        responses, verdicts = judged(pattern[:taken])
+        both = [pass_rate(seed, responses, verdicts, c) for c in (config, plain)]
+        found.append((rate, *both))
+    return tuple(statistics.fmean(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
+
+
+RATES = [
+    ("hard", bench.MIXES["hard"]),
+    ("one in ten", lambda r: 0.1),
+    ("even", bench.MIXES["even"]),
+]
+
+
+@pytest.mark.parametrize(("name", "draw"), RATES)
+def test_the_pass_rate_it_leaves_is_unbiased(name: str, draw: Any) -> None:
+    true, estimate, plain = estimates(4_000, settings(), draw)
+    assert estimate == pytest.approx(true, abs=0.006)
+    if name != "even":  # Where one side is rare the plain share is not.
+        assert plain - true > 0.01
+
+
+def test_the_pass_rate_is_less_noisy_than_the_first_round_alone() -> None:
+    rng, config, errors = random.Random(4), settings(), []
+    for number in range(2_000):
+        seed = replace(SEED, id=str(number))
+        rate = rng.betavariate(1, 3)
+        pattern = "".join("+" if rng.random() < rate else "-" for _ in range(32))
+        taken, _ = bench.stops_after(seed, *judged(pattern), config)
+        found = pass_rate(seed, *judged(pattern[:taken]), config)
+        assert found is not None
+        errors.append(((found - rate) ** 2, (pattern[:8].count("+") / 8 - rate) ** 2))
+    better, first = (statistics.fmean(column) for column in zip(*errors, strict=True))
+    assert better < 0.97 * first
+
+
+PASS_RATES = [
+    ("++++----", (), 0.5),  # one round: the plain share
+    ("+" * 23, (), 1.0),
+    ("++------??", (), 0.25),  # a later scorer decides otherwise: the first round's
+    ("++++----------", (), 0.5),  # the rule would have stopped at eight
+    ("++++----------", ("sampling.policy=fixed",), 4 / 14),
+    ("????????", (), None),
+]
+
+
+@pytest.mark.parametrize(("pattern", "overrides", "expected"), PASS_RATES)
+def test_pass_rates(pattern: str, overrides: tuple[str, ...], expected: float | None) -> None:
+    assert pass_rate(SEED, *judged(pattern), settings(*overrides)) == expected
+
+
+def test_a_pair_carries_the_unbiased_rate_and_what_was_sampled() -> None:
+    pattern = "-------+---++"
+    config = settings()
+    assert bench.stops_after(SEED, *judged(pattern), config)[0] <= len(pattern)
+    taken, _ = bench.stops_after(SEED, *judged(pattern), config)
+    pairs, _ = build_pairs(SEED, *judged(pattern[:taken]), config)
+    assert {pair.n_samples for pair in pairs} == {taken}
+    assert {pair.pass_rate for pair in pairs} == {pass_rate(SEED, *judged(pattern[:taken]), config)}
+
+
+# The loop
+
+
+class Scripted:
+    """Answers by pattern, one letter a response; keeps what it was asked."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        self.asked: list[tuple[int, int]] = []
+        self.memos: list[int] = []
+        self.continued: list[int] = []
+
+    async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
+        self.asked.append((request.first, request.n))
+        self.memos.append(id(request.memo))
+        for index in reversed(range(request.first, request.first + request.n)):
+            await asyncio.sleep(0)
+            answer = {"+": "3", "-": "4"}[self.pattern[index]]
+            text = f"Response {index}.\nFinal answer: {answer}"
+            yield Sample(index, text, 6, "stop", request.seed + index, None, 9)
+
+    async def continue_response(
+        self, request: Request, sample: Sample, how: Continue
+    ) -> Continuation | None:
+        self.continued.append(sample.index)
+        finish = "stop" if self.pattern[sample.index] == "+" else "length"
+        return Continuation("Response", f" x{how.seed}", 3, finish, how.seed, how.keep)
+
+    async def close(self) -> None:
+        pass
+
+
+def rolled(seed: Seed, sampler: Any, config: Config) -> Rollout:
+    async def work() -> Rollout:
+        judge = Judge(config.scoring)  # Strings decide: no process is started.
+
+        async def score(rollout: Rollout) -> Any:
+            return judge_responses(rollout, config, judge)
+
+        return await roll_out(seed, 0, TEMPLATE, config, sampler, "m", score)
+
+    return asyncio.run(work())
+
+
+LOOPS = [
+    ("++++----" + "+" * 24, [(0, 8)], "enough"),
+    ("++------" + "+" * 24, [(0, 8), (8, 2)], "enough"),
+    ("+" * 32, [(0, 8), (8, 8), (16, 4), (20, 3)], "hopeless"),
+    ("+" * 16 + "-" + "+" * 15, [(0, 8), (8, 8), (16, 4)], "enough"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "asked", "stop"), LOOPS)
+def test_rounds_are_parts_of_what_fixed_sampling_would_give(
+    pattern: str, asked: list[tuple[int, int]], stop: str
+) -> None:
+    sampler = Scripted(pattern)
+    rollout = rolled(SEED, sampler, settings())
+    assert sampler.asked == asked
+    assert rollout.stop == stop
+    assert len(set(sampler.memos)) == 1  # one prompt, kept from round to round
+    whole = rolled(SEED, Scripted(pattern), settings("sampling.policy=fixed"))
+    assert rollout.responses == whole.responses[: len(rollout.responses)]
+    assert [r.seed for r in rollout.responses] == [
+        derived_seed(0, "q") + i for i in range(len(rollout.responses))
+    ]
+
+
+def test_a_seed_without_a_truth_gets_as_many_continuations_as_pairs_need(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    seed = replace(OPEN, images=(ImageRef(str(tmp_path / "x.png")),))
+    sampler = Scripted("+" * 13 + "--" + "-" + "+" * 16)  # three continuations are of no use
+    rollout = rolled(seed, sampler, settings())
+    assert sampler.asked == [(0, 15), (15, 3)]
+    assert sorted(sampler.continued) == list(range(18))
+    assert rollout.stop == "enough"
+    pairs, _ = build_pairs(seed, rollout.responses, [], settings())
+    assert len(pairs) == 15
+
+
+def test_an_engine_that_has_no_more_is_an_error_of_the_row() -> None:
+    class Short(Scripted):
+        async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
+            if request.first:
+                raise RowError("replay_too_short", "8 responses")
+            async for sample in super().sample(request):
+                yield sample
+
+    rollout = rolled(SEED, Short("+" * 32), settings())
+    assert rollout.error == ("replay_too_short", "8 responses")
+    assert (rollout.responses, rollout.stop) == ((), "")
+
+
+def test_adaptive_sampling_without_scoring_is_refused() -> None:
+    with pytest.raises(ValueError, match="ScoringThreads"):
+        asyncio.run(roll_out(SEED, 0, TEMPLATE, settings(), Scripted("+"), "m"))
+
+
+def test_scoring_never_holds_up_the_event_loop() -> None:
+    rollout = Rollout(SEED, "p", "t", "final_answer", "m", responses=judged("+")[0])
+    threads: set[int] = set()
+
+    def slow(*_: Any, **__: Any) -> Verdict:
+        threads.add(threading.get_ident())
+        time.sleep(0.2)
+        return Verdict("correct")
+
+    async def work() -> int:
+        scoring = ScoringThreads(settings())
+        scoring._judge.score_response = slow  # type: ignore[method-assign]
+        tasks = [asyncio.ensure_future(scoring(rollout)) for _ in range(8)]
+        beats = 0
+        while not all(task.done() for task in tasks):
+            await asyncio.sleep(0.01)
+            beats += 1
+        assert [task.result()[0][0].outcome for task in tasks] == ["correct"] * 8
+        scoring.close()
+        return beats
+
+    assert asyncio.run(work()) >= 5
+    assert threading.get_ident() not in threads
+    assert 1 < len(threads) <= 4
+
+
+def test_answers_that_take_long_hold_up_no_other_seed() -> None:
+    hard = Seed(id="h", question="Factor it.", answers=("x^2-1",))
+    texts = ("Final answer: $(x-1)(x+1)$", "Final answer: $x^2-2$", "Final answer: $(1-x)(1+x)$")
+    said = tuple(Response(text, 5, "stop", i) for i, text in enumerate(texts))
+    slow = Rollout(hard, "p", "t", "final_answer", "m", responses=said)
+    right = (Response("Final answer: 3", 5, "stop", 0),)
+    quick = Rollout(SEED, "p", "t", "final_answer", "m", responses=right)
+    go_on = threading.Event()
+
+    async def work() -> list[list[str]]:
+        scoring = ScoringThreads(settings())
+        ask = scoring._pool.__call__
+
+        def held(query: Any) -> Any:
+            assert go_on.wait(60)
+            return ask(query)
+
+        scoring._pool = held  # type: ignore[assignment]
+        waiting = [asyncio.ensure_future(scoring(slow)) for _ in range(100)]
+        await asyncio.sleep(0)
+        verdicts, _ = await asyncio.wait_for(scoring(quick), 60)
+        assert [verdict.outcome for verdict in verdicts] == ["correct"]
+        assert not any(task.done() for task in waiting)
+        go_on.set()
+        found = [[v.outcome for v in (await task)[0]] for task in waiting]
+        scoring._pool = ask.__self__  # type: ignore[attr-defined]
+        scoring.close()
+        return found
+
+    with Judge() as judge:
+        expected = [v.outcome for v in judge_responses(slow, settings(), judge)[0]]
+    assert expected == ["correct", "incorrect", "incorrect"]
+    assert asyncio.run(work()) == [expected] * 100
+
+
+# On actors
+
+
+def build(tmp_path: Path, *overrides: str, out: str = "out") -> Config:
+    rows = [
+        {
+            "id": f"q{i}",
+            "question": f"What is {i} + 1?",
+            **({"answer": str(i % 3)} if i % 4 else {}),
+        }
+        for i in range(24)
+    ]
+    path = tmp_path / "seeds.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return settings(
+        "sampling.engine=endpoint",
+        "sampling.endpoint.url=http://127.0.0.1:9/v1",
+        "model=fake",
+        f"seeds={path}",
+        f"out={tmp_path / out}",
+        *overrides,
+    )
+
+
+def sampled(config: Config) -> tuple[list[Rollout], Counts]:
+    async def work() -> Counts:
+        actor = SamplerActor(config, fake_samplers.answers)
+        assert (await actor.start())[1] == ""
+        counts = Counts()
+        for key, unit in enumerate(plan(config).units):
+            counts += (await actor.sample(key, unit, None)).kept
+        await actor.close()
+        return counts
+
+    counts = asyncio.run(work())
+    uris = [parts.rollouts_uri(config.out, unit) for unit in plan(config).units]
+    return [r for uri in uris for r in rollouts_from_table(read_parquet(uri))], counts
+
+
+def test_what_is_sampled_depends_neither_on_units_nor_on_what_runs_beside(tmp_path: Path) -> None:
+    whole, _ = sampled(build(tmp_path, out="a"))
+    small, _ = sampled(build(tmp_path, "distributed.unit_queries=5", out="b"))
+    assert whole == small
+    assert {rollout.stop for rollout in whole} >= {"enough"}
+    assert len({len(rollout.responses) for rollout in whole}) > 1
+
+
+def test_an_actor_counts_what_scoring_said_and_what_was_saved(tmp_path: Path) -> None:
+    rollouts, counts = sampled(build(tmp_path))
+    with_truth = [r for r in rollouts if r.seed.has_truth]
+    assert counts.decided + counts.undecided == sum(len(r.responses) for r in with_truth)
+    assert 0 < counts.correct < counts.decided
+    assert counts.saved == sum(32 - len(r.responses) for r in rollouts if r.stop != "n")
+    assert counts.responses == sum(len(r.responses) for r in rollouts)
+    fixed, plain = sampled(build(tmp_path, "sampling.policy=fixed", out="fixed"))
+    assert (plain.saved, plain.decided) == (0, 0)
+    by_id = {r.seed.id: r.responses for r in fixed}
+    assert all(r.responses == by_id[r.seed.id][: len(r.responses)] for r in rollouts)
+
+
+def test_a_stopped_actor_hands_in_what_the_caches_saved(tmp_path: Path) -> None:
+    class Caching(fake_samplers.FakeSampler):
+        def cache_hits(self) -> CacheHits:
+            return CacheHits(9, 4, 2, 1)
+
+    config = build(tmp_path)
+
+    async def work() -> Counts:
+        actor = SamplerActor(config, lambda _: Caching(delay_s=60))
+        assert (await actor.start())[1] == ""
+        unit = asyncio.ensure_future(actor.sample(0, plan(config).units[0], None))
+        await asyncio.sleep(0.05)
+        kept = await actor.drain()
+        await asyncio.gather(unit, return_exceptions=True)
+        assert len(asyncio.all_tasks()) == 1, "nothing is left that nobody waits for"
+        return kept
+
+    found = asyncio.run(work())
+    assert (found.seeds, found.prefix_queries, found.prefix_hits) == (0, 9, 4)
+
+
+def test_more_seeds_are_open_when_each_has_few_responses_under_way() -> None:
+    def taken(*overrides: str) -> int:
+        config = load_config(None, list(overrides))
+        return seats(config.model_copy(update={"engine": {"max_num_seqs": 64}}))
+
+    assert taken() == 8
+    assert taken("sampling.policy=adaptive") == 32
+
+
+def test_rollouts_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    rollout = Rollout(SEED, "p", "t", "final_answer", "m", stop="enough")
+    table = rollouts_to_table([rollout])
+    write_parquet(table.drop_columns(["stop"]), tmp_path / "old.parquet")
+    assert is_complete(tmp_path / "old.parquet", ROLLOUT_SCHEMA)
+    found = rollouts_from_table(read_parquet(tmp_path / "old.parquet"))
+    assert found == [replace(rollout, stop="")]
+    write_parquet(table.drop_columns(["error"]), tmp_path / "other.parquet")
+    assert not is_complete(tmp_path / "other.parquet", ROLLOUT_SCHEMA)

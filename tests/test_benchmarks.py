@@ -1,0 +1,133 @@
+"""Each benchmark runs, on next to nothing, and leaves its section; the page keeps the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fake_samplers import FakeSampler
+from pair_samples import sample_rollouts
+
+from benchmarks import cpu_half, engine_rate, pool, reference_schedule, results, scale
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A results page of its own, and a small pool instead of the real one."""
+    work = tmp_path / "bench"
+    work.mkdir()
+    monkeypatch.setattr(pool, "WORK", work)
+    rollouts = [r for r in sample_rollouts(tmp_path / "images") if r.error is None]
+    monkeypatch.setattr(pool, "load", lambda seeds: rollouts)
+    return tmp_path / "RESULTS.md"
+
+
+def test_a_section_takes_the_place_of_the_older_one_and_leaves_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "RESULTS.md"
+    results.record("mpo", "Own", ["by name, after the known"], path)
+    results.record("cpu_half", "CPU", ["old"], path)
+    results.record("engine_rate", "Engine", ["first"], path)
+    results.record("cpu_half", "CPU", results.table(("a", "b"), [(1, "x")]), path)
+    text = path.read_text(encoding="utf-8")
+    assert "old" not in text
+    assert "| 1 | x |" in text
+    places = [text.index(name) for name in ("## Engine", "## CPU", "## Own")]
+    assert places == sorted(places)
+    assert text.count("# Measured") == 1
+    assert text.count("cores (") == 3  # Each says where it was measured.
+
+
+def test_a_spread_shows_median_and_range() -> None:
+    assert str(results.spread([0.95, 0.99, 0.971], 3)) == "0.971 (0.950 to 0.990)"
+    assert str(results.spread([12345.6])) == "12,346"
+    assert results.spread([1, 2, 10]).median == 2
+
+
+def test_what_is_printed_is_kept_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with results.printed() as text:
+        print("a table")  # noqa: T201
+    assert text.getvalue() == capsys.readouterr().out == "a table\n"
+
+
+def test_copies_of_a_rollout_share_no_text_and_no_image(page: Path, tmp_path: Path) -> None:
+    rollouts = pool.load(0)
+    copies = list(pool.many(rollouts, 2 * len(rollouts), tmp_path))
+    assert len({r.seed.id for r in copies}) == len(copies)
+    hashes = [sha for r in copies for sha in r.image_sha256]
+    assert len(set(hashes)) == len(hashes)
+    first, second = copies[0].responses[0].text, copies[len(rollouts)].responses[0].text
+    assert first != second
+    assert first.split("] ")[1] == second.split("] ")[1]
+
+
+def test_the_cpu_half_is_measured_phase_by_phase(page: Path) -> None:
+    assert cpu_half.main(["--seeds", "40", "--rounds", "1", "--results", str(page)]) in (0, 1)
+    text = page.read_text(encoding="utf-8")
+    assert "responses per core-second" in text
+    for phase in ("reading", "extraction", "scoring", "pairing", "rows and images", "writing"):
+        assert f"| {phase} |" in text
+
+
+class FakeEngine:
+    """Generates nothing of what it says it did."""
+
+    async def reset_prefix_cache(self) -> None: ...
+
+    async def reset_mm_cache(self) -> None: ...
+
+    async def reset_encoder_cache(self) -> None: ...
+
+    async def generate(self, prompt: Any, params: Any, name: str) -> AsyncGenerator[Any, None]:
+        await asyncio.sleep(0.001)
+        yield SimpleNamespace(outputs=[SimpleNamespace(token_ids=[1] * 7)] * params.n)
+
+
+def test_the_reference_schedule_asks_for_as_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("vllm")
+    fake: Any = FakeSampler()
+    fake.engine = FakeEngine()
+    monkeypatch.setattr(reference_schedule, "make_sampler", lambda config: fake)
+    asked: list[int] = []
+    real = reference_schedule.theirs
+
+    async def counted(*args: Any) -> tuple[int, float]:
+        tokens, seconds = await real(*args)
+        asked.append(tokens)
+        return tokens, seconds
+
+    monkeypatch.setattr(reference_schedule, "theirs", counted)
+    page = tmp_path / "RESULTS.md"
+    words = ["--seeds", "11", "--n", "3", "--rounds", "2", "--results", str(page)]
+    assert reference_schedule.main(words) in (0, 1)
+    assert asked == [11 * 3 * 7] * 2
+    assert "batches of 8" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_scale_runs_both_halves_and_counts_parts(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = [r for r in pool.load(0) if r.seed.id in ("one", "open", "easy")]
+    monkeypatch.setattr(pool, "load", lambda seeds: plain)
+    assert scale.main(["--sizes", "70", "--results", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "| 70 |" in text
+    assert "2 of 2" in text
+    assert "extrapolated" in text
+
+
+@pytest.mark.slow
+def test_a_build_is_measured_beside_the_bare_engine(tmp_path: Path) -> None:
+    pytest.importorskip("vllm")
+    page = tmp_path / "RESULTS.md"
+    words = ["--seeds", "6", "--n", "2", "--rounds", "1", "--results", str(page)]
+    assert engine_rate.main(words) in (0, 1)
+    text = page.read_text(encoding="utf-8")
+    assert "the whole build on Ray" in text
+    assert "loading the engine" in text

@@ -1,0 +1,224 @@
+"""Quality controls of seeds: leaks and near-duplicates are found, other seeds pass untouched."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.decontamination import CHANGES, paraphrased
+from mmpr_builder.config import Config, DecontaminateConfig, QualityConfig, sampling_identity
+from mmpr_builder.demo.drawing import draw
+from mmpr_builder.demo.questions import ask
+from mmpr_builder.demo.world import make_scene
+from mmpr_builder.distributed import planning
+from mmpr_builder.errors import InputError, RowError
+from mmpr_builder.images import open_image, read_bytes
+from mmpr_builder.quality import Decontaminator, index_evaluation, screen_seeds
+from mmpr_builder.quality.words import similarity, words
+from mmpr_builder.records import Drop, ImageRef, Seed
+from mmpr_builder.seeds import read_seeds
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "real"
+TALE = (
+    "A train leaves the first town at eight in the morning and goes at 60 km per hour; another"
+    " leaves the second town two hours later at 90 km per hour. When do they meet?"
+)
+TALE_ZH = "一列火车早上八点从甲城出发，每小时六十公里，另一列两小时后从乙城出发，它们何时相遇？"
+
+
+def pictured(folder: Path, number: int, question: str = "", answers: Sequence[str] = ()) -> Seed:
+    """A seed of the demo's world."""
+    scene = make_scene(5, number, "eval")
+    place = folder / f"{number}.png"
+    if not place.exists():
+        draw(scene).save(place)
+    question = question or ask(scene, 5, number, open_share=0.0).text
+    return Seed(f"d{number}", f"<image>\n{question}", (ImageRef(str(place)),), tuple(answers))
+
+
+def checker(rows: Sequence[Seed], **settings: object) -> Decontaminator:
+    config = DecontaminateConfig.model_validate(settings)
+    return Decontaminator(index_evaluation((("eval.jsonl", row) for row in rows), config), config)
+
+
+def changed(
+    seed: Seed, folder: Path, change: Callable[[Image.Image, random.Random], Image.Image]
+) -> Seed:
+    picture = open_image(read_bytes(seed.images[0]))
+    place = folder / "changed.png"
+    change(picture, random.Random(seed.id)).save(place)
+    question = paraphrased(seed.question, random.Random(seed.id))
+    return replace(seed, id=f"{seed.id}-copy", question=question, images=(ImageRef(str(place)),))
+
+
+def recall(rows: Sequence[Seed], folder: Path) -> dict[str, float]:
+    found = checker(rows)
+    return {
+        name: sum(found.leak(changed(row, folder, change)) is not None for row in rows) / len(rows)
+        for name, change in CHANGES.items()
+    }
+
+
+def test_planted_leaks_of_the_demos_world_are_found(tmp_path: Path) -> None:
+    rows = [pictured(tmp_path, number) for number in range(10)]
+    assert min(recall(rows, tmp_path).values()) >= 0.95
+
+
+def real_rows(most: int) -> list[Seed]:
+    """Some rows of each real source, with one picture that opens."""
+    rows: list[Seed] = []
+    for file in sorted(REAL.glob("*.jsonl")):
+        of_file = [s for s in read_seeds(file) if isinstance(s, Seed) and len(s.images) == 1]
+        for seed in of_file[:most]:
+            try:
+                open_image(read_bytes(seed.images[0]))
+            except RowError:
+                continue
+            rows.append(seed)
+    return rows
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real data beside the project")
+def test_planted_leaks_of_real_pictures_are_found(tmp_path: Path) -> None:
+    rows = real_rows(1)
+    found = recall(rows, tmp_path)
+    assert sum(found.values()) / len(found) >= 0.95
+    assert min(found.values()) >= 0.9  # A single row of some ten is 10 %.
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real data beside the project")
+def test_real_pictures_of_other_sources_are_no_leaks_whatever_is_asked() -> None:
+    rows = real_rows(5)
+    for source in sorted({row.source for row in rows}):
+        others = [row for row in rows if row.source != source]
+        found = checker(others, question_similarity=0.0, policy="image")
+        assert [found.leak(row) for row in rows if row.source == source if row.images] == [
+            None for row in rows if row.source == source
+        ]
+
+
+def test_other_pictures_of_the_demos_world_are_no_leaks(tmp_path: Path) -> None:
+    found = checker([pictured(tmp_path, n) for n in range(100)], question_similarity=0.0)
+    assert all(found.leak(pictured(tmp_path, n)) is None for n in range(100, 200))
+
+
+def test_another_question_about_the_same_picture_is_a_leak_only_where_pictures_alone_count(
+    tmp_path: Path,
+) -> None:
+    row = pictured(tmp_path, 1, "How many red circles are there?")
+    other = replace(row, id="x", question="<image>\nDescribe the whole scene in one sentence.")
+    assert checker([row]).leak(other) is None
+    leak = checker([row], policy="image").leak(other)
+    assert leak is not None
+    assert leak.rule == "image"
+
+
+def test_the_same_question_about_another_picture_is_no_leak(tmp_path: Path) -> None:
+    row = pictured(tmp_path, 1, TALE)
+    assert checker([row]).leak(pictured(tmp_path, 2, TALE)) is None
+    assert checker([row], policy="image").leak(pictured(tmp_path, 2, TALE)) is None
+
+
+@pytest.mark.parametrize("text", [TALE, TALE_ZH])
+def test_a_long_question_alone_is_a_leak_where_one_side_has_no_picture(
+    tmp_path: Path, text: str
+) -> None:
+    bare = Seed("bare", text.replace("morning", "evening").replace("早上", "晚上"))
+    leak = checker([pictured(tmp_path, 1, text)]).leak(bare)
+    assert leak is not None
+    assert leak.rule == "question"
+    assert checker([Seed("e", text)]).leak(replace(bare, question="What is 3 + 4?")) is None
+
+
+def test_blank_pictures_match_nothing(tmp_path: Path) -> None:
+    Image.new("RGB", (90, 90), "white").save(tmp_path / "blank.png")
+    seed = Seed("b", "<image>\nWhat is it?", (ImageRef(str(tmp_path / "blank.png")),))
+    assert checker([seed], policy="image").leak(replace(seed, id="c")) is None
+
+
+def test_an_unreadable_evaluation_row_stops_the_build_unless_told_to_skip(tmp_path: Path) -> None:
+    rows = [Seed("a", TALE), Seed("b", "<image>\nWhat?", (ImageRef(str(tmp_path / "no.png")),))]
+    with pytest.raises(InputError, match=r"unreadable=skip"):
+        checker(rows)
+    assert checker(rows, unreadable="skip").leak(Seed("c", TALE)) is not None
+    drop = ("eval.jsonl", Drop("x", "seeds", "invalid_json"))
+    with pytest.raises(InputError, match="no row could be read"):
+        index_evaluation([drop], DecontaminateConfig(unreadable="skip"))
+
+
+def screen(seeds: Sequence[Seed | Drop], quality: QualityConfig) -> list[Seed | Drop]:
+    return list(screen_seeds(seeds, Config(quality=quality)))
+
+
+def test_near_duplicates_name_the_first_and_differ_in_dress_only(tmp_path: Path) -> None:
+    first = pictured(tmp_path, 1, "How many red circles are there?", ["3"])
+    open_image(read_bytes(first.images[0])).resize((200, 200)).save(tmp_path / "r.jpg", quality=80)
+    again = (ImageRef(str(tmp_path / "r.jpg")),)
+    same = replace(first, id="same", question="how many RED circles are there", images=again)
+    blue = replace(first, id="blue", question="<image>\nHow many blue circles are there?")
+    four = replace(same, id="four", answers=("4",))
+    elsewhere = pictured(tmp_path, 2, "How many red circles are there?", ["3"])
+    found = screen([first, same, blue, four, elsewhere], QualityConfig(near_duplicates=True))
+    assert [item for item in found if isinstance(item, Seed)] == [first, blue, four, elsewhere]
+    drop = found[1]
+    assert isinstance(drop, Drop)
+    assert (drop.item_id, drop.stage, drop.reason) == ("same", "quality", "near_duplicate")
+    assert "'d1'" in drop.detail
+
+
+def test_long_texts_may_differ_in_a_word_but_not_in_a_number() -> None:
+    seeds = [
+        Seed("a", TALE),
+        Seed("word", TALE.replace("goes", "runs")),
+        Seed("number", TALE.replace("60", "70")),
+        Seed("short", "What is 3 + 4?"),
+        Seed("minus", "What is 3 - 4?"),
+    ]
+    found = screen(seeds, QualityConfig(near_duplicates=True))
+    assert [item.item_id for item in found if isinstance(item, Drop)] == ["word"]
+
+
+def test_clean_seeds_and_drops_pass_both_controls_untouched(tmp_path: Path) -> None:
+    (tmp_path / "eval.jsonl").write_text(json.dumps({"id": "e", "question": TALE, "answer": "9"}))
+    seeds: list[Seed | Drop] = [pictured(tmp_path, number) for number in range(80)]
+    seeds.insert(3, Drop("x", "seeds", "empty_question"))
+    seeds.append(Seed("gone", "<image>\nWhat?", (ImageRef(str(tmp_path / "gone.png")),)))
+    against = DecontaminateConfig(against=(str(tmp_path / "eval.jsonl"),))
+    on = QualityConfig(near_duplicates=True, decontaminate=against)
+    assert screen(seeds, on) == seeds
+    assert screen(seeds, QualityConfig()) == seeds
+
+
+def test_planning_drops_leaks_before_anything_is_sampled(tmp_path: Path) -> None:
+    evaluation = {"id": "e7", "question": TALE, "answer": "noon"}
+    (tmp_path / "eval.jsonl").write_text(json.dumps(evaluation) + "\n")
+    rows = [{**evaluation, "id": "leak"}, {"id": "fine", "question": "What is 3 + 4?"}]
+    (tmp_path / "seeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = Config.model_validate(
+        {
+            "seeds": str(tmp_path / "seeds.jsonl"),
+            "out": str(tmp_path / "out"),
+            "quality": {"decontaminate": {"against": [str(tmp_path / "eval.jsonl")]}},
+        }
+    )
+    items = list(planning.read_inputs(config))
+    assert [type(item) for item in items] == [Drop, Seed]
+    assert isinstance(items[0], Drop)
+    assert (items[0].item_id, items[0].reason) == ("leak", "contaminated")
+    assert "eval.jsonl:1 (e7)" in items[0].detail
+    assert "quality.decontaminate.against" in sampling_identity(config)
+    assert not any(key.startswith("quality") for key in sampling_identity(Config()))
+
+
+def test_words_leave_dress_aside_and_keep_operators() -> None:
+    assert words("<image>\nHow many  SHAPES, 5?") == ("how", "many", "shapes", "5")
+    assert words("３−２") == ("3", "-", "2")
+    assert words("图中 three") == ("图", "中", "three")
+    assert similarity(words("red or blue"), words("blue or red")) == 1
+    assert similarity(words("one two"), words("three four")) == 0
