@@ -166,14 +166,15 @@ def _remote(fs: Any, path: str, lock: Lock, note: Callable[[str], None]) -> Iter
                 " credentials and that it exists, or give another out="
             ) from error
         raise
-    with _beating(lock, read, write):
-        try:
+    try:
+        with _beating(lock, read, write):
             yield
-        finally:
-            # Storage that is away keeps the lock, which then falls silent.
-            with suppress(Exception):
-                if read().get("id") == lock.mine["id"]:
-                    fs.rm_file(path)
+    finally:
+        # Only after the last beat, which would write it again. Storage that is away keeps the
+        # lock, which then falls silent.
+        with suppress(Exception):
+            if read().get("id") == lock.mine["id"]:
+                fs.rm_file(path)
 
 
 def _take(

@@ -17,6 +17,7 @@ from typing import Any
 from mmpr_builder.config import Config
 from mmpr_builder.distributed.actors import Counts, SamplerActor, SamplerFactory
 from mmpr_builder.distributed.capacity import Node, Shape
+from mmpr_builder.distributed.guard import end_children_with_us
 from mmpr_builder.distributed.units import Work
 
 _KEYS: Iterator[int] = itertools.count()
@@ -131,6 +132,7 @@ def start_replica(
     )
     actor = remote.remote(config, factory)
     # Asked before `start`, which keeps the actor busy until its engine is loaded.
+    actor.__ray_call__.remote(_guard)
     where = actor.__ray_call__.remote(_node_id)
     return Replica(
         actor,
@@ -175,6 +177,11 @@ def _first_bundle(group: Any) -> Any:
         placement_group_bundle_index=0,
         placement_group_capture_child_tasks=True,
     )
+
+
+def _guard(_: SamplerActor) -> None:
+    """Run in the actor's process, before its engine has processes of its own."""
+    end_children_with_us()
 
 
 def _node_id(_: object) -> str:

@@ -141,17 +141,11 @@ def _bury(process: psutil.Process) -> None:
 
 def titled(*starts: str) -> list[psutil.Process]:
     """Members of the family whose title begins so: `ray::SamplerActor`, `VLLM::EngineCore`."""
-    found = []
-    for process in family():
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            title = " ".join(process.cmdline()) or process.name()
-            if title.startswith(starts):
-                found.append(process)
-    return found
+    return [process for process in family() if _title(process).startswith(starts)]
 
 
-def orphans(expected: set[int], within_s: float = ENDED_S, *, agents: bool = False) -> int:
-    """How many of the family, besides `expected`, outlive the run; they are ended then.
+def orphans(expected: set[int], within_s: float = ENDED_S, *, agents: bool = False) -> list[str]:
+    """Those of the family, besides `expected`, that outlive the run; they are ended then.
 
     Ray's two agents try for a minute to tell their dead server of its death; with `agents` they
     count, too.
@@ -159,21 +153,28 @@ def orphans(expected: set[int], within_s: float = ENDED_S, *, agents: bool = Fal
     deadline = time.monotonic() + within_s
     while left := [p for p in family() if p.pid not in expected and (agents or not _is_agent(p))]:
         if time.monotonic() > deadline:
+            found = [f"{process.pid} {_title(process)}" for process in left]
             for process in left:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-            return len(left)
+            return found
         time.sleep(0.2)
-    return 0
+    return []
+
+
+def _title(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        return " ".join(process.cmdline()).strip() or process.name()
+    return ""
 
 
 def _is_agent(process: psutil.Process) -> bool:
-    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-        title = " ".join(process.cmdline()) or process.name()
-        return title.startswith(("ray::DashboardAgent", "ray::RuntimeEnvAgent")) or any(
-            name in title for name in ("dashboard/agent.py", "runtime_env/agent/main.py")
-        )
-    return True  # It has just gone.
+    title = _title(process)
+    # By their scripts before they give themselves titles.
+    scripts = ("dashboard/agent.py", "runtime_env/agent/main.py")
+    return title.startswith(("ray::Dashboard", "ray::RuntimeEnv")) or any(
+        script in title for script in scripts
+    )
 
 
 # --- what kills -----------------------------------------------------------------------------

@@ -107,10 +107,12 @@ def conclude(outcomes: list[Outcome], outcome: Outcome, build: Build, expected: 
     build.finish()
     outcome.resumed += build.starts - 1
     judge(outcome, build.out, expected)
-    outcome.orphans += orphans(outcome.others)
+    left = orphans(outcome.others)
+    outcome.orphans += len(left)
     if outcome not in outcomes:
         outcomes.append(outcome)
-    assert (outcome.lost, outcome.doubled, outcome.orphans) == (0, 0, 0)
+    assert not left
+    assert (outcome.lost, outcome.doubled) == (0, 0)
 
 
 def torment(
@@ -452,7 +454,10 @@ def test_a_row_that_kills_its_process_is_set_aside(
     drops = read_parquet(f"{build.out}/drops/part-00000.parquet").to_pylist()
     assert [d["item_id"] for d in drops if d["reason"] == parts.KILLED_ENGINE] == [poison]
     outcome.victim = "a row that kills (set aside)"
-    outcome.doubled, outcome.orphans = len(rollouts(build.out)) - SEEDS, orphans(outcome.others)
+    outcome.doubled, outcome.orphans = (
+        len(rollouts(build.out)) - SEEDS,
+        len(orphans(outcome.others)),
+    )
     outcomes.append(outcome)
     assert (outcome.doubled, outcome.orphans) == (0, 0)
 
@@ -477,7 +482,7 @@ def test_asked_to_stop_it_keeps_what_it_has_and_leaves_nobody_behind(
         time.sleep(chance.uniform(0, 1))
         process.send_signal(signum)
         assert process.wait(timeout=60) == 128 + signum, build.tail()
-        assert orphans(outcome.others) == 0
+        assert not orphans(outcome.others)
         assert (Path(build.out) / "partial").exists() or build.parts() >= target
         build.process = None
     outcome.victim = f"{signum.name} (stops in good order)"
@@ -487,15 +492,43 @@ def test_asked_to_stop_it_keeps_what_it_has_and_leaves_nobody_behind(
 @LONG
 def test_at_the_end_even_rays_agents_are_gone() -> None:
     scorers = {p.pid for p in titled(sys.executable)}
-    assert orphans(scorers, AGENTS_S, agents=True) == 0
+    assert not orphans(scorers, AGENTS_S, agents=True)
+
+
+PARENT = """
+import subprocess, sys, time
+from mmpr_builder.distributed.guard import end_children_with_us
+if len(sys.argv) > 1:
+    end_children_with_us()
+child = "import subprocess; subprocess.run(['sleep', '99'])"
+subprocess.Popen([sys.executable, "-c", child])
+print("there", flush=True)
+time.sleep(99)
+"""
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_children_of_a_guarded_process_do_not_outlive_it(guarded: bool, outcome: Outcome) -> None:
+    words = [sys.executable, "-c", PARENT, *(["guarded"] if guarded else [])]
+    parent = awaited(subprocess.Popen(words, stdout=subprocess.PIPE))
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == b"there\n"
+    while not titled("sleep 99"):
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    left = orphans(outcome.others, within_s=10 if guarded else 0.5)
+    assert bool(left) is not guarded, left
 
 
 def test_the_harness_sees_an_orphan(outcome: Outcome) -> None:
     """A check that could not fail would prove nothing."""
     child = "import subprocess; subprocess.Popen(['sleep', '99'])"
     awaited(subprocess.Popen([sys.executable, "-c", child])).wait()
-    assert orphans(outcome.others, within_s=0.5) == 1
-    assert orphans(outcome.others) == 0
+    (left,) = orphans(outcome.others, within_s=0.5)
+    assert "sleep 99" in left
+    assert not orphans(outcome.others)
 
 
 def test_the_harness_sees_a_lost_and_a_doubled_row(world: Path, tmp_path: Path) -> None:
