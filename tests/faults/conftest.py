@@ -56,7 +56,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             " the same command; its rollouts, pairs and drops are compared with those of a build"
             " that nobody disturbed: by their bytes where answers are replayed, by seeds, prompts"
             " and random numbers where the real engine samples. Orphans are processes alive"
-            " 90 s after the end.\n\n"
+            " 20 s after the end, Ray's own agents 90 s.\n\n"
             f"{now}, {os.cpu_count()} cores, {platform.system()}, Python"
             f" {platform.python_version()}; {seconds / 60:.0f} minutes.\n\n{table(found)}\n",
             encoding="utf-8",
