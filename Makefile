@@ -15,7 +15,7 @@ MMPR   := $(BIN)/mmpr
 BENCHES := engine_rate reference_schedule adaptive scoring_speed cpu_half
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-mmpr submit test test-faults check bench bench-scale fuzz demo-model clean
+.PHONY: help setup build-mmpr submit test test-faults check bench bench-scale bench-mpo fuzz demo-model clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -82,6 +82,9 @@ bench-scale: setup  ## builds of 10,000 and 100,000 seeds, replayed (ARGS="--siz
 
 fuzz: setup  ## many more examples of each property of scoring (N=5000)
 	@MMPR_FUZZ=$(or $(N),5000) HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q tests/test_scoring_properties.py
+
+bench-mpo: setup  ## does the data make the model better? MPO before and after, about an hour
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.mpo $(ARGS)
 
 demo-model: setup  ## rebuild the demo model from nothing (up to an hour on two cores)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m mmpr_builder.demo.train $(ARGS)
