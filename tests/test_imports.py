@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("files", "embedded", "images", "columns", "tables", "stores"),
     (
         *("seeds", "prompts", "sampling", "dropout", "extraction", "scoring"),
-        *("pairing", "output", "card", "report", "progress", "display", "quality", "export"),
+        *("pairing", "output", "report", "progress", "display", "quality", "export"),
         *("audit", "diff", "push", "estimates"),
     ),
     ("demo",),

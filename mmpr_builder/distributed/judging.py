@@ -89,18 +89,14 @@ def _work(worked: Counter[str]) -> dict[str, Any]:
     }
     if worked["responses"]:
         scoring["shared"] = round(1 - worked["compared"] / worked["responses"], 4)
-    judge = {
-        name.removeprefix("judge."): count
-        for name, count in sorted(worked.items())
-        if name.startswith("judge.")
-    }
-    faults = {
-        name.removeprefix("quality."): count
-        for name, count in sorted(worked.items())
-        if name.startswith("quality.")
-    }
+    judge, faults = _under("judge.", worked), _under("quality.", worked)
     work = {"scoring": {**scoring, "judge": judge} if judge else scoring}
     return {**work, "quality": faults} if faults else work
+
+
+def _under(prefix: str, worked: Counter[str]) -> dict[str, int]:
+    """The counts whose names begin so, without that beginning, by name."""
+    return {k.removeprefix(prefix): n for k, n in sorted(worked.items()) if k.startswith(prefix)}
 
 
 def _inputs(config: Config) -> tuple[list[Slice], list[tuple[int, Drop]], int, dict[str, int]]:
