@@ -185,8 +185,8 @@ def _lines(found: dict[str, list[dict[str, Any]]], minutes: float) -> Iterator[s
         f"The demo model before: pass@1 {sampled}, greedy {greedy}, {before['pass@1 tokens']:.0f}"
         f" tokens per sampled response; {before['seeds']} seeds held out, {len(runs)} repeats, each"
         f" with its own training seeds; one epoch, learning rate {TRAINING['rate']}, batch"
-        f" {TRAINING['batch']}; {minutes:.0f} minutes in this run. Points gained, median of the repeats"
-        " with the range:"
+        f" {TRAINING['batch']}; {minutes:.0f} minutes in this run. Points gained, median of the"
+        " repeats with the range:"
     )
     yield ""
     header = ("trained on", "pairs", "pass@1", "greedy", "tokens after", "seconds of training")

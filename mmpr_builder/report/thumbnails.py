@@ -9,7 +9,6 @@ from PIL import Image
 
 from mmpr_builder import images
 
-LONGEST_PX = 640
 MOST_CHARACTERS = 48_000
 """Of the data URL."""
 

@@ -1,0 +1,62 @@
+"""The settings of a build: a recipe in YAML, `key=value` overrides, and what they mean.
+
+    config = load_config("pipelines/demo.yaml", ["sampling.n=16", "seeds=a.jsonl", "out=out/x"])
+
+Unknown keys are errors that name the nearest valid one. What is in `sampling_identity` decides
+what a rollout says; a build folder made with other values of those is refused, all the rest can
+change between runs.
+"""
+
+from __future__ import annotations
+
+from mmpr_builder.config.identity import identity_hash, sampling_identity
+from mmpr_builder.config.recipes import load_config
+from mmpr_builder.config.sections import (
+    Branch,
+    DecontaminateConfig,
+    DistributedConfig,
+    DropoutConfig,
+    EndpointConfig,
+    ImagesConfig,
+    JudgeConfig,
+    LayoutName,
+    OutputConfig,
+    PairingConfig,
+    PromptConfig,
+    QualityConfig,
+    SamplingConfig,
+    ScoringConfig,
+    SourceConfig,
+)
+from mmpr_builder.config.shipped import find_shipped, shipped_folder, shipped_names
+from mmpr_builder.config.table import settings_table, valid_keys
+from mmpr_builder.config.whole import Config, source_label, tiles_for
+
+__all__ = [
+    "Branch",
+    "Config",
+    "DecontaminateConfig",
+    "DistributedConfig",
+    "DropoutConfig",
+    "EndpointConfig",
+    "ImagesConfig",
+    "JudgeConfig",
+    "LayoutName",
+    "OutputConfig",
+    "PairingConfig",
+    "PromptConfig",
+    "QualityConfig",
+    "SamplingConfig",
+    "ScoringConfig",
+    "SourceConfig",
+    "find_shipped",
+    "identity_hash",
+    "load_config",
+    "sampling_identity",
+    "settings_table",
+    "shipped_folder",
+    "shipped_names",
+    "source_label",
+    "tiles_for",
+    "valid_keys",
+]

@@ -1,0 +1,60 @@
+"""Which settings decide what rollouts say; a build folder made with others is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mmpr_builder.config.whole import Config
+
+# Only these decide what the rollouts of given seeds say. `sampling.endpoint` is left out (where a
+# model is served does not change it); so are the sizes of units and the number of replicas.
+_IDENTITY = (
+    "model",
+    "lora",
+    "seeds",
+    "limit",
+    "prompts",
+    "sampling",
+    "dropout",
+    "images",
+    "engine",
+)
+
+
+def sampling_identity(config: Config) -> dict[str, Any]:
+    """The settings that decide what rollouts say, flat: dotted key -> value."""
+    flat: dict[str, Any] = {}
+    for key in _IDENTITY:
+        _flatten(key, config.model_dump(mode="json")[key], flat)
+    kept = {k: v for k, v in flat.items() if not k.startswith("sampling.endpoint.")}
+    # With "open" the seeds that planning would drop are sampled, and continued.
+    kept["scoring.unusable_truth"] = config.scoring.unusable_truth
+    # The controls that choose seeds, where they are on; the others can change between runs.
+    chosen = config.quality.model_dump(mode="json")
+    if chosen["decontaminate"]["against"]:
+        _flatten("quality.decontaminate", chosen["decontaminate"], kept)
+    if chosen["near_duplicates"]:
+        kept["quality.near_duplicates"] = True
+    # These belong to the second half: changing them must not cost a token.
+    later = (".scorer", ".license", ".get", ".forbidden_splits")
+    return {k: v for k, v in kept.items() if not (k.startswith("seeds.") and k.endswith(later))}
+
+
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """16 hex digits over `sampling_identity`, independent of key order."""
+    text = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _flatten(prefix: str, value: Any, into: dict[str, Any]) -> None:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            _flatten(f"{prefix}.{key}", item, into)
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for i, item in enumerate(value):
+            _flatten(f"{prefix}.{i}", item, into)
+    else:
+        into[prefix] = value

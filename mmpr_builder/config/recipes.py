@@ -1,0 +1,145 @@
+"""Reading settings: a recipe in YAML, its `base`, `key=value` overrides, and what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from mmpr_builder.config.shipped import find_shipped, shipped_names
+from mmpr_builder.config.table import valid_keys
+from mmpr_builder.config.whole import NO_SUCH_SOURCE, Config
+from mmpr_builder.errors import ConfigError
+
+
+def load_config(recipe: str | Path | None, overrides: Iterable[str] = ()) -> Config:
+    """Read a recipe (or only defaults), apply overrides, check everything.
+
+    Raises `ConfigError` quoting the value, the key and the nearest valid key.
+    """
+    data = _with_base(_read_recipe(recipe), str(recipe), ()) if recipe is not None else {}
+    overrides = list(overrides)
+    for override in overrides:
+        _apply_override(data, override)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        named = data["seeds"] if isinstance(data.get("seeds"), dict) else {}
+        lines = [_explain(item, str(recipe), overrides, list(named)) for item in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _read_recipe(recipe: str | Path) -> dict[str, Any]:
+    path = find_shipped("pipelines", str(recipe), ".yaml")
+    if path is None:
+        raise ConfigError(
+            f"recipe {str(recipe)!r} is neither a file nor a shipped recipe"
+            f" ({', '.join(shipped_names('pipelines', '.yaml'))}): give the path of a YAML file"
+        )
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a recipe is a table of settings, got {type(data).__name__}")
+    return data
+
+
+def _with_base(data: dict[str, Any], recipe: str, above: tuple[str, ...]) -> dict[str, Any]:
+    """A recipe with what it leaves out filled in from its `base`, another recipe."""
+    base = data.pop("base", None)
+    if base is None:
+        return data
+    if not isinstance(base, str) or base in above:
+        raise ConfigError(f"{recipe}: base = {base!r}: give another recipe, by name or path")
+    beside = Path(recipe).parent / base
+    found = str(beside) if beside.is_file() else base
+    under = _with_base(_read_recipe(found), found, (*above, base))
+    return {
+        key: _merged(under.get(key), data.get(key, under.get(key))) for key in {**under, **data}
+    }
+
+
+def _merged(under: Any, over: Any) -> Any:
+    """`over`, and in tables also what only `under` has."""
+    if not (isinstance(under, dict) and isinstance(over, dict)):
+        return over
+    return {
+        key: _merged(under.get(key), over.get(key, under.get(key))) for key in {**under, **over}
+    }
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    key, equals, raw = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"override {override!r} is not of the form key=value, say sampling.n=16")
+    try:
+        value = yaml.safe_load(raw) if raw.strip() else None
+    except yaml.YAMLError:
+        value = raw
+    *parents, last = key.strip().split(".")
+    table: Any = data
+    for parent in parents:
+        table = _step_into(table, parent, override)
+    if isinstance(table, list):
+        _step_into(table, last, override)
+        table[int(last)] = raw
+        return
+    # Text stays text, even where YAML would read something else out of it (say, out=2024).
+    table[last] = raw if raw.strip() and _is_text(key.strip(), raw) else value
+
+
+def _step_into(table: Any, part: str, override: str) -> Any:
+    """The table under `part`; `seeds.0` is the first source, a bare path or a table."""
+    if isinstance(table, list):
+        if not part.isdigit() or int(part) >= len(table):
+            raise ConfigError(f"override {override!r}: the recipe has {len(table)} sources, from 0")
+        if isinstance(table[int(part)], str):
+            table[int(part)] = {"path": table[int(part)]}
+        return table[int(part)]
+    if part.isdigit() and part not in table and int(part) < len(table):
+        part = list(table)[int(part)]  # Sources by name have numbers, too.
+    child = table.setdefault(part, {})
+    if not isinstance(child, dict | list):
+        raise ConfigError(f"override {override!r}: {part!r} is a value, not a table")
+    return child
+
+
+_TEXT_KEYS = (
+    *("out", "model", "name", "lora", "data", "sampling.replay_from", "sampling.endpoint.url"),
+    "pairing.reject_list",
+    *("scoring.judge.url", "scoring.judge.model", "scoring.judge.prompt"),
+)
+
+
+def _is_text(key: str, raw: str) -> bool:
+    if key == "seeds":
+        return not raw.lstrip().startswith(("[", "{"))
+    return key in _TEXT_KEYS or (key.startswith("seeds.") and key.endswith((".path", ".root")))
+
+
+def _explain(item: Any, recipe: str, overrides: list[str], named: list[str]) -> str:
+    """What is wrong, where, and the fix. `named` are the sources of a table of them, by number."""
+    loc = list(item["loc"])
+    if loc[0] == "seeds" and len(loc) > 1 and len(named) > loc[1]:
+        loc[1] = named[loc[1]]
+    key = ".".join(str(part) for part in loc)
+    if item["type"] == NO_SUCH_SOURCE:
+        key = "sources"
+    # An override is to blame if it set the key or something under or above it.
+    given = [(o.split("=")[0].strip(), o) for o in overrides]
+    blamed = [o for k, o in given if f"{k}.".startswith(f"{key}.") or f"{key}.".startswith(f"{k}.")]
+    where = blamed[-1] if blamed else recipe
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, valid_keys(), n=1, cutoff=0.0)
+        hint = f"; the nearest valid key is {near[0]!r}" if near else ""
+        return f"{where}: unknown key {key!r} (value {item['input']!r}){hint}"
+    if item["type"] == NO_SUCH_SOURCE:
+        return f"{where}: sources: {item['msg']}"
+    return f"{where}: {key} = {item['input']!r}: {item['msg']}"

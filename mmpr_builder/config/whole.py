@@ -1,0 +1,117 @@
+"""All settings of a build together: which sources, where they lie, and every section."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from mmpr_builder.config.sections import (
+    DATA,
+    DistributedConfig,
+    DropoutConfig,
+    ImagesConfig,
+    OutputConfig,
+    PairingConfig,
+    PromptConfig,
+    QualityConfig,
+    SamplingConfig,
+    ScoringConfig,
+    Section,
+    SourceConfig,
+    split_commas,
+)
+
+NO_SUCH_SOURCE = "no_such_source"
+"""The type of pydantic's error for a name in `sources` that no source has."""
+
+
+class Config(Section):
+    """Everything a build needs to know."""
+
+    name: str = Field("mmpr", description="Name of the data set, for its card.")
+    out: str = Field("out/mmpr", description="Build folder: path or fsspec URL.")
+    model: str = Field("demo", description="Model path or hub id; `demo` is the shipped one.")
+    lora: str | None = Field(None, description="LoRA adapter folder to sample with.")
+    data: str = Field(
+        "data", description="Folder of public data sets: `{data}` in paths of sources."
+    )
+    sources: tuple[str, ...] | None = Field(
+        None, description="Use only the sources of these names."
+    )
+    seeds: tuple[SourceConfig, ...] = Field(
+        (SourceConfig(path="demo"),),
+        validate_default=True,
+        description="Sources: paths (comma-separated on the command line) or tables of settings.",
+    )
+    limit: int | None = Field(None, ge=1, description="Use only the first so many seeds in all.")
+    prompts: PromptConfig = Field(default_factory=lambda: PromptConfig())
+    sampling: SamplingConfig = Field(default_factory=lambda: SamplingConfig())
+    dropout: DropoutConfig = Field(default_factory=lambda: DropoutConfig())
+    images: ImagesConfig = Field(default_factory=lambda: ImagesConfig())
+    engine: dict[str, Any] = Field(
+        default_factory=dict, description="Any vLLM engine argument: dtype, quantization, …"
+    )
+    scoring: ScoringConfig = Field(default_factory=lambda: ScoringConfig())
+    pairing: PairingConfig = Field(default_factory=lambda: PairingConfig())
+    quality: QualityConfig = Field(default_factory=lambda: QualityConfig())
+    output: OutputConfig = Field(default_factory=lambda: OutputConfig())
+    distributed: DistributedConfig = Field(default_factory=lambda: DistributedConfig())
+
+    _accept_commas = field_validator("sources", mode="before")(split_commas)
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _accept_paths(cls, value: object) -> object:
+        """`a.jsonl,b.jsonl`, a list of paths, a table, a list of tables, or tables by name."""
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        if isinstance(value, Mapping):
+            named = value and all(isinstance(item, Mapping) for item in value.values())
+            value = [{"name": k, **v} for k, v in value.items()] if named else [value]
+        if isinstance(value, list | tuple):
+            if not value:
+                raise ValueError("name at least one file, folder or data set")
+            return tuple({"path": item} if isinstance(item, str) else item for item in value)
+        return value
+
+    @field_validator("seeds", mode="after")
+    @classmethod
+    def _place_and_pick(
+        cls, value: tuple[SourceConfig, ...], info: ValidationInfo
+    ) -> tuple[SourceConfig, ...]:
+        """Put `data` into paths, and leave out what `sources` does not name."""
+        placed = tuple(_placed(source, str(info.data.get("data", DATA))) for source in value)
+        wanted = info.data.get("sources")
+        if wanted is None:
+            return placed
+        names = [source_label(source) for source in placed]
+        for name in wanted:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+                raise PydanticCustomError(
+                    NO_SUCH_SOURCE,
+                    "{name} is none of the {count} sources; the nearest is {near}",
+                    {"name": repr(name), "count": len(names), "near": repr(near[0])},
+                )
+        return tuple(s for s, name in zip(placed, names, strict=True) if name in wanted)
+
+
+def _placed(source: SourceConfig, data: str) -> SourceConfig:
+    texts = {"path": source.path, "root": source.root}
+    found = {k: v.replace(DATA, data.rstrip("/") or "/") for k, v in texts.items() if v}
+    return source.model_copy(update=found)
+
+
+def source_label(source: SourceConfig) -> str:
+    """The name of a source, or what its path is called: `data/a.jsonl` is `a`."""
+    return source.name or source.path.rstrip("/").rsplit("/", 1)[-1].split(".", 1)[0]
+
+
+def tiles_for(config: Config, name: str) -> int | None:
+    """The tile budget of seeds of a source: its own, else `images.tiles`; None is unlimited."""
+    own = (source.tiles for source in config.seeds if source_label(source) == name)
+    return next((tiles for tiles in own if tiles is not None), config.images.tiles)
