@@ -12,10 +12,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-$(EXTRA)
 MMPR   := $(BIN)/mmpr
-BENCHES := engine_rate reference_schedule adaptive scoring_speed cpu_half
+BENCHES := engine_rate reference_schedule adaptive scoring_speed cpu_half decontamination
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-mmpr submit test test-faults check bench bench-scale bench-mpo fuzz demo-model clean
+.PHONY: help setup build-mmpr submit test test-faults check bench bench-scale bench-quality bench-mpo fuzz demo-model clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -79,6 +79,10 @@ bench: setup  ## measure the claims into benchmarks/RESULTS.md (ONLY=cpu_half fo
 
 bench-scale: setup  ## builds of 10,000 and 100,000 seeds, replayed (ARGS="--sizes 1000000")
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.scale $(ARGS)
+
+bench-quality: setup  ## quality controls: all on against all off; screening over cores (SEEDS="a.jsonl …")
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.quality $(ARGS)
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.screening $(if $(SEEDS),--seeds $(SEEDS))
 
 fuzz: setup  ## many more examples of each property of scoring (N=5000)
 	@MMPR_FUZZ=$(or $(N),5000) HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q tests/test_scoring_properties.py

@@ -36,7 +36,7 @@ GOAL = 8.7  # Points of MathVista that MMPR gave InternVL2-8B: 58.3 -> 67.0 (arX
 TRAIN_SEED, HELD_OUT_SEED = 510_001, 720_001
 MPO = {"sigmoid": 0.8, "bco_pair": 0.2, "sft": 1.0}
 BUILD = ("sampling.n=8", "pairing.max_per_seed=4")
-TRAINING = {"rate": 6e-5, "batch": 16}
+TRAINING = {"rate": 4e-5, "batch": 16}
 
 
 @dataclass(frozen=True, slots=True)

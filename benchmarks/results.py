@@ -27,6 +27,7 @@ from typing import TextIO
 RESULTS = Path(__file__).with_name("RESULTS.md")
 ORDER = (
     *("engine_rate", "reference_schedule", "adaptive", "scoring_speed", "cpu_half", "scale"),
+    *("quality", "screening", "decontamination"),
 )  # fmt: skip
 """Sections in the order of the page; others follow by name."""
 

@@ -15,11 +15,13 @@ from typing import Any
 
 from mmpr_builder import distributed, engines, prompts, seeds
 from mmpr_builder.config import Config
+from mmpr_builder.errors import ConfigError
 from mmpr_builder.pairing.rejects import read_reject_list
 from mmpr_builder.progress import Progress
+from mmpr_builder.quality import least_samples
 from mmpr_builder.records import Drop
 from mmpr_builder.report import write_report
-from mmpr_builder.sampling import wants_continuation
+from mmpr_builder.sampling import wants_blind, wants_continuation
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,32 @@ def check(config: Config) -> None:
 
     Raises `SetupError` quoting the value, the place and the fix.
     """
+    if config.rollouts:
+        raise ConfigError(
+            f"rollouts = {','.join(config.rollouts)!r}: nothing is sampled for pooled builds: use"
+            " `mmpr pair`, or leave rollouts out"
+        )
     prompts.load_templates(config)
     seeds.check_sources([source for source in config.seeds if source.path != "demo"])
     if config.pairing.reject_list is not None:
         read_reject_list(config.pairing.reject_list)
     engines.check_engine(config)
+    _check_blind(config)
     if config.scoring.judge.url is not None:
         from mmpr_builder.engines import arbiter
 
         arbiter.load_prompt(config.scoring.judge)
+
+
+def _check_blind(config: Config) -> None:
+    """Refuse a threshold that no number of right samples could pass."""
+    most, samples = config.quality.max_blind, config.sampling.blind
+    if most is not None and samples < least_samples(most):
+        raise ConfigError(
+            f"quality.max_blind = {most:g} can be told from {least_samples(most)} samples without"
+            f" images on, and sampling.blind = {samples}: set sampling.blind=8, or"
+            f" {least_samples(most, 0.5)} to tell it of yes/no questions, too"
+        )
 
 
 def sample(config: Config, progress: Progress, *, extend: bool = False) -> BuildResult:
@@ -76,6 +95,8 @@ class Estimate:
     drops: Counter[str]
     responses: int
     continuations: int
+    blind: int
+    """Samples without images, beside the responses."""
     most_tokens: int
     """Generated tokens if every response ran to max_tokens; the bill is usually far below."""
 
@@ -86,7 +107,7 @@ def plan(config: Config, *, extend: bool = False) -> Estimate:
     Raises `SetupError` like the build itself.
     """
     check(config)
-    seeds_read, with_truth, continued, drops = 0, 0, 0, Counter[str]()
+    seeds_read, with_truth, continued, blind, drops = 0, 0, 0, 0, Counter[str]()
     for item in distributed.read_inputs(config, extend=extend):
         if isinstance(item, Drop):
             drops[item.reason] += 1
@@ -94,13 +115,17 @@ def plan(config: Config, *, extend: bool = False) -> Estimate:
             seeds_read += 1
             with_truth += item.has_truth
             continued += wants_continuation(item, config.dropout)
-    n = config.sampling.n
-    longest = config.dropout.max_tokens or config.sampling.max_tokens
+            blind += wants_blind(item, config)
+    sampling = config.sampling
+    responses, unseen = seeds_read * sampling.n, blind * sampling.blind
+    continuations = continued * sampling.n * len(config.dropout.keep)
+    longest = config.dropout.max_tokens or sampling.max_tokens
     return Estimate(
         seeds=seeds_read,
         with_truth=with_truth,
         drops=drops,
-        responses=seeds_read * n,
-        continuations=continued * n,
-        most_tokens=n * (seeds_read * config.sampling.max_tokens + continued * longest),
+        responses=responses,
+        continuations=continuations,
+        blind=unseen,
+        most_tokens=(responses + unseen) * sampling.max_tokens + continuations * longest,
     )

@@ -19,7 +19,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mmpr_builder.config import DropoutConfig
+from mmpr_builder.config import Config, DropoutConfig
 from mmpr_builder.records import Seed
 
 Decode = Callable[[Sequence[int]], str]
@@ -83,6 +83,14 @@ def wants_continuation(seed: Seed, dropout: DropoutConfig) -> bool:
     if not seed.images or dropout.apply == "none":
         return False
     return dropout.apply == "all" or not seed.has_truth
+
+
+def wants_blind(seed: Seed, config: Config) -> bool:
+    """Whether a seed is answered without its images, too (`sampling.blind`).
+
+    Only with images to leave out and a truth to judge the answers by.
+    """
+    return config.sampling.blind > 0 and bool(seed.images) and seed.has_truth
 
 
 def truncate(text: str, keep: float = 0.5) -> str:

@@ -26,7 +26,7 @@ _THINK = re.compile(r"<(/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 
 _HTML = re.compile(r"</?(?:answer|b|strong|i|em|u|p|span|div|h[1-6]|center|big)\s*>|<br\s*/?>")
-_BOLD_INSIDE = re.compile(r"(?<![\w)*])\*\*([^*\s](?:[^*\n]*[^*\s])?)\*\*(?!\*)")
+BOLD_INSIDE = re.compile(r"(?<![\w)*])\*\*([^*\s](?:[^*\n]*[^*\s])?)\*\*(?!\*)")
 
 _WINDOW = 80
 """A marker and its dress fit into so many characters; what is matched is bounded by it, which keeps
@@ -198,7 +198,7 @@ def tidy(answer: str) -> str | None:
         return answer.strip() or None
     answer = SPECIAL_TOKEN.sub(" ", answer).strip()
     if "**" in answer:
-        answer = _BOLD_INSIDE.sub(r"\1", answer)
+        answer = BOLD_INSIDE.sub(r"\1", answer)
     for _ in range(8):
         before = answer
         answer = _NESTED_MARKER.sub("", answer).strip().strip("*`").strip()

@@ -33,7 +33,7 @@ from mmpr_builder.errors import InputError
 from mmpr_builder.estimates import Found, Probe, extrapolate
 from mmpr_builder.output import BuildWriter
 from mmpr_builder.progress import Progress
-from mmpr_builder.records import Drop, Rollout, Seed, content_id
+from mmpr_builder.records import Drop, Rollout, Seed, content_id, generated_tokens
 from mmpr_builder.sampling.scoring_threads import ScoringThreads
 
 _LEAST = 2
@@ -65,13 +65,14 @@ def run_probe(config: Config, n: int, progress: Progress, *, extend: bool = Fals
             rollouts, started, took = asyncio.run(_sample(there, seeds, progress))
         gc.collect()  # An engine that outlives its modules ends in a traceback at exit.
         uri = f"{folder}/rollouts/probe.parquet"
-        tables.write_parquet(tables.rollouts_to_table(rollouts), uri)
+        columns = tables.optional_columns(config)
+        tables.write_parquet(tables.rollouts_to_table(rollouts, columns), uri)
         with progress.stage("pairing", total=len(rollouts)):
             _pair(there, uri)
         pairs = _pairs_by_seed(folder)
         stored = _bytes(folder, "rollouts"), _bytes(folder, "pairs")
     found = _by_source(rollouts, pairs)
-    rate = sum(map(_tokens, rollouts)) / max(took, 1e-9)
+    rate = sum(map(generated_tokens, rollouts)) / max(took, 1e-9)
     return extrapolate(sizes, found, rate, started, stored, _gpus(config))
 
 
@@ -122,7 +123,7 @@ async def _sample(
                     seed, index, template, config, sampler, config.model, scoring
                 )
             )
-        progress.update(done=len(done), tokens=sum(map(_tokens, done)))
+        progress.update(done=len(done), tokens=sum(map(generated_tokens, done)))
 
     try:
         await asyncio.gather(*(one(index, seed) for index, seed in enumerate(seeds)))
@@ -142,13 +143,6 @@ def _pair(config: Config, part: str) -> None:
         judge.close()
     with BuildWriter(config) as writer:
         writer.add(block)
-
-
-def _tokens(rollout: Rollout) -> int:
-    return sum(
-        response.tokens + (response.continuation.tokens if response.continuation else 0)
-        for response in rollout.responses
-    )
 
 
 def _pairs_by_seed(folder: str) -> Counter[str]:
@@ -174,7 +168,7 @@ def _by_source(rollouts: Iterable[Rollout], pairs: Mapping[str, int]) -> dict[st
     found: dict[str, Found] = {}
     for rollout in rollouts:
         values = found.setdefault(rollout.seed.source, Found([], [], []))
-        values.tokens.append(_tokens(rollout))
+        values.tokens.append(generated_tokens(rollout))
         values.responses.append(len(rollout.responses))
         values.pairs.append(pairs.get(rollout.seed.id, 0))
     return found

@@ -14,7 +14,8 @@ generated tokens.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Outcome = Literal["correct", "incorrect", "no_answer", "undecided"]
@@ -109,6 +110,19 @@ class Response:
     logprob: float | None = None
     """Mean log-probability per generated token, in nats, when it was asked for."""
     continuation: Continuation | None = None
+    further: tuple[Continuation, ...] = ()
+    """More continuations of it, each at another ratio, where `dropout.keep` names several."""
+
+    @property
+    def continuations(self) -> tuple[Continuation, ...]:
+        """All of them, by rising ratio."""
+        first = () if self.continuation is None else (self.continuation,)
+        return (*first, *self.further)
+
+    def with_continuations(self, continuations: Iterable[Continuation]) -> Response:
+        """The same response with these continuations and no others."""
+        these = tuple(continuations)
+        return replace(self, continuation=these[0] if these else None, further=these[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +148,14 @@ class Rollout:
     """Why there are no more responses: "enough" for the pairs wanted, "hopeless" (more would hardly
     give one), "n" (all that were asked for); empty with an error, and in rollouts of old versions.
     """
+    blind: tuple[Response, ...] = ()
+    """Responses to the same prompt without its images (`sampling.blind`); in no pair."""
+
+
+def generated_tokens(rollout: Rollout) -> int:
+    """All that was generated for a seed: responses, continuations, samples without images."""
+    continued = sum(c.tokens for response in rollout.responses for c in response.continuations)
+    return continued + sum(r.tokens for r in (*rollout.responses, *rollout.blind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +197,10 @@ class Pair:
     """Right responses over decided ones (right + wrong + no answer); None without a truth."""
     n_samples: int
     rng_seed: int = 0
+    dropout_keep: float | None = None
+    """Of kind "dropout_ntp": the ratio that was kept, which tells continuations apart."""
+    blind_pass_rate: float | None = None
+    """The pass rate without the images; None where it was not measured (`sampling.blind`)."""
 
 
 @dataclass(frozen=True, slots=True)

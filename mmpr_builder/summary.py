@@ -85,6 +85,8 @@ def planned(config: Config, plan: Estimate) -> RenderableType:
     most = " at most" if config.sampling.policy == "adaptive" else ""
     table.add_row("responses", f"{plan.responses:,}{most} ({config.sampling.n} a seed)")
     table.add_row("continuations", f"{plan.continuations:,}{most} without the image")
+    if plan.blind:
+        table.add_row("blind samples", f"{plan.blind:,} without the image, of seeds with a truth")
     table.add_row("tokens", f"{plan.most_tokens:,} at most")
     table.add_row("model", f"{escape(config.model)}, by {config.sampling.engine}")
     table.add_row("out", escape(config.out))
@@ -161,6 +163,14 @@ def _rows(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "responses",
         f"{responses['sampled']:,} sampled, {responses['continued']:,} continued",
     )
+    if len(counts["continuations"]) > 1:
+        for keep, at in counts["continuations"].items():
+            told = f"{at['made']:,} continuations, {at['fit']:,} fit, {at['pairs']:,} in pairs"
+            yield f"  {float(keep):.0%} kept", told
+    if blind := counts["blind"]:
+        told = f"{responses['blind']:,} samples, {blind['responses']['correct']:,} of them right"
+        solved = blind["seeds"]["solved"]
+        yield "  blind", told + (f" · {solved:,} seeds solved without the image" if solved else "")
     judged = sum(counts["outcomes"].values())
     if judged:
         yield (

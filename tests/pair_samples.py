@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from mmpr_builder.config import Config
 from mmpr_builder.output import Block, BuildWriter, finish_build, make_block, rejected_ids
 from mmpr_builder.pairing import judge_and_pair
+from mmpr_builder.quality import Findings
 from mmpr_builder.records import Continuation, Drop, ImageRef, Response, Rollout, Seed, Verdict
 
 
@@ -111,8 +112,14 @@ def blocks(rollouts: Sequence[Rollout], config: Config, per_block: int = 64) -> 
     """Judged and paired by the last word, so many seeds at a time."""
     for start in range(0, len(rollouts), per_block):
         part = rollouts[start : start + per_block]
-        judged = [(rollout, *judge_and_pair(rollout, config, LastWord())) for rollout in part]
-        yield make_block(judged, config, rejected_ids(config))
+        findings = Findings()
+        judged = [
+            (rollout, *judge_and_pair(rollout, config, LastWord(), findings=findings))
+            for rollout in part
+        ]
+        block = make_block(judged, config, rejected_ids(config))
+        block.counts.note(findings)
+        yield block
 
 
 def write_build(

@@ -25,16 +25,15 @@ from mmpr_builder.distributed import parts, plan
 from mmpr_builder.distributed.actors import Counts, SamplerActor, seats
 from mmpr_builder.errors import RowError
 from mmpr_builder.pairing import build_pairs, judge_responses, pass_rate
+from mmpr_builder.pairing.aims import missed_aims
 from mmpr_builder.pairing.need import (
     Mark,
     Rule,
     Tally,
-    given_up,
     marks,
-    missed_aims,
-    patience,
     rule_for,
 )
+from mmpr_builder.pairing.patience import given_up, patience
 from mmpr_builder.records import (
     Continuation,
     ImageRef,

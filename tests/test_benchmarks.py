@@ -12,7 +12,16 @@ import pytest
 from fake_samplers import FakeSampler
 from pair_samples import sample_rollouts
 
-from benchmarks import cpu_half, engine_rate, pool, reference_schedule, results, scale
+from benchmarks import (
+    cpu_half,
+    engine_rate,
+    pool,
+    quality,
+    reference_schedule,
+    results,
+    scale,
+    screening,
+)
 
 
 @pytest.fixture
@@ -120,6 +129,33 @@ def test_scale_runs_both_halves_and_counts_parts(
     assert "| 70 |" in text
     assert "2 of 2" in text
     assert "extrapolated" in text
+
+
+@pytest.mark.slow
+def test_controls_are_measured_on_and_off_and_find_what_was_planted(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = [r for r in pool.load(0) if r.seed.id in ("one", "open", "easy")]
+    monkeypatch.setattr(pool, "load", lambda seeds: plain)
+    words = ["--sizes", "70,71", "--results", str(page), "distributed.scoring_workers=1"]
+    assert quality.main(words) in (0, 1)
+    text = page.read_text(encoding="utf-8")
+    assert "| 71 |" in text
+    assert "length_balance" in text
+    off, on = (line for line in text.splitlines() if line.startswith(("| off |", "| on |")))
+    assert off.split("|")[3] != on.split("|")[3]  # Pairs.
+
+
+@pytest.mark.slow
+def test_screening_drops_the_same_wherever_it_runs(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = {name: way for name, way in screening.WAYS.items() if name != "threads"}
+    monkeypatch.setattr(screening, "WAYS", ways)
+    assert screening.main(["--synthetic", "40", "--copies", "2", "--results", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "80 seeds" in text
+    assert "| Ray" in text
 
 
 @pytest.mark.slow

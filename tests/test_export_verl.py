@@ -109,7 +109,7 @@ def test_the_pass_rate_is_over_decided_responses_ends_included(
 def test_a_mean_rate_that_is_rounded_past_the_end_is_inside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verl, "pass_rate", lambda *_: sum([0.8] * 3) / 3)
+    monkeypatch.setattr(verl, "rate_of", lambda *_: sum([0.8] * 3) / 3)
     assert write([with_rate(tmp_path, "q", 4, 1)], tmp_path / "dest").rows == 1
 
 

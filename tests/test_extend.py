@@ -245,10 +245,12 @@ def test_a_scorer_that_cannot_use_a_truth_of_the_build_is_named_as_the_reason() 
     seeds = [Seed(f"q{i}", f"What is {i}?", answers=("1",)) for i in range(2)]
     unit = Unit("unit-00000", 0, 2, 0, "digest")
     manifest = Manifest(Identity({}, {}, {}, {}), (unit,), 0, {})
-    known = known_seeds(manifest, lambda _: list(enumerate(seeds)))
     detail = "a.jsonl:1: undecided_truth: undecided against itself"
     items = [Drop("q0", "audit", "unusable_truth", detail), seeds[1]]
-    with pytest.raises(BuildConflictError, match=rf"1 seeds .* no usable truth .*'q0' \({detail}"):
+    with (
+        known_seeds(manifest, lambda _: list(enumerate(seeds))) as known,
+        pytest.raises(BuildConflictError, match=rf"1 seeds .* no usable truth .*'q0' \({detail}"),
+    ):
         list(new_seeds("out", items, known, Found()))
 
 

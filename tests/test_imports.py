@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "mmpr_builder"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("records", "errors"),
     ("config",),
-    ("files", "embedded", "images", "columns", "tables", "stores"),
+    ("files", "embedded", "images", "columns", "schemas", "parquet", "tables", "stores"),
     (
         *("seeds", "prompts", "sampling", "dropout", "extraction", "scoring"),
         *("pairing", "output", "report", "progress", "display", "quality", "export"),

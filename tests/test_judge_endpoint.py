@@ -252,6 +252,27 @@ def test_pairing_again_asks_nothing_and_gives_the_same_bytes(tmp_path: Path) -> 
     assert run["this_run"]["scoring"]["judge"]["kept"] == 8
 
 
+def test_pooled_builds_ask_only_what_neither_has_asked(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    rollouts(a)
+    rows = [rollout(i, "1/2", [INTEGRAL, DOUBLE, "0.5", "7"]) for i in (1, 5)]
+    rows = [replace(row, index=i) for i, row in enumerate(rows)]
+    write_parquet(rollouts_to_table(rows), b / "rollouts" / "unit-00000.parquet")
+    with OpenAIServer(says) as server:
+        pair(make_config(a, server))
+        asked = len(server.bodies)
+        words = [f"rollouts=[{a},{b}]", "distributed.unit_queries=2"]
+        run = pair(make_config(tmp_path / "out", server, *words))
+        # q1 has another truth in b: nothing can be compared. q5 is new.
+        assert run["counts"]["drops"]["pairing"]["truths_differ"] == 1
+        assert len(server.bodies) == asked + 2
+        before = digests(tmp_path / "out", "pairs", "drops", "judge")
+    run = pair(make_config(tmp_path / "out", server, *words))
+    assert digests(tmp_path / "out", "pairs", "drops", "judge") == before
+    judge = run["this_run"]["scoring"]["judge"]
+    assert (judge["asked"], judge["failed"]) == (0, 0)
+
+
 def test_other_settings_that_bring_no_new_question_ask_nothing(tmp_path: Path) -> None:
     rollouts(tmp_path)
     with OpenAIServer(says) as server:

@@ -69,7 +69,7 @@ def test_every_row_is_a_seed_of_one_unit_or_a_drop(tmp_path: Path) -> None:
     write_rows(tmp_path / "seeds.jsonl", 11, bad=(0, 5, 10))
     config = make_config(tmp_path)
     manifest = plan(config)
-    drops = read_drops(config.out, manifest)
+    drops = list(read_drops(config.out, manifest))
     assert [unit.count for unit in manifest.units] == [4, 4]
     assert [unit.first for unit in manifest.units] == [1, 6]
     assert planned_ids(config.out) == [(i, f"q{i}") for i in (1, 2, 3, 4, 6, 7, 8, 9)]

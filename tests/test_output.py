@@ -336,7 +336,7 @@ def test_run_json_counts_every_step(tmp_path: Path) -> None:
         "dropped": 3,
     }
     assert counts["seeds"]["read"] == counts["seeds"]["with_pairs"] + counts["seeds"]["dropped"]
-    assert counts["responses"] == {"sampled": 14, "continued": 3}
+    assert counts["responses"] == {"sampled": 14, "continued": 3, "blind": 0}
     assert counts["outcomes"] == {"correct": 6, "incorrect": 3, "no_answer": 2, "undecided": 0}
     assert counts["pairs"] == {
         "total": 10,
@@ -347,7 +347,7 @@ def test_run_json_counts_every_step(tmp_path: Path) -> None:
     }
     assert counts["drops"]["seeds"] == {"image_missing": 1}
     tokens = counts["tokens"]
-    assert tokens["generated"] == tokens["responses"] + tokens["continuations"]
+    assert tokens["generated"] == tokens["responses"] + tokens["continuations"] + tokens["blind"]
     assert tokens["continuations"] == 18
     assert tokens["per_pair"] == round(tokens["generated"] / 10, 1)
     grid = counts["sources"]["grid"]

@@ -182,24 +182,25 @@ GATED = (
 
 @pytest.mark.parametrize(("reason", "text"), GATED)
 def test_a_continuation_passes_or_is_stopped_for_its_reason(reason: str | None, text: str) -> None:
-    fault = continuation_fault(continued(text))
+    response = continued(text)
+    fault = continuation_fault(response, *response.continuations)
     assert (fault.reason if fault else None) == reason
 
 
 def test_a_continuation_many_times_as_long_is_a_runaway() -> None:
     text = "two yellow bars."
-    assert continuation_fault(continued(text, tokens=250)) is None
-    fault = continuation_fault(continued(text, tokens=300))
-    assert fault is not None
-    assert fault.reason == "runaway"
+    faults = []
+    for tokens in (250, 300):
+        response = continued(text, tokens=tokens)
+        faults.append(continuation_fault(response, *response.continuations))
+    assert [fault and fault.reason for fault in faults] == [None, "runaway"]
 
 
 def test_the_yield_is_told_by_ratio() -> None:
-    good, bad = GATED[0][1], GATED[2][1]
-    found = gate_yield([continued(good, 0.25), continued(bad, 0.5), continued(good, 0.5)])
-    assert [(one.keep, one.passed, one.faults) for one in found] == [
-        (0.25, 1.0, {}),
-        (0.5, 0.5, {"missing_image": 1}),
+    found = gate_yield({(0.5, "missing_image"): 1, (0.25, ""): 4, (0.5, ""): 2, (0.5, "loop"): 1})
+    assert [(one.keep, one.continuations, one.fit, one.faults) for one in found] == [
+        (0.25, 4, 4, {}),
+        (0.5, 4, 2, {"loop": 1, "missing_image": 1}),
     ]
 
 

@@ -136,10 +136,17 @@ def test_a_long_question_alone_is_a_leak_where_one_side_has_no_picture(
     assert checker([Seed("e", text)]).leak(replace(bare, question="What is 3 + 4?")) is None
 
 
-def test_blank_pictures_match_nothing(tmp_path: Path) -> None:
-    Image.new("RGB", (90, 90), "white").save(tmp_path / "blank.png")
-    seed = Seed("b", "<image>\nWhat is it?", (ImageRef(str(tmp_path / "blank.png")),))
-    assert checker([seed], policy="image").leak(replace(seed, id="c")) is None
+def test_a_blank_picture_is_the_same_only_beside_its_own_question(tmp_path: Path) -> None:
+    for name, colour in (("white", "white"), ("again", "white"), ("grey", (250, 250, 250))):
+        Image.new("RGB", (90, 90), colour).save(tmp_path / f"{name}.png")
+    row, again, grey = (
+        Seed(name, "<image>\nWhat is it?", (ImageRef(str(tmp_path / f"{name}.png")),))
+        for name in ("white", "again", "grey")
+    )
+    found = checker([row], policy="image")
+    assert found.leak(again) is not None
+    assert found.leak(grey) is None
+    assert found.leak(replace(again, question="<image>\nHow many are red?")) is None
 
 
 def test_an_unreadable_evaluation_row_stops_the_build_unless_told_to_skip(tmp_path: Path) -> None:

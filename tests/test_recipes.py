@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
@@ -64,7 +66,7 @@ def test_the_recipes_have_the_settings_of_both_releases() -> None:
         assert (config.sampling.temperature, config.sampling.top_k) == (temperature, top_k)
         assert config.prompts.style == style
         assert {source.limit for source in config.seeds} == {limit}
-        assert (config.pairing.max_per_seed, config.dropout.keep) == (15, 0.5)
+        assert (config.pairing.max_per_seed, config.dropout.keep) == (15, (0.5,))
     assert {tiles_for(first, name) for name in SOURCES} == {6, 12}
     assert {tiles_for(second, name) for name in SOURCES} == {6, 12, 18, 24}
     for source in first.seeds:
@@ -136,6 +138,38 @@ def test_a_source_is_a_few_lines_and_one_is_changed_by_name(tmp_path: Path) -> N
     assert (mine.name, mine.limit, mine.path) == ("mine", 3, "/d/m.jsonl")
     with pytest.raises(ConfigError, match=r"seeds.ai2d.tile'.*nearest valid key is 'seeds.N.tiles"):
         load_config("mmpr_v1", ["seeds.ai2d.tile=3"])
+
+
+def test_an_audit_tells_missing_sources_like_a_build(tmp_path: Path) -> None:
+    words = ["audit", "mmpr_v1", f"data={tmp_path}", "sources=[chartqa,ai2d]"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mmpr_builder.cli", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("get it: ") == 2
+    assert "2 of 2 sources" in done.stderr
+
+
+def test_one_question_can_be_asked_with_several_templates(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text(
+        '{"id": "q1", "question": "How high is the first bar?", "answer": "3"}\n'
+    )
+    (tmp_path / "two.yaml").write_text(
+        "seeds:\n"
+        f"  charts: {{path: {tmp_path}/c.jsonl, templates: {{plain: 1}}}}\n"
+        f"  charts_seen: {{path: {tmp_path}/c.jsonl, templates: {{visual: 1}}}}\n"
+    )
+    config = load_config(tmp_path / "two.yaml", [f"out={tmp_path}/out"])
+    templates = load_templates(config)
+    asked = {
+        seed.id: templates.pick(seed).name
+        for seed in distributed.read_inputs(config)
+        if isinstance(seed, Seed)
+    }
+    assert asked == {"q1": "final_answer_en", "q1#2": "visual_final_answer_en"}
 
 
 def test_a_recipe_cannot_be_its_own_base(tmp_path: Path) -> None:

@@ -134,6 +134,20 @@ def test_a_build_on_s3_goes_on_is_paired_again_and_grows(s3: str, tmp_path: Path
     assert sample(grown, extend=True) == [row["id"] for row in SECOND]
 
 
+def test_builds_on_s3_and_on_a_disk_are_pooled(s3: str, tmp_path: Path) -> None:
+    write(tmp_path, a=FIRST)
+    here = make_config(tmp_path, "a")
+    there = on(here, f"{s3}/other")
+    for config in (here, there):
+        sample(config)
+    made = []
+    for name, other in (("one", there.out), ("two", here.out)):
+        words = {"rollouts": (here.out, other), "out": f"{s3}/{name}"}
+        run_pairing(here.model_copy(update=words), Progress())
+        made.append(content(f"{s3}/{name}/pairs"))
+    assert made[0] == made[1] != {}
+
+
 def test_two_drivers_on_one_s3_folder_the_second_is_refused(
     s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

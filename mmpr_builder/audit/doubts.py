@@ -8,9 +8,10 @@ from mmpr_builder.audit.finding import SHOWN, Finding, Scorer, finding_of
 from mmpr_builder.audit.truths import check_truth, kind_of_seed, option_unknown, problem_of
 from mmpr_builder.records import Language, Seed, Style
 from mmpr_builder.scoring.auto import usable_truth
-from mmpr_builder.scoring.choice import match_option, read_gold
+from mmpr_builder.scoring.choice import read_gold
 from mmpr_builder.scoring.clean import MAX_CHARS, clean
 from mmpr_builder.scoring.latex import plain
+from mmpr_builder.scoring.options import match_option
 from mmpr_builder.scoring.quantity import parse_quantity
 from mmpr_builder.seeds.choices import find_choices
 

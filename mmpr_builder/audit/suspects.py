@@ -3,24 +3,21 @@
     SuspectTruth("q7", …, truths=("12",), majority="15", majority_share=0.81, truth_share=0.03, …)
 
 Many independent samples seldom make the same mistake, so a clear majority for another answer says
-that the truth is wrong at least as often as that the model is. Nothing is decided here: who uses
-it sets such seeds aside, or looks at them.
+that the truth is wrong at least as often as that the model is. Nothing is decided here: this is a
+list to look through. The control `quality.suspect_truths` drops such seeds unseen, finds them in
+the same way and asks for more.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from mmpr_builder.audit.finding import Scorer
 from mmpr_builder.extraction import extract_answer
-from mmpr_builder.records import Rollout, Seed
-
-MAX_DISTINCT = 24
-"""Distinct answers of a seed that are grouped, the most frequent first."""
-MAX_GROUPS = 6
-"""Groups that an answer is compared with; a majority is among the first."""
+from mmpr_builder.quality.suspects import Bounds, agreement
+from mmpr_builder.records import Outcome, Rollout, Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +50,13 @@ def suspect_truths(
     """Seeds of which at least `majority` of the answers agree on one that is known to be wrong.
 
     Looked at are seeds with a truth and at least `min_answered` responses with a final answer, of
-    which at most `truth_share` are right. Answers belong together if each is right with the other
-    as the truth, under the seed's own scorer. Costs at most `MAX_DISTINCT * (1 + 2 * MAX_GROUPS)`
-    comparisons a seed, and for most seeds only the verdicts that pairing needs anyway.
+    which at most `truth_share` are right (`quality.suspects.agreement`, without what the control
+    of a build asks for beyond). For most seeds this costs only the verdicts that pairing needs
+    anyway.
     """
+    bounds = Bounds(majority, truth_share, min_answered, answering=0.0, chance=1.0)
     for rollout in rollouts:
-        found = _suspect(rollout, judge, scorer_of, majority, min_answered, truth_share)
+        found = _suspect(rollout, judge, scorer_of, bounds)
         if found is not None:
             yield found
 
@@ -67,28 +65,25 @@ def _suspect(
     rollout: Rollout,
     judge: Scorer,
     scorer_of: Callable[[Seed], str],
-    majority: float,
-    min_answered: int,
-    truth_share: float,
+    bounds: Bounds,
 ) -> SuspectTruth | None:
     seed = rollout.seed
-    if not seed.has_truth or len(rollout.responses) < min_answered:
+    if not seed.has_truth or len(rollout.responses) < bounds.min_answered:
         return None
+    scorer = scorer_of(seed)
     said = Counter(_answers(rollout))
-    answered = said.total()
-    if answered < min_answered:
-        return None
-    equal = _comparer(seed, judge, scorer_of(seed))
-    # Most frequent first, and by text where that is equal: the order of responses says nothing.
-    ranked = sorted(said, key=lambda answer: (-said[answer], answer))
-    verdicts = {answer: equal(answer, seed.answers) for answer in ranked[:MAX_DISTINCT]}
-    right = sum(said[answer] for answer, verdict in verdicts.items() if verdict == "correct")
-    wrong = [answer for answer, verdict in verdicts.items() if verdict == "incorrect"]
-    needed = majority * answered
-    if right > truth_share * answered or sum(said[answer] for answer in wrong) < needed:
-        return None
-    spelling, votes = _largest_group(wrong, said, equal)
-    if votes < needed:
+
+    def outcome_of(answer: str) -> Outcome:
+        return judge.score_answer(
+            answer,
+            list(seed.answers),
+            scorer=scorer,
+            choices=list(seed.choices) or None,
+            question=seed.question,
+        ).outcome
+
+    found = agreement(seed, said, len(rollout.responses), outcome_of, judge, scorer, bounds)
+    if found is None:
         return None
     return SuspectTruth(
         seed_id=seed.id,
@@ -96,10 +91,10 @@ def _suspect(
         source=seed.source,
         question=seed.question,
         truths=seed.answers,
-        majority=spelling,
-        majority_share=votes / answered,
-        truth_share=right / answered,
-        answered=answered,
+        majority=found.answer,
+        majority_share=found.votes / found.answered,
+        truth_share=found.right / found.answered,
+        answered=found.answered,
         responses=len(rollout.responses),
     )
 
@@ -109,33 +104,3 @@ def _answers(rollout: Rollout) -> Iterator[str]:
         answer = extract_answer(text, rollout.style)
         if answer is not None:
             yield from [answer] * count
-
-
-def _comparer(seed: Seed, judge: Scorer, scorer: str) -> Callable[[str, Sequence[str]], str]:
-    choices = list(seed.choices) or None
-
-    def outcome(answer: str, truths: Sequence[str]) -> str:
-        return judge.score_answer(
-            answer, list(truths), scorer=scorer, choices=choices, question=seed.question
-        ).outcome
-
-    return outcome
-
-
-def _largest_group(
-    answers: Sequence[str], said: Counter[str], equal: Callable[[str, Sequence[str]], str]
-) -> tuple[str, int]:
-    """(its most frequent spelling, its votes) of the largest group of equal answers."""
-    votes: dict[str, int] = {}
-    for answer in answers:
-        same = (
-            first
-            for first in votes
-            if equal(answer, [first]) == "correct" and equal(first, [answer]) == "correct"
-        )
-        home = next(same, None)
-        if home is not None:
-            votes[home] += said[answer]
-        elif len(votes) < MAX_GROUPS:
-            votes[answer] = said[answer]
-    return max(votes.items(), key=lambda item: item[1])

@@ -70,7 +70,10 @@ def read_settings(words: list[str] | None) -> Config:
     """The config that a command's words ask for; the first word without `=` is the recipe."""
     words = list(words or [])
     recipe = words.pop(0) if words and "=" not in words[0] else None
-    return load_config(recipe, words)
+    config = load_config(recipe, words)
+    for source in config.left_out:
+        console.print(f"left out by its licence: {source.name}: {source.reason}", markup=False)
+    return config
 
 
 def be_offline_safe(config: Config) -> None:

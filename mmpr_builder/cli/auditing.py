@@ -133,6 +133,7 @@ def _seeds(config: Config, show: int) -> tuple[bool, dict[str, Any]]:
     from mmpr_builder.scoring import Judge
 
     templates = prompts.load_templates(config)
+    seeds.check_sources([source for source in config.seeds if source.path != "demo"])
     sources = with_demo(config)
     with (
         Judge(config.scoring) as judge,

@@ -200,6 +200,7 @@ def _config_of(out: str) -> Config:
 
 
 def _export_queries(outs: list[str], dest: str, options: ExportOptions) -> Exported:
+    from mmpr_builder.distributed.pooling import pooled_rollouts
     from mmpr_builder.export import verl
     from mmpr_builder.scoring import Judge
 
@@ -210,11 +211,14 @@ def _export_queries(outs: list[str], dest: str, options: ExportOptions) -> Expor
             raise InputError(
                 f"{out} was judged by other settings (scoring) than {outs[0]}: export them apart"
             )
-        builds.append((config, verl.rollout_parts(out)))
+        builds.append((config, [] if config.rollouts else verl.rollout_parts(out)))
 
     def rollouts() -> Iterator[tuple[Rollout, Config]]:
         for config, parts in builds:
-            yield from verl.read_rollouts(parts, config)
+            if config.rollouts:
+                yield from ((rollout, config) for rollout in pooled_rollouts(config))
+            else:
+                yield from verl.read_rollouts(parts, config)
 
     with Judge(builds[0][0].scoring) as judge:
         return verl.write_queries(outs, rollouts(), judge, dest, options)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from mmpr_builder.config.identity import identity_hash, sampling_identity
 from mmpr_builder.config.recipes import load_config
 from mmpr_builder.config.sections import (
+    BalanceConfig,
     Branch,
     DecontaminateConfig,
     DistributedConfig,
@@ -33,6 +34,7 @@ from mmpr_builder.config.table import settings_table, valid_keys
 from mmpr_builder.config.whole import Config, source_label, tiles_for
 
 __all__ = [
+    "BalanceConfig",
     "Branch",
     "Config",
     "DecontaminateConfig",

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mmpr_builder.config.sections import SamplingConfig
 from mmpr_builder.config.whole import Config
 
 # Only these decide what the rollouts of given seeds say. `sampling.endpoint` is left out (where a
@@ -22,6 +23,9 @@ _IDENTITY = (
     "images",
     "engine",
 )
+# Known to later versions only. Left out where they change nothing: the identity goes into every
+# part of the rollouts, which stay the same bytes.
+_ADDED = ("blind", "target_per_response", "target_gap")
 
 
 def sampling_identity(config: Config) -> dict[str, Any]:
@@ -32,6 +36,10 @@ def sampling_identity(config: Config) -> dict[str, Any]:
     kept = {k: v for k, v in flat.items() if not k.startswith("sampling.endpoint.")}
     # With "open" the seeds that planning would drop are sampled, and continued.
     kept["scoring.unusable_truth"] = config.scoring.unusable_truth
+    usual = SamplingConfig().model_dump(mode="json")
+    for name in _ADDED:
+        if kept[f"sampling.{name}"] == usual[name]:
+            del kept[f"sampling.{name}"]
     # The controls that choose seeds, where they are on; the others can change between runs.
     chosen = config.quality.model_dump(mode="json")
     if chosen["decontaminate"]["against"]:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from mmpr_builder.config.shipped import find_shipped, shipped_names
 from mmpr_builder.config.table import valid_keys
-from mmpr_builder.config.whole import NO_SUCH_SOURCE, Config
+from mmpr_builder.config.whole import NO_LICENSED_SOURCE, NO_SUCH_SOURCE, Config
 from mmpr_builder.errors import ConfigError
 
 
@@ -126,7 +126,7 @@ def _is_text(key: str, raw: str) -> bool:
 
 def _explain(item: Any, recipe: str, overrides: list[str], named: list[str]) -> str:
     """What is wrong, where, and the fix. `named` are the sources of a table of them, by number."""
-    loc = list(item["loc"])
+    loc = list(item["loc"]) or ["licenses" if item["type"] == NO_LICENSED_SOURCE else "settings"]
     if loc[0] == "seeds" and len(loc) > 1 and len(named) > loc[1]:
         loc[1] = named[loc[1]]
     key = ".".join(str(part) for part in loc)
@@ -140,6 +140,6 @@ def _explain(item: Any, recipe: str, overrides: list[str], named: list[str]) -> 
         near = difflib.get_close_matches(key, valid_keys(), n=1, cutoff=0.0)
         hint = f"; the nearest valid key is {near[0]!r}" if near else ""
         return f"{where}: unknown key {key!r} (value {item['input']!r}){hint}"
-    if item["type"] == NO_SUCH_SOURCE:
-        return f"{where}: sources: {item['msg']}"
+    if item["type"] in (NO_SUCH_SOURCE, NO_LICENSED_SOURCE):
+        return f"{where}: {key}: {item['msg']}"
     return f"{where}: {key} = {item['input']!r}: {item['msg']}"

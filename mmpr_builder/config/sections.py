@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from mmpr_builder.records import Kind
 
@@ -41,6 +49,7 @@ def split_commas(value: object) -> object:
 
 
 Weight = Annotated[float, Field(ge=0)]
+Ratio = Annotated[float, Field(ge=0, le=0.95)]
 
 
 class SourceConfig(Section):
@@ -160,6 +169,13 @@ class SamplingConfig(Section):
     max_tokens: int = Field(4096, ge=1, description="Longest response in tokens.")
     seed: int = Field(0, ge=0, description="Run seed; each seed's own derives from it by hash.")
     logprobs: bool = Field(False, description="Keep each response's mean log-probability.")
+    blind: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Further samples without its images, for each seed with images and a truth: do"
+        " its answers need them?",
+    )
     target_pairs: int = Field(
         15, ge=1, description="Adaptive: a seed has enough when it can give this many pairs."
     )
@@ -169,6 +185,18 @@ class SamplingConfig(Section):
     )
     min_distinct: int = Field(
         1, ge=1, description="Adaptive: so many different texts it has on each side, too."
+    )
+    target_per_response: int | None = Field(
+        None,
+        ge=1,
+        description="Adaptive: pairs that one text counts for on a side; set it like"
+        " `pairing.max_per_response`.",
+    )
+    target_gap: int | None = Field(
+        None,
+        ge=0,
+        description="Adaptive: tokens by which the sides of a pair that counts may differ; set it"
+        " like `pairing.max_gap`.",
     )
     stop_error: float = Field(
         0.05,
@@ -191,13 +219,33 @@ class DropoutConfig(Section):
     apply: Literal["no_truth", "all", "none"] = Field(
         "no_truth", description="Which seeds get continuations: those without a truth, all, none."
     )
-    keep: float = Field(
-        0.5, ge=0, le=0.95, description="Part of the response kept; 0.5 is best in the paper."
+    keep: tuple[Ratio, ...] = Field(
+        (0.5,),
+        description="Part of the response kept; 0.5 is best in the paper. With several, as in"
+        " `0.25,0.5,0.75`, each response is continued at each.",
     )
     image: bool = Field(False, description="Show the image to the continuation (ablation).")
     max_tokens: int | None = Field(
         None, ge=1, description="Longest continuation; default: sampling.max_tokens."
     )
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        value = split_commas(value)
+        return value if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("keep", mode="after")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or len(set(value)) < len(value):
+            raise ValueError("name at least one ratio, and each once")
+        return tuple(sorted(value))
+
+    @field_serializer("keep")
+    def _one_as_a_number(self, value: tuple[float, ...]) -> float | list[float]:
+        """As it was written before there could be several: folders of that time go on."""
+        return value[0] if len(value) == 1 else list(value)
 
 
 class JudgeConfig(Section):
@@ -243,11 +291,60 @@ class PairingConfig(Section):
         description="Kinds to make; add `truncated` to use responses cut at max_tokens.",
     )
     seed: int = Field(0, ge=0, description="Breaks ties between equally good pairs.")
+    max_per_response: int | None = Field(
+        None,
+        ge=1,
+        description="Pairs of a seed that one text may stand in on the same side; set it where a"
+        " few texts would fill most pairs of hard and easy questions.",
+    )
+    rejected_first: Literal["spread", "frequent_answer", "distinct_answers"] = Field(
+        "spread",
+        description="Wrong responses that come first. `spread`: all in turn; `frequent_answer`:"
+        " those with the commonest wrong answer, to work on what the model mistakes most;"
+        " `distinct_answers`: each wrong answer once before any twice, for variety.",
+    )
+    partner: Literal["spread", "shared_prefix", "like_length"] = Field(
+        "spread",
+        description="Right responses that they meet. `shared_prefix`: that with the longest common"
+        " beginning, so that a pair differs from the error on; `like_length`: that nearest in"
+        " tokens, where lengths tell right from wrong.",
+    )
+    max_gap: int | None = Field(
+        None,
+        ge=0,
+        description="Tokens by which chosen and rejected may differ in length at most; set it where"
+        " single pairs of very unlike length must not be there at all.",
+    )
+    shares: dict[Kind, Weight] = Field(
+        default_factory=dict,
+        description="Shares of kinds among the pairs of a seed, such as {correctness: 0.6, format:"
+        " 0.1, dropout_ntp: 0.3}, for a recipe that fixes the mix; what a kind lacks others fill.",
+    )
     reject_list: str | None = Field(
         None, description="File of pair ids to leave out, as saved from a report."
     )
+    chosen_from: tuple[str, ...] = Field(
+        (), description="Models that may write the chosen side, as `model` names them; none: all."
+    )
+    rejected_from: tuple[str, ...] = Field(
+        (),
+        description="The same for the rejected side; `rollouts` pools builds of several models.",
+    )
 
-    _accept_commas = field_validator("kinds", mode="before")(split_commas)
+    _accept_commas = field_validator("kinds", "chosen_from", "rejected_from", mode="before")(
+        split_commas
+    )
+
+    @model_validator(mode="after")
+    def _shares_of_kinds_that_are_made(self) -> PairingConfig:
+        unmade = [kind for kind in self.shares if kind not in self.kinds]
+        if unmade:
+            raise ValueError(
+                f"shares names {', '.join(unmade)}, which kinds does not make: add it there"
+            )
+        if self.shares and not any(self.shares.values()):
+            raise ValueError("shares are all 0: give at least one kind a share, or leave it out")
+        return self
 
 
 class DecontaminateConfig(Section):
@@ -280,9 +377,53 @@ class DecontaminateConfig(Section):
     _accept_commas = field_validator("against", mode="before")(split_commas)
 
 
+class BalanceConfig(Section):
+    """What must not tell chosen from rejected over a build; see `pairing/balance.py`."""
+
+    lengths: bool = Field(
+        False,
+        description="Balance the mean length of chosen and rejected by kind and source; use it when"
+        " the report shows one side longer, or the trained model's answers grow or shrink.",
+    )
+    answers: bool = Field(
+        False,
+        description="Balance how often yes, no and letters of options are chosen and rejected, by"
+        " source; use it when the report shows an answer more often on one side.",
+    )
+    tolerance: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="Difference that counts as none: share of the mean length, or of the pairs with"
+        " such answers.",
+    )
+    floor: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the pairs that stays at least; what leans further than leaving out"
+        " the others could mend stays as it is, and is reported.",
+    )
+
+
 class QualityConfig(Section):
     """Controls that drop seeds, responses or continuations; all off unless asked for."""
 
+    balance: BalanceConfig = Field(default_factory=lambda: BalanceConfig())
+    min_pass_rate: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Drop seeds of which a smaller share of responses is right; 0.2 leaves out what"
+        " is too hard yet, or wrong itself.",
+    )
+    max_pass_rate: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Drop seeds of which a larger share is right; 0.8 leaves out what the model"
+        " knows already.",
+    )
     decontaminate: DecontaminateConfig = Field(default_factory=lambda: DecontaminateConfig())
     near_duplicates: bool = Field(
         False,
@@ -299,6 +440,19 @@ class QualityConfig(Section):
         description="No continuation that nearly equals the original, misses the image, loops or"
         " runs away is rejected; use it wherever DropoutNTP pairs are trained on.",
     )
+    max_blind: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Drop seeds solved without their images more often than this, luck taken off"
+        " (0 is guessing); unset only marks. Use 0.3 with `sampling.blind=8` where pairs shall"
+        " teach to look.",
+    )
+    suspect_truths: bool = Field(
+        False,
+        description="Drop seeds whose responses clearly agree on another answer than the truth; use"
+        " it where truths were not checked by hand, with a model that is often right.",
+    )
     distinct: float | None = Field(
         None,
         gt=0.5,
@@ -306,6 +460,15 @@ class QualityConfig(Section):
         description="Responses with this share of words in common on one side count once; 0.95 is a"
         " start for models that repeat themselves.",
     )
+
+    @model_validator(mode="after")
+    def _band_has_room(self) -> QualityConfig:
+        if self.min_pass_rate > self.max_pass_rate:
+            raise ValueError(
+                f"min_pass_rate ({self.min_pass_rate}) is above max_pass_rate"
+                f" ({self.max_pass_rate}): no seed could stay"
+            )
+        return self
 
 
 class OutputConfig(Section):

@@ -25,6 +25,8 @@ def settings_table() -> list[tuple[str, str, str]]:
 
 def _collect(model: type[BaseModel], prefix: str, rows: list[tuple[str, str, str]]) -> None:
     for name, field in model.model_fields.items():
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("hidden"):
+            continue
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             _collect(section, f"{prefix}{name}.", rows)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from mmpr_builder.config.licences import forbids_commercial_use
 from mmpr_builder.config.sections import (
     DATA,
     DistributedConfig,
@@ -27,6 +28,17 @@ from mmpr_builder.config.sections import (
 
 NO_SUCH_SOURCE = "no_such_source"
 """The type of pydantic's error for a name in `sources` that no source has."""
+NO_LICENSED_SOURCE = "no_licensed_source"
+"""That where `licenses` leaves out all sources."""
+OWN_LICENCE = "Apache-2.0"
+"""That of the small world, which this package draws itself."""
+
+
+class LeftOut(Section):
+    """A source that was left out for its licence."""
+
+    name: str
+    reason: str
 
 
 class Config(Section):
@@ -42,13 +54,24 @@ class Config(Section):
     sources: tuple[str, ...] | None = Field(
         None, description="Use only the sources of these names."
     )
+    licenses: Literal["any", "commercial"] = Field(
+        "any",
+        description="`commercial` leaves out sources whose `license` forbids commercial use or is"
+        " not known to allow it, before anything is read.",
+    )
     seeds: tuple[SourceConfig, ...] = Field(
         (SourceConfig(path="demo"),),
         validate_default=True,
         description="Sources: paths (comma-separated on the command line) or tables of settings.",
     )
+    left_out: tuple[LeftOut, ...] = Field(
+        (), description="What `licenses` left out.", json_schema_extra={"hidden": True}
+    )
     limit: int | None = Field(None, ge=1, description="Use only the first so many seeds in all.")
     prompts: PromptConfig = Field(default_factory=lambda: PromptConfig())
+    rollouts: tuple[str, ...] = Field(
+        (), description="For `mmpr pair`: pair the pooled rollouts of these builds, not of `out`."
+    )
     sampling: SamplingConfig = Field(default_factory=lambda: SamplingConfig())
     dropout: DropoutConfig = Field(default_factory=lambda: DropoutConfig())
     images: ImagesConfig = Field(default_factory=lambda: ImagesConfig())
@@ -61,7 +84,7 @@ class Config(Section):
     output: OutputConfig = Field(default_factory=lambda: OutputConfig())
     distributed: DistributedConfig = Field(default_factory=lambda: DistributedConfig())
 
-    _accept_commas = field_validator("sources", mode="before")(split_commas)
+    _accept_commas = field_validator("sources", "rollouts", mode="before")(split_commas)
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -99,10 +122,35 @@ class Config(Section):
                 )
         return tuple(s for s, name in zip(placed, names, strict=True) if name in wanted)
 
+    @model_validator(mode="after")
+    def _leave_out_by_licence(self) -> Self:
+        """Move sources that `licenses` does not allow from `seeds` to `left_out`."""
+        if self.licenses == "any":
+            return self
+        reasons = [(source, forbids_commercial_use(source.license)) for source in self.seeds]
+        if all(reason is not None for _, reason in reasons):
+            said = "; ".join(f"{source_label(source)}: {reason}" for source, reason in reasons)
+            raise PydanticCustomError(
+                NO_LICENSED_SOURCE,
+                "no source is left: {said}. Set seeds.NAME.license where you know better",
+                {"said": said},
+            )
+        left = (
+            LeftOut(name=source_label(source), reason=reason)
+            for source, reason in reasons
+            if reason is not None
+        )
+        # The model is frozen for all others: this is the last step of its making.
+        self.__dict__["left_out"] = (*self.left_out, *left)
+        self.__dict__["seeds"] = tuple(source for source, reason in reasons if reason is None)
+        return self
+
 
 def _placed(source: SourceConfig, data: str) -> SourceConfig:
     texts = {"path": source.path, "root": source.root}
     found = {k: v.replace(DATA, data.rstrip("/") or "/") for k, v in texts.items() if v}
+    if source.path == "demo":
+        found["license"] = source.license or OWN_LICENCE
     return source.model_copy(update=found)
 
 

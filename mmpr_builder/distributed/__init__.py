@@ -16,7 +16,9 @@ replicas     one as a Ray actor             deaths      what Ray says of its end
 status       what a run says of itself      overview    what its folder says     metrics   Ray's
 cluster      which Ray
 runner       the first half   driver       its loop   signals      asked to stop
-judging      the second half      workers       where it runs
+judging      the second half      builds        what it reads       workers   where it runs
+pooling      several builds as one              pool_pieces   their work
+opinions     of the optional judge, kept
 
 The only folder that imports ray, and it does so inside the functions that need it.
 """

@@ -26,6 +26,7 @@ from mmpr_builder.distributed.manifest import Unit
 from mmpr_builder.errors import EngineError, MmprError
 from mmpr_builder.records import Outcome, Response, Rollout, Seed, Verdict
 from mmpr_builder.sampling.scoring_threads import ScoringThreads
+from mmpr_builder.tables import optional_columns
 
 SamplerFactory = Callable[[Config], sampling.Sampler]
 
@@ -175,7 +176,8 @@ class SamplerActor:
         return new_hits(before, self._hits_told)
 
     def _deliver(self, job: _OpenUnit) -> bool:
-        return parts.deliver(self._config.out, job.unit, job.finished.values())
+        columns = optional_columns(self._config)
+        return parts.deliver(self._config.out, job.unit, job.finished.values(), columns)
 
 
 def seats(config: Config) -> int:

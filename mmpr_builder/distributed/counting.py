@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
-from mmpr_builder.records import Outcome, Rollout
+from mmpr_builder.records import Outcome, Rollout, generated_tokens
 from mmpr_builder.sampling import CacheHits
 
 
@@ -38,16 +38,15 @@ class Counts:
 
 
 def count(rollout: Rollout, n: int, outcomes: Sequence[Outcome] = ()) -> Counts:
-    """What one rollout adds, its continuations included.
+    """What one rollout adds; the tokens of its continuations and blind samples included.
 
     `n` is how many responses it could have had, `outcomes` what scoring said of them meanwhile.
     """
-    continued = [r.continuation.tokens for r in rollout.responses if r.continuation is not None]
     stopped = rollout.stop in ("enough", "hopeless")
     return Counts(
         seeds=1,
         responses=len(rollout.responses),
-        tokens=sum(response.tokens for response in rollout.responses) + sum(continued),
+        tokens=generated_tokens(rollout),
         errors=int(rollout.error is not None),
         correct=outcomes.count("correct"),
         decided=len(outcomes) - outcomes.count("undecided"),

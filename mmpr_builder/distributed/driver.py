@@ -24,6 +24,7 @@ from mmpr_builder.distributed.units import Work, WorkQueue
 from mmpr_builder.errors import EngineError, Interrupted
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Rollout
+from mmpr_builder.tables import optional_columns
 
 _WAIT_S = 0.5
 _DRAIN_S = 20.0  # Schedulers kill 30 s after their SIGTERM.
@@ -201,7 +202,8 @@ class Driver:
             error=(parts.KILLED_ENGINE, detail),
             index=index,
         )
-        if parts.deliver(self._config.out, work.unit, [rollout]):
+        columns = optional_columns(self._config)
+        if parts.deliver(self._config.out, work.unit, [rollout], columns):
             self._unfinished.discard(work.unit.name)
         self.counts += Counts(seeds=1, errors=1)
         self._progress.note(f"seed {seed.id!r} ({seed.origin}) kills the engine: set aside")

@@ -13,15 +13,19 @@ seed keeps the id it has, where a fresh build would number rows under one id in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from mmpr_builder.columns import storable
 from mmpr_builder.distributed.manifest import Identity, Manifest, Unit
 from mmpr_builder.distributed.order import Shift, shifts_of
 from mmpr_builder.errors import BuildConflictError
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds import Taken, asked
+from mmpr_builder.seeds.keys import temporary_database
 
 _READERS = 16  # Small files; on an object store it is all waiting.
 _NAMED = 5  # Missing seeds in the message.
@@ -29,66 +33,122 @@ _NAMED = 5  # Missing seeds in the message.
 ReadSeeds = Callable[[Unit], list[tuple[int, Seed]]]
 
 
-@dataclass(slots=True)
 class Known:
-    """The seeds of a build: some hundred bytes for each while the inputs are read again."""
+    """The seeds of a build while the inputs are read again: some 400 bytes each in temporary
+    files, one in memory."""
 
-    taken: Taken
-    places: dict[str, tuple[int, bytes]]
-    """id -> (index, what it asks)."""
-    next_index: int
+    def __init__(self) -> None:
+        self._db = temporary_database()
+        self._db.execute("CREATE TABLE seeds (number INTEGER PRIMARY KEY, id TEXT, asked BLOB)")
+        self._missing = bytearray()
+        self.next_index = 0
+        self.taken = Taken(())
+
+    def fill(self, rows: Iterable[tuple[int, Seed]]) -> None:
+        """Take the seeds of a build; once."""
+        self.taken.close()
+        self.taken = Taken(self._noted(rows))
+        self._db.execute("CREATE INDEX by_id ON seeds (id)")
+
+    def _noted(self, rows: Iterable[tuple[int, Seed]]) -> Iterator[Seed]:
+        for index, seed in rows:
+            row = (index, seed.id, asked(seed, truths=True))
+            self._db.execute("INSERT INTO seeds VALUES (?, ?, ?)", row)
+            self.next_index = max(self.next_index, index + 1)
+            self._missing.extend(bytes(self.next_index - len(self._missing)))
+            self._missing[index] = 1
+            yield seed
+
+    def find(self, name: str) -> tuple[int, bytes] | None:
+        """(index, what it asks) of the seed of this id."""
+        found = self._db.execute("SELECT number, asked FROM seeds WHERE id = ?", (storable(name),))
+        row = found.fetchone()
+        return None if row is None else (int(row[0]), bytes(row[1]))
+
+    def met(self, index: int) -> bool:
+        """Say that the inputs still have this seed; whether it was missing till now."""
+        was_missing = bool(self._missing[index])
+        self._missing[index] = 0
+        return was_missing
+
+    def missing(self) -> tuple[int, list[str]]:
+        """How many seeds nobody has met, and the ids of some."""
+        count, at = self._missing.count(1), -1
+        names: list[str] = []
+        while len(names) < min(count, _NAMED):
+            at = self._missing.index(1, at + 1)
+            row = self._db.execute("SELECT id FROM seeds WHERE number = ?", (at,)).fetchone()
+            names.append(str(row[0]))
+        return count, names
+
+    def close(self) -> None:
+        """Remove the files."""
+        self.taken.close()
+        self._db.close()
 
 
 @dataclass(slots=True)
 class Found:
-    """What the inputs have now; complete once `new_seeds` has run out."""
+    """Where the inputs have the seeds now; complete once `new_seeds` has run out."""
 
-    places: list[tuple[int, int]] = field(default_factory=list)
-    """(index, place in the input) of all seeds."""
-    drops: list[tuple[int, Drop]] = field(default_factory=list)
-    """(place, drop)."""
+    indices: array[int] = field(default_factory=lambda: array("q"))
+    places: array[int] = field(default_factory=lambda: array("q"))
+    """The place in the input of each of `indices`."""
+
+    def add(self, index: int, place: int) -> None:
+        self.indices.append(index)
+        self.places.append(place)
 
     def shifts(self) -> list[Shift]:
-        return shifts_of(self.places)
+        return shifts_of(zip(self.indices, self.places, strict=True))
 
 
-def known_seeds(manifest: Manifest, read: ReadSeeds) -> Known:
+@contextmanager
+def known_seeds(manifest: Manifest, read: ReadSeeds) -> Iterator[Known]:
     """The seeds of all units, whether they are sampled or not."""
+    known = Known()
+    try:
+        known.fill(_rows(manifest.units, read))
+        yield known
+    finally:
+        known.close()
+
+
+def _rows(units: Sequence[Unit], read: ReadSeeds) -> Iterator[tuple[int, Seed]]:
     with ThreadPoolExecutor(_READERS) as pool:
-        rows = [row for unit in pool.map(read, manifest.units) for row in unit]
-    return Known(
-        taken=Taken(seed for _, seed in rows),
-        places={seed.id: (index, asked(seed, truths=True)) for index, seed in rows},
-        next_index=max((index for index, _ in rows), default=-1) + 1,
-    )
+        for start in range(0, len(units), _READERS):  # The pool would read them all ahead.
+            for rows in pool.map(read, units[start : start + _READERS]):
+                yield from rows
 
 
 def new_seeds(
     out: str, items: Iterable[Seed | Drop], known: Known, found: Found
-) -> Iterator[tuple[int, Seed]]:
-    """The seeds that the build does not have, with new indices.
+) -> Iterator[tuple[int, Seed | Drop]]:
+    """The seeds that the build does not have, with new indices, and all drops with their place.
 
     `items` are the inputs as they are now, read with `known.taken`. Raises `BuildConflictError`
     at their end when seeds of the build are gone, changed, or without a usable truth by the
     scorers of now, naming some.
     """
-    missing = dict(known.places)
     dropped: list[Drop] = []
     index = known.next_index
     for place, item in enumerate(items):
         if isinstance(item, Drop):
-            found.drops.append((place, item))
-            if item.stage == "audit" and missing.pop(item.item_id, None) is not None:
+            yield place, item
+            before = known.find(item.item_id) if item.stage == "audit" else None
+            if before is not None and known.met(before[0]):
                 dropped.append(item)
-        elif item.id in known.places:
-            old_index, content = known.places[item.id]
-            if content == asked(item, truths=True):
-                del missing[item.id]
-            found.places.append((old_index, place))
-        else:
-            found.places.append((index, place))
+            continue
+        before = known.find(item.id)
+        if before is None:
+            found.add(index, place)
             yield index, item
             index += 1
+        else:
+            found.add(before[0], place)
+            if before[1] == asked(item, truths=True):
+                known.met(before[0])
+    missing, named = known.missing()
     if dropped:
         raise BuildConflictError(
             f"{out}: {len(dropped):,} seeds of this build have no usable truth any more, say"
@@ -96,10 +156,10 @@ def new_seeds(
             " version of this package, that the build was planned with; `mmpr pair` takes others"
         )
     if missing:
-        names = ", ".join(map(repr, list(missing)[:_NAMED]))
-        more = f" and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
+        names = ", ".join(map(repr, named))
+        more = f" and {missing - len(named):,} more" if missing > len(named) else ""
         raise BuildConflictError(
-            f"{out}: {len(missing):,} seeds of this build are no longer in the inputs as they were:"
+            f"{out}: {missing:,} seeds of this build are no longer in the inputs as they were:"
             f" {names}{more}. A build can grow, not change: restore them (and scorers that can use"
             " their truths), or give another out="
         )

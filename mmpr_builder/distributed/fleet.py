@@ -141,7 +141,7 @@ class Fleet:
             return f"waiting for {self._shape}"
         if any(replica.placed for replica in self.replicas):
             return "an engine is loading"
-        return "waiting for free resources" if self.replicas else "waiting to start an engine"
+        return "Ray is placing an engine" if self.replicas else "waiting to start an engine"
 
     def _look(self) -> None:
         """See which nodes are there now, and what that means."""

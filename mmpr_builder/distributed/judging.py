@@ -8,33 +8,26 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from mmpr_builder.config import Config
-from mmpr_builder.distributed import parts as published_parts
+from mmpr_builder.distributed.builds import Build, check_models, own_build, pooled_build
 from mmpr_builder.distributed.cluster import has_ray_at_hand, ray_session
 from mmpr_builder.distributed.lock import build_lock
-from mmpr_builder.distributed.manifest import (
-    Manifest,
-    has_manifest,
-    read_manifest,
-    refuse_other_settings,
-)
-from mmpr_builder.distributed.order import Slice, in_order, read_order
-from mmpr_builder.distributed.planning import read_drops
+from mmpr_builder.distributed.manifest import has_manifest
+from mmpr_builder.distributed.pooling import Pool
 from mmpr_builder.distributed.runner import sampling_seconds, sampling_work
 from mmpr_builder.distributed.status import reported
 from mmpr_builder.distributed.storage import join
-from mmpr_builder.distributed.workers import pair_parts
-from mmpr_builder.errors import InputError
-from mmpr_builder.output import BuildWriter, finish_build
+from mmpr_builder.distributed.workers import Piece, pair_parts
+from mmpr_builder.errors import ConfigError
+from mmpr_builder.output import BuildWriter, finish_build, sampling_json
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop
-from mmpr_builder.stores import naming
-from mmpr_builder.tables import ROLLOUT_SCHEMA, broken_parts, list_parts, resolve
+from mmpr_builder.stores import names_in, naming
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +48,33 @@ def run_pairing(config: Config, progress: Progress) -> PairingSummary:
     began = time.monotonic()
     asks = config.scoring.judge.url is not None
     with build_lock(config.out, progress.note) as lock, ExitStack() as held:
-        parts, drops, seeds, image_bytes = _inputs(config)
+        found = _pooled(config, progress, held) if config.rollouts else _own(config)
         held.enter_context(reported(config, progress, "pairing"))
         held.enter_context(naming(config.out))
         if asks:
             from mmpr_builder.distributed import opinions  # It brings a client for HTTP.
 
-            opinions.check_judge(config, seeds)
+            opinions.check_judge(config, found.rows)
         session = ray_session(config, progress) if has_ray_at_hand(config) else nullcontext()
-        stage = progress.stage("pairing", total=seeds)
-        with session, stage, BuildWriter(config, unread=drops) as writer:
-            done, made, worked = len(drops), 0, Counter[str]()
-            for block, work in pair_parts(config, parts, seeds * config.sampling.n, image_bytes):
-                writer.add(block)
+        stage = progress.stage("pairing", total=found.rows)
+        with session, stage, BuildWriter(config, unread=found.drops) as writer:
+            done, made, worked = found.dropped, 0, Counter[str]()
+            responses = found.rows * config.sampling.n
+            for block, work in pair_parts(config, found.pieces, found.count, responses):
+                made += writer.add(block)
                 worked.update(work)
-                done, made = done + block.seeds, made + block.pairs
+                done += block.seeds
                 progress.update(done=done, pairs=made)
             lock.check()  # Before anything takes the place of what is there.
         took = time.monotonic() - began
-        spent = {"sampling": sampling_seconds(config.out), "pairing": took}
         if asks and not worked["judge.failed"]:
-            opinions.note_all_asked(config, seeds)
-        extra = {**_work(worked), "sampling": sampling_work(config.out)}
-        run = finish_build(config, writer.counts(), seconds=spent, extra=extra)
+            opinions.note_all_asked(config, found.rows)
+        folders = [build.folder for build in found.builds]
+        spent = {"sampling": sum(map(sampling_seconds, folders)), "pairing": took}
+        sampled = sum((Counter(sampling_work(folder)) for folder in folders), Counter[str]())
+        extra = {**_work(worked), "sampling": dict(sampled)}
+        pooled = [_facts(build) for build in found.builds] if config.rollouts else None
+        run = finish_build(config, writer.counts(), seconds=spent, extra=extra, pooled=pooled)
     return PairingSummary(run, took)
 
 
@@ -99,45 +96,50 @@ def _under(prefix: str, worked: Counter[str]) -> dict[str, int]:
     return {k.removeprefix(prefix): n for k, n in sorted(worked.items()) if k.startswith(prefix)}
 
 
-def _inputs(config: Config) -> tuple[list[Slice], list[tuple[int, Drop]], int, dict[str, int]]:
-    """(parts in order, what planning dropped, seeds and drops in all, image bytes by part)."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is to be paired."""
+
+    pieces: Iterable[Piece]
+    count: int
+    """About how many of them there are."""
+    drops: Iterable[tuple[int, Drop]]
+    dropped: int
+    rows: int
+    """Seeds and drops in all."""
+    builds: Sequence[Build]
+
+
+def _own(config: Config) -> _Found:
+    """The build in `out`."""
+    build = own_build(config)
+    check_models(config, [build])
+    pieces, drops = build.slices, build.drops
+    return _Found(pieces, len(pieces), drops, len(drops), build.rows, [build])
+
+
+def _pooled(config: Config, progress: Progress, held: ExitStack) -> _Found:
+    """The builds of `rollouts`, joined for as long as `held` is open."""
     out = config.out
-    if has_manifest(out):
-        manifest = read_manifest(out)
-        # Model and inputs may be gone by now; the settings go into every pair's provenance.
-        refuse_other_settings(out, manifest.identity, config)
-        _check_complete(config, manifest)
-        uris = [published_parts.rollouts_uri(out, unit) for unit in manifest.units]
-        sizes = {uri: unit.image_bytes for uri, unit in zip(uris, manifest.units, strict=True)}
-        parts = in_order(list(zip(manifest.units, uris, strict=True)), read_order(out, manifest))
-        return parts, read_drops(out, manifest), manifest.seeds + manifest.drops, sizes
-    folder = join(out, "rollouts")
-    uris = list_parts(folder, ROLLOUT_SCHEMA)
-    broken = broken_parts(folder, ROLLOUT_SCHEMA)
-    if broken:
-        raise InputError(f"{broken[0]}: not a complete part of rollouts: remove or restore it")
-    if not uris:
-        raise InputError(f"{folder}: no rollouts to pair: run `mmpr sample … out={out}` first")
-    return [Slice(uri) for uri in uris], [], _rows(uris), {}
-
-
-def _check_complete(config: Config, manifest: Manifest) -> None:
-    finished = published_parts.published(config.out, manifest.units)
-    missing = [unit.name for unit in manifest.units if unit.name not in finished]
-    if missing:
-        raise InputError(
-            f"{config.out}: {len(missing)} of {len(manifest.units)} units are not sampled yet"
-            f" (the first is {missing[0]}): run `mmpr sample` or `mmpr build` with the same"
-            " arguments to finish them"
+    if has_manifest(out) or names_in(join(out, "rollouts")):
+        raise ConfigError(
+            f"out={out}: holds a build of its own, and pairs of rollouts="
+            f"{','.join(config.rollouts)} would take the place of its own: give another out="
         )
+    builds = [pooled_build(folder, config) for folder in config.rollouts]
+    check_models(config, builds)
+    with progress.stage("joining the builds"):
+        pool = held.enter_context(closing(Pool(builds, config)))
+        progress.update(done=pool.seeds)
+    progress.note(
+        f"{len(builds)} builds: {pool.seeds:,} different seeds, {pool.shared:,} of them in more"
+        " than one"
+    )
+    rows = pool.seeds + pool.dropped
+    return _Found(pool.pieces(), pool.count, pool.drops(), pool.dropped, rows, builds)
 
 
-def _rows(uris: Sequence[str]) -> int:
-    import pyarrow.parquet as pq
-
-    total = 0
-    for uri in uris:
-        fs, path = resolve(uri)
-        with fs.open(path, "rb") as file:
-            total += pq.read_metadata(file).num_rows
-    return total
+def _facts(build: Build) -> dict[str, Any]:
+    """What run.json says of a build that was pooled."""
+    config = build.config
+    return {"rollouts": build.folder, "model": config.model, "sampling": sampling_json(config)}

@@ -2,6 +2,7 @@
 
     out/judge/unit-00003.parquet       key, opinion, reply, truths, answer
     out/judge/unit-00003-150.parquet   of a piece of a part, where the build was extended
+    out/judge/pool-00003.parquet       of a piece of pooled builds
     out/judge/asked.json               written when every question of a pairing has its answer
 
 A part's undecided answers are asked for together, then the part is judged again with the opinions
@@ -14,13 +15,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from mmpr_builder.config import Config
 from mmpr_builder.distributed.order import Slice
+from mmpr_builder.distributed.pool_pieces import PooledSlice
 from mmpr_builder.distributed.storage import exists, join, read_json, write_json
 from mmpr_builder.engines.arbiter import Arbiter, Case, Opinion, Prompt, check, load_prompt
 from mmpr_builder.pairing import Scores
@@ -62,6 +63,20 @@ class Settled:
     def begin(self) -> None:
         """Forget what came up, for another pass over the same texts."""
         self.open, self.used, self.not_asked = {}, set(), set()
+
+    def score_answer(
+        self,
+        predicted: str | None,
+        gold: str | Sequence[str],
+        *,
+        scorer: str = "auto",
+        choices: Sequence[str] | None = None,
+        question: str | None = None,
+    ) -> Verdict:
+        """By the rules alone: who asks compares answers with one another, not with a truth."""
+        return self._judge.score_answer(
+            predicted, gold, scorer=scorer, choices=choices, question=question
+        )
 
     def score_response(
         self,
@@ -112,7 +127,7 @@ class OpinionGiver:
         self._arbiter.close()
 
     def settle(
-        self, piece: Slice, judge: Scores, work: Callable[[Scores], Result]
+        self, piece: Slice | PooledSlice, judge: Scores, work: Callable[[Scores], Result]
     ) -> tuple[Result, Counter[str]]:
         """What `work` gives with this part's opinions, and what was asked for them.
 
@@ -150,14 +165,16 @@ class OpinionGiver:
             not_asked=len(scores.not_asked),
         )
 
-    def _kept(self, piece: Slice) -> dict[str, dict[str, Any]]:
+    def _kept(self, piece: Slice | PooledSlice) -> dict[str, dict[str, Any]]:
         """What was asked for other pieces of the same part: each time a build is extended its
-        parts can be cut in other places."""
+        parts can be cut in other places. For pooled builds, what each of them asked by itself."""
+        if isinstance(piece, PooledSlice):
+            return {k: row for uri in piece.uris for k, row in _read(_beside(uri)).items()}
         if piece.is_whole:
             return {}
         if self._names is None:
             self._names = names_in(join(self._out, "judge"))
-        mine = re.compile(rf"{re.escape(PurePosixPath(piece.uri).stem)}(-\d+)?\.parquet")
+        mine = re.compile(rf"{re.escape(piece.stem)}(-\d+)?\.parquet")
         rows: dict[str, dict[str, Any]] = {}
         for name in self._names:
             if mine.fullmatch(name):
@@ -186,11 +203,19 @@ def _what_is_asked(config: Config, seeds: int) -> str:
     only ever grows."""
     from mmpr_builder.scoring import SCORER_VERSION
 
-    settings = config.model_dump(mode="json", include={"scoring", "seeds"})
+    settings = config.model_dump(mode="json", include={"scoring", "seeds", "rollouts"})
+    if not settings["rollouts"]:
+        del settings["rollouts"]
     for key in ("url", "api_key_env", "concurrency", "timeout_s", "retries"):
         del settings["scoring"]["judge"][key]
     text = load_prompt(config.scoring.judge).text
     return content_id(SCORER_VERSION, text, json.dumps(settings, sort_keys=True), str(seeds))
+
+
+def _beside(uri: str) -> str:
+    """Where the build of a part of rollouts keeps the opinions on it."""
+    folder, _, name = uri.rpartition("/")
+    return join(folder.rpartition("/")[0], "judge", name)
 
 
 def _read(uri: str) -> dict[str, dict[str, Any]]:

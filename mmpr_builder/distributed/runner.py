@@ -10,7 +10,7 @@ left to do neither Ray nor an engine is started.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 
@@ -26,7 +26,7 @@ from mmpr_builder.distributed.status import reported
 from mmpr_builder.distributed.storage import exists, join, read_json, write_json
 from mmpr_builder.engines import make_sampler
 from mmpr_builder.errors import EngineError, Interrupted
-from mmpr_builder.pairing.need import missed_aims
+from mmpr_builder.pairing.aims import missed_aims
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop
 from mmpr_builder.stores import patience
@@ -73,7 +73,7 @@ def run_sampling(
     refuse_passing_folder(config)
     with build_lock(config.out, progress.note) as lock, ExitStack() as held:
         with progress.stage("planning"):
-            manifest = make_plan(config, extend=extend)
+            manifest = make_plan(config, progress, extend=extend)
             progress.update(done=manifest.seeds)
         held.enter_context(reported(config, progress, "sampling"))
         before = parts.published(config.out, manifest.units)
@@ -116,15 +116,18 @@ def run_sampling(
     )
 
 
-def _note_unusable(drops: Sequence[tuple[int, Drop]], progress: Progress) -> None:
+def _note_unusable(drops: Iterable[tuple[int, Drop]], progress: Progress) -> None:
     """Say before anything is sampled which seeds planning dropped for their truth."""
     from mmpr_builder.audit import UNUSABLE_TRUTH  # Imports the scorers, not wanted by engines.
 
-    found = [drop for _, drop in drops if drop.reason == UNUSABLE_TRUTH]
-    for drop in found[:_NOTED]:
-        progress.note(f"not sampled: {drop.item_id}: {drop.detail}")
-    if len(found) > _NOTED:
-        progress.note(f"not sampled: {len(found) - _NOTED} more such seeds; see `mmpr audit`")
+    found = 0
+    for _, drop in drops:
+        if drop.reason == UNUSABLE_TRUTH:
+            found += 1
+            if found <= _NOTED:
+                progress.note(f"not sampled: {drop.item_id}: {drop.detail}")
+    if found > _NOTED:
+        progress.note(f"not sampled: {found - _NOTED} more such seeds; see `mmpr audit`")
 
 
 def add_spent(out: str, seconds: float, counts: Counts) -> None:

@@ -1,7 +1,7 @@
 """Where the second half runs: here, in processes of this machine, or on the CPUs of a cluster.
 
-All three call the same pure function on one part after the other and hand the results back in
-the order of the parts, a bounded number of them ahead of the writer.
+All three call the same pure function on one piece after the other and hand the results back in
+the order of the pieces, a bounded number of them ahead of the writer.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from multiprocessing.util import Finalize
 from typing import Any
 
@@ -20,13 +19,16 @@ from mmpr_builder import pairing
 from mmpr_builder.config import Config
 from mmpr_builder.distributed.cluster import has_ray_at_hand
 from mmpr_builder.distributed.order import Slice
+from mmpr_builder.distributed.pool_pieces import PooledSlice
 from mmpr_builder.output import Block, Judged, make_block, rejected_ids
 from mmpr_builder.pairing import Scores
+from mmpr_builder.quality import Findings
 from mmpr_builder.records import Rollout
-from mmpr_builder.tables import read_parquet, rollouts_from_table
 
+Piece = Slice | PooledSlice
+"""Rollouts that are paired as one: (a piece of) a part, or of several builds."""
 Paired = tuple[Block, Counter[str]]
-"""One part's way to the end, and what scoring it took (see `PartJudge.pair`)."""
+"""One piece's way to the end, and what scoring it took (see `PartJudge.pair`)."""
 
 _AHEAD = 2  # Results per worker that may wait for their turn to be written.
 _IMAGE_BYTES_AHEAD = 2**30  # Of all results that may wait: their images travel with them.
@@ -51,30 +53,32 @@ class PartJudge:
 
             self._opinions = self._held.enter_context(closing(OpinionGiver(config)))
 
-    def pair(self, piece: Slice) -> Paired:
-        """What the rollouts of one part, or a piece of it, come to, in order, ready to be written.
+    def pair(self, piece: Piece) -> Paired:
+        """What the rollouts of one piece come to, in order, ready to be written.
 
         Beside it the work done: `responses` to seeds with a truth, of which `texts` different ones
         were scored; of their answers some were `cached`, the others `compared`; and what the
         optional judge was asked (`judge.NAME`, see opinions.py), and what quality controls found
         (`quality.REASON`).
         """
-        read = rollouts_from_table(read_parquet(piece.uri))
-        rollouts = [replace(r, index=r.index + piece.shift) for r in read if piece.holds(r.index)]
-        rollouts.sort(key=lambda rollout: rollout.index)
+        rollouts = piece.read()
         before = Counter(self._judge.stats())
         asked: Counter[str] = Counter()
         faults: Counter[str] = Counter()
+        findings = Findings()
         if self._opinions is None:
-            judged: Iterable[Judged] = self._judged(rollouts, self._judge, faults)
+            judged: Iterable[Judged] = self._judged(rollouts, self._judge, faults, findings)
         else:
             judged, asked = self._opinions.settle(
-                piece, self._judge, lambda scores: list(self._judged(rollouts, scores, faults))
+                piece,
+                self._judge,
+                lambda scores: list(self._judged(rollouts, scores, faults, findings)),
             )
         block = make_block(judged, self._config, self._rejects)
+        block.counts.note(findings)
         done = Counter(self._judge.stats()) - before
         work = Counter(
-            responses=sum(len(r.responses) for r in rollouts if r.seed.has_truth),
+            responses=sum(len(r.responses) + len(r.blind) for r in rollouts if r.seed.has_truth),
             texts=done["verdicts"],
             cached=done["cached"],
             compared=done["verdicts"] - done["cached"] - done["rule.extraction"],
@@ -84,13 +88,20 @@ class PartJudge:
         return block, work
 
     def _judged(
-        self, rollouts: Sequence[Rollout], scores: Scores, faults: Counter[str]
+        self,
+        rollouts: Sequence[Rollout],
+        scores: Scores,
+        faults: Counter[str],
+        findings: Findings,
     ) -> Iterator[Judged]:
         faults.clear()  # They may be judged twice: with a model's opinions, too.
+        findings.clear()
         for rollout in rollouts:
             yield (
                 rollout,
-                *pairing.judge_and_pair(rollout, self._config, scores, faults=faults),
+                *pairing.judge_and_pair(
+                    rollout, self._config, scores, faults=faults, findings=findings
+                ),
             )
 
     def is_for(self, config: Config) -> bool:
@@ -101,20 +112,20 @@ class PartJudge:
 
 
 def pair_parts(
-    config: Config, parts: Sequence[Slice], responses: int, image_bytes: Mapping[str, int]
+    config: Config, pieces: Iterable[Piece], count: int, responses: int
 ) -> Iterator[Paired]:
-    """The results for `parts` in their order; `responses` is about how many there are in all.
+    """The results for `pieces` in their order.
 
-    `image_bytes` says how large the images of a part are, where that is known.
+    `count` is about how many pieces there are, `responses` how many responses in all.
     """
     if has_ray_at_hand(config):
-        yield from _on_cluster(config, parts, image_bytes)
+        yield from _on_cluster(config, pieces)
         return
-    workers = min(local_workers(config), len(parts), 1 + responses // _RESPONSES_WORTH_A_PROCESS)
+    workers = min(local_workers(config), count, 1 + responses // _RESPONSES_WORTH_A_PROCESS)
     if workers <= 1:
-        yield from _here(config, parts)
+        yield from _here(config, pieces)
     else:
-        yield from _in_processes(config, parts, workers, image_bytes)
+        yield from _in_processes(config, pieces, workers)
 
 
 def local_workers(config: Config) -> int:
@@ -123,18 +134,16 @@ def local_workers(config: Config) -> int:
     return len(os.sched_getaffinity(0)) if asked == "auto" else asked
 
 
-def _here(config: Config, parts: Sequence[Slice]) -> Iterator[Paired]:
+def _here(config: Config, pieces: Iterable[Piece]) -> Iterator[Paired]:
     judge = PartJudge(config)
     try:
-        for piece in parts:
+        for piece in pieces:
             yield judge.pair(piece)
     finally:
         judge.close()
 
 
-def _in_processes(
-    config: Config, parts: Sequence[Slice], workers: int, image_bytes: Mapping[str, int]
-) -> Iterator[Paired]:
+def _in_processes(config: Config, pieces: Iterable[Piece], workers: int) -> Iterator[Paired]:
     pool = ProcessPoolExecutor(
         workers,
         # A fork would copy locks held by other threads (the display's, Arrow's).
@@ -144,7 +153,7 @@ def _in_processes(
     )
     try:
         for future in _ahead(
-            parts, image_bytes, workers * _AHEAD, lambda piece: pool.submit(_pair_in_process, piece)
+            pieces, workers * _AHEAD, lambda piece: pool.submit(_pair_in_process, piece)
         ):
             yield future.result()
     finally:
@@ -160,13 +169,11 @@ def _open_judge(config: Config) -> None:
     Finalize(None, judge.close, exitpriority=10)  # Worker processes run these, and no atexit.
 
 
-def _pair_in_process(piece: Slice) -> Paired:
+def _pair_in_process(piece: Piece) -> Paired:
     return _in_this_process[0].pair(piece)
 
 
-def _on_cluster(
-    config: Config, parts: Sequence[Slice], image_bytes: Mapping[str, int]
-) -> Iterator[Paired]:
+def _on_cluster(config: Config, pieces: Iterable[Piece]) -> Iterator[Paired]:
     """As tasks, not actors: Ray spreads them over whatever nodes there are by then, and repeats
     elsewhere what a lost node was doing, or had done and not handed over yet."""
     import ray
@@ -176,11 +183,11 @@ def _on_cluster(
     task = ray.remote(_pair_in_task).options(
         num_cpus=1, scheduling_strategy="SPREAD", max_retries=_TASK_RETRIES
     )
-    for ref in _ahead(parts, image_bytes, limit, lambda piece: task.remote(config, piece)):
+    for ref in _ahead(pieces, limit, lambda piece: task.remote(config, piece)):
         yield ray.get(ref)
 
 
-def _pair_in_task(config: Config, piece: Slice) -> Paired:
+def _pair_in_task(config: Config, piece: Piece) -> Paired:
     """Ray's processes do task after task, and those of another build, too."""
     if _in_this_process and not _in_this_process[0].is_for(config):
         _in_this_process.pop().close()
@@ -189,17 +196,12 @@ def _pair_in_task(config: Config, piece: Slice) -> Paired:
     return _pair_in_process(piece)
 
 
-def _ahead(
-    parts: Sequence[Slice],
-    image_bytes: Mapping[str, int],
-    limit: int,
-    submit: Callable[[Slice], Any],
-) -> Iterator[Any]:
-    """What `submit` gives for each part, in order, with at most `limit` of them under way."""
+def _ahead(pieces: Iterable[Piece], limit: int, submit: Callable[[Piece], Any]) -> Iterator[Any]:
+    """What `submit` gives for each piece, in order, with at most `limit` of them under way."""
     waiting: deque[tuple[Any, int]] = deque()
     held = 0
-    for piece in parts:
-        size = image_bytes.get(piece.uri, 0)
+    for piece in pieces:
+        size = piece.image_bytes
         while waiting and (len(waiting) >= limit or held + size > _IMAGE_BYTES_AHEAD):
             result, freed = waiting.popleft()
             held -= freed

@@ -41,11 +41,13 @@ def check_engine(config: Config) -> None:
     Costs no GPU time and, for vLLM, no import of it.
     """
     sampling = config.sampling
-    if sampling.temperature == 0 and sampling.n > 1 and sampling.engine != "replay":
-        raise ConfigError(
-            f"sampling.temperature = 0 gives the same response {sampling.n} times (sampling.n):"
-            " set sampling.n=1 or a temperature above 0"
-        )
+    for name in ("n", "blind"):
+        times = getattr(sampling, name)
+        if sampling.temperature == 0 and times > 1 and sampling.engine != "replay":
+            raise ConfigError(
+                f"sampling.temperature = 0 gives the same response {times} times (sampling.{name}):"
+                f" set sampling.{name}=1 or a temperature above 0"
+            )
     match sampling.engine:
         case "vllm":
             from mmpr_builder.engines import arguments

@@ -34,6 +34,11 @@ PROMPT_ROOM = 4_096
 CPU_CACHE_BYTES = 2 * 2**30
 """KV cache on machines without a GPU; vLLM's own default takes most of the memory."""
 
+CPU_BLOCK = 32
+"""Tokens in a block of the KV cache on machines without a GPU, the least that vLLM's CPU attention
+takes. What the n responses to a prompt share is its whole blocks: with vLLM's own 128 a short
+prompt is read n times."""
+
 _QUIET = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
@@ -168,6 +173,7 @@ def _defaults(config: Config, given: dict[str, Any], *, cpu: bool) -> Iterator[t
         # prompt fit into one batch.
         yield "enforce_eager", True
         yield "enable_chunked_prefill", False
+        yield "block_size", CPU_BLOCK
         sized = {"kv_cache_memory_bytes", "gpu_memory_utilization"} & given.keys()
         if not sized and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
             yield "kv_cache_memory_bytes", CPU_CACHE_BYTES

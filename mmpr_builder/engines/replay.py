@@ -6,7 +6,8 @@ A seed is found by its id, and only answers if it is asked the very same prompt:
 answers would be wrongly labelled. Asked for fewer responses than are stored it gives the first
 ones; asked for more, all there are: it makes none up, and every rollout says how many it holds. A
 further round (`sampling.policy=adaptive`) that needs more than there are is an error of its seed. A
-stored continuation is given when it was made with the same `dropout.keep` and `dropout.image`.
+stored continuation is given when it was made with the same `dropout.keep` and `dropout.image`, and
+samples without images (`sampling.blind`) as far as there are any.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mmpr_builder import tables
 from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError, InputError, RowError
 from mmpr_builder.records import Continuation, Response, Rollout
-from mmpr_builder.sampling import Continue, Request, Sample
+from mmpr_builder.sampling import Continue, Request, Sample, without_images
 
 _PARTS_KEPT = 8  # Parts held decoded at a time; builds read their seeds in the order of the parts.
 
@@ -53,7 +54,8 @@ class ReplaySampler:
                 f" number {last} is asked for: set sampling.n to what was sampled, or replay a"
                 " build with more",
             )
-        wanted = rollout.responses[request.first : last]
+        stored = rollout.blind if request.blind else rollout.responses
+        wanted = stored[request.first : last]
         for index, response in enumerate(wanted, start=request.first):
             yield Sample(
                 index=index,
@@ -71,9 +73,8 @@ class ReplaySampler:
         """The stored continuation; None if there is none of this kind."""
         rollout = await self._find(request)
         response: Response = rollout.responses[sample.index]
-        stored = response.continuation
-        same = stored is not None and (stored.keep, stored.image) == (how.keep, how.image)
-        return stored if same else None
+        wanted = (how.keep, how.image)
+        return next((c for c in response.continuations if (c.keep, c.image) == wanted), None)
 
     async def close(self) -> None:
         """Forget what was read."""
@@ -84,10 +85,11 @@ class ReplaySampler:
         if part is None:
             raise RowError("not_in_replay", f"{self._folder} has no rollout of {request.id!r}")
         rollout = (self._kept.get(part) or await self._read(part))[request.id]
-        if rollout.prompt != request.prompt:
+        prompt = without_images(rollout.prompt) if request.blind else rollout.prompt
+        if prompt != request.prompt:
             raise RowError(
                 "replay_prompt_differs",
-                f"{part} answers the prompt {rollout.prompt[:200]!r}, not {request.prompt[:200]!r}",
+                f"{part} answers the prompt {prompt[:200]!r}, not {request.prompt[:200]!r}",
             )
         if rollout.error is not None:
             raise RowError(*rollout.error)
@@ -112,10 +114,16 @@ def check(config: Config) -> str:
             "sampling.engine = 'replay' needs sampling.replay_from,"
             " the rollouts/ folder of an earlier build"
         )
-    if not tables.list_parts(folder):
+    parts = tables.list_parts(folder)
+    if not parts:
         raise InputError(
             f"sampling.replay_from = {folder!r} holds no finished rollouts: give the rollouts/"
             " folder of an earlier build"
+        )
+    if config.sampling.blind and tables.BLIND not in tables.column_names(parts[0]):
+        raise ConfigError(
+            f"sampling.blind = {config.sampling.blind}, but sampling.replay_from = {folder!r} holds"
+            " no samples without images: set sampling.blind=0, or replay a build that has them"
         )
     return folder
 

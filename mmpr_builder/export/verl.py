@@ -32,7 +32,7 @@ from mmpr_builder.export.parquet import ParquetFiles
 from mmpr_builder.export.writing import DROPS, Exported, Format, check_options, finish_folder
 from mmpr_builder.output.pictures import load_images
 from mmpr_builder.pairing import Scores, judge_and_pair, scorer_for
-from mmpr_builder.pairing.pass_rate import pass_rate
+from mmpr_builder.pairing.pooled import rate_of
 from mmpr_builder.prompts import parts as prompt_parts
 from mmpr_builder.records import Rollout
 from mmpr_builder.tables import plain, read_parquet, rollouts_from_table
@@ -188,7 +188,7 @@ def _query(
     if not seed.has_truth:
         raise RowError("no_truth", "a reward needs a truth")
     verdicts = judge_and_pair(rollout, config, judge)[0]
-    rate = pass_rate(seed, rollout.responses, verdicts, config)
+    rate = rate_of(rollout, verdicts, config)
     if rate is None:
         raise RowError("nothing_decided", "no response could be judged for certain")
     # Rates of adaptive sampling are means, and 0.8 three times is 0.8000000000000002 on average.

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from mmpr_builder.output.blocks import Block, Judged, make_block, rejected_ids
 from mmpr_builder.output.reading import load_pairs, pair_parts, read_run
-from mmpr_builder.output.rows import pair_features, pair_schema
+from mmpr_builder.output.rows import pair_features, pair_schema, sampling_json
 from mmpr_builder.output.writer import BuildWriter, finish_build, versions
 
 __all__ = [
@@ -35,5 +35,6 @@ __all__ = [
     "pair_schema",
     "read_run",
     "rejected_ids",
+    "sampling_json",
     "versions",
 ]

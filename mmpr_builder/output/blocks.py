@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +19,10 @@ from mmpr_builder.output.counts import Counts
 from mmpr_builder.output.pictures import load_images
 from mmpr_builder.output.pieces import PairRows
 from mmpr_builder.output.rows import TEXT_SCHEMA, pair_rows, sampling_json, seed_row
+from mmpr_builder.output.slips import Slip
+from mmpr_builder.pairing.pooled import PooledRollout, member_at
 from mmpr_builder.pairing.rejects import read_reject_list, without_rejected
+from mmpr_builder.pairing.weighing import is_weighed
 from mmpr_builder.records import Drop, Pair, Rollout, Verdict
 
 Judged = tuple[Rollout, Sequence[Verdict], Sequence[Pair], Sequence[Drop]]
@@ -35,6 +39,8 @@ class Block:
     drops: tuple[tuple[int, Drop], ...]
     """(index of the seed, its drop)."""
     counts: Counts
+    slips: tuple[Slip, ...] = ()
+    """Of the seeds with pairs, in the order of their rows, where pairs can still be left out."""
 
     @property
     def seeds(self) -> int:
@@ -63,8 +69,12 @@ class _Filling:
     ) -> None:
         """Raises `RowError`, having added nothing, when the images are not those sampled from."""
         images = load_images(rollout)
-        self.shared.append(seed_row(rollout, len(images), how))
-        self.paired.append((rollout, verdicts, pairs))
+        runs = [(rollout, how, list(pairs))]
+        if isinstance(rollout, PooledRollout):
+            runs = _by_member(rollout, pairs)
+        shared = [seed_row(member, len(images), said) for member, said, _ in runs]
+        self.shared += shared
+        self.paired += [(rollout, verdicts, run) for _, _, run in runs]
         self.picture_of += [len(self.pictures)] * len(pairs)
         self.pictures.append(tuple(images))
         self.rows += len(pairs)
@@ -80,6 +90,18 @@ class _Filling:
         self.flush()
         texts = pa.concat_tables(self.tables) if self.tables else TEXT_SCHEMA.empty_table()
         return PairRows(texts, tuple(self.pictures), tuple(self.picture_of))
+
+
+def _by_member(
+    rollout: PooledRollout, pairs: Sequence[Pair]
+) -> list[tuple[Rollout, str, list[Pair]]]:
+    """The pairs in their order, cut where the chosen one is of another build: its rollout says the
+    prompt, template and model of their rows, its settings how it was sampled."""
+    runs = groupby(pairs, key=lambda pair: member_at(rollout, pair.chosen_index))
+    return [
+        (rollout.members[number], sampling_json(rollout.settings[number]), list(run))
+        for number, run in runs
+    ]
 
 
 def rejected_ids(config: Config) -> frozenset[str]:
@@ -99,6 +121,7 @@ def make_block(
     how = sampling_json(config)
     filling, counts = _Filling(), Counts()
     drops: list[tuple[int, Drop]] = []
+    weighed, slips = is_weighed(config), list[Slip]()
     for rollout, verdicts, made, unpaired in judged:
         pairs, dropped = without_rejected(rollout.seed, made, unpaired, rejects)
         rejected = len(made) - len(pairs)
@@ -109,5 +132,9 @@ def make_block(
                 pairs = []
                 dropped = [Drop(rollout.seed.id, "output", error.reason, error.detail)]
         drops += [(rollout.index, drop) for drop in dropped]
-        counts.add(rollout, verdicts, pairs, dropped, rejected_by_list=rejected)
-    return Block(filling.done(), tuple(drops), counts)
+        slip = counts.add(
+            rollout, verdicts, pairs, dropped, rejected_by_list=rejected, weighed=weighed
+        )
+        if weighed and pairs:
+            slips.append(slip)
+    return Block(filling.done(), tuple(drops), counts, tuple(slips))

@@ -6,7 +6,7 @@ and which files are the data, so that the viewer and `load_dataset` take the fol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from mmpr_builder import stores, tables
 from mmpr_builder.output.rows import pair_features
+from mmpr_builder.quality.controls import controls_of
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _FILES = "pairs/*.parquet"
@@ -68,6 +69,10 @@ def render_card(run: Mapping[str, Any], measured: Measured) -> str:
         rates={name: _mean(numbers["pass_rates"]) for name, numbers in counts["sources"].items()},
         rate=_mean(counts["pass_rates"]),
         measured=measured,
+        kept=_ratios(config["dropout"]["keep"]),
+        models=_models(counts, config),
+        pooled=run.get("pooled", ()),
+        controls=controls_of(run),
     )
     return f"---\n{_header(run, measured)}\n---\n\n{body}"
 
@@ -124,6 +129,19 @@ def _drop_rows(drops: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str, i
 def _mean(rates: Mapping[str, int]) -> str:
     total = sum(rates.values())
     return f"{sum(float(r) * n for r, n in rates.items()) / total:.1%}" if total else "–"
+
+
+def _models(counts: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Who wrote the sides of pairs, or the responses where there are no pairs."""
+    wrote = counts["models"]
+    used = [model for model, sums in wrote.items() if sums["chosen"] or sums["rejected"]]
+    return used or list(wrote) or [config["model"]]
+
+
+def _ratios(keep: float | Sequence[float]) -> str:
+    """`50 %`, or `25 %, 50 % or 75 %`."""
+    *most, last = (f"{100 * r:g} %" for r in ([keep] if isinstance(keep, int | float) else keep))
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _size(pairs: int) -> str:

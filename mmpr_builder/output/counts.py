@@ -11,11 +11,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from mmpr_builder.records import Drop, Kind, Outcome, Pair, Rollout, Verdict
+from mmpr_builder.output.slips import Entry, Slip, slip_of
+from mmpr_builder.output.sums import blind, by_number, by_ratio, fixed, merge, nested
+from mmpr_builder.pairing.pooled import members_of
+from mmpr_builder.pairing.weighing import Sums, sums
+from mmpr_builder.quality import Findings
+from mmpr_builder.records import Drop, Kind, Outcome, Pair, Rollout, Verdict, generated_tokens
 
+_GENERATED = ("responses", "continuations", "blind")
 _BY_SOURCE = ("outcomes", "finish_reasons", "pass_rates", "kinds", "drops")
 
 
@@ -42,6 +48,8 @@ class Counts:
     drops: dict[str, Counter[str]] = field(default_factory=dict)
     pass_rates: Counter[str] = field(default_factory=Counter)
     sources: dict[str, SourceCounts] = field(default_factory=dict)
+    models: dict[str, Counter[str]] = field(default_factory=dict)
+    """Model -> its responses and their tokens, and the sides of pairs that it wrote."""
     rules: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(outcome, rule that decided it) -> responses."""
     fates: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -52,6 +60,14 @@ class Counts:
     """Pairs that `pairing.reject_list` names, whether or not they were made."""
     rejected_by_list: int = 0
     """Pairs left out because that list names them."""
+    kept: Counter[float] = field(default_factory=Counter)
+    """Ratio that was kept -> pairs with a continuation from there."""
+    findings: Findings = field(default_factory=Findings)
+    """What judging and pairing saw beside the pairs."""
+    weighed: Sums = field(default_factory=Counter)
+    """Of the pairs, where lengths or answers are controlled (`pairing.weighing.sums`)."""
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(why, kind) -> pairs that the balance over the build left out."""
 
     def add(
         self,
@@ -61,14 +77,16 @@ class Counts:
         drops: Sequence[Drop],
         *,
         rejected_by_list: int = 0,
-    ) -> None:
-        """Count one seed with all that became of it."""
+        weighed: bool = False,
+    ) -> Slip:
+        """Count one seed with all that became of it; returns what was counted of its pairs.
+
+        `weighed`: count the lengths and answers of the pairs, too.
+        """
         seed = rollout.seed
         source = self.sources.setdefault(seed.source, SourceCounts())
         truth = "with_truth" if seed.has_truth else "without_truth"
         self.seeds.update(["read", truth])
-        self.fates[truth, drops[0].reason if drops else "with_pairs"] += 1
-        self.seeds["with_pairs"] += bool(pairs)
         if seed.has_truth:
             outcomes = [verdict.outcome for verdict in verdicts]
             self.outcomes.update(outcomes)
@@ -83,52 +101,103 @@ class Counts:
                 rate = f"{right / len(decided) if known is None else known:.3f}"
                 self.pass_rates[rate] += 1
                 source.tables["pass_rates"][rate] += 1
-        self._count_uses(rollout, verdicts, pairs)
+        slip = slip_of(rollout, verdicts, pairs, weighed=weighed)
+        self._count_unused(rollout, verdicts)
+        self._count_models(rollout)
+        self._count_pairs(slip, slip.entries, 1)
+        self._count_end(slip, bool(pairs), drops[0] if drops else None, 1)
         generated = self._count_responses(rollout)
         source.tables["finish_reasons"].update(r.finish_reason for r in rollout.responses)
-        source.tables["kinds"].update(pair.kind for pair in pairs)
-        source.tables["drops"].update(drop.reason for drop in drops)
         source.numbers.update(
             {
                 "seeds": 1,
-                "with_pairs": int(bool(pairs)),
-                "pairs": len(pairs),
                 "responses": len(rollout.responses),
                 "tokens": generated,
             }
         )
-        self.pairs.update(pair.kind for pair in pairs)
         self.rejected_by_list += rejected_by_list
-        for drop in drops:
-            self._drop(drop)
+        return slip
+
+    def leave_out(self, slip: Slip, reasons: Sequence[str | None], dropped: Drop | None) -> None:
+        """Take out pairs of a seed that was counted: those for which there is a reason.
+
+        `dropped` says so if none is left.
+        """
+        stay = [e for e, reason in zip(slip.entries, reasons, strict=True) if reason is None]
+        self._count_pairs(slip, slip.entries, -1)
+        self._count_pairs(slip, stay, 1)
+        if dropped is not None:
+            self._count_end(slip, True, None, -1)
+            self._count_end(slip, False, dropped, 1)
+        for entry, reason in zip(slip.entries, reasons, strict=True):
+            if reason is not None:
+                self.left_out[reason, entry.kind] += 1
+
+    def _count_pairs(self, slip: Slip, entries: Sequence[Entry], sign: int) -> None:
+        """Everything that depends on which pairs a seed has; `sign` -1 takes it back."""
+        source = self.sources.setdefault(slip.source, SourceCounts())
+        source.numbers["pairs"] += sign * len(entries)
+        used: dict[int, tuple[str, str]] = {}
+        for side, name in ((1, "rejected"), (0, "chosen")):
+            used |= {entry.indices[side]: (entry.outcomes[side], name) for entry in entries}
+        for outcome, name in used.values():
+            self.uses[outcome, name] += sign
+            self.uses[outcome, "unused"] -= sign
+        for entry in entries:
+            self.pairs[entry.kind] += sign
+            source.tables["kinds"][entry.kind] += sign
+            self.models[entry.models[0]]["chosen"] += sign
+            self.models[entry.models[1]]["rejected"] += sign
+            if entry.keep is not None:
+                self.kept[entry.keep] += sign
+        weighed = [entry.weighed for entry in entries if entry.weighed is not None]
+        if weighed:
+            for key, value in sums(slip.source, weighed).items():
+                self.weighed[key] += sign * value
+
+    def _count_end(self, slip: Slip, has_pairs: bool, drop: Drop | None, sign: int) -> None:
+        """How a seed ends: with pairs, or with a drop."""
+        source = self.sources[slip.source]
+        self.fates[slip.truth, drop.reason if drop else "with_pairs"] += sign
+        self.seeds["with_pairs"] += sign * has_pairs
+        source.numbers["with_pairs"] += sign * has_pairs
+        if drop is not None:
+            source.tables["drops"][drop.reason] += sign
+            self._drop(drop, sign)
 
     def _count_responses(self, rollout: Rollout) -> int:
         """Returns the tokens generated for this seed."""
-        before = self.tokens["responses"] + self.tokens["continuations"]
         for response in rollout.responses:
             self.finish_reasons[response.finish_reason] += 1
             self.tokens["responses"] += response.tokens
             self.responses["sampled"] += 1
-            if response.continuation is not None:
-                self.tokens["continuations"] += response.continuation.tokens
-                self.responses["continued"] += 1
+            self.responses["continued"] += response.continuation is not None
+            self.tokens["continuations"] += sum(c.tokens for c in response.continuations)
+        self.responses["blind"] += len(rollout.blind)
+        self.tokens["blind"] += sum(response.tokens for response in rollout.blind)
         self.tokens["prompts"] += rollout.prompt_tokens
-        return self.tokens["responses"] + self.tokens["continuations"] - before
+        return generated_tokens(rollout)
 
-    def _count_uses(
-        self, rollout: Rollout, verdicts: Sequence[Verdict], pairs: Sequence[Pair]
-    ) -> None:
-        """What each response came to: chosen, rejected, or not used."""
-        sides = {pair.rejected_index: "rejected" for pair in pairs}
-        sides |= {pair.chosen_index: "chosen" for pair in pairs}
-        known = rollout.seed.has_truth
-        for index in range(len(rollout.responses)):
-            outcome = verdicts[index].outcome if known and verdicts else "no_truth"
-            self.uses[outcome, sides.get(index, "unused")] += 1
+    def _count_unused(self, rollout: Rollout, verdicts: Sequence[Verdict]) -> None:
+        """All responses by outcome, as long as none of them is known to stand in a pair."""
+        if rollout.seed.has_truth and verdicts:
+            self.uses.update((verdict.outcome, "unused") for verdict in verdicts)
+        else:
+            self.uses["no_truth", "unused"] += len(rollout.responses)
+
+    def _count_models(self, rollout: Rollout) -> None:
+        for member in members_of(rollout):
+            sums = self.models.setdefault(member.model, Counter())
+            sums["responses"] += len(member.responses)
+            sums["tokens"] += sum(response.tokens for response in member.responses)
+
+    def note(self, findings: Findings) -> None:
+        """Add what was seen of the same seeds while they were judged and paired."""
+        merge(self.findings, findings)
 
     def merge(self, other: Counts) -> None:
         """Add the sums of other seeds."""
-        _merge(self, other)
+        merge(self, other)
 
     def add_drop(self, drop: Drop) -> None:
         """Count an input row that never became a seed."""
@@ -138,71 +207,45 @@ class Counts:
 
     def as_dict(self) -> dict[str, Any]:
         """All sums as plain JSON values with a fixed order of keys."""
-        generated = self.tokens["responses"] + self.tokens["continuations"]
+        generated = sum(self.tokens[name] for name in _GENERATED)
         pairs = sum(self.pairs.values())
         dropped = sum(sum(reasons.values()) for reasons in self.drops.values())
         return {
             "seeds": {
-                **_fixed(self.seeds, ("read", "with_truth", "without_truth", "with_pairs")),
+                **fixed(self.seeds, ("read", "with_truth", "without_truth", "with_pairs")),
                 "dropped": dropped,
             },
-            "responses": _fixed(self.responses, ("sampled", "continued")),
-            "outcomes": _fixed(self.outcomes, get_args(Outcome)),
+            "responses": fixed(self.responses, ("sampled", "continued", "blind")),
+            "outcomes": fixed(self.outcomes, get_args(Outcome)),
             "finish_reasons": dict(sorted(self.finish_reasons.items())),
-            "pairs": {"total": pairs, **_fixed(self.pairs, get_args(Kind))},
-            "drops": {stage: _by_number(reasons) for stage, reasons in sorted(self.drops.items())},
+            "pairs": {"total": pairs, **fixed(self.pairs, get_args(Kind))},
+            "drops": {stage: by_number(reasons) for stage, reasons in sorted(self.drops.items())},
             "tokens": {
-                **_fixed(self.tokens, ("prompts", "responses", "continuations")),
+                **fixed(self.tokens, ("prompts", *_GENERATED)),
                 "generated": generated,
                 "per_pair": round(generated / pairs, 1) if pairs else None,
             },
             "pass_rates": dict(sorted(self.pass_rates.items())),
             "sources": {
                 source: {
-                    **_fixed(
+                    **fixed(
                         counts.numbers, ("seeds", "with_pairs", "pairs", "responses", "tokens")
                     ),
-                    **{name: _by_number(table) for name, table in counts.tables.items()},
+                    **{name: by_number(table) for name, table in counts.tables.items()},
                 }
                 for source, counts in sorted(self.sources.items())
             },
-            "rules": _nested(self.rules),
-            "fates": _nested(self.fates),
-            "uses": _nested(self.uses),
+            "models": {
+                model: fixed(sums, ("responses", "tokens", "chosen", "rejected"))
+                for model, sums in sorted(self.models.items())
+            },
+            "continuations": by_ratio(self.findings, self.kept),
+            "blind": blind(self.findings),
+            "rules": nested(self.rules),
+            "fates": nested(self.fates),
+            "uses": nested(self.uses),
             "reject_list": {"listed": self.listed_to_reject, "left_out": self.rejected_by_list},
         }
 
-    def _drop(self, drop: Drop) -> None:
-        self.drops.setdefault(drop.stage, Counter())[drop.reason] += 1
-
-
-def _merge(into: Any, other: Any) -> None:
-    """Add up two records of sums, or two dicts of them, entry by entry."""
-    if isinstance(into, Counter):
-        into.update(other)
-        return
-    if isinstance(into, dict):
-        for name, sums in other.items():
-            _merge(into.setdefault(name, type(sums)()), sums)
-        return
-    for entry in fields(into):
-        mine, theirs = getattr(into, entry.name), getattr(other, entry.name)
-        if isinstance(mine, int):
-            setattr(into, entry.name, mine + theirs)
-        else:
-            _merge(mine, theirs)
-
-
-def _fixed(counter: Counter[str], keys: Sequence[str]) -> dict[str, int]:
-    return {key: counter[key] for key in keys}
-
-
-def _by_number(counter: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counter.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _nested(counter: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    tables: dict[str, Counter[str]] = {}
-    for (outer, inner), count in sorted(counter.items()):
-        tables.setdefault(outer, Counter())[inner] = count
-    return {outer: _by_number(table) for outer, table in tables.items()}
+    def _drop(self, drop: Drop, count: int = 1) -> None:
+        self.drops.setdefault(drop.stage, Counter())[drop.reason] += count

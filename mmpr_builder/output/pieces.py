@@ -88,6 +88,16 @@ class PairRows:
             tuple(at - first for at in self.picture_of[start:stop]),
         )
 
+    def only(self, rows: Sequence[int]) -> PairRows:
+        """The rows with these numbers, which rise; images that none of them shows are let go."""
+        shown = [self.picture_of[row] for row in rows]
+        places = {at: place for place, at in enumerate(dict.fromkeys(shown))}
+        return PairRows(
+            self.texts.take(pa.array(rows, pa.int64())),
+            tuple(self.pictures[at] for at in places),
+            tuple(places[at] for at in shown),
+        )
+
     def followed_by(self, others: Sequence[PairRows]) -> PairRows:
         """See `Rows`."""
         pieces = [self, *others]

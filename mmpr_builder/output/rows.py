@@ -28,7 +28,9 @@ from mmpr_builder import __version__, prompts
 from mmpr_builder.columns import values_array
 from mmpr_builder.config import Config
 from mmpr_builder.errors import RowError
-from mmpr_builder.records import Pair, Response, Rollout, Verdict
+from mmpr_builder.pairing.pass_rate import curriculum
+from mmpr_builder.pairing.pooled import PooledRollout, member_of, rates_by_model, settings_of
+from mmpr_builder.records import Continuation, Pair, Response, Rollout, Verdict
 from mmpr_builder.tables import plain, to_table
 
 _FLAT = {
@@ -45,10 +47,16 @@ _FLAT = {
     "chosen_tokens": "int64",
     "rejected_tokens": "int64",
     "pass_rate": "float64",
+    "curriculum": "float64",
+    "blind_pass_rate": "float64",
     "n_samples": "int64",
     "model": "string",
+    "chosen_model": "string",
+    "rejected_model": "string",
     "template": "string",
     "sampling": "string",
+    "rejected_sampling": "string",
+    "model_pass_rates": "string",
     "rng_seed": "int64",
     "prompt_text": "string",
     "style": "string",
@@ -169,9 +177,11 @@ def pair_rows(
 
 
 def _pair_columns(pairs: Sequence[Pair]) -> dict[str, pa.Array]:
-    """The pairs' own fields, which go by the same names."""
+    """The pairs' own fields, which go by the same names, and what follows from them."""
     names = [name for name in _FLAT if name in Pair.__dataclass_fields__]
-    return {name: _array(name, [getattr(pair, name) for pair in pairs]) for name in names}
+    columns = {name: _array(name, [getattr(pair, name) for pair in pairs]) for name in names}
+    course = [curriculum(pair.seed_id, pair.pass_rate) for pair in pairs]
+    return {**columns, "curriculum": _array("curriculum", course)}
 
 
 def _side_columns(
@@ -179,23 +189,24 @@ def _side_columns(
 ) -> dict[str, pa.Array]:
     """Where the two texts come from: rules that judged them, random seeds, kept part."""
     rows = [
-        _sides(pair, rollout.responses, verdicts)
+        (*_sides(pair, rollout, verdicts), rates)
         for rollout, verdicts, pairs in paired
+        for rates in (_model_rates(rollout, verdicts),)
         for pair in pairs
     ]
     names = (
         *("chosen_rule", "rejected_rule", "chosen_seed", "rejected_seed", "chosen_logprob"),
         *("dropout_keep", "dropout_image"),
+        *("chosen_model", "rejected_model", "rejected_sampling", "model_pass_rates"),
     )
     columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else repeat(())
     return {name: _array(name, values) for name, values in zip(names, columns, strict=False)}
 
 
-def _sides(
-    pair: Pair, responses: Sequence[Response], verdicts: Sequence[Verdict]
-) -> tuple[Any, ...]:
+def _sides(pair: Pair, rollout: Rollout, verdicts: Sequence[Verdict]) -> tuple[Any, ...]:
+    responses = rollout.responses
     chosen, rejected = responses[pair.chosen_index], responses[pair.rejected_index]
-    continuation = rejected.continuation if pair.kind == "dropout_ntp" else None
+    continuation = _continuation(pair, rejected) if pair.kind == "dropout_ntp" else None
     return (
         verdicts[pair.chosen_index].rule if verdicts else "",
         "" if continuation or not verdicts else verdicts[pair.rejected_index].rule,
@@ -204,7 +215,31 @@ def _sides(
         chosen.logprob,
         None if continuation is None else continuation.keep,
         None if continuation is None else continuation.image,
+        *_writers(pair, rollout),
     )
+
+
+def _continuation(pair: Pair, response: Response) -> Continuation | None:
+    """The one that a pair rejects, known by its ratio."""
+    if pair.dropout_keep is None:
+        return response.continuation
+    return next((c for c in response.continuations if c.keep == pair.dropout_keep), None)
+
+
+def _writers(pair: Pair, rollout: Rollout) -> tuple[str, str, str | None]:
+    """Who wrote either side; and how the rejected one was sampled where not as `sampling` says."""
+    if not isinstance(rollout, PooledRollout):
+        return rollout.model, rollout.model, None
+    sides = (pair.chosen_index, pair.rejected_index)
+    chosen, rejected = (member_of(rollout, index).model for index in sides)
+    how = [sampling_json(settings_of(rollout, index)) for index in sides]
+    return chosen, rejected, None if how[0] == how[1] else how[1]
+
+
+def _model_rates(rollout: Rollout, verdicts: Sequence[Verdict]) -> str | None:
+    """Of a seed that several models answered: model -> its own pass rate, as JSON."""
+    rates = rates_by_model(rollout, verdicts)
+    return json.dumps(rates, sort_keys=True, ensure_ascii=False) if rates else None
 
 
 def _array(name: str, values: Sequence[Any]) -> pa.Array:

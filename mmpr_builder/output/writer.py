@@ -7,7 +7,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +16,13 @@ from typing import Any, Self
 from mmpr_builder import tables
 from mmpr_builder.config import Config
 from mmpr_builder.output import card, shards
+from mmpr_builder.output.balancing import balance_of, balanced
 from mmpr_builder.output.blocks import Block, rejected_ids
 from mmpr_builder.output.counts import Counts
 from mmpr_builder.output.pieces import PairRows, TableRows
 from mmpr_builder.output.rows import pair_schema
+from mmpr_builder.output.sums import nested
+from mmpr_builder.pairing.weighing import before_and_after, is_weighed
 from mmpr_builder.records import Drop
 
 _PACKAGES = (
@@ -53,6 +56,8 @@ class BuildWriter:
         """`unread` are the input rows that never became a seed, each with its position in the
         build's input order, in that order."""
         self._out = os.fspath(config.out if out is None else out).rstrip("/")
+        self._config = config
+        self._balance = balance_of(config)
         self._counts = Counts(listed_to_reject=len(rejected_ids(config)))
         self._unread = iter(unread)
         self._next_unread = next(self._unread, None)
@@ -91,8 +96,13 @@ class BuildWriter:
             self._drops.abandon()
             shards.discard(self._out)
 
-    def add(self, block: Block) -> None:
-        """Write the pairs and drops of the next seeds."""
+    def add(self, block: Block) -> int:
+        """Write the pairs and drops of the next seeds; returns how many pairs were written.
+
+        With `quality.balance` these can be fewer than the block has.
+        """
+        if self._balance is not None:
+            block = balanced(block, self._balance)
         if block.pairs:
             self._pairs.add(block.rows)
         rows: list[Drop] = []
@@ -101,6 +111,7 @@ class BuildWriter:
         if rows:
             self._write_drops(rows)
         self._counts.merge(block.counts)
+        return block.pairs
 
     def _write_drops(self, drops: Iterable[Drop]) -> None:
         self._drops.add(TableRows(tables.drops_to_table(drops)))
@@ -113,8 +124,18 @@ class BuildWriter:
             self._next_unread = next(self._unread, None)
 
     def counts(self) -> dict[str, Any]:
-        """The sums of what was written (see counts.py); all of them once the block has ended."""
-        return self._counts.as_dict()
+        """The sums of what was written (see counts.py); all of them once the block has ended.
+
+        With a control of lengths or answers they have "balance", see `weighing.before_and_after`.
+        """
+        counts, told = self._counts, self._counts.as_dict()
+        if is_weighed(self._config):
+            before = counts.findings.uncontrolled
+            told["balance"] = {
+                **before_and_after(before, counts.weighed, self._config),
+                "left_out": nested(counts.left_out),
+            }
+        return told
 
 
 def finish_build(
@@ -124,17 +145,21 @@ def finish_build(
     seconds: Mapping[str, float],
     out: str | Path | None = None,
     extra: Mapping[str, Any] | None = None,
+    pooled: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Write run.json and the data card of a build whose pairs are published.
 
     `seconds` is the wall-clock time of each stage. What differs between two runs of the same
-    build (versions, times, `extra`) stands apart under "this_run". Returns the content of run.json.
+    build (versions, times, `extra`) stands apart under "this_run". `pooled` says of each build
+    whose rollouts were pooled where they are and how they were sampled. Returns the content of
+    run.json.
     """
     folder = os.fspath(config.out if out is None else out).rstrip("/")
-    run = {
+    run: dict[str, Any] = {
         "name": config.name,
         "config": config.model_dump(mode="json"),
         "counts": dict(counts),
+        **({"pooled": [dict(build) for build in pooled]} if pooled else {}),
         "this_run": {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": {stage: round(value, 3) for stage, value in seconds.items()},

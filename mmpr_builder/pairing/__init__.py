@@ -18,55 +18,57 @@ here no distinct response is used a second time before all others were used once
 
 from __future__ import annotations
 
-import fnmatch
-import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from itertools import chain, zip_longest
-from math import lcm
-from pathlib import PurePosixPath
-from typing import Protocol
+from collections.abc import Sequence
 
-from mmpr_builder.config import Config, PairingConfig, SourceConfig
-from mmpr_builder.pairing.candidates import Side, continued, two_sides
-from mmpr_builder.pairing.pass_rate import pass_rate
-from mmpr_builder.pairing.unpaired import explain
-from mmpr_builder.quality import Bars, barred
+from mmpr_builder.config import Config, PairingConfig
+from mmpr_builder.pairing.candidates import Side
+from mmpr_builder.pairing.couples import Material, couples_of, fates_of
+from mmpr_builder.pairing.judging import (
+    NO_TRUTH,
+    Scores,
+    judge_blind,
+    judge_responses,
+    scorer_for,
+)
+from mmpr_builder.pairing.pass_rate import outside_band, pass_rate
+from mmpr_builder.pairing.pooled import PooledRollout, models_of, pair_pooled
+from mmpr_builder.pairing.unpaired import why_unpaired
+from mmpr_builder.pairing.unseen import without_solved_blind
+from mmpr_builder.pairing.weighing import evenness, is_weighed, sums, weigh_couple
+from mmpr_builder.pairing.writers import eligible
+from mmpr_builder.quality import Bars, Findings, barred
+from mmpr_builder.quality.suspects import suspicion
 from mmpr_builder.records import (
     Drop,
-    Kind,
     Pair,
     Response,
     Rollout,
     Seed,
-    Style,
     Verdict,
     content_id,
 )
 
-NO_TRUTH = Verdict("undecided", rule="no_truth", reason="the truth of this question is not known")
-
-
-class Scores(Protocol):
-    """What pairing needs of a judge (`scoring.Judge` is one)."""
-
-    def score_response(
-        self,
-        text: str,
-        gold: Sequence[str],
-        *,
-        style: Style,
-        scorer: str,
-        choices: Sequence[str] | None,
-        question: str | None,
-    ) -> Verdict: ...
+__all__ = [
+    "NO_TRUTH",
+    "Scores",
+    "build_pairs",
+    "judge_and_pair",
+    "judge_responses",
+    "pass_rate",
+    "scorer_for",
+]
 
 
 def judge_and_pair(
-    rollout: Rollout, config: Config, judge: Scores, *, faults: Counter[str] | None = None
+    rollout: Rollout,
+    config: Config,
+    judge: Scores,
+    *,
+    faults: Counter[str] | None = None,
+    findings: Findings | None = None,
 ) -> tuple[list[Verdict], list[Pair], list[Drop]]:
-    """Score all responses of a rollout and pair them; `faults` as in `build_pairs`.
+    """Score all responses of a rollout and pair them; `faults`, `findings` as in `build_pairs`.
 
     A rollout that could not be sampled gives its error as a `Drop` of stage "sampling". Scorers
     are taken from today's config, so that a changed recipe re-scores stored rollouts.
@@ -76,53 +78,39 @@ def judge_and_pair(
         reason, detail = rollout.error
         return [], [], [Drop(seed.id, "sampling", reason, detail)]
     verdicts, responses = judge_responses(rollout, config, judge)
-    pairs, drops = build_pairs(
-        seed, responses, verdicts, config, rng_seed=config.pairing.seed, faults=faults
-    )
-    return verdicts, pairs, drops
+    unfit = _unfit(rollout, verdicts, config, judge)
+    if unfit is not None:
+        return verdicts, [], [unfit]
+    if findings is not None:
+        findings.not_wrong(rollout.responses, responses)
+    if isinstance(rollout, PooledRollout):
+        paired = pair_pooled(
+            rollout, responses, verdicts, config, build_pairs, faults=faults, findings=findings
+        )
+    else:
+        paired = build_pairs(
+            seed,
+            responses,
+            verdicts,
+            config,
+            rng_seed=config.pairing.seed,
+            faults=faults,
+            findings=findings,
+            models=models_of(rollout),
+        )
+    blind = judge_blind(rollout, config, judge)
+    return verdicts, *without_solved_blind(seed, blind, paired, config, findings)
 
 
-def judge_responses(
-    rollout: Rollout, config: Config, judge: Scores
-) -> tuple[list[Verdict], tuple[Response, ...]]:
-    """Score the responses of a rollout; returns them as pairing may use them, too.
-
-    Blocks for as long as the judge takes. Without a truth nothing is scored.
-    """
-    if not rollout.seed.has_truth:
-        return [NO_TRUTH] * len(rollout.responses), rollout.responses
-    score = _scores_of(rollout, config, judge)
-    verdicts = [score(response.text) for response in rollout.responses]
-    responses = tuple(
-        _without_right_continuation(response, verdict, score)
-        for response, verdict in zip(rollout.responses, verdicts, strict=True)
-    )
-    return verdicts, responses
-
-
-def scorer_for(seed: Seed, config: Config) -> str:
-    """The scorer of a seed: its source's in this recipe, else its own, else `scoring.scorer`.
-
-    Its own, noted when it was read, also decides where several sources bear its name.
-    """
-    found = {
-        source.scorer
-        for source in config.seeds
-        if len(config.seeds) == 1 or _comes_from(seed, source)
-    }
-    scorer = found.pop() if len(found) == 1 else seed.scorer
-    return config.scoring.scorer if scorer == "auto" else scorer
-
-
-def _comes_from(seed: Seed, source: SourceConfig) -> bool:
-    """Whether a seed was read from this source: by name, else by the file that `origin` names."""
-    path = PurePosixPath(source.path)
-    if seed.source:
-        names = (source.name,) if source.name else (path.stem, path.name.split(".", 1)[0])
-        if seed.source in names:
-            return True
-    file = seed.origin.rpartition(":")[0]
-    return bool(file) and fnmatch.fnmatchcase(PurePosixPath(file).name, path.name)
+def _unfit(
+    rollout: Rollout, verdicts: Sequence[Verdict], config: Config, judge: Scores
+) -> Drop | None:
+    """Why nothing can be made of a seed, whatever its responses are worth."""
+    if isinstance(rollout, PooledRollout) and rollout.drop is not None:
+        return rollout.drop
+    if not config.quality.suspect_truths:
+        return None
+    return suspicion(rollout.seed, verdicts, judge, scorer_for(rollout.seed, config))
 
 
 def build_pairs(
@@ -133,10 +121,16 @@ def build_pairs(
     *,
     rng_seed: int = 0,
     faults: Counter[str] | None = None,
+    findings: Findings | None = None,
+    models: Sequence[str] | None = None,
+    rate: tuple[float | None, int] | None = None,
 ) -> tuple[list[Pair], list[Drop]]:
     """Pairs of one seed, at most `max_per_seed`; without any, exactly one `Drop` saying why.
 
-    What the controls of `config.quality` leave aside is counted in `faults` by reason.
+    What the controls of `config.quality` leave aside is counted in `faults` by reason, and other
+    sums over the seed in `findings`. `models` says who wrote each response, for
+    `pairing.chosen_from` and `rejected_from`. `rate` is the seed's pass rate and its number of
+    responses where it has more than these (pooled builds).
 
     `verdicts` are parallel to `responses`; they may be empty for a seed without a truth. The
     result depends on the seed's id, the texts with their verdicts and `rng_seed`, not on the
@@ -155,93 +149,24 @@ def build_pairs(
         bars = barred(seed, responses, verdicts, config.quality)
         if faults is not None:
             faults.update(bars.reasons)
-    couples = _couples(seed, responses, verdicts, policy, rng_seed, bars)
+    if findings is not None:
+        findings.continuations.update(fates_of(seed, responses, verdicts, bars))
+    writers = eligible(models, policy, seed)
+    even = evenness(config)
+    material = Material(seed, responses, verdicts, policy, rng_seed, bars, writers, even)
+    couples = couples_of(material)
+    known, n = rate or (None, len(responses))
+    if couples:
+        known = known if rate else pass_rate(seed, responses, verdicts, config)
+        outside = outside_band(seed, known, n, config)
+        if outside is not None:
+            return [], [outside]
+    if findings is not None and is_weighed(config):
+        free = couples_of(material.uncontrolled())
+        findings.uncontrolled.update(sums(seed.source, (weigh_couple(seed, c) for c in free)))
     if not couples:
-        if bars.reasons and _couples(seed, responses, verdicts, policy, rng_seed, Bars()):
-            return [], [Drop(seed.id, "quality", "no_clean_pair", bars.detail)]
-        positives, _ = two_sides(seed, responses, verdicts, rng_seed)
-        return [], [explain(seed, responses, verdicts, policy, has_positive=bool(positives))]
-    rate = pass_rate(seed, responses, verdicts, config)
-    return [_pair(seed, c, rate, len(responses), rng_seed) for c in couples], []
-
-
-def _couples(
-    seed: Seed,
-    responses: Sequence[Response],
-    verdicts: Sequence[Verdict],
-    policy: PairingConfig,
-    rng_seed: int,
-    bars: Bars,
-) -> list[tuple[Side, Side]]:
-    """(chosen, rejected) of the pairs to make, best first."""
-    positives, negatives = two_sides(seed, responses, verdicts, rng_seed)
-    positives = [side for side in positives if side.text not in bars.chosen]
-    negatives = [
-        side for side in negatives if side.kind in policy.kinds and side.text not in bars.rejected
-    ]
-    crossed = _spread(positives, _by_turns(negatives))
-    used = [
-        replace(response, continuation=None) if index in bars.continuations else response
-        for index, response in enumerate(responses)
-    ]
-    alone = continued(seed, used, verdicts, rng_seed) if "dropout_ntp" in policy.kinds else []
-    # Both branches on one seed (dropout.apply=all) share the places by turns.
-    couples = [c for turn in zip_longest(crossed, alone) for c in turn if c is not None]
-    return couples[: policy.max_per_seed]
-
-
-def _scores_of(rollout: Rollout, config: Config, judge: Scores) -> Callable[[str], Verdict]:
-    """What the judge says of a text of this rollout; equal texts are looked at once."""
-    seed = rollout.seed
-    scorer = scorer_for(seed, config)
-    gold, choices = list(seed.answers), list(seed.choices) or None
-
-    @functools.cache
-    def score(text: str) -> Verdict:
-        return judge.score_response(
-            text,
-            gold,
-            style=rollout.style,
-            scorer=scorer,
-            choices=choices,
-            question=seed.question,
-        )
-
-    return score
-
-
-def _without_right_continuation(
-    response: Response, verdict: Verdict, score: Callable[[str], Verdict]
-) -> Response:
-    """Where the truth is known, a continuation is rejected only if it is known not to be right."""
-    continuation = response.continuation
-    if continuation is None or verdict.outcome != "correct":
-        return response
-    if score(continuation.prefix + continuation.text).outcome in ("incorrect", "no_answer"):
-        return response
-    return replace(response, continuation=None)
-
-
-def _by_turns(negatives: list[Side]) -> list[Side]:
-    """Kinds take turns until one has no more texts, so that none crowds out another."""
-    kinds: tuple[Kind, ...] = ("correctness", "format", "truncated")
-    lanes = [[side for side in negatives if side.kind == kind] for kind in kinds]
-    return [side for side in chain.from_iterable(zip_longest(*lanes)) if side is not None]
-
-
-def _spread(positives: list[Side], negatives: list[Side]) -> Iterator[tuple[Side, Side]]:
-    """All positive x negative couples, ordered so that every beginning of them is balanced.
-
-    After any number of couples the use counts of two positives differ by at most one, and so do
-    those of two negatives. Both sides are walked round and round; after each common multiple of
-    their lengths, where the walk would repeat itself, the negatives move on by one.
-    """
-    rows, columns = len(positives), len(negatives)
-    if not rows or not columns:
-        return
-    lap = lcm(rows, columns)
-    for step in range(rows * columns):
-        yield positives[step % rows], negatives[(step + step // lap) % columns]
+        return [], [why_unpaired(material, models or ())]
+    return [_pair(seed, c, known, n, rng_seed) for c in couples], []
 
 
 def _pair(seed: Seed, couple: tuple[Side, Side], rate: float | None, n: int, rng_seed: int) -> Pair:
@@ -263,4 +188,5 @@ def _pair(seed: Seed, couple: tuple[Side, Side], rate: float | None, n: int, rng
         pass_rate=rate,
         n_samples=n,
         rng_seed=rng_seed,
+        dropout_keep=rejected.keep,
     )

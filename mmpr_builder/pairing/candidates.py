@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mmpr_builder.pairing.writers import ALL, Eligible
 from mmpr_builder.records import (
     IMAGE_PLACEHOLDER,
     Continuation,
@@ -37,12 +38,21 @@ class Side:
     tokens: int
     index: int
     finish_reason: str
+    keep: float | None = None
+    """Of a continuation: the ratio that was kept."""
 
 
 def two_sides(
-    seed: Seed, responses: Sequence[Response], verdicts: Sequence[Verdict], rng_seed: int
+    seed: Seed,
+    responses: Sequence[Response],
+    verdicts: Sequence[Verdict],
+    rng_seed: int,
+    writers: Eligible = ALL,
 ) -> tuple[list[Side], list[Side]]:
-    """Distinct positives and negatives, each in an order drawn by hash."""
+    """Distinct positives and negatives, each in an order drawn by hash.
+
+    `writers` says who may stand where; a text that anybody's verdict calls right is no negative.
+    """
     positives, negatives = [], []
     for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
         kind = negative_kind(response, verdict)
@@ -51,10 +61,14 @@ def two_sides(
             positives.append(side)
         elif kind is not None:
             negatives.append(side)
-    positives = _distinct(positives, seed, rng_seed)
     taken = {normal(side.text) for side in positives}
-    negatives = [side for side in negatives if normal(side.text) not in taken]
-    return positives, _distinct(negatives, seed, rng_seed)
+    positives = [side for side in positives if writers.may_be_chosen(side.index)]
+    negatives = [
+        side
+        for side in negatives
+        if writers.may_be_rejected(side.index) and normal(side.text) not in taken
+    ]
+    return _distinct(positives, seed, rng_seed), _distinct(negatives, seed, rng_seed)
 
 
 def continued(
@@ -62,48 +76,53 @@ def continued(
 ) -> list[tuple[Side, Side]]:
     """DropoutNTP couples: usable responses with their own continuations.
 
-    Each distinct response comes once before one that was sampled again comes a second time, with
-    another continuation.
+    Each distinct response comes once, with a continuation drawn from all its ratios, before any
+    comes a second time with another one.
     """
     couples: dict[tuple[str, str], tuple[Side, Side]] = {}
     for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
-        continuation = response.continuation
-        if continuation is None or unusable(seed, response, verdict) is not None:
-            continue
-        chosen = _side(index, response, verdict, "dropout_ntp")
-        rejected = Side(
-            kind="dropout_ntp",
-            text=continuation.prefix + continuation.text,
-            answer=None,
-            tokens=_joined_tokens(response, continuation),
-            index=index,
-            finish_reason=continuation.finish_reason,
-        )
-        texts = (normal(chosen.text), normal(rejected.text))
-        # Of texts that differ in blanks only, the same one whatever the order they came in.
-        couples[texts] = min(
-            couples.get(texts, (chosen, rejected)),
-            (chosen, rejected),
-            key=lambda couple: (couple[0].text, couple[1].text),
-        )
+        for continuation in usable_continuations(seed, response, verdict):
+            couple = (
+                _side(index, response, verdict, "dropout_ntp"),
+                _continued_side(index, response, continuation),
+            )
+            texts = (normal(couple[0].text), normal(couple[1].text))
+            # Of texts that differ in blanks only, the same one whatever the order they came in.
+            couples[texts] = min(couples.get(texts, couple), couple, key=_by_texts)
     # Backwards: where both branches share a seed, this one begins with other positives.
     drawn = sorted(couples, key=lambda texts: _draw(seed, rng_seed, *texts), reverse=True)
     return [couples[texts] for texts in _one_of_each_first(drawn)]
 
 
 def unusable(seed: Seed, response: Response, verdict: Verdict) -> str | None:
-    """Why a response makes no DropoutNTP pair; None if it makes one."""
-    continuation = response.continuation
-    if response.finish_reason == "length":
-        return "only_truncated"
-    if response.finish_reason != "stop":
-        return "response_unfinished"
-    if not _can_be_trained_on(response.text):
-        return "response_unusable"
-    if seed.has_truth and verdict.outcome != "correct":
-        return "no_correct"
-    if continuation is None:
-        return "no_continuation"
+    """Why a response makes no DropoutNTP pair; None if it makes one.
+
+    Where none of several continuations can be used, what is wrong with the first one.
+    """
+    if not response.continuations:
+        return _unusable_response(seed, response, verdict) or "no_continuation"
+    whys = [unusable_with(seed, response, verdict, c) for c in response.continuations]
+    return None if None in whys else whys[0]
+
+
+def usable_continuations(
+    seed: Seed, response: Response, verdict: Verdict
+) -> tuple[Continuation, ...]:
+    """The continuations with which a response makes DropoutNTP pairs."""
+    return tuple(
+        continuation
+        for continuation in response.continuations
+        if unusable_with(seed, response, verdict, continuation) is None
+    )
+
+
+def unusable_with(
+    seed: Seed, response: Response, verdict: Verdict, continuation: Continuation
+) -> str | None:
+    """Why a response and this continuation of it make no pair; None if they do."""
+    fault = _unusable_response(seed, response, verdict)
+    if fault is not None:
+        return fault
     if continuation.finish_reason != "stop":
         return "continuation_unfinished"
     if not continuation.text.strip():
@@ -112,6 +131,18 @@ def unusable(seed: Seed, response: Response, verdict: Verdict) -> str | None:
         return "continuation_unusable"
     if normal(continuation.prefix + continuation.text) == normal(response.text):
         return "continuation_equal"
+    return None
+
+
+def _unusable_response(seed: Seed, response: Response, verdict: Verdict) -> str | None:
+    if response.finish_reason == "length":
+        return "only_truncated"
+    if response.finish_reason != "stop":
+        return "response_unfinished"
+    if not _can_be_trained_on(response.text):
+        return "response_unusable"
+    if seed.has_truth and verdict.outcome != "correct":
+        return "no_correct"
     return None
 
 
@@ -137,17 +168,17 @@ def negative_kind(response: Response, verdict: Verdict) -> Kind | None:
     return "correctness" if verdict.outcome == "incorrect" else "format"
 
 
-def _can_be_trained_on(text: str) -> bool:
-    """Neither blank nor with an image placeholder, for which trainers would want an image."""
-    return bool(text.strip()) and IMAGE_PLACEHOLDER not in text
-
-
-def _joined_tokens(response: Response, continuation: Continuation) -> int:
+def joined_tokens(response: Response, continuation: Continuation) -> int:
     """Tokens of prefix + continuation; where no tokens are known, by the prefix's share of text."""
     if continuation.prefix_tokens is not None:
         return continuation.prefix_tokens + continuation.tokens
     share = len(continuation.prefix) / max(1, len(response.text))
     return round(min(1.0, share) * response.tokens) + continuation.tokens
+
+
+def _can_be_trained_on(text: str) -> bool:
+    """Neither blank nor with an image placeholder, for which trainers would want an image."""
+    return bool(text.strip()) and IMAGE_PLACEHOLDER not in text
 
 
 def _distinct(sides: list[Side], seed: Seed, rng_seed: int) -> list[Side]:
@@ -181,6 +212,23 @@ def _side(index: int, response: Response, verdict: Verdict, kind: Kind) -> Side:
         index=index,
         finish_reason=response.finish_reason,
     )
+
+
+def _continued_side(index: int, response: Response, continuation: Continuation) -> Side:
+    return Side(
+        kind="dropout_ntp",
+        text=continuation.prefix + continuation.text,
+        answer=None,
+        tokens=joined_tokens(response, continuation),
+        index=index,
+        finish_reason=continuation.finish_reason,
+        keep=continuation.keep,
+    )
+
+
+def _by_texts(couple: tuple[Side, Side]) -> tuple[str, str, float]:
+    chosen, rejected = couple
+    return chosen.text, rejected.text, rejected.keep or 0.0
 
 
 def normal(text: str) -> str:

@@ -14,7 +14,10 @@ texts count once, as in pairing itself; undecided responses count on neither sid
 **Enough** is `target_pairs` pairs with at least `min_distinct` texts on each side. 15 pairs of
 8 responses (3 x 5, 4 x 4) use each text about four times, where 32 responses of an even question
 would give 15 pairs without a repetition: that is what the saved tokens cost. `min_distinct` buys
-variety back.
+variety back. A response that is continued at several ratios gives a couple with each of them, so
+five responses give 15 couples at three ratios; `min_distinct` then counts responses, too. Where
+pairing uses a text a limited number of times, or only texts of like length against each other,
+`target_per_response` and `target_gap` make the rule count as it does (reach.py).
 
 **Hopeless**: after `patience` responses none of them would have added a pair had it come last.
 That is so when one side is empty, and when all texts were drawn twice (the share of texts drawn
@@ -39,7 +42,15 @@ from typing import Literal
 
 from mmpr_builder.config import Config
 from mmpr_builder.dropout import wants_continuation
-from mmpr_builder.pairing.candidates import is_positive, negative_kind, normal, unusable
+from mmpr_builder.pairing.candidates import (
+    is_positive,
+    joined_tokens,
+    negative_kind,
+    normal,
+    usable_continuations,
+)
+from mmpr_builder.pairing.patience import patience
+from mmpr_builder.pairing.reach import Reach, crossed, reach
 from mmpr_builder.records import Kind, Response, Seed, Verdict
 
 Stop = Literal["enough", "hopeless", "n"]
@@ -50,17 +61,18 @@ _CROSSED: frozenset[Kind] = frozenset({"correctness", "format", "truncated"})
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What one response can give: texts (blanks aside) for either side, a couple of its own."""
+    """What one response can give: texts (blanks aside) for either side, couples of its own."""
 
     chosen: str | None = None
     rejected: str | None = None
-    couple: tuple[str, str] | None = None
+    couples: tuple[tuple[str, str], ...] = ()
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When a seed is done. `crosses`: right ones can meet wrong ones; `continues`: responses get
-    continuations that count."""
+    """When a seed is done. `crosses`: right ones can meet wrong ones; `continues`: how many
+    continuations that count each response gets."""
 
     n: int
     pairs: int
@@ -69,16 +81,27 @@ class Rule:
     patience: int
     kinds: tuple[Kind, ...]
     crosses: bool
-    continues: bool
+    continues: int
+    most: int | None = None
+    """Pairs that one text counts for on a side."""
+    gap: int | None = None
+    """Tokens by which the two sides of a pair may differ."""
 
     @property
     def first(self) -> int:
         """Responses in the first round: as many as are needed at the very least."""
-        return min(self.n, self._needed(0, 0, 0))
+        return min(self.n, max(self._needed(0, 0, 0), self._own_distinct))
+
+    @property
+    def _own_distinct(self) -> int:
+        """So many different texts the couples need. With one continuation each they have as many
+        as there are couples."""
+        return self.distinct if self.continues > 1 and not self.crosses else 0
 
     def _needed(self, chosen: int, rejected: int, couples: int) -> int:
-        flags = (self.crosses, self.continues)
-        return _needed(chosen, rejected, couples, self.pairs, self.distinct, flags)
+        own = self.continues if self.most is None else min(self.continues, self.most)
+        ways = (self.crosses, own, self.most)
+        return _needed(chosen, rejected, couples, self.pairs, self.distinct, ways)
 
 
 def rule_for(seed: Seed, config: Config) -> Rule:
@@ -93,28 +116,13 @@ def rule_for(seed: Seed, config: Config) -> Rule:
         kinds=sampling.target_kinds,
         crosses=seed.has_truth and bool(_CROSSED & {*sampling.target_kinds}),
         continues=(
-            "dropout_ntp" in sampling.target_kinds and wants_continuation(seed, config.dropout)
+            len(config.dropout.keep)
+            if "dropout_ntp" in sampling.target_kinds and wants_continuation(seed, config.dropout)
+            else 0
         ),
+        most=sampling.target_per_response,
+        gap=sampling.target_gap,
     )
-
-
-def missed_aims(config: Config) -> str:
-    """What pairing is set to make that adaptive sampling does not care for; "" if nothing."""
-    sampling, policy = config.sampling, config.pairing
-    if sampling.policy != "adaptive":
-        return ""
-    said = []
-    if policy.max_per_seed > sampling.target_pairs:
-        said.append(
-            f"pairing.max_per_seed = {policy.max_per_seed}, but a seed is done when it can give"
-            f" sampling.target_pairs = {sampling.target_pairs}"
-        )
-    unmade = [kind for kind in sampling.target_kinds if kind not in policy.kinds]
-    if unmade:
-        said.append(
-            f"pairing.kinds makes no {', '.join(unmade)}, but sampling.target_kinds counts them"
-        )
-    return "; ".join(said)
 
 
 def marks(
@@ -136,6 +144,7 @@ class Tally:
         self._chosen: Counter[str] = Counter()
         self._rejected: Counter[str] = Counter()
         self._couples: Counter[tuple[str, str]] = Counter()
+        self._tokens: dict[str, int] = {}
 
     def add(self, mark: Mark) -> None:
         """Count one more response."""
@@ -144,18 +153,39 @@ class Tally:
             self._chosen[mark.chosen] += 1
         if mark.rejected is not None:
             self._rejected[mark.rejected] += 1
-        if mark.couple is not None:
-            self._couples[mark.couple] += 1
+        if self.rule.gap is not None:
+            for text in (mark.chosen, mark.rejected):
+                if text is not None:  # Of texts that differ in blanks only, whatever their order.
+                    self._tokens[text] = min(mark.tokens, self._tokens.get(text, mark.tokens))
+        self._couples.update(mark.couples)
 
     @property
     def pairs(self) -> int:
-        """Different pairs that can be made of them."""
-        return len(self._chosen) * len(self._rejected) + len(self._couples)
+        """Different pairs that can be made of them; with both limits, at most (see reach.py)."""
+        rule = self.rule
+        if rule.gap is None:
+            made = crossed(len(self._chosen), len(self._rejected), rule.most)
+        else:
+            made = self._reach().pairs
+        if rule.most is None:
+            return made + len(self._couples)
+        own = Counter(chosen for chosen, _ in self._couples)
+        alone = sum(min(rule.most, count) for count in own.values())
+        return min(made + alone, rule.most * len({*own, *self._chosen}))
+
+    def _reach(self) -> Reach:
+        chosen, rejected = (
+            {text: self._tokens.get(text, 0) for text in side}
+            for side in (self._chosen, self._rejected)
+        )
+        return reach(chosen, rejected, self.rule.most, self.rule.gap)
 
     def next_round(self) -> tuple[Stop | None, int]:
         """Why to stop now, or None and how many responses to ask for next."""
         rule, sides = self.rule, (len(self._chosen), len(self._rejected))
-        if self.pairs >= rule.pairs and (0 in sides or min(sides) >= rule.distinct):
+        lacking = rule._own_distinct - len({chosen for chosen, _ in self._couples})
+        varied = lacking <= 0 and (0 in sides or min(sides) >= rule.distinct)
+        if self.pairs >= rule.pairs and varied:
             return "enough", 0
         if self.seen >= rule.n:
             return "n", 0
@@ -164,7 +194,7 @@ class Tally:
         useless = not self._added_something()
         if useless and self.seen >= rule.patience:
             return "hopeless", 0
-        needed = rule._needed(*sides, len(self._couples))
+        needed = max(rule._needed(*sides, len(self._couples)), lacking)
         if useless:
             # One odd response may never come, and if it does the others are its partners: straight
             # to as many as it would need, then by quarters, but never past the point of giving up.
@@ -176,10 +206,12 @@ class Tally:
             needed = min(needed, self.seen // 2)
         return None, min(max(rule.least, needed), rule.n - self.seen)
 
-    def _once(self) -> int:
+    def _once(self) -> float:
         """Texts and couples drawn once so far: their share of all is that of new ones to come."""
-        found = (self._chosen, self._rejected, self._couples)
-        return sum(count == 1 for side in found for count in side.values())
+        sides = (self._chosen, self._rejected)
+        texts = sum(count == 1 for side in sides for count in side.values())
+        couples = sum(count == 1 for count in self._couples.values())
+        return texts + couples / max(1, self.rule.continues)  # A response draws several at once.
 
     def _added_something(self) -> bool:
         """Whether any response so far would have added a pair had it come last."""
@@ -187,61 +219,57 @@ class Tally:
             return True
         if not self._chosen or not self._rejected:
             return False
-        return 1 in self._chosen.values() or 1 in self._rejected.values()
-
-
-@functools.lru_cache(maxsize=1024)
-def patience(n: int, error: float) -> int:
-    """Useless responses after which a seed is given up (see the module's text); n at most."""
-    return next((seen for seen in range(1, n) if given_up(seen, n) <= error), n)
-
-
-def given_up(seen: int, n: int) -> float:
-    """Share of the seeds that n responses would split which a stop at `seen` equal ones loses.
-
-    For pass rates spread as Beta(1/2, 1/2); 0 where n responses split none.
-    """
-    split = 1 - 2 * _all_wrong(n)
-    return 2 * (_all_wrong(seen) - _all_wrong(n)) / split if split > 0 else 0.0
-
-
-@functools.lru_cache(maxsize=8192)
-def _all_wrong(seen: int) -> float:
-    """A(s) = C(2s, s) / 4^s, as a product that neither overflows nor recurses."""
-    value = 1.0
-    for i in range(1, seen + 1):
-        value *= 1 - 1 / (2 * i)
-    return value
+        once = [
+            [text for text, count in side.items() if count == 1]
+            for side in (self._chosen, self._rejected)
+        ]
+        if self.rule.gap is None and self.rule.most is None:
+            return any(once)
+        return self._reach().depends_on(*once)
 
 
 @functools.lru_cache(maxsize=65536)
 def _needed(
-    chosen: int, rejected: int, couples: int, pairs: int, distinct: int, flags: tuple[bool, bool]
+    chosen: int,
+    rejected: int,
+    couples: int,
+    pairs: int,
+    distinct: int,
+    ways: tuple[bool, int, int | None],
 ) -> int:
     """The fewest further responses with which there can be enough; asking for them wastes none."""
-    crosses, continues = flags
+    crosses, continues, most = ways
     if not crosses:
-        return max(1, pairs - couples)
+        return max(1, math.ceil((pairs - couples) / max(1, continues)))
     more = 1
     while True:
         for right in range(more + 1):
             sides = (chosen + right, rejected + more - right)
-            own = couples + (right if continues else 0)
+            own = couples + right * continues
             spread = min(sides) >= distinct or 0 in sides
-            if spread and sides[0] * sides[1] + own >= pairs:
+            if spread and crossed(*sides, most) + own >= pairs:
                 return more
         more += 1
 
 
 def _mark(seed: Seed, response: Response, verdict: Verdict, rule: Rule) -> Mark:
-    couple = None
-    continuation = response.continuation
-    if rule.continues and continuation is not None and unusable(seed, response, verdict) is None:
-        couple = (normal(response.text), normal(continuation.prefix + continuation.text))
-    if not rule.crosses:
-        return Mark(couple=couple)
     text = normal(response.text)
+    couples: tuple[tuple[str, str], ...] = ()
+    if rule.continues:
+        found = [
+            continuation
+            for continuation in usable_continuations(seed, response, verdict)
+            if _is_near(response.tokens, joined_tokens(response, continuation), rule)
+        ]
+        couples = tuple(dict.fromkeys((text, normal(c.prefix + c.text)) for c in found))
+    if not rule.crosses:
+        return Mark(couples=couples)
     if is_positive(response, verdict):
-        return Mark(chosen=text, couple=couple)
+        return Mark(chosen=text, couples=couples, tokens=response.tokens)
     wanted = negative_kind(response, verdict) in rule.kinds
-    return Mark(rejected=text if wanted else None, couple=couple)
+    rejected = text if wanted else None
+    return Mark(rejected=rejected, couples=couples, tokens=response.tokens)
+
+
+def _is_near(chosen: int, rejected: int, rule: Rule) -> bool:
+    return rule.gap is None or abs(chosen - rejected) <= rule.gap

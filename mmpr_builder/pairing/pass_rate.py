@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 from mmpr_builder.config import Config, PairingConfig
 from mmpr_builder.pairing.need import Mark, Rule, Tally, marks, rule_for
-from mmpr_builder.records import Response, Seed, Verdict, derived_seed
+from mmpr_builder.records import Drop, Response, Seed, Verdict, derived_seed
 
 _SHUFFLES = 32  # Of one seed about a third of them stop where it did; more change little.
 
@@ -52,6 +52,33 @@ def pass_rate(
         return naive
     items = list(zip(marks(seed, responses, verdicts, rule), right, strict=True))
     return _unbiased(items, rule, derived_seed(0, seed.id, "pass_rate"))
+
+
+def outside_band(
+    seed: Seed, rate: float | None, n: int, config: Config | PairingConfig
+) -> Drop | None:
+    """The drop of a seed whose pass rate is not within `quality.min_pass_rate` and `max_pass_rate`,
+    both included; None if it is, or is not known. `n` is its number of responses."""
+    if rate is None or not isinstance(config, Config):
+        return None
+    low, high = config.quality.min_pass_rate, config.quality.max_pass_rate
+    if low <= rate <= high:
+        return None
+    detail = f"pass rate {rate:.3f} over {n} responses, wanted {low:g} to {high:g}"
+    return Drop(seed.id, "quality", "pass_rate_outside", detail)
+
+
+def curriculum(seed_id: str, rate: float | None) -> float:
+    """The place of a seed's pairs in a course from easy to hard, between 0 and 1.
+
+    1 - pass rate: what the model that was sampled mostly gets right comes first. Without a truth
+    there is no rate; such seeds get places drawn by hash, so that they spread over the whole
+    course instead of standing at one end. `pairs.sort(["curriculum", "id"])` is the course; ids
+    are hashes, so pairs of the same place come in no particular order.
+    """
+    if rate is not None:
+        return 1.0 - rate
+    return derived_seed(0, seed_id, "curriculum") / 2**32
 
 
 def _unbiased(items: list[_Item], rule: Rule, random_seed: int) -> float:

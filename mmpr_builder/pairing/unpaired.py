@@ -4,10 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain, product
 
 from mmpr_builder.config import PairingConfig
-from mmpr_builder.pairing.candidates import negative_kind, unusable
+from mmpr_builder.pairing.candidates import negative_kind, two_sides, unusable
+from mmpr_builder.pairing.couples import Material, couples_of, sides_of
+from mmpr_builder.pairing.writers import ALL, not_wanted
+from mmpr_builder.quality import Bars
 from mmpr_builder.records import Drop, Outcome, Response, Seed, Verdict
+
+
+def why_unpaired(material: Material, models: Sequence[str]) -> Drop:
+    """Why no couple can be made of this: what a control forbids, else what the responses lack."""
+    seed, responses, verdicts = material.seed, material.responses, material.verdicts
+    limit = material.policy.max_gap
+    if limit is not None and couples_of(material.uncontrolled()):
+        positives, negatives, alone = sides_of(material)
+        couples = chain(product(positives, negatives), alone)
+        gaps = [abs(chosen.tokens - rejected.tokens) for chosen, rejected in couples]
+        detail = f"lengths differ by {min(gaps)} tokens or more; pairing.max_gap = {limit}"
+        return Drop(seed.id, "pairing", "lengths_apart", detail)
+    if material.bars.reasons and couples_of(replace(material, bars=Bars())):
+        return Drop(seed.id, "quality", "no_clean_pair", material.bars.detail)
+    if material.writers != ALL and couples_of(replace(material, writers=ALL)):
+        return not_wanted(seed, models, verdicts)
+    positives, _ = two_sides(seed, responses, verdicts, material.rng_seed)
+    return explain(seed, responses, verdicts, material.policy, has_positive=bool(positives))
 
 
 def explain(

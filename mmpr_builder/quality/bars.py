@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmpr_builder.config import QualityConfig
 from mmpr_builder.quality.distinct import distinct_responses
 from mmpr_builder.quality.gate import Fault, continuation_fault
 from mmpr_builder.quality.hygiene import NEVER_REJECTED, response_fault
-from mmpr_builder.records import Response, Seed, Verdict
+from mmpr_builder.records import Continuation, Response, Seed, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """What pairing leaves aside. `chosen` and `rejected` are texts, `continuations` the indices of
-    responses whose continuation is not used; `reasons` counts responses and continuations."""
+    """What pairing leaves aside. `chosen` and `rejected` are texts; `reasons` counts responses and
+    continuations."""
 
     chosen: frozenset[str] = frozenset()
     rejected: frozenset[str] = frozenset()
-    continuations: frozenset[int] = frozenset()
+    continuations: Mapping[tuple[int, float], str] = field(default_factory=dict)
+    """(index of a response, ratio kept) -> why that continuation of it is not used."""
     reasons: Counter[str] = field(default_factory=Counter)
+
+    def without_barred(self, index: int, response: Response) -> Response:
+        """A response with those of its continuations that may be used."""
+        if not self.continuations:
+            return response
+        return response.with_continuations(
+            c for c in response.continuations if (index, c.keep) not in self.continuations
+        )
 
     @property
     def detail(self) -> str:
@@ -40,8 +49,12 @@ def barred(
     """
     chosen: set[str] = set()
     rejected: set[str] = set()
-    continuations: set[int] = set()
+    continuations: dict[tuple[int, float], str] = {}
     reasons: Counter[str] = Counter()
+
+    def bar_all_of(index: int, reason: str) -> None:
+        for continuation in responses[index].continuations:
+            continuations[index, continuation.keep] = reason
 
     @functools.cache
     def fault_of(text: str, answer: str | None) -> Fault | None:
@@ -49,31 +62,32 @@ def barred(
 
     for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
         fault = fault_of(response.text, verdict.answer) if config.hygiene else None
+        for continuation in response.continuations:
+            reason = _continuation_reason(seed, response, continuation, config)
+            if reason is not None:
+                reasons[f"continuation_{reason}"] += 1
+                continuations[index, continuation.keep] = reason
         if fault is not None:
             reasons[fault.reason] += 1
             chosen.add(response.text)
-            continuations.add(index)
+            bar_all_of(index, f"response_{fault.reason}")
             if fault.reason in NEVER_REJECTED:
                 rejected.add(response.text)
-        reason = _continuation_reason(seed, response, config)
-        if reason is not None:
-            reasons[f"continuation_{reason}"] += 1
-            continuations.add(index)
     if config.distinct is not None:
         for index in _copies(responses, verdicts, chosen, config.distinct):
             reasons["near_copy"] += 1
             chosen.add(responses[index].text)
             rejected.add(responses[index].text)
-            continuations.add(index)
-    return Bars(frozenset(chosen), frozenset(rejected), frozenset(continuations), reasons)
+            bar_all_of(index, "response_near_copy")
+    return Bars(frozenset(chosen), frozenset(rejected), continuations, reasons)
 
 
-def _continuation_reason(seed: Seed, response: Response, config: QualityConfig) -> str | None:
-    continuation = response.continuation
-    # One that was cut is not used anyway.
-    if continuation is None or continuation.finish_reason != "stop":
+def _continuation_reason(
+    seed: Seed, response: Response, continuation: Continuation, config: QualityConfig
+) -> str | None:
+    if continuation.finish_reason != "stop":  # One that was cut is not used anyway.
         return None
-    fault = continuation_fault(response) if config.dropout_gate else None
+    fault = continuation_fault(response, continuation) if config.dropout_gate else None
     if fault is None and config.hygiene:
         joined = continuation.prefix + continuation.text
         found = response_fault(joined, question=seed.question, language=seed.language)

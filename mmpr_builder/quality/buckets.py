@@ -30,22 +30,35 @@ class Buckets:
         self._db.execute("BEGIN")
         self._count = 0
 
-    def add(self, keys: Iterable[int], body: str) -> None:
-        self._db.execute("INSERT INTO rows VALUES (?, ?)", (self._count, body))
-        rows = [(key, self._count) for key in sorted(set(keys))]
+    def add(self, keys: Iterable[int], body: str) -> int:
+        """Remember a row; returns its number, which is above those of all before it."""
+        number = self._count
+        self._db.execute("INSERT INTO rows VALUES (?, ?)", (number, body))
+        rows = [(key, number) for key in sorted(set(keys))]
         self._db.executemany("INSERT INTO keys VALUES (?, ?)", rows)
         self._count += 1
+        return number
 
-    def find(self, keys: Iterable[int]) -> list[str]:
-        """The rows that have any of the keys, each once, in the order they were added."""
+    def find(self, keys: Iterable[int]) -> list[tuple[int, str]]:
+        """(number, row) of those that have any of the keys, each once, in the order of adding."""
         wanted = sorted(set(keys))
         marks = ",".join("?" * len(wanted))
-        numbers = self._db.execute(
-            f"SELECT DISTINCT number FROM keys WHERE key IN ({marks}) ORDER BY number",
+        return self._db.execute(
+            "SELECT number, body FROM rows WHERE number IN"
+            f" (SELECT number FROM keys WHERE key IN ({marks})) ORDER BY number",
             wanted,
         ).fetchall()
-        find = "SELECT body FROM rows WHERE number = ?"
-        return [str(self._db.execute(find, number).fetchone()[0]) for number in numbers]
+
+    def has(self, number: int) -> bool:
+        """Whether the row of that number is still there."""
+        found = self._db.execute("SELECT 1 FROM rows WHERE number = ?", (number,))
+        return found.fetchone() is not None
+
+    def remove(self, number: int, keys: Iterable[int]) -> None:
+        """Forget a row that was added under these keys."""
+        self._db.execute("DELETE FROM rows WHERE number = ?", (number,))
+        gone = [(key, number) for key in sorted(set(keys))]
+        self._db.executemany("DELETE FROM keys WHERE key = ? AND number = ?", gone)
 
     def bytes_on_disk(self) -> int:
         """Size of the temporary file."""

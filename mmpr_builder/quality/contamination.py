@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from mmpr_builder.config import DecontaminateConfig
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.images import open_image, read_bytes
 from mmpr_builder.quality.pictures import (
+    EQUAL,
     RADIUS,
     Likeness,
     hashes_with_crops,
@@ -34,6 +34,7 @@ from mmpr_builder.quality.pictures import (
     picture_hash,
     shrink,
 )
+from mmpr_builder.quality.spread import Spread, in_threads
 from mmpr_builder.quality.words import ngrams, similarity, weight, words
 from mmpr_builder.records import Drop, ImageRef, Seed
 
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 CONTAMINATED = "contaminated"
 _NGRAM = 3
 _SHARED_NGRAMS = 0.25  # Of a question's own; below it there is nothing to compare word by word.
-_THREADS = 8  # Opening pictures waits for storage, and Pillow works outside the interpreter's lock.
 _KEPT_OPEN = 512  # Pictures of evaluation sets, 192 KiB each.
 
 
@@ -95,9 +95,13 @@ class EvaluationIndex:
 
 
 def index_evaluation(
-    items: Iterable[tuple[str, Seed | Drop]], config: DecontaminateConfig
+    items: Iterable[tuple[str, Seed | Drop]],
+    config: DecontaminateConfig,
+    spread: Spread = in_threads,
 ) -> EvaluationIndex:
     """Hash what evaluation sets hold: (name of the set, its rows as `read_seeds` gives them).
+
+    `spread` says where their pictures are opened.
 
     Raises `InputError` for a row or picture that cannot be read, unless `config.unreadable` is
     "skip": what is not looked at cannot be found. Without a single usable row always.
@@ -119,15 +123,15 @@ def index_evaluation(
         )
     hashes: list[int] = []
     owners: list[int] = []
-    places = [(number, i) for number, row in enumerate(rows) for i in range(len(row.images))]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda place: _try_hashes(rows[place[0]].images[place[1]]), places)
-        for (number, i), result in zip(places, found, strict=True):
-            if isinstance(result, RowError):
-                _refuse(f"{rows[number].name}: {rows[number].origin}: {result}", config)
-                continue
+    places = ((number, i) for number, row in enumerate(rows) for i in range(len(row.images)))
+    found = spread(_open_hashes, places, lambda place: rows[place[0]].images[place[1]])
+    for (number, i), result in found:
+        if isinstance(result, tuple):
             hashes += result
             owners += [number * 2**16 + i] * len(result)
+        else:
+            why = result or "its picture ends every process that opens it"
+            _refuse(f"{rows[number].name}: {rows[number].origin}: {why}", config)
     return EvaluationIndex(
         tuple(rows),
         np.array(hashes, np.uint64),
@@ -164,7 +168,10 @@ class Decontaminator:
                 similar = alike >= self._config.question_similarity
                 if not similar and (self._config.policy != "image" or alone is not None):
                     continue
-                found = likeness(picture, self._open(row.images[place]), cropped=True)
+                other = self._open(row.images[place])
+                found = likeness(picture, other, cropped=True)
+                if alike >= self._config.text_similarity and picture.tobytes() == other.tobytes():
+                    found = EQUAL  # Also where there is hardly anything on it.
                 if similar and found.is_same():
                     return Leak("question_and_image", row, alike, found)
                 if self._config.policy == "image" and found.is_same(strict=True):
@@ -224,8 +231,12 @@ def _try_open(ref: ImageRef) -> Image | None:
         return None
 
 
-def _try_hashes(ref: ImageRef) -> tuple[int, ...] | RowError:
+def _open_hashes() -> Callable[[ImageRef], tuple[int, ...] | str]:
+    return _try_hashes
+
+
+def _try_hashes(ref: ImageRef) -> tuple[int, ...] | str:
     try:
         return hashes_with_crops(_opened(ref))
     except RowError as error:
-        return error
+        return str(error)

@@ -12,13 +12,12 @@ pairing's own to see (pairing/candidates.py).
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mmpr_builder.quality.loops import find_loop
 from mmpr_builder.quality.words import similarity, words
-from mmpr_builder.records import Response
+from mmpr_builder.records import Continuation, Response
 
 NEAR_EQUAL = 0.9
 """Share of words in common with the part of the response that was cut off."""
@@ -73,22 +72,19 @@ def misses_image(text: str) -> str | None:
     return found[0] if found else None
 
 
-def continuation_fault(response: Response) -> Fault | None:
-    """Why the continuation of a response is not fit to be rejected; None if it is, or is none.
+def continuation_fault(response: Response, continuation: Continuation) -> Fault | None:
+    """Why a continuation of a response is not fit to be rejected; None if it is.
 
     Only what the continuation adds is looked at. A response that speaks of a missing image itself
     makes no fault of it: then the model did so while it saw the image.
     """
-    continuation = response.continuation
-    if continuation is None:
-        return None
     missed = misses_image(continuation.text)
     if missed is not None and misses_image(response.text) is None:
         return Fault("missing_image", missed)
     looped = find_loop(continuation.text)
     if looped is not None:
         return Fault("loop", looped)
-    rest = _cut_off(response)
+    rest = _cut_off(response, continuation)
     alike = similarity(words(continuation.text), words(rest), NEAR_EQUAL) if rest.strip() else 0.0
     if alike >= NEAR_EQUAL:
         return Fault("near_equal", f"{alike:.2f} of the words in common")
@@ -106,31 +102,28 @@ class GateYield:
     keep: float
     continuations: int
     faults: dict[str, int]
-    """Reason -> count."""
+    """Reason -> count, by name."""
 
     @property
-    def passed(self) -> float:
-        """Share that is fit to be rejected."""
-        return 1 - sum(self.faults.values()) / self.continuations
+    def fit(self) -> int:
+        """How many can be rejected."""
+        return self.continuations - sum(self.faults.values())
 
 
-def gate_yield(responses: Iterable[Response]) -> list[GateYield]:
-    """Continuations and faults by the ratio that was kept, in rising order."""
-    faults: dict[float, Counter[str]] = {}
-    for response in responses:
-        if response.continuation is not None:
-            fault = continuation_fault(response)
-            counts = faults.setdefault(response.continuation.keep, Counter())
-            counts[fault.reason if fault else ""] += 1
-    return [
-        GateYield(
-            keep, counts.total(), {name: counts[name] for name in sorted(counts) if name != ""}
-        )
-        for keep, counts in sorted(faults.items())
-    ]
+def gate_yield(fates: Mapping[tuple[float, str], int]) -> list[GateYield]:
+    """Continuations and faults by the ratio that was kept, in rising order.
+
+    `fates` counts continuations by ratio and reason; the reason of one that is fit is "".
+    """
+    found = []
+    for ratio in sorted({keep for keep, _ in fates}):
+        counts = {reason: n for (keep, reason), n in sorted(fates.items()) if keep == ratio}
+        faults = {reason: n for reason, n in counts.items() if reason}
+        found.append(GateYield(ratio, sum(counts.values()), faults))
+    return found
 
 
-def _cut_off(response: Response) -> str:
+def _cut_off(response: Response, continuation: Continuation) -> str:
     """What the response itself said where the continuation begins."""
-    prefix = response.continuation.prefix if response.continuation else ""
+    prefix = continuation.prefix
     return response.text[len(prefix) :] if response.text.startswith(prefix) else response.text

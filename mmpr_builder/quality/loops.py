@@ -29,15 +29,25 @@ def find_loop(text: str) -> str | None:
     """
     import numpy as np
 
-    all_words = [word for word in words(text) if word.isalnum()]
+    whole = words(text)
+    all_words = [word for word in whole if word.isalnum()]
     ids = {word: number for number, word in enumerate(dict.fromkeys(all_words))}
     sequence = np.fromiter((ids[word] for word in all_words), np.int64, len(all_words))
+    again = len(all_words) - len(ids)  # Words that stood there before, as all of a run's do.
     for period in range(1, min(LONGEST_PERIOD, len(all_words) // _LEAST_TURNS) + 1):
-        end, length = _longest_run(sequence[period:] == sequence[:-period])
+        needed = max(_LEAST_WORDS - period, (_LEAST_TURNS - 1) * period)
+        if again < needed:
+            continue
+        same = sequence[period:] == sequence[:-period]
+        if np.count_nonzero(same) < needed:
+            continue
+        end, length = _longest_run(same)
         turn = all_words[end : end + period]
         least = _LEAST_NUMBERS if all(word.isdecimal() for word in turn) else _LEAST_WORDS
         if length + period >= max(least, _LEAST_TURNS * period):
             return " ".join(turn[:12])
+    if len(whole) < _SAME_SENTENCES * _SENTENCE_WORDS:
+        return None
     return _repeated_sentence(text)
 
 

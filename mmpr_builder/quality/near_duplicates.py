@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any, Literal
@@ -40,12 +40,47 @@ _PERMUTATIONS, _ROWS = 32, 4  # 8 bands of 4: texts 0.8 alike meet in one with 9
 
 @dataclass(frozen=True, slots=True)
 class Print:
-    """What a seed is compared by. `hashes` has one per picture."""
+    """What a seed is compared by. `hashes` has one per picture; seeds that are nearly the same
+    share one of `keys`."""
 
     words: tuple[str, ...]
     truth: tuple[str, ...]
     hashes: tuple[int, ...]
     images: tuple[ImageRef, ...]
+    keys: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A seed before this one that has the same words, truth and about the same picture hashes."""
+
+    number: int
+    id: str
+    images: tuple[ImageRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A seed that was remembered, and which earlier ones it may repeat, in order."""
+
+    number: int
+    found: Print
+    alike: tuple[Earlier, ...]
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """What the pictures must tell; None where there is nothing to look at."""
+        if not self.alike or self.alike[0].images == self.found.images:
+            return None
+        return Comparison(self.found.images, tuple(one.images for one in self.alike))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The pictures of one seed, and those of seeds that may be the same."""
+
+    images: tuple[ImageRef, ...]
+    others: tuple[tuple[ImageRef, ...], ...]
 
 
 def print_of(seed: Seed) -> Print | None:
@@ -55,23 +90,50 @@ def print_of(seed: Seed) -> Print | None:
     except RowError:
         return None
     truth = words(seed.answers[0]) or (seed.answers[0],) if seed.answers else ()
-    return Print(words(seed.question), truth, hashes, seed.images)
+    asked = words(seed.question)
+    return Print(asked, truth, hashes, seed.images, tuple(_keys(asked, truth, hashes)))
+
+
+def first_same(asked: Comparison) -> int:
+    """The place of the first of `asked.others` with the same pictures; their number if none."""
+    for place, other in enumerate(asked.others):
+        if _same_pictures(asked.images, other):
+            return place
+    return len(asked.others)
 
 
 class NearDuplicates:
-    """The seeds so far; holds a temporary file. About 0.5 KB of disk per seed, no memory."""
+    """The seeds so far; holds a temporary file. About 0.5 KB of disk per seed, no memory.
+
+    Each seed is noted, in order, then settled, in order: others may be noted in between.
+    """
 
     def __init__(self) -> None:
         self._buckets = Buckets()
 
-    def first_like(self, seed: Seed, found: Print) -> str | None:
-        """The id of the first seed that this one repeats; a seed that repeats none is kept."""
-        keys = list(_keys(found))
-        for body in self._buckets.find(keys):
-            name, other = _from_json(body)
-            if _same(found, other):
-                return name
-        self._buckets.add(keys, json.dumps([seed.id, asdict(found)], ensure_ascii=True))
+    def note(self, name: str, found: Print) -> Note:
+        """Remember a seed and find those that it may repeat."""
+        alike = []
+        for number, body in self._buckets.find(found.keys):
+            earlier, other = _from_json(number, body)
+            if _alike(found, other):
+                alike.append(earlier)
+        stored = [name, found.words, found.truth, found.hashes, [asdict(r) for r in found.images]]
+        number = self._buckets.add(found.keys, json.dumps(stored, ensure_ascii=True))
+        return Note(number, found, tuple(alike))
+
+    def settle(self, note: Note, same: int | None) -> str | None:
+        """The id of the first seed that this one repeats, which is then forgotten; None for one
+        that repeats none. `same` is what `first_same` says of the note's comparison."""
+        start = 0 if note.comparison is None else same
+        if start is None:
+            return None
+        for place, earlier in enumerate(note.alike[start:], start):
+            if not self._buckets.has(earlier.number):
+                continue  # It was a repetition itself.
+            if place == start or _same_pictures(note.found.images, earlier.images):
+                self._buckets.remove(note.number, note.found.keys)
+                return earlier.id
         return None
 
     def bytes_on_disk(self) -> int:
@@ -81,17 +143,14 @@ class NearDuplicates:
         self._buckets.close()
 
 
-def _same(one: Print, other: Print) -> bool:
+def _alike(one: Print, other: Print) -> bool:
+    """Whether only the pictures can tell the two apart."""
     if one.truth != other.truth or len(one.hashes) != len(other.hashes):
         return False
-    if not one.hashes:
-        return one.words == other.words or _same_text(one.words, other.words)
     if one.words != other.words:
-        return False
+        return not one.hashes and _same_text(one.words, other.words)
     hashes = zip(one.hashes, other.hashes, strict=True)
-    if any((a ^ b).bit_count() > _RADIUS for a, b in hashes):
-        return False
-    return all(_same_picture(a, b) for a, b in zip(one.images, other.images, strict=True))
+    return all((a ^ b).bit_count() <= _RADIUS for a, b in hashes)
 
 
 def _same_text(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
@@ -100,6 +159,10 @@ def _same_text(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     if min(weight(one), weight(other)) < LONG_TEXT or numbers(one) != numbers(other):
         return False
     return Indel.normalized_similarity(one, other) >= TEXT_SIMILARITY
+
+
+def _same_pictures(ones: Sequence[ImageRef], others: Sequence[ImageRef]) -> bool:
+    return all(_same_picture(a, b) for a, b in zip(ones, others, strict=True))
 
 
 def _same_picture(one: ImageRef, other: ImageRef) -> bool:
@@ -113,21 +176,22 @@ def _same_picture(one: ImageRef, other: ImageRef) -> bool:
     return found.correlation >= _CORRELATION and found.worst <= _WORST
 
 
-def _keys(of: Print) -> Iterator[int]:
-    if of.hashes:
+def _keys(asked: Sequence[str], truth: Sequence[str], hashes: Sequence[int]) -> Iterator[int]:
+    if hashes:
         for band in range(_BANDS):
-            bits = (of.hashes[0] >> (16 * band)) & 0xFFFF
-            yield _key(f"picture {band} {bits} {len(of.hashes)}", *of.words, "", *of.truth)
+            bits = (hashes[0] >> (16 * band)) & 0xFFFF
+            yield _key(f"picture {band} {bits} {len(hashes)}", *asked, "", *truth)
         return
-    yield _key("text", *of.words, "", *of.truth)
-    if weight(of.words) >= LONG_TEXT:
-        signature = _signature(of.words)
+    yield _key("text", *asked, "", *truth)
+    if weight(asked) >= LONG_TEXT:
+        signature = _signature(asked)
         for start in range(0, _PERMUTATIONS, _ROWS):
             part = ",".join(map(str, signature[start : start + _ROWS]))
-            yield _key(f"band {start} {part}", *of.truth)
+            # With the numbers: questions made from one template share all else by the thousand.
+            yield _key(f"band {start} {part}", *numbers(asked), "", *truth)
 
 
-def _signature(of: tuple[str, ...]) -> list[int]:
+def _signature(of: Sequence[str]) -> list[int]:
     """The MinHash of its runs of three words (Broder 1997)."""
     from datasketch import MinHash
 
@@ -149,8 +213,8 @@ def _key(*parts: str) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest()) >> 1
 
 
-def _from_json(body: str) -> tuple[str, Print]:
-    name, stored = json.loads(body)
-    images = tuple(ImageRef(**ref) for ref in stored["images"])
-    texts = tuple(stored["words"]), tuple(stored["truth"])
-    return name, Print(*texts, tuple(stored["hashes"]), images)
+def _from_json(number: int, body: str) -> tuple[Earlier, Print]:
+    name, asked, truth, hashes, refs = json.loads(body)
+    images = tuple(ImageRef(**ref) for ref in refs)
+    found = Print(tuple(asked), tuple(truth), tuple(hashes), images, ())
+    return Earlier(number, name, images), found

@@ -52,6 +52,7 @@ class Likeness:
 
 
 UNLIKE = Likeness(-1.0, 255.0)
+EQUAL = Likeness(1.0, 0.0)
 
 
 def shrink(image: Image) -> Image:

@@ -1,39 +1,72 @@
 """The controls that work on seeds, in one pass while a build is planned, in the order of the input.
 
-Pictures are opened by a few threads, ahead of where their results are needed; what is kept does
-not depend on them.
+    look        pictures opened: a leak, or a print of the seed      wherever there are cores
+    note        which earlier seeds may be the same                  here, in order
+    compare     the pictures of those                                wherever there are cores
+    settle      the first that is the same and was kept              here, in order
+
+What costs anything is a pure function of one seed, and runs some seeds ahead of the place where its
+result is needed (spread.py). What depends on earlier seeds is decided here, one after the other: so
+the same input gives the same drops, however many workers there are.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import TypeVar
+from dataclasses import dataclass
+from functools import partial
 
 from mmpr_builder import seeds
 from mmpr_builder.config import Config, DecontaminateConfig, SourceConfig
-from mmpr_builder.quality.contamination import CONTAMINATED, Decontaminator, index_evaluation
-from mmpr_builder.quality.near_duplicates import NEAR_DUPLICATE, NearDuplicates, print_of
+from mmpr_builder.quality.contamination import (
+    CONTAMINATED,
+    Decontaminator,
+    EvaluationIndex,
+    index_evaluation,
+)
+from mmpr_builder.quality.near_duplicates import (
+    NEAR_DUPLICATE,
+    Comparison,
+    NearDuplicates,
+    Note,
+    Print,
+    first_same,
+    print_of,
+)
+from mmpr_builder.quality.spread import Spread, in_threads
 from mmpr_builder.records import Drop, Seed
 
-_THREADS = 8
-_AHEAD = 64  # Seeds whose pictures are being opened; a picture takes up to a few 100 MB there.
 
-_Result = TypeVar("_Result")
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at one seed says. `leak` is why it counts as part of an evaluation set; `found`
+    what it is compared with other seeds by, None where nothing can be compared."""
+
+    leak: str | None
+    found: Print | None
 
 
-def screen_seeds(items: Iterable[Seed | Drop], config: Config) -> Iterator[Seed | Drop]:
+def screen_seeds(
+    items: Iterable[Seed | Drop], config: Config, spread: Spread = in_threads
+) -> Iterator[Seed | Drop]:
     """Seeds that are contaminated or near-duplicates become drops; all else passes unchanged.
 
-    Raises `InputError` when an evaluation set cannot be read.
+    `spread` says where pictures are opened. Raises `InputError` when an evaluation set cannot be
+    read.
     """
-    if config.quality.decontaminate.against:
-        items = _decontaminated(items, config.quality.decontaminate)
-    if config.quality.near_duplicates:
-        items = _without_near_duplicates(items)
-    yield from items
+    settings, near = config.quality.decontaminate, config.quality.near_duplicates
+    if not settings.against and not near:
+        yield from items
+        return
+    index = None
+    if settings.against:
+        index = index_evaluation(evaluation_sets(settings), settings, spread)
+    clean = _without_leaks(spread(partial(_open_look, index, settings, near), items, _seed_of))
+    if near:
+        yield from _without_near_duplicates(clean, spread)
+    else:
+        yield from (item for item, _ in clean)
 
 
 def evaluation_sets(config: DecontaminateConfig) -> Iterator[tuple[str, Seed | Drop]]:
@@ -52,23 +85,50 @@ def fingerprint(config: DecontaminateConfig) -> dict[str, str]:
     return found
 
 
-def _decontaminated(
-    items: Iterable[Seed | Drop], config: DecontaminateConfig
-) -> Iterator[Seed | Drop]:
-    checker = Decontaminator(index_evaluation(evaluation_sets(config), config), config)
-    for item, leak in _with(checker.leak, items):
-        if isinstance(item, Seed) and leak is not None:
-            yield Drop(item.id, "quality", CONTAMINATED, f"{item.origin}: {leak.detail}")
+def _open_look(
+    index: EvaluationIndex | None, config: DecontaminateConfig, near: bool
+) -> Callable[[Seed], Look]:
+    checker = None if index is None else Decontaminator(index, config)
+
+    def look(seed: Seed) -> Look:
+        leak = None if checker is None else checker.leak(seed)
+        if leak is not None:
+            return Look(leak.detail, None)
+        return Look(None, print_of(seed) if near else None)
+
+    return look
+
+
+def _open_compare() -> Callable[[Comparison], int]:
+    return first_same
+
+
+def _seed_of(item: Seed | Drop) -> Seed | None:
+    return item if isinstance(item, Seed) else None
+
+
+def _without_leaks(
+    looked: Iterable[tuple[Seed | Drop, Look | None]],
+) -> Iterator[tuple[Seed | Drop, Print | None]]:
+    for item, look in looked:
+        if isinstance(item, Drop) or look is None:
+            yield item, None
+        elif look.leak is not None:
+            yield Drop(item.id, "quality", CONTAMINATED, f"{item.origin}: {look.leak}"), None
         else:
-            yield item
+            yield item, look.found
 
 
-def _without_near_duplicates(items: Iterable[Seed | Drop]) -> Iterator[Seed | Drop]:
-    with closing(NearDuplicates()) as kept:
-        for item, found in _with(print_of, items):
-            first = None
-            if isinstance(item, Seed) and found is not None:
-                first = kept.first_like(item, found)
+def _without_near_duplicates(
+    items: Iterable[tuple[Seed | Drop, Print | None]], spread: Spread
+) -> Iterator[Seed | Drop]:
+    with closing(NearDuplicates()) as earlier:
+        noted = (
+            (item, None if found is None else earlier.note(_id_of(item), found))
+            for item, found in items
+        )
+        for (item, note), same in spread(_open_compare, noted, _comparison_of):
+            first = None if note is None else earlier.settle(note, same)
             if isinstance(item, Drop) or first is None:
                 yield item
             else:
@@ -76,16 +136,10 @@ def _without_near_duplicates(items: Iterable[Seed | Drop]) -> Iterator[Seed | Dr
                 yield Drop(item.id, "quality", NEAR_DUPLICATE, detail)
 
 
-def _with(
-    find: Callable[[Seed], _Result], items: Iterable[Seed | Drop]
-) -> Iterator[tuple[Seed | Drop, _Result | None]]:
-    """Each item with what `find` says of a seed, in order, some seeds ahead in threads."""
-    waiting: deque[tuple[Seed | Drop, Future[_Result] | None]] = deque()
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for item in items:
-            waiting.append((item, pool.submit(find, item) if isinstance(item, Seed) else None))
-            if len(waiting) > _AHEAD:
-                first, future = waiting.popleft()
-                yield first, None if future is None else future.result()
-        for item, future in waiting:
-            yield item, None if future is None else future.result()
+def _id_of(item: Seed | Drop) -> str:
+    return item.item_id if isinstance(item, Drop) else item.id
+
+
+def _comparison_of(entry: tuple[Seed | Drop, Note | None]) -> Comparison | None:
+    _, note = entry
+    return None if note is None else note.comparison

@@ -7,8 +7,9 @@ its policy lets run.
 
 figures.py flows.py   what the counts say          sides.py      chosen against rejected
 samples.py texts.py   which pairs, what differs    mathml.py     formulas
-dropped.py            examples of drops            thumbnails.py small pictures
-page.html.j2 figures.html.j2 style.css browser.js
+controls.py           what quality controls did    thumbnails.py small pictures
+dropped.py asides.py  examples of drops, of responses left aside
+page.html.j2 figures.html.j2 controls.html.j2 style.css browser.js
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from mmpr_builder.errors import InputError
 from mmpr_builder.output import pair_parts, read_run
 from mmpr_builder.pairing.rejects import read_reject_list
 from mmpr_builder.report import figures, flows
+from mmpr_builder.report.controls import shown_controls
 from mmpr_builder.report.dropped import read_examples
-from mmpr_builder.report.facts import build_facts
+from mmpr_builder.report.facts import build_facts, written_by
 from mmpr_builder.report.samples import Browser, pick_samples, read_browser
 from mmpr_builder.report.sides import read_sides
 from mmpr_builder.report.texts import visible
@@ -74,16 +76,19 @@ def render_report(out: str, *, samples: int = SAMPLES) -> str:
     browser = read_browser(pick_samples(parts, samples), MOST_BYTES)
     rejected = _rejected(run["config"]["pairing"].get("reject_list"))
     script = (_FOLDER / "browser.js").read_text(encoding="utf-8")
+    examples = read_examples(out)
     context: dict[str, Any] = {
         "name": visible(run["name"]),
         "config": run["config"],
         "counts": counts,
         "facts": build_facts(run),
+        "written_by": visible(written_by(run)),
         "kinds": KINDS,
         "browser": browser,
         "rejected": rejected,
         "sources_shown": sorted({pair["source"] for pair in browser.pairs}),
-        "examples": read_examples(out),
+        "examples": examples,
+        **shown_controls(out, run, examples),
         "sides": read_sides(parts),
         **_figures(counts),
         "version": __version__,

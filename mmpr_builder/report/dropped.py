@@ -26,11 +26,10 @@ class Example:
 def read_examples(out: str) -> dict[tuple[str, str], list[Example]]:
     """The first seeds of each (stage, reason), in the order of the build."""
     found: dict[tuple[str, str], list[Example]] = {}
-    for part in tables.list_parts(f"{out}/drops", tables.DROP_SCHEMA):
-        for drop in _drops(part):
-            examples = found.setdefault((drop.stage, drop.reason), [])
-            if len(examples) < EXAMPLES:
-                examples.append(_example(drop))
+    for drop in read_drops(out):
+        examples = found.setdefault((drop.stage, drop.reason), [])
+        if len(examples) < EXAMPLES:
+            examples.append(_example(drop))
     questions = _questions(out, {e.item_id for examples in found.values() for e in examples})
     return {
         key: [replace(e, question=questions.get(e.item_id, "")) for e in examples]
@@ -38,10 +37,12 @@ def read_examples(out: str) -> dict[tuple[str, str], list[Example]]:
     }
 
 
-def _drops(part: str) -> Iterator[Drop]:
-    for group in tables.read_groups(part, tables.DROP_SCHEMA.names):
-        for start in range(0, group.num_rows, _AT_ONCE):
-            yield from tables.drops_from_table(group.slice(start, _AT_ONCE))
+def read_drops(out: str) -> Iterator[Drop]:
+    """All drops of a build, in its order."""
+    for part in tables.list_parts(f"{out}/drops", tables.DROP_SCHEMA):
+        for group in tables.read_groups(part, tables.DROP_SCHEMA.names):
+            for start in range(0, group.num_rows, _AT_ONCE):
+                yield from tables.drops_from_table(group.slice(start, _AT_ONCE))
 
 
 def _example(drop: Drop) -> Example:

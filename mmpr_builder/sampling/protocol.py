@@ -33,6 +33,8 @@ class Request:
     one_by_one: bool = False
     tiles: int | None = None
     """How many tiles an image may be cut into; None leaves it to the model."""
+    blind: bool = False
+    """Whether the images were left out of `prompt`: earlier rollouts keep these samples apart."""
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from mmpr_builder.config import Config
 from mmpr_builder.errors import RowError
@@ -67,25 +68,27 @@ async def _round(
 ) -> tuple[tuple[Response, ...], int]:
     """The responses of one request with their continuations, and the prompt's tokens."""
     samples: list[Sample] = []
-    running: list[asyncio.Task[Continuation | None]] = []
+    running: list[asyncio.Task[Continuation | None]] = []  # For each sample as many.
     try:
         async with contextlib.aclosing(sampler.sample(request)) as stream:
             async for sample in stream:
                 samples.append(sample)
-                if request.one_by_one:
-                    how = _continue(request, sample, config)
-                    running.append(asyncio.create_task(_continued(sampler, request, sample, how)))
+                running += [
+                    asyncio.create_task(_continued(sampler, request, sample, how))
+                    for how in _ways(request, sample, config)
+                ]
         if not samples:
             raise RowError("no_responses", f"the engine gave none of {request.n}")
-        continuations: list[Continuation | None] = list(await asyncio.gather(*running))
+        continuations = iter(await asyncio.gather(*running))
     except BaseException:  # Cancelled or failed: leave no request behind that nobody waits for.
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         raise
-    continuations += [None] * (len(samples) - len(continuations))
-    together = sorted(zip(samples, continuations, strict=True), key=lambda pair: pair[0].index)
-    return tuple(_response(*pair) for pair in together), samples[0].prompt_tokens
+    each = len(running) // len(samples)
+    responses = [(s.index, _response(s, islice(continuations, each))) for s in samples]
+    ordered = sorted(responses, key=lambda numbered: numbered[0])
+    return tuple(response for _, response in ordered), samples[0].prompt_tokens
 
 
 async def _continued(
@@ -99,22 +102,34 @@ async def _continued(
         return None
 
 
-def _continue(request: Request, sample: Sample, config: Config) -> Continue:
+def _ways(request: Request, sample: Sample, config: Config) -> list[Continue]:
+    """How a sample is to be continued, by rising ratio; not at all if that is not wanted."""
     dropout = config.dropout
-    return Continue(
-        keep=dropout.keep,
-        image=dropout.image,
-        max_tokens=dropout.max_tokens or request.max_tokens,
-        seed=derived_seed(config.sampling.seed, request.id, "continuation", str(sample.index)),
-    )
+    several = len(dropout.keep) > 1
+    return [
+        Continue(
+            keep=keep,
+            image=dropout.image,
+            max_tokens=dropout.max_tokens or request.max_tokens,
+            seed=derived_seed(
+                config.sampling.seed,
+                *(request.id, "continuation", str(sample.index)),
+                # With a stream of its own each; one alone has the one it had before there were
+                # several.
+                *((repr(keep),) if several else ()),
+            ),
+        )
+        for keep in dropout.keep
+        if request.one_by_one
+    ]
 
 
-def _response(sample: Sample, continuation: Continuation | None) -> Response:
-    return Response(
+def _response(sample: Sample, continuations: Iterable[Continuation | None]) -> Response:
+    response = Response(
         text=sample.text,
         tokens=sample.tokens,
         finish_reason=sample.finish_reason,
         seed=sample.seed,
         logprob=sample.logprob,
-        continuation=continuation,
     )
+    return response.with_continuations(c for c in continuations if c is not None)

@@ -37,15 +37,15 @@ def _distance(left: str, right: str) -> int:
     return previous[-1]
 
 
-def compare_anls(predicted: str, gold: str) -> Decision:
+def compare_anls(predicted: str, gold: str, question: str | None = None) -> Decision:
     """Two readings of a document; expects cleaned texts."""
-    decision = compare_text(predicted, gold)
+    decision = compare_text(predicted, gold, question)
     if decision.equal:
         return decision
     left, right = normalise(predicted), normalise(gold)
     if _digits(left) != _digits(right):
         return no("digits", "the digits differ")
-    if decision.rule in ("number", "unit", "yes_no", "time", "ratio"):
+    if decision.rule in ("number", "unit", "yes_no", "time", "ratio", "words"):
         return decision
     if _letters(predicted) == _letters(gold) and _letters(gold):
         return yes("anls", "differs in blanks and punctuation only")
@@ -80,6 +80,8 @@ def _same_word(left: str, right: str) -> bool:
     longest = max(len(left), len(right))
     if longest < 7 or left[:2] != right[:2] or left[-1] != right[-1]:
         return False
+    if left.replace("rn", "m") == right.replace("rn", "m"):
+        return True
     if not (left.isalpha() and right.isalpha()) or _distance(left, right) != 1:
         return False
     if longest >= 10 or sorted(left) == sorted(right):

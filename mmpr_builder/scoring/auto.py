@@ -97,13 +97,13 @@ def _comparison(
         if kind == "choice":
             return compare_choice(predicted, gold, choices, symbolic)
         if kind == "math":
-            return compare_math(predicted, gold, symbolic)
+            return compare_math(predicted, gold, symbolic, question)
         if kind == "relaxed":
             return compare_relaxed(predicted, gold, symbolic, question)
         if kind == "anls":
-            return compare_anls(predicted, gold)
+            return compare_anls(predicted, gold, question)
         if kind == "exact":
             return yes("exact") if predicted == gold else no("exact", "differs")
-        return compare_text(predicted, gold)
+        return compare_text(predicted, gold, question)
 
     return compare

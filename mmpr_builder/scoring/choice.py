@@ -14,19 +14,27 @@ from mmpr_builder.scoring.decision import Decision, Symbolic, no, unknown, yes
 from mmpr_builder.scoring.expression import compare_math
 from mmpr_builder.scoring.hedges import (
     DOUBT,
+    GROUND,
     HEDGE,
     NEGATION,
-    OTHER_AMOUNT,
     REASON,
     other_letter,
     take_back,
 )
-from mmpr_builder.scoring.latex import compact, has_words, plain
+from mmpr_builder.scoring.latex import has_words, plain
 from mmpr_builder.scoring.letters import LETTERS, Reading, indices, read_letters
-from mmpr_builder.scoring.quantity import compare_quantities, parse_quantity
-from mmpr_builder.scoring.relation import named_value
+from mmpr_builder.scoring.options import (
+    UNSURE,
+    match_option,
+    only_option_inside,
+    same_option,
+    without_labels,
+)
+from mmpr_builder.scoring.phrases import spoken
+from mmpr_builder.scoring.quantity import parse_quantity
+from mmpr_builder.scoring.sentence import is_confirmation, is_lead, says
 from mmpr_builder.scoring.text import normalise, said_at_the_end
-from mmpr_builder.scoring.yes_no import is_yes_no, polarity, same_polarity
+from mmpr_builder.scoring.yes_no import is_yes_no, polarity
 
 _JOINS = re.compile(r"(?:(?:or|and)\b|[/或和与])", re.IGNORECASE)
 _CHINESE = re.compile("[\u3400-\u9fff]")
@@ -49,7 +57,7 @@ def read_gold(gold: str, choices: tuple[str, ...]) -> frozenset[int] | None:
     said = read_letters(gold)
     in_range = bool(said.letters) and max(said.letters) < (len(choices) or len(LETTERS))
     if in_range and (
-        not said.text or not choices or _same_option(said.text, choices[min(said.letters)])
+        not said.text or not choices or same_option(said.text, choices[min(said.letters)])
     ):
         return said.letters
     option = match_option(gold, choices)
@@ -59,15 +67,6 @@ def read_gold(gold: str, choices: tuple[str, ...]) -> frozenset[int] | None:
     if len(several) > 1 and max(several) < len(choices) and sorted(gold) == list(gold):
         return frozenset(several)  # "ac" where no option is called so
     return said.letters if in_range and said.dressed else None
-
-
-@lru_cache(maxsize=4096)
-def without_labels(choices: tuple[str, ...]) -> tuple[str, ...]:
-    """`("A. red", "B. blue")` -> `("red", "blue")`, where every option begins with its letter."""
-    said = [read_letters(clean(choice)) for choice in choices]
-    if len(said) > 1 and all(r.text and r.letters == {i} for i, r in enumerate(said)):
-        return tuple(reading.text for reading in said)
-    return choices
 
 
 def compare_choice(
@@ -85,15 +84,28 @@ def compare_choice(
     if not choices:
         return _compare_letters(predicted, gold, wanted)
     said = read_predicted(predicted, choices)
+    if said is None or said >= UNSURE:
+        formula = _letter_with_formula(predicted, wanted, choices, symbolic)
+        if formula is not None:
+            return formula
+    if said is not None and said >= UNSURE:
+        return _unsure(said, wanted)
     if said is None:
         return _compare_value(predicted, wanted, choices, symbolic)
     return yes("choice") if said == wanted else no("choice", f"says {_show(said)}")
+
+
+def _unsure(said: frozenset[int], wanted: frozenset[int]) -> Decision:
+    if said - UNSURE != wanted:
+        return no("choice", f"speaks of {_show(said - UNSURE)}")
+    return unknown("words", "the words beside the option may take it back")
 
 
 def _compare_value(
     predicted: str, wanted: frozenset[int], choices: tuple[str, ...], symbolic: Symbolic
 ) -> Decision:
     r"""A formula that is no option as it stands may equal one: `\sqrt{12}` is `2\sqrt{3}`."""
+    predicted = spoken(predicted)
     text = plain(predicted)
     formula = not has_words(text) and not HEDGE.search(text) and set(_FORMULA_MARKS) & set(text)
     if not formula or len(wanted) != 1 or read_letters(predicted).letters:
@@ -105,6 +117,18 @@ def _compare_value(
     return decisions[index]
 
 
+def _letter_with_formula(
+    predicted: str, wanted: frozenset[int], choices: tuple[str, ...], symbolic: Symbolic
+) -> Decision | None:
+    r"""`(C) π/3` where option C is `\frac{\pi}{3}`; None for anything else."""
+    said = read_letters(predicted)
+    formula = said.text and not has_words(plain(said.text)) and set(_FORMULA_MARKS) & set(said.text)
+    if said.letters != wanted or len(wanted) != 1 or not formula:
+        return None
+    decision = compare_math(said.text, clean(choices[min(wanted)]), symbolic)
+    return decision if decision.equal else None
+
+
 def _compare_letters(predicted: str, gold: str, wanted: frozenset[int]) -> Decision:
     """Without the options at hand: the letter, or the words that the truth itself gives."""
     gold_text = normalise(read_letters(gold).text)
@@ -112,6 +136,8 @@ def _compare_letters(predicted: str, gold: str, wanted: frozenset[int]) -> Decis
     if gold_text and not (said.letters and said.dressed) and normalise(predicted) == gold_text:
         return yes("choice_text")
     letters = read_predicted(predicted, ())
+    if letters is not None and letters >= UNSURE:
+        return _unsure(letters, wanted)
     if letters != wanted:
         return no("choice", f"{predicted[:40]!r} does not say {_show(wanted)}")
     if gold_text and said.text and normalise(said.text) != gold_text and not _explains(said.text):
@@ -142,17 +168,20 @@ def read_predicted(predicted: str, choices: tuple[str, ...]) -> frozenset[int] |
     option = _polar_option(predicted, choices)
     if option is not None:
         return frozenset((option,))
+    spoken = [i for i, choice in enumerate(choices) if says(predicted, choice, normalise)]
+    if len(spoken) == 1:
+        return frozenset(spoken)
     if any(mark.search(predicted) for mark in (HEDGE, NEGATION, _NONE_OF_IT)):
         return None
     end = said_at_the_end(predicted)
     if end is not None:
         said = read_letters(clean(end))
-        if said.letters:
-            return _with_words(said, choices)
         option = match_option(clean(end), choices)
-        if option is not None:
-            return frozenset((option,))
-    return _only_option_inside(predicted, choices)
+        if said.letters or option is not None:
+            named = _with_words(said, choices) if said.letters else frozenset((option or 0,))
+            before = predicted[: len(predicted) - len(end)]
+            return named if named is None or is_lead(before) else UNSURE | named
+    return only_option_inside(predicted, choices)
 
 
 def _polar_option(text: str, choices: tuple[str, ...]) -> int | None:
@@ -164,6 +193,14 @@ def _polar_option(text: str, choices: tuple[str, ...]) -> int | None:
 
 def _explains(text: str) -> bool:
     return bool(REASON.match(text)) or text.startswith("(")
+
+
+def _says_own(text: str, own: str, letters: frozenset[int], choices: tuple[str, ...]) -> bool:
+    """Whether the words beside a letter say its option over again, or that it is right."""
+    if not choices or same_option(text, own) or is_confirmation(text):
+        return True
+    other = only_option_inside(text, choices)
+    return other == letters or bool(other is None and set("=0123456789") & set(text))
 
 
 def _with_words(said: Reading, choices: tuple[str, ...]) -> frozenset[int] | None:
@@ -178,7 +215,13 @@ def _with_words(said: Reading, choices: tuple[str, ...]) -> frozenset[int] | Non
     own = choices[min(letters)] if choices else ""
     if not REASON.match(text) and text.startswith("(") and take_back(said):
         return None
-    if _explains(text) or (own and _same_option(text, own)):
+    if _explains(text) and not GROUND.match(text):
+        rest = text.strip("() ")
+        if any(mark.search(rest) for mark in (HEDGE, DOUBT)) or NEGATION.search(rest):
+            return UNSURE | letters if not other_letter(said) else None
+    if REASON.match(text) and not GROUND.match(text) and not _says_own(text, own, letters, choices):
+        return UNSURE | letters  # "B as far as that goes"
+    if _explains(text) or (own and same_option(text, own)):
         other = match_option(text.strip("()"), choices)
         return letters if other is None or other == min(letters) else None
     if any(mark.search(text) for mark in (HEDGE, NEGATION, DOUBT)) or other_letter(said):
@@ -192,53 +235,7 @@ def _with_words(said: Reading, choices: tuple[str, ...]) -> frozenset[int] | Non
         return None
     if parse_quantity(plain(text)) is not None and parse_quantity(plain(clean(own))) is not None:
         return None  # another number than the option's
-    inside = _only_option_inside(text, choices)
-    return None if inside is not None and inside != letters else letters
-
-
-@lru_cache(maxsize=8192)
-def match_option(text: str, choices: tuple[str, ...]) -> int | None:
-    """The one option that a text is, by wording or by value; None for none or several."""
-    if not choices:
+    inside = only_option_inside(text, choices)
+    if inside is not None and inside - UNSURE != letters:
         return None
-    cleaned = clean(text)
-    wording = [i for i, choice in enumerate(choices) if _same_words(cleaned, clean(choice))]
-    if len(wording) == 1:
-        return wording[0]
-    value = [i for i, choice in enumerate(choices) if _same_option(cleaned, choice)]
-    return value[0] if len(value) == 1 else None
-
-
-def _same_words(text: str, option: str) -> bool:
-    return text == option or compact(plain(text)) == compact(plain(option))
-
-
-def _same_option(text: str, choice: str) -> bool:
-    text, option = clean(text), clean(choice)
-    if _same_words(text, option):
-        return True
-    p, g = parse_quantity(plain(text)), parse_quantity(plain(option))
-    if p is not None and g is not None:
-        return bool(compare_quantities(p, g, lambda query: no("symbolic")).equal)
-    value = named_value(plain(option))[1]
-    if value != plain(option) and named_value(plain(text))[0] is None:
-        return _same_option(text, value)
-    if same_polarity(text, option):
-        return True
-    left = normalise(text)
-    return bool(left) and left == normalise(option) and not set("+-*/^=<>") & set(text + option)
-
-
-def _only_option_inside(text: str, choices: tuple[str, ...]) -> frozenset[int] | None:
-    """The one option whose words occur in a sentence ("it is the larger than sign")."""
-    left = f" {normalise(text)} "
-    options = [(len(normalise(choice)), i) for i, choice in enumerate(choices)]
-    found: list[int] = []
-    for length, i in sorted(options, reverse=True):
-        words = normalise(choices[i])
-        if length >= 2 and f" {words} " in left and not words.isdigit():
-            found.append(i)
-            left = left.replace(f" {words} ", " | ")
-    # "over 60 km" is not the option "60 km"
-    one = len(found) == 1 and not OTHER_AMOUNT.search(left) and not DOUBT.search(left)
-    return frozenset(found) if one else None
+    return letters if inside == letters or is_confirmation(text) else UNSURE | letters

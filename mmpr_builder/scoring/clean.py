@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from mmpr_builder.extraction import SPECIAL_TOKEN, closing_brace
+from mmpr_builder.extraction import BOLD_INSIDE, SPECIAL_TOKEN, closing_brace
 
 MAX_CHARS = 2000
 """Longer answers are screened out: no truth of the supported kinds is that long, and every rule
@@ -47,6 +47,9 @@ _WRAPPERS = (
     ("*", "*"),
     *((f"<{tag}>", f"</{tag}>") for tag in ("answer", "b", "strong", "i", "em", "u")),
 )
+_AT_THE_END = re.compile(
+    r"(?:\s|！|<br\s*/?>|(?<=\s)[✓✔✅☑])+\Z"
+)  # no factorial is written in full width
 _STYLE = re.compile(r"\\(?:displaystyle|textstyle|rm|bf)(?![a-zA-Z{])\s*")
 _MACRO = re.compile(
     r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|mbox|bf|rm"
@@ -67,7 +70,10 @@ def clean(text: str) -> str:
     """The answer without its dress. Expects at most `MAX_CHARS` characters; never raises."""
     if _NAKED.match(text):
         return text.strip()
+    text = _AT_THE_END.sub("", text)
     text = SPECIAL_TOKEN.sub(" ", normalise_characters(text)).strip()
+    if "**" in text:
+        text = BOLD_INSIDE.sub(r"\1", text)
     for _ in range(12):
         shorter = _undress_once(text)
         if shorter == text:

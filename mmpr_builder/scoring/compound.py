@@ -33,7 +33,8 @@ def parse_compound(text: str) -> tuple[Fraction, Unit] | None:
         number = parse_number(step["number"]) if step else None
         if step is None or number is None:
             return None
-        unit = units.known_unit(step["unit"])
+        minutes = step["unit"] == "m" and first is not None and first.name == "h"
+        unit = units.known_unit("min" if minutes else step["unit"])
         if first is not None and first.name == "°":
             unit = (
                 Unit("arc", first.dimension, _ARC[step["unit"]]) if step["unit"] in _ARC else None

@@ -7,6 +7,7 @@ matrix, relation) -> one expression: screened, then the worker
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from mmpr_builder.scoring.decision import (
     Compare,
@@ -18,7 +19,7 @@ from mmpr_builder.scoring.decision import (
     unknown,
     yes,
 )
-from mmpr_builder.scoring.formula import compare_formulas, compare_relations
+from mmpr_builder.scoring.formula import compare_formulas, compare_relations, compare_with_ratio
 from mmpr_builder.scoring.labels import compare_labels, is_dated
 from mmpr_builder.scoring.latex import compact, has_words, plain
 from mmpr_builder.scoring.phrases import REALS, spoken
@@ -34,7 +35,9 @@ from mmpr_builder.scoring.relation import (
     without_bars,
 )
 from mmpr_builder.scoring.remarks import without_explanation, without_restatement
+from mmpr_builder.scoring.sentence import may_change, value_said
 from mmpr_builder.scoring.shapes import (
+    are_close,
     compare_brackets,
     compare_intervals,
     compare_lists,
@@ -45,13 +48,17 @@ from mmpr_builder.scoring.shapes import (
 )
 from mmpr_builder.scoring.structure import MAX_ITEMS, Node, condition_of_set, parse, without_cases
 from mmpr_builder.scoring.symbols import symbols
-from mmpr_builder.scoring.text import compare_text, is_negated, number_of_sentence, said_at_the_end
+from mmpr_builder.scoring.text import compare_text, is_negated, not_neutral, said_at_the_end
+from mmpr_builder.scoring.units import unit_asked_for
 from mmpr_builder.scoring.yes_no import compare_yes_no, is_yes_no
 
 _MAX_DEPTH = 6
+_RATIO_NAME = re.compile(r"\\frac\{([A-Za-z]+)\}\{([A-Za-z]+)\}")
 
 
-def compare_math(predicted: str, gold: str, symbolic: Symbolic) -> Decision:
+def compare_math(
+    predicted: str, gold: str, symbolic: Symbolic, question: str | None = None
+) -> Decision:
     """Two mathematical answers; expects cleaned texts."""
     p, g = (
         without_bars(without_cases(plain(spoken(side)).rstrip(" .;,")))
@@ -59,13 +66,32 @@ def compare_math(predicted: str, gold: str, symbolic: Symbolic) -> Decision:
     )
     if not g:
         return yes("exact") if predicted == gold else no("text", "differs")
-    if {p, g} == {"R", REALS}:
+    if {p, g} in ({"R", REALS}, {"no solution", "\\emptyset"}):
         return yes("phrase")
     if is_dated(g):
         return compare_labels(p, g)
     if is_yes_no(g):
         return compare_yes_no(p, g)
+    return _compare_answer(p, g, symbolic, question) if question else _compare(p, g, symbolic, 0)
+
+
+def _compare_answer(p: str, g: str, symbolic: Symbolic, question: str) -> Decision:
+    """With the question at hand, which says what else is neutral, and which unit is asked for."""
+    if _may_be_sentence(p, g):
+        said = value_said(p, question)
+        if said is None and value_said(p) is not None:
+            return unknown("words", "it may answer another question")
+        p = said or p
+    quantity_g, quantity_p = parse_quantity(g), parse_quantity(p)
+    asked = unit_asked_for(question)
+    if asked and quantity_g and quantity_p and quantity_p.unit and not quantity_g.unit:
+        return compare_quantities(quantity_p, replace(quantity_g, unit=asked), symbolic)
     return _compare(p, g, symbolic, 0)
+
+
+def _may_be_sentence(p: str, g: str) -> bool:
+    """Whether the answer has words and the truth is a value."""
+    return has_words(p) and (parse_quantity(g) is not None or not has_words(g))
 
 
 def _compare(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
@@ -75,7 +101,10 @@ def _compare(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
     if depth > _MAX_DEPTH:
         return unknown("screened", "nested too deeply")
     if is_ratio(g) or (is_ratio(p) and ":" in p):
-        return _compare_with_ratio(p, g)
+        return compare_with_ratio(p, g)
+    said = value_said(p) if _may_be_sentence(p, g) else None
+    if said is not None and said != p:
+        return _compare(said, g, symbolic, depth + 1)
     shorter = without_restatement(p)
     if shorter is not None:
         return _compare(shorter, g, symbolic, depth + 1)
@@ -91,16 +120,6 @@ def _compare(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
     if has_words(g) and qg is None and not _names_a_value(g):
         return _compare_words(p, g, symbolic, depth)
     return _compare_shapes(p, g, symbolic, depth)
-
-
-def _compare_with_ratio(p: str, g: str) -> Decision:
-    if not is_ratio(p):
-        value = named_value(p)[1] if named_value(p)[0] else p
-        said = said_at_the_end(value)
-        p = said if said is not None and is_ratio(said) else value
-    if not is_ratio(g) and named_value(g)[0]:
-        g = named_value(g)[1]
-    return yes("latex") if compact(p) == compact(g) else compare_ratios(p, g)
 
 
 def _names_a_value(text: str) -> bool:
@@ -137,6 +156,9 @@ def _compare_shapes(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
     if name_p is not None or name_g is not None:
         return _compare_named((name_p, value_p, p), (name_g, value_g, g), symbolic, depth)
     if has_words(p):
+        sides, operators = split_relation(p)
+        if operators and all(parse_quantity(side) is not None for side in sides):
+            return _compare_chain(sides, operators, g, symbolic, depth)  # 48÷4=12厘米
         return _compare_sentence(p, g, symbolic, depth)
     if max(len(node_p.items), len(node_g.items)) > MAX_ITEMS:
         return unknown("screened", f"more than {MAX_ITEMS} items")
@@ -151,7 +173,9 @@ def _compare_named(
 ) -> Decision:
     """`k = 5` against `5` or `k = 5`: the value counts; against `n = 5` it is another statement."""
     (name_p, value_p, p), (name_g, value_g, g) = left, right
-    name_p, name_g = (symbols(name) if name else name for name in (name_p, name_g))
+    name_p, name_g = (
+        _RATIO_NAME.sub(r"\1/\2", symbols(name)) if name else name for name in (name_p, name_g)
+    )
     if name_p is not None and name_g is not None and name_p != name_g:
         constants = parse_quantity(value_p) is not None and parse_quantity(value_g) is not None
         if may_be_one(name_p, name_g, constants=constants):
@@ -175,16 +199,14 @@ def _compare_sentence(p: str, g: str, symbolic: Symbolic, depth: int) -> Decisio
     """The truth is mathematics, the answer a sentence: what it says, or the one number it names."""
     if is_negated(p):
         return no("negation", f"{p[:40]!r} says what it is not")
-    said = said_at_the_end(p)
-    if said is not None and said != p and not has_words(said):
-        return _compare(said, g, symbolic, depth + 1)
-    quantity_g = parse_quantity(g)
-    quantity_p = number_of_sentence(p)
-    if quantity_g is not None and quantity_p is not None:
-        return compare_quantities(quantity_p, quantity_g, symbolic)
     node_p, node_g = parse(p), parse(g)
     if len(node_p.items) > 1 and node_g.kind == node_p.kind:
         return _compare_nodes((node_p, p), (node_g, g), symbolic, depth)
+    quantity = parse_quantity(g)
+    if quantity is not None:
+        return not_neutral(p, quantity)
+    if not may_change(p) and compact(g) in compact(p):
+        return unknown("words", "not every word beside the value is known to be neutral")
     return no("text", f"{p[:40]!r} is language, the truth is mathematics")
 
 
@@ -249,6 +271,8 @@ def _compare_chain(
         return no("structure", "a relation against an expression")
     decisions = [_compare(side, g, symbolic, depth + 1) for side in sides]
     if "\\approx" in operators:
+        if not are_close(sides):
+            return unknown("chain", "two values that are no roundings of each other")
         cut = len(operators) - operators[::-1].index("\\approx")
         return any_of(
             (all_of(decisions[:cut], "chain"), all_of(decisions[cut:], "chain")), no("chain")

@@ -11,7 +11,9 @@ import re
 
 from mmpr_builder.scoring.decision import Decision, Query, Symbolic, no, yes
 from mmpr_builder.scoring.latex import compact
-from mmpr_builder.scoring.relation import split_relation
+from mmpr_builder.scoring.ratio import compare_ratios, is_ratio
+from mmpr_builder.scoring.relation import named_value, split_relation
+from mmpr_builder.scoring.sentence import value_said
 
 _LETTERS_ONLY = re.compile(
     r"(?:\\(?:angle|triangle|odot|overline|vec)\s?\{?)?[A-Z]{2,}'*\}?\Z|[a-zA-Z]\Z|\\[a-zA-Z]+\Z"
@@ -20,7 +22,7 @@ _LETTERS_ONLY = re.compile(
 
 def compare_formulas(p: str, g: str, symbolic: Symbolic) -> Decision:
     cp, cg = (_BASED.sub(r"\1_", compact(side)) for side in (p, g))
-    if cp == cg:
+    if _unwrapped(cp) == _unwrapped(cg):
         return yes("latex")
     if _LETTERS_ONLY.match(cp) and _LETTERS_ONLY.match(cg):
         return no("name", f"{cp} is not {cg}")  # AB is a segment, not A times B
@@ -29,6 +31,12 @@ def compare_formulas(p: str, g: str, symbolic: Symbolic) -> Decision:
     if re.search(r"[0-9]_\{?[0-9]", cp + " " + cg):
         return no("base", "numerals with a base are compared by their wording")
     return symbolic(Query("expression", (cp,), (cg,)))
+
+
+def _unwrapped(text: str) -> str:
+    """`(2x+3)` -> `2x+3`."""
+    inner = text[1:-1]
+    return inner if text[:1] + text[-1:] == "()" and not set("()[],;") & set(inner) else text
 
 
 _BASED = re.compile(r"\(([0-9A-F]+)\)_(?=\{?[0-9])")
@@ -43,3 +51,14 @@ def compare_relations(p: str, g: str, symbolic: Symbolic) -> Decision:
     left = (compact(sides_p[0]), ops_p[0], compact(sides_p[1]))
     right = (compact(sides_g[0]), ops_g[0], compact(sides_g[1]))
     return symbolic(Query("relation", left, right))
+
+
+def compare_with_ratio(p: str, g: str) -> Decision:
+    """At least one side is a ratio or a time; the other may be a sentence that says one."""
+    if not is_ratio(p):
+        value = named_value(p)[1] if named_value(p)[0] else p
+        said = value_said(value)
+        p = said if said is not None and is_ratio(said) else value
+    if not is_ratio(g) and named_value(g)[0]:
+        g = named_value(g)[1]
+    return yes("latex") if compact(p) == compact(g) else compare_ratios(p, g)

@@ -27,6 +27,11 @@ REASON = re.compile(
     r"^\s*(?:[,(;:–—\-]\s*)*(?:because|since|as|which|i\.e|the|so|due|given)\b|^\s*[,，;(]?\s*(?:因为|由于|因|即)",
     re.I,
 )
+GROUND = re.compile(
+    r"^\s*(?:[,(;:–—\-]\s*)*(?:because|since|due|given|i\.e)\b|^\s*[,，;(]?\s*(?:因为|由于|因|即)",
+    re.I,
+)
+"""A reason may say what the answer is not: `B, since it is not A`."""
 
 
 def take_back(said: Reading) -> bool:

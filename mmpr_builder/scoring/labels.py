@@ -94,4 +94,5 @@ def compare_labels(predicted: str, gold: str) -> Decision:
 
 def _tight(text: str) -> str:
     text = text.strip().rstrip(".").lower().replace("\\times", "x")
+    text = re.sub(r"(?<=[0-9])\s*(?:to|至|到|~)\s*(?=[0-9])", "-", text)
     return re.sub(r"\s*([-/.x])\s*", r"\1", text)

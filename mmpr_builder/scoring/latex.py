@@ -59,6 +59,9 @@ _SPELLINGS = [
     (re.compile(pattern), spelling)
     for pattern, spelling in (
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\frac\s*([0-9])\s*([0-9])(?![0-9])", r"\\frac{\1}{\2}"),
+        (r"\{\s*([^{}\\]*?)\s*\\over(?![a-zA-Z])\s*([^{}\\]*?)\s*\}", r"\\frac{\1}{\2}"),
+        (r"\A([^{}\\]+?)\s*\\over(?![a-zA-Z])\s*([^{}\\]+)\Z", r"\\frac{\1}{\2}"),
         (r"\\(?:dots|cdots|dotsc|dotsb|dotsm|hdots)(?![a-zA-Z])|\.\.\.+", r"\\ldots "),
         (r"\\(?:leqslant|leqq|le)(?![a-zA-Z])|<=|=<", r"\\leq "),
         (r"\\(?:geqslant|geqq|ge)(?![a-zA-Z])|>=", r"\\geq "),

@@ -13,12 +13,15 @@ _L = r"[A-Za-z]"
 _LEAD = re.compile(
     r"(?:i (?:think|believe)(?: that)?\s+)?"
     r"(?:(?:so|thus|therefore|hence|i (?:would )?(?:choose|pick|select)|it is|it's)\b\s*,?\s*)?"
-    r"(?:(?:the\s+)?(?:(?:correct|right|best|final|matching)\s+)*(?:answer|option|choice)s?\b\s*"
+    r"(?:(?:the\s+)?(?:(?:correct|right|best|final|matching)\s+)*(?:answer|ans|option|choice)s?\b\s*"
     r"(?:(?:is|are|would be)\b|:)?\s*:?\s*){0,2}",
     re.IGNORECASE,
 )
 _LEAD_ZH = re.compile(
     r"(?:因此|所以|故|综上|本题|此题|这题|我)?[,，]?\s*(?:应该?|正确)?的?(?:(?:答案|选项)?\s*(?:应?选择?|是|为|:)*\s*){1,2}(?:选项)?\s*"
+)
+_CONFIRMED = re.compile(
+    r"\s+(?:is|are)\s+(?:the\s+)?(?:correct|right)(?:\s+(?:answer|option|choice)s?)?\.?\Z"
 )
 _ONE = re.compile(
     rf"[(\[{{<]?\s*({_L})\s*[)\]}}>]?(?:\s*(?:选项|项|option|choice))?(?:是?正确的?)?[.。:、,]?\Z"
@@ -47,8 +50,8 @@ class Reading:
 
 def read_letters(text: str) -> Reading:
     """What letters a cleaned text names."""
-    text = plain(text).strip("* ").replace("\\{", "{").replace("\\}", "}")
-    text = _strip_lead(text)
+    text = plain(text).replace("**", "").strip("* ").replace("\\{", "{").replace("\\}", "}")
+    text = _CONFIRMED.sub("", _strip_lead(text))
     one = _ONE.match(text)
     if one:
         return Reading(indices(one[1]))

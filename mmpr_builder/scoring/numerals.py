@@ -55,6 +55,13 @@ def parse_words(text: str) -> Fraction | None:
     parts = text.lower().replace("-", " ").split()
     if not parts or not all(part.isalpha() for part in parts):
         return None
+    if "point" in parts[1:]:
+        at = parts.index("point")
+        digits = [ENGLISH.get(part, 10) for part in parts[at + 1 :]]
+        whole = _english_integer(parts[:at])
+        if whole is None or not digits or max(digits) > 9:
+            return None
+        return whole + Fraction(int("".join(map(str, digits))), 10 ** len(digits))
     negative = parts[0] in ("minus", "negative")
     value = _english_fraction(parts[1:] if negative else parts)
     return -value if negative and value is not None else value
@@ -139,7 +146,9 @@ def _chinese(text: str) -> Fraction | None:
 def _chinese_integer(text: str) -> int | None:
     if not _CHINESE_NUMERAL.match(text):
         return None
-    if all(char in _CHINESE for char in text):  # digit by digit: 二〇一九
+    if all(char in _CHINESE for char in text):  # digit by digit: 二〇一九; 四五 is "four or five"
+        if len(text) == 2:
+            return None
         return int("".join(str(_CHINESE[char]) for char in text))
     total = group = digit = 0
     for char in text:

@@ -70,8 +70,17 @@ _CHINESE = [
         (r"(?<=[0-9a-zA-Z)])\s*小于\s*(?=[-0-9a-zA-Z(])", "<"),
         (r"(?<=[0-9a-zA-Z)])\s*(?:乘以?)\s*(?=[-0-9a-zA-Z(])", r"\\times "),
         (r"(?<=[0-9])\s*比\s*(?=[0-9])", ":"),
+        (r"零下\s*(?=[0-9])", "-"),
     )
 ]
+
+
+_SHARE = re.compile(r"([0-9]{1,6}) (?:out of|in) ([0-9]{1,6})\Z")  # 3 out of 4
+_COMPARED = re.compile(
+    r"(?P<name>[a-zA-Z]) is (?P<how>greater|less|larger|smaller) than"
+    r"(?P<equal> or equal to)? (?P<value>-?[0-9.a-z/]{1,12})\Z",
+    re.IGNORECASE,
+)
 
 
 def is_phrase(text: str) -> bool:
@@ -86,10 +95,20 @@ def spoken(text: str) -> str:
     meaning = _PHRASES.get(" ".join(text.lower().split()).rstrip("."))
     if meaning is not None:
         return meaning
+    share = _SHARE.match(text)
+    if share:
+        return f"{share[1]}/{share[2]}"
+    compared = _COMPARED.match(text)
+    if compared:
+        sign = "<" if compared["how"].lower() in ("less", "smaller") else ">"
+        return f"{compared['name']} {sign}{'=' if compared['equal'] else ''} {compared['value']}"
     if not text.isascii():
-        share = parse_words(text) if text.startswith("百分之") else None
-        if share is not None:
-            return f"{share * 100}%"
+        percent = parse_words(text) if text.startswith("百分之") else None
+        if percent is not None:
+            return f"{percent * 100}%"
+        sides = [parse_words(side) for side in text.split("比")]
+        if len(sides) == 2 and None not in sides:
+            return f"{sides[0]}:{sides[1]}"
         for pattern, spelling in _CHINESE:
             text = pattern.sub(spelling, text)
     return text

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 from mmpr_builder.scoring import units
 from mmpr_builder.scoring.compound import parse_compound
-from mmpr_builder.scoring.decision import Decision, Query, Symbolic, no, yes
+from mmpr_builder.scoring.decision import Decision, Query, Symbolic, no, unknown, yes
 from mmpr_builder.scoring.latex import CURRENCY, compact
+from mmpr_builder.scoring.neutral_zh import MULTIPLYING_ZH
 from mmpr_builder.scoring.number import NUMBER, SCIENTIFIC, Number, parse_number, same_value
 from mmpr_builder.scoring.numerals import SCALES
 from mmpr_builder.scoring.units import ATTACHED_K, Unit
@@ -43,6 +45,8 @@ _SCALED = re.compile(
 _MONEY_FIRST = re.compile(
     rf"([-+]?)\s*((?:US|USD|RMB|HK)?\s*[{CURRENCY}$€£¥])\s*(?=[-+]?[.0-9\\(])"
 )
+_MONEY_CODE = re.compile(r"\A(USD|RMB|CNY|EUR|GBP)\s*([0-9][0-9,.]*)\Z")
+_HALF_A = re.compile(r"\Ahalf an? (?=[a-z])")
 _HEAD = re.compile(
     rf"(?P<head>[-+]?\s*(?:[0-9]+\s+[0-9]+/[0-9]+|{NUMBER}\s*/\s*{NUMBER}|{NUMBER}(?:{SCIENTIFIC})?"
     rf"|[0-9]*\s*\\frac\s*\{{[-+]?{NUMBER}\}}\s*\{{{NUMBER}\}}))(?P<tail>.*)\Z",
@@ -50,7 +54,7 @@ _HEAD = re.compile(
 )
 _HEDGES = re.compile(
     r"^(?:(?:exactly|precisely|so|thus|hence|therefore|about|approximately|approx|around|roughly"
-    r"|nearly|a total of)\b[.,]?|\\approx|\\sim|≈|~|约为?|大约为?|大概)\s*",
+    r"|a total of)\b[.,]?|\\approx|\\sim|≈|~|约为?|大约为?|大概)\s*",
     re.IGNORECASE,
 )
 
@@ -60,12 +64,17 @@ def strip_hedge(text: str) -> str:
     return _HEDGES.sub("", text, count=1)
 
 
+def _code_behind(found: re.Match[str]) -> str:
+    return f"{found[2]} {found[1]}"
+
+
 @lru_cache(maxsize=8192)
 def parse_quantity(text: str) -> Quantity | None:
     """A number or a closed expression with an optional unit, or None. Expects `plain` text."""
     text = strip_hedge(text.strip()).strip()
     if not text:
         return None
+    text = _HALF_A.sub("half ", _MONEY_CODE.sub(_code_behind, text))
     money = _MONEY_FIRST.match(text)
     if money:
         text = money[1] + text[money.end() :]
@@ -100,9 +109,13 @@ def _with_unit(text: str, unit: Unit | None) -> Quantity | None:
     if found and found["tail"].strip():
         tail = found["tail"]
         attached = not tail[0].isspace()
+        if tail[0] == "-":
+            return None  # 21-year
         known = units.attached_unit if attached and tail.isascii() else units.parse_unit
         parsed = known(tail)
         if parsed is not None:
+            if unit is not None and not parsed.dimension:
+                return None  # $5 off
             number = parse_number(found["head"])
             return None if number is None else Quantity(found["head"], number, unit or parsed)
     return _expression_with_unit(text, unit)
@@ -168,6 +181,27 @@ def compare_quantities(predicted: Quantity, gold: Quantity, symbolic: Symbolic) 
         return angles
     if factor is None:
         return no("unit", f"{_name(predicted)} against {_name(gold)}")
+    decision = _compare_values(predicted, gold, factor, symbolic)
+    if decision.equal and may_change_value(predicted, gold):
+        return unknown("words", f"{_name(predicted)} may be more than the name of a thing")
+    return decision
+
+
+def may_change_value(predicted: Quantity, gold: Quantity) -> bool:
+    """Whether the words behind a number, which the truth has not, may say another value."""
+    unit = predicted.unit
+    if unit is None or unit.dimension or (gold.unit is not None and gold.unit.name == unit.name):
+        return False
+    if units.is_generic(unit):
+        return unit.name in MULTIPLYING_ZH or (gold.unit is None and unit.name == "time")
+    number = predicted.number
+    alone = number is not None and abs(number.value) <= 1
+    return not (unit.counts == "many" or (unit.counts == "one" and alone))
+
+
+def _compare_values(
+    predicted: Quantity, gold: Quantity, factor: Fraction, symbolic: Symbolic
+) -> Decision:
     p, g = thousands(predicted, gold), thousands(gold, predicted)
     if p is not None and g is not None:
         decision = _compare_numbers(p if factor == 1 else Number(p.value * factor), g)

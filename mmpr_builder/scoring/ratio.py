@@ -10,7 +10,7 @@ from mmpr_builder.scoring.number import parse_number
 
 _TIME = re.compile(
     r"(?P<h>[01]?[0-9]|2[0-4])(?::(?P<m>[0-5][0-9]))?(?::(?P<s>[0-5][0-9]))?"
-    r"\s*(?P<half>[ap]\.?\s?m\b\.?)?\Z",
+    r"(?P<clock>\s*o'clock)?\s*(?P<half>[ap]\.?\s?m\b\.?)?\Z",
     re.IGNORECASE,
 )
 _PART = r"[0-9]+(?:\.[0-9]+)?|\\sqrt\{?[0-9]+\}?|[0-9]*\\pi"
@@ -24,9 +24,27 @@ def is_ratio(text: str) -> bool:
     return _parse_time(text) is not None or bool(_RATIO.match(text))
 
 
+_CHINESE_TIME = re.compile(
+    r"(?P<half>上午|早上|凌晨|下午|晚上)?\s*(?P<h>[0-2]?[0-9])(?:(?:点|时)(?:(?P<m>[0-5]?[0-9])分?|(?P<part>半|一刻))?"
+    r"|:(?P<minute>[0-5][0-9]))整?\Z"
+)
+
+
+def _western(text: str) -> str:
+    """下午3点半 -> `3:30 pm`; anything else stays."""
+    found = _CHINESE_TIME.match(text) if not text.isascii() else None
+    if not found or (found["half"] is None and found["minute"]):
+        return text
+    if "时" in text and not (found["half"] or found["m"] or found["part"]):
+        return text  # 6时 may be six hours
+    minutes = {"半": "30", "一刻": "15"}.get(found["part"] or "", found["m"] or found["minute"])
+    half = "" if not found["half"] else " pm" if found["half"] in ("下午", "晚上") else " am"
+    return f"{int(found['h'])}:{int(minutes or 0):02}{half}"
+
+
 def _parse_time(text: str) -> tuple[int, int, int, str] | None:
-    found = _TIME.match(text.strip())
-    if not found or not (found["m"] or found["half"]):
+    found = _TIME.match(_western(text.strip()))
+    if not found or not (found["m"] or found["half"] or found["clock"]):
         return None
     half = (found["half"] or "")[:1].lower()
     return int(found["h"]), int(found["m"] or 0), int(found["s"] or 0), half
@@ -40,10 +58,11 @@ def compare_ratios(predicted: str, gold: str, *, clock: bool = True) -> Decision
     if time_p and time_g:
         # A clock without a half of the day may read as either; the truth decides what is asked.
         same = time_p[:3] == time_g[:3] and time_g[3] in ("", time_p[3])
-        same = same or (time_p[3] != time_g[3] and _of_day(time_p) == _of_day(time_g))
+        of_p = _of_day((*time_p[:3], "a") if p[:1] == "0" and not time_p[3] else time_p)
+        same = same or (time_p[3] != time_g[3] and of_p == _of_day(time_g))
         if same or time_p[3] or time_g[3] or _leading_zero(p) or _leading_zero(g):
             return yes("time") if same else no("time", f"{p} is not {g}")
-    elif time_g:
+    elif time_g and "/" not in p:
         return no("time", "not the time of day that is asked for")
     parts_p, parts_g = _parts(p), _parts(g)
     if parts_g is None:

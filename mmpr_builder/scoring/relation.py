@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mmpr_builder.scoring.latex import compact, has_words
 from mmpr_builder.scoring.number import parse_number
+from mmpr_builder.scoring.sentence import is_subject
 from mmpr_builder.scoring.structure import RELATION, bracketed, top_level
 
 
@@ -39,6 +40,7 @@ _NUMBERED = re.compile(
     r"(?:(?<=\\angle)|(?<=\\angle )|(?<=(?<![0-9a-zA-Z\\])[A-Za-z]))[0-9](?![0-9])"
 )
 _PRODUCT = re.compile(r"[a-z]\s?[a-z]\Z")
+_MAGNITUDE = re.compile(r"\|\s*[a-z]\s*\|\Z")  # |x| = 5 leaves two values
 _TUPLE_NAME = re.compile(r"\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\)\Z")
 
 
@@ -49,13 +51,15 @@ def is_name(text: str) -> bool:
         return False
     if _TUPLE_NAME.match(text):
         return True
-    if _PRODUCT.match(text):
+    if _PRODUCT.match(text) or _MAGNITUDE.match(text):
         return False
     bare = _NUMBERED.sub("", _CALL.sub("", _SUBSCRIPT.sub("", text)))
     bare, commands = _NAME_COMMAND.subn("", bare)
     bare = re.sub(r"[{}|'′∠△:/\s°]", "", bare)
     if has_words(text):
-        return not re.search(r"[0-9=+*^<>\\]", bare)
+        return not re.search(r"[0-9=+*^<>\\]", bare) and is_subject(
+            _CALL.sub("", text), one_word=True
+        )
     return (0 < len(bare) <= 6 and bare.isalpha()) or (commands > 0 and not bare)
 
 
@@ -67,7 +71,8 @@ def named_value(text: str) -> tuple[str | None, str]:
     sides, operators = split_relation(text)
     if not operators:
         colon = re.match(r"([\u3400-\u9fffA-Za-z ]{2,30}):\s*(\S.*)\Z", text)
-        return (colon[1].strip(), colon[2]) if colon and not colon[2][0].isspace() else (None, text)
+        named = colon and not colon[2][0].isspace() and is_subject(colon[1])
+        return (colon[1].strip(), colon[2]) if colon and named else (None, text)
     if operators == ("\\in",) and is_name(sides[0]) and sides[1][:1] not in "[(\\{":
         return None, text
     if any(op not in ("=", "\\in", "\\approx") for op in operators):
@@ -157,8 +162,24 @@ def without_bars(text: str) -> str:
     return f"{name} {_FLIP[operator]} {low} or {name} {operator} {high}"
 
 
+def _both(text: str) -> Interval | None:
+    """`x > -1 and x < 5` -> the interval between them."""
+    parts = text.split(" and ")
+    halves = [as_interval(part) for part in parts] if len(parts) == 2 else []
+    if len(halves) != 2 or halves[0] is None or halves[1] is None:
+        return None
+    below, above = halves if halves[1].low == "-\\infty" else halves[::-1]
+    assert below is not None
+    assert above is not None
+    if (below.high, above.low, below.name) != ("\\infty", "-\\infty", above.name) or not below.name:
+        return None
+    return Interval(below.name, below.low, below.low_closed, above.high, above.high_closed)
+
+
 def as_interval(text: str) -> Interval | None:
     r"""`-2 \leq x < 7`, `x > 5` and `[-2, 7)` as an interval; None for what is none."""
+    if " and " in text:
+        return _both(text)
     node = bracketed(text.strip())
     if node is not None and node.kind == "bracket" and len(node.items) == 2:
         low, high = (_end(item) for item in node.items)

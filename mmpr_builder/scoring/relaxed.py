@@ -10,14 +10,21 @@ import re
 from fractions import Fraction
 
 from mmpr_builder.scoring import units
-from mmpr_builder.scoring.decision import Decision, Symbolic, all_of, no, yes
+from mmpr_builder.scoring.decision import Decision, Symbolic, all_of, no, unknown, yes
 from mmpr_builder.scoring.expression import compare_math
 from mmpr_builder.scoring.labels import is_label
 from mmpr_builder.scoring.latex import plain
-from mmpr_builder.scoring.quantity import Quantity, is_percent, parse_quantity, thousands
+from mmpr_builder.scoring.quantity import (
+    Quantity,
+    is_percent,
+    may_change_value,
+    parse_quantity,
+    thousands,
+)
 from mmpr_builder.scoring.relation import named_value
+from mmpr_builder.scoring.sentence import value_said
 from mmpr_builder.scoring.structure import Node, parse
-from mmpr_builder.scoring.text import compare_text, number_of_sentence
+from mmpr_builder.scoring.text import compare_text, not_neutral
 
 TOLERANCE = Fraction(5, 100)
 _YEARS = range(1700, 2101)
@@ -38,7 +45,7 @@ def compare_relaxed(
     p, g = plain(predicted), plain(gold)
     exact = bool(question and _ASKS_EXACTLY.search(question) and not _ASKS_VALUE.search(question))
     if is_label(g):
-        return compare_text(predicted, gold)
+        return compare_text(predicted, gold, question)
     quantity = parse_quantity(g)
     node = parse(g)
     if (
@@ -49,9 +56,9 @@ def compare_relaxed(
         return _compare_items(p, node, exact)
     if quantity is None or quantity.number is None:
         if quantity is not None or "\\" in g:
-            return compare_math(predicted, gold, symbolic)
-        return compare_text(predicted, gold)
-    return _compare_value(p, quantity, exact)
+            return compare_math(predicted, gold, symbolic, question)
+        return compare_text(predicted, gold, question)
+    return _compare_value(value_said(p, question) or p, quantity, exact)
 
 
 def _compare_items(p: str, gold: Node, exact: bool) -> Decision:
@@ -66,7 +73,9 @@ def _compare_items(p: str, gold: Node, exact: bool) -> Decision:
 def _compare_value(p: str, gold: Quantity, exact: bool) -> Decision:
     quantity = parse_quantity(p)
     if quantity is None or quantity.number is None:
-        quantity = parse_quantity(named_value(p)[1]) or number_of_sentence(p)
+        quantity = parse_quantity(named_value(p)[1])
+    if quantity is None and len(p.split()) > 1:
+        return not_neutral(p, gold)
     if quantity is None or quantity.number is None or gold.number is None:
         return no("relaxed", f"{p[:40]!r} is not one number")
     factor = units.ratio(quantity.unit, gold.unit)
@@ -74,6 +83,8 @@ def _compare_value(p: str, gold: Quantity, exact: bool) -> Decision:
         return no("unit", "another unit")
     number = thousands(quantity, gold) or quantity.number
     value, truth = number.value * factor, gold.number.value
+    if abs(value - truth) <= TOLERANCE * abs(truth) and may_change_value(quantity, gold):
+        return unknown("words", "the words beside the number may be more than the name of a thing")
     if value == truth:
         return yes("number")
     if exact or _is_year(gold):

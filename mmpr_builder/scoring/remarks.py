@@ -1,6 +1,7 @@
-"""What stands beside a value and does not change it.
+r"""What stands beside a value and does not change it.
 
 12, because 3 x 4 = 12        1/2 (0.5)        36 (thirty-six)        64 (units)
+2\sqrt{3}, or about 3.46      -> both, as a chain that the caller checks
 """
 
 from __future__ import annotations
@@ -8,32 +9,40 @@ from __future__ import annotations
 import re
 
 from mmpr_builder.scoring.decision import no
-from mmpr_builder.scoring.quantity import compare_quantities, parse_quantity
-from mmpr_builder.scoring.units import parse_unit
+from mmpr_builder.scoring.quantity import Quantity, compare_quantities, parse_quantity
+from mmpr_builder.scoring.sentence import is_subject, may_change
+from mmpr_builder.scoring.units import is_generic, parse_unit
 
-_EXPLANATION = re.compile(
-    r"\s*(?:[,;]\s*|\(\s*|\s(?=because|since|due))(?:because|since|due to|as\s|i\.e|rounded|which"
-    r"|where|so\s|given|or\s+about|approximately|about|approx|\\approx|因为|由于|约|即).*\Z",
+_BEFORE = r"(?P<value>.*?\S)\s*(?:[,;]\s*|\(\s*|\s(?=because|since|due))"
+_REASON = re.compile(
+    _BEFORE + r"(?P<why>(?:because|since|due to|as\s|i\.e|rounded|which|where|so\s|given"
+    r"|因为|由于|即).*)\Z",
     re.DOTALL | re.IGNORECASE,
 )
+_ABOUT = re.compile(
+    _BEFORE
+    + r"(?:or\s+)?(?:about|approximately|approx\.?|\\approx|约为?)\s*(?P<again>[^()]+?)\)?\Z",
+    re.DOTALL | re.IGNORECASE,
+)
+_SUPPORTS = re.compile(r"because|since|due to|given|因为|由于|即|i\.e", re.IGNORECASE)
+_RESTATED = re.compile(r"(?P<value>.*\S)\s*(?:\((?P<in>[^()]+)\)|\s(?:or|i\.e\.)\s+(?P<or>.+))\Z")
+_WORKING = re.compile(r"\\times|\\cdot|\\div|\*")
+_PRODUCT = re.compile(r"([\w.]+) (?:times|multiplied by) ([\w.]+)")
+_WORDS = re.compile(r"[A-Za-z]{3}|[\u3400-\u9fff]")
 
 
 def without_explanation(text: str) -> str | None:
-    """`12, since 3 x 4 = 12` -> `12`; None where nothing is explained."""
-    shorter = _EXPLANATION.sub("", text)
-    return shorter if shorter and shorter != text else None
+    """`12, since 3 x 4 = 12` -> `12`; None where nothing is explained.
 
-
-_RESTATED = re.compile(r"(?P<value>.*\S)\s*(?:\((?P<in>[^()]+)\)|\s(?:or|i\.e\.)\s+(?P<or>.+))\Z")
-
-
-_REMARK = re.compile(  # words in brackets behind a number, unless they are a second thought
-    r"(?!.*\\[a-z])(?!.*\b(?:or|not|but|mod|base|plus|minus|about|to)\b|.*(?:或|不|至|进制))(?=.*(?:[A-Za-z]{3}|[\u3400-\u9fff]))",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
-_WORKING = re.compile(r"\\times|\\cdot|\\div|\*")
+    A reason may say what the answer is not ("since it is not 13"), other clauses may not.
+    """
+    about = _ABOUT.match(text)
+    if about and parse_quantity(about["again"]) is not None:
+        return rf"{about['value']} \approx {about['again']}"
+    found = _REASON.match(text)
+    if not found or not (_SUPPORTS.match(found["why"]) or not may_change(found["why"])):
+        return None
+    return str(found["value"])
 
 
 def without_restatement(p: str) -> str | None:
@@ -44,13 +53,28 @@ def without_restatement(p: str) -> str | None:
     first, again = parse_quantity(found["value"]), parse_quantity(found["in"] or found["or"])
     if first is None or first.number is None:
         return None
-    if found["in"] and _WORKING.search(found["in"]) and parse_quantity(found["in"]) is not None:
-        return f"{found['value']} = {found['in']}"  # 54 (6 x 9)
-    if first.unit is None and found["in"] and parse_unit(found["in"]):
-        return f"{found['value']} {found['in']}"  # 64 (units)
-    if found["in"] and _REMARK.match(found["in"]):
-        return found["value"]
+    if found["in"]:
+        shorter = _with_remark(found["value"], found["in"], first)
+        if shorter is not None:
+            return shorter
     if again is None or again.number is None:
         return None
     same = compare_quantities(first, again, lambda query: no("symbolic"))
-    return found["value"] if same.equal and first.number.value != 1 else None
+    return str(found["value"]) if same.equal and first.number.value != 1 else None
+
+
+def _with_remark(value: str, remark: str, first: Quantity) -> str | None:
+    """A value with the words or the working in brackets behind it, as one text."""
+    if _WORKING.search(remark) and parse_quantity(remark) is not None:
+        return f"{value} = {remark}"  # 54 (6 x 9)
+    product = _PRODUCT.fullmatch(remark)
+    factors = [parse_quantity(part) for part in product.groups()] if product else []
+    heads = [str(f.number.value) for f in factors if f is not None and f.number is not None]
+    if len(heads) == 2:
+        return rf"{value} = ({heads[0]}) \cdot ({heads[1]})"  # 21 (seven times three)
+    if "\\" in remark:
+        return None
+    unit = parse_unit(remark)
+    if first.unit is None and unit is not None and (unit.dimension or is_generic(unit)):
+        return f"{value} {remark}"  # 64 (units)
+    return value if _WORDS.search(remark) and is_subject(remark) else None

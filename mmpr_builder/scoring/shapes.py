@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from mmpr_builder.scoring.decision import Compare, Decision, all_of, match_unordered, no, unknown
 from mmpr_builder.scoring.quantity import parse_quantity
@@ -130,3 +131,12 @@ def single_item(node_p: Node, node_g: Node) -> tuple[str, str] | None:
     if node_g.kind == "set" and len(node_g.items) == 1 and node_p.kind == "expression":
         return node_p.items[0], node_g.items[0]
     return None
+
+
+def are_close(sides: tuple[str, ...]) -> bool:
+    """Whether all plain numbers of a chain with \\approx may be roundings of one value."""
+    found = [parse_quantity(side) for side in sides]
+    numbers = [q.number for q in found if q is not None and q.number is not None]
+    decimals = min((n.decimals for n in numbers if n.decimals is not None), default=0)
+    values = [number.value for number in numbers]
+    return not values or max(values) - min(values) <= Fraction(1, 10**decimals)

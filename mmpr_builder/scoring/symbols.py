@@ -20,6 +20,7 @@ _SYMBOL = re.compile(r"(?<![A-Za-z\\])[CAP]_\{([0-9]{1,3})\}\^\{([0-9]{1,3})\}")
 _ADJACENT = re.compile(
     r"(?<=[)\]])(?=[(\[0-9])(?<!sqrt\[[0-9]\])|(?<=[0-9])(?=[(\[]|\\binom)(?<!_[0-9])"
 )
+_PI_TIMES = re.compile(r"\\pi\s*(?=\()")
 _DIFFERENTIAL = re.compile(r"\\[a-zA-Z]+|_\{[^{}]*\}|d(?=[a-zA-Z])")
 SIDE_BY_SIDE = re.compile(r"[0-9] [0-9]|[0-9]\\?\{[0-9]|(?:\A|[^a-zA-Z}\]^_])\{[0-9.]+\}\\?\{")
 """`2 3`, `2{3}`: nobody can tell a product from a slip, and the parser would add them."""
@@ -33,6 +34,7 @@ def symbols(text: str) -> str:
         text = _ODD_ROOT.sub(r"(-\\sqrt[\1]{\2})", text)
     if "_" in text:
         text = _SYMBOL.sub(_count, text)
+    text = _PI_TIMES.sub(r"\\pi\\cdot ", text)
     text = _ADJACENT.sub(r"\\cdot ", text)
     if "d" in text:
         text = _DIFFERENTIAL.sub(lambda f: "{d}" if f[0] == "d" else f[0], text)

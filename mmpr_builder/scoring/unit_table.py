@@ -17,7 +17,7 @@ TABLE: dict[str, list[tuple[str, Fraction | int]]] = {
         ("nm nanometer nanometers nanometre nanometres 纳米", Fraction(1, 10**9)),
         ("um \\mum micrometer micrometers micron microns 微米", Fraction(1, 10**6)),
         ("mm millimeter millimeters millimetre millimetres 毫米", Fraction(1, 1000)),
-        ("cm centimeter centimeters centimetre centimetres cms 厘米", Fraction(1, 100)),
+        ("cm centimeter centimeters centimetre centimetres cms 厘米 公分", Fraction(1, 100)),
         ("dm decimeter decimeters decimetre decimetres 分米", Fraction(1, 10)),
         ("m meter meters metre metres 米", 1),
         ("km kilometer kilometers kilometre kilometres kms 千米 公里", 1000),
@@ -120,7 +120,7 @@ WEAK = frozenset("CFHTB")
 GENERIC = frozenset(
     words("""
     unit units item items piece pieces time times
-    个 人 名 只 本 张 条 块 次 件 位 种 棵 辆 支 颗 朵 头 匹 座 间 道 题 倍 步 项 组 份 处 点
+    个 個 人 名 只 本 张 条 块 次 件 位 种 棵 辆 支 颗 朵 头 匹 座 间 道 题 倍 步 项 组 份 处 点
     单位 枚 根 粒 盒 袋 瓶 杯 盏 面 把 艘 架 台 幅 页 层 排 行 列 对 双 套 号
     """)
 )

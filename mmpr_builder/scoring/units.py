@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from mmpr_builder.scoring.neutral import ADJECTIVES, is_plural, is_thing_name
+from mmpr_builder.scoring.neutral_zh import MULTIPLYING_ZH, is_thing
 from mmpr_builder.scoring.numerals import ENGLISH
 from mmpr_builder.scoring.unit_table import GENERIC, NO_UNIT, WEAK, spellings
 
@@ -27,6 +29,9 @@ class Unit:
     name: str
     dimension: Dimension = ()
     factor: Fraction = Fraction(1)
+    counts: str = "many"
+    """Of an unknown unit: "many" (apples, red apples), "one" (apple), or "" for words that may be
+    more than the name of a thing (vertices short)."""
 
 
 def _dimension(kind: str) -> Dimension:
@@ -40,7 +45,7 @@ _KNOWN = {
 }
 PERCENT, DEGREE, RADIAN = _KNOWN["%"], _KNOWN["°"], _KNOWN["rad"]
 _TOKEN = re.compile(
-    r"\s*(?:(?P<op>/|\bper\b|\\cdot|\*|·|-(?=[a-zA-Z]))|(?P<shape>square|sq\.?|cubic|cu\.?|平方|立方)"
+    r"\s*(?:(?P<op>/|\bper\b|\\cdot|\*|·|-(?=[a-zA-Z]))|(?P<shape>square|sq\.?|cubic|cu\.?(?![a-z])|平方|立方)"
     r"|(?P<name>°[CF]?|US¤|[%¢€£¥¤Ω]|\\[a-zA-Z]+|[a-zA-Z]+|[\u3400-\u9fff]+))"
     r"(?:\s*\^\s*\{?(?P<power>-?\d)\}?|\s*(?P<power_word>squared|cubed)|(?P<power_digit>[23])(?!\d))?"
 )
@@ -52,6 +57,8 @@ _WORDING = [
         (r"degrees?\s+(celsius|fahrenheit|kelvin|[CF])\b", r"°\1"),
         (r"°\s*(celsius|fahrenheit|kelvin)", r"\1"),
         (r"\bper\s+cent\b", "percent"),
+        (r"\bsq\.\s*(?=[a-z])", "square "),
+        (r"\bcu\.\s*(?=[a-z])", "cubic "),
         (r"\bpercentage\s+points?\b|\bpp\b", "%"),
         (r"\b(years?|yrs?|months?|days?|weeks?)(?:\s+old|\s+of\s+age)\b", r"\1"),
         (r"\bms(?=\s*\^\s*\{?-)", "m s"),  # metres per second, not milliseconds
@@ -168,7 +175,19 @@ def _unknown(text: str) -> Unit | None:
         return None
     if len(text) == 2 and text.isascii():
         return None
-    return Unit(" ".join(_singular(part) for part in parts))
+    return Unit(" ".join(_singular(part) for part in parts), counts=_counts(text, parts))
+
+
+def _counts(text: str, parts: list[str]) -> str:
+    if not text.isascii():
+        measure = next((size for size in (2, 1) if text[:size] in GENERIC), 0)
+        plain = measure and text[:measure] not in MULTIPLYING_ZH
+        return "many" if plain and (text[measure:] == "" or is_thing(text[measure:])) else ""
+    if any(part not in ADJECTIVES for part in parts[:-1]):
+        return ""
+    if is_plural(parts[-1]):
+        return "many"
+    return "one" if len(parts) == 1 and is_thing_name(parts[-1]) else ""
 
 
 def _singular(word: str) -> str:
@@ -184,6 +203,23 @@ def _shape(unit: Unit) -> int:
     return next((power for word, power in _SHAPES.items() if unit.name.startswith(word)), 0)
 
 
+_ASKS_FOR = re.compile(
+    r"\bhow many ([a-z]+(?: [a-z]+)?)\b|多少(?:个)?([\u3400-\u9fff]{1,4})|几([\u3400-\u9fff]{1,4})",
+    re.IGNORECASE,
+)
+
+
+def unit_asked_for(question: str | None) -> Unit | None:
+    """The unit of the table that a question names: `How many milliliters are left?`, 多少元."""
+    found = _ASKS_FOR.search(question[-2000:]) if question else None
+    if found is None:
+        return None
+    words_asked = next(group for group in found.groups() if group)
+    ascii_cuts = [words_asked, words_asked.split()[0]]
+    cuts = ascii_cuts if words_asked.isascii() else [words_asked[:n] for n in range(4, 0, -1)]
+    return next((unit for cut in cuts if (unit := _lookup(cut)) is not None), None)
+
+
 def is_generic(unit: Unit) -> bool:
     """Whether the unit says nothing ("units", "个")."""
     if unit.dimension:
@@ -192,7 +228,7 @@ def is_generic(unit: Unit) -> bool:
     return all(part in GENERIC or part in _SHAPES for part in names)
 
 
-_AMBIGUOUS = {("pound", "£"), ("C", "°C"), ("F", "°F")}
+_AMBIGUOUS = {("pound", "£"), ("C", "°C"), ("F", "°F"), ("°", "°C"), ("°", "°F")}
 """Units of one spelling and two meanings: "pounds", "25 C"."""
 
 
@@ -204,7 +240,8 @@ def ratio(predicted: Unit | None, gold: Unit | None) -> Fraction | None:
         if PERCENT.dimension in (predicted.dimension, gold.dimension):
             return None
         shapes = {_shape(predicted), _shape(gold)} - {0}
-        return Fraction(1) if len(shapes) < 2 else None
+        bare = "unit" in (predicted.name, gold.name)  # units are lengths, no square units
+        return Fraction(1) if len(shapes) < 2 and not (bare and shapes) else None
     if predicted.dimension and gold.dimension:
         if predicted.dimension == gold.dimension:
             return predicted.factor / gold.factor

@@ -10,17 +10,24 @@ import sqlite3
 _CACHE_KIB = 4_000
 
 
+def temporary_database() -> sqlite3.Connection:
+    """An empty database in a private file in the temporary folder, which goes when it is closed.
+
+    What it holds is worth nothing after a crash, so nothing is spent on surviving one.
+    """
+    found = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    for setting in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}"):
+        found.execute(f"PRAGMA {setting}")
+    found.execute("BEGIN")
+    return found
+
+
 class Keys:
     """Keys (bytes) with a text each, in a temporary file that goes when this is closed."""
 
     def __init__(self) -> None:
-        # "" is SQLite's name for a private file in the temporary folder. What it holds is worth
-        # nothing after a crash, so nothing is spent on surviving one.
-        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        for setting in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}"):
-            self._db.execute(f"PRAGMA {setting}")
+        self._db = temporary_database()
         self._db.execute("CREATE TABLE keys (key BLOB PRIMARY KEY, text TEXT) WITHOUT ROWID")
-        self._db.execute("BEGIN")
 
     def add(self, key: bytes, text: str = "") -> bool:
         """Whether the key is new; an old one keeps its text."""

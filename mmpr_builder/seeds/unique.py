@@ -8,8 +8,9 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
+from mmpr_builder.columns import storable
 from mmpr_builder.records import Drop, Seed, content_id
-from mmpr_builder.seeds.keys import Keys
+from mmpr_builder.seeds.keys import Keys, temporary_database
 
 
 def asked(seed: Seed, *, truths: bool) -> bytes:
@@ -20,24 +21,44 @@ def asked(seed: Seed, *, truths: bool) -> bytes:
 
 
 class Taken:
-    """The ids that an earlier reading gave; rows that ask the same get them again."""
+    """The ids that an earlier reading gave; rows that ask the same get them again.
+
+    Holds a temporary file, no memory: some 200 bytes per seed.
+    """
 
     def __init__(self, seeds: Iterable[Seed]) -> None:
-        self.ids: set[str] = set()
-        self._asking: dict[bytes, list[str]] = {}
-        for seed in seeds:
-            self.ids.add(seed.id)
-            for truths in (True, False):
-                self._asking.setdefault(asked(seed, truths=truths), []).append(seed.id)
+        self._db = temporary_database()
+        self._db.execute("CREATE TABLE seeds (number INTEGER PRIMARY KEY, id TEXT)")
+        self._db.execute("CREATE TABLE asks (hash BLOB, number INTEGER)")
+        for number, seed in enumerate(seeds):
+            self._db.execute("INSERT INTO seeds VALUES (?, ?)", (number, storable(seed.id)))
+            both = [(asked(seed, truths=truths), number) for truths in (True, False)]
+            self._db.executemany("INSERT INTO asks VALUES (?, ?)", both)
+        self._db.execute("CREATE INDEX by_id ON seeds (id)")
+        self._db.execute("CREATE INDEX by_hash ON asks (hash, number)")
+
+    def __contains__(self, name: str) -> bool:
+        found = self._db.execute("SELECT 1 FROM seeds WHERE id = ?", (storable(name),))
+        return found.fetchone() is not None
 
     def ids_for(self, seed: Seed) -> list[str]:
         """Ids given to a row that asked the same, the seed's own before others."""
-        same = self._asking.get(asked(seed, truths=True), [])
+        same = self._asking(asked(seed, truths=True))
         own = [seed.id, f"{seed.id}#"]
         # Truths can be dropped by a screen, or have changed, which only the caller can tell.
-        alike = self._asking.get(asked(seed, truths=False), [])
+        alike = self._asking(asked(seed, truths=False))
         alike = [name for name in alike if name == own[0] or name.startswith(own[1])]
         return [*dict.fromkeys([*(name for name in same if name in alike), *same, *alike])]
+
+    def _asking(self, what: bytes) -> list[str]:
+        found = self._db.execute(
+            "SELECT id FROM seeds JOIN asks USING (number) WHERE hash = ? ORDER BY number", (what,)
+        )
+        return [str(name) for (name,) in found]
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._db.close()
 
 
 class UniqueIds:
@@ -74,7 +95,7 @@ class UniqueIds:
 
     def _unique(self, wanted: str) -> str:
         unique = wanted
-        while (self._taken and unique in self._taken.ids) or not self._ids.add(_key(unique)):
+        while (self._taken and unique in self._taken) or not self._ids.add(_key(unique)):
             number = self._counts.get(wanted, 1) + 1
             self._counts[wanted] = number
             unique = f"{wanted}#{number}"

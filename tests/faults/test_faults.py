@@ -496,13 +496,15 @@ def test_at_the_end_even_rays_agents_are_gone() -> None:
 
 
 PARENT = """
-import subprocess, sys, time
+import pathlib, subprocess, sys, tempfile, time
 from mmpr_builder.distributed.guard import end_children_with_us
 if len(sys.argv) > 1:
     end_children_with_us()
 child = "import subprocess; subprocess.run(['sleep', '99'])"
 subprocess.Popen([sys.executable, "-c", child])
-print("there", flush=True)
+folder = tempfile.mkdtemp()
+pathlib.Path(folder, "socket").touch()
+print(folder, flush=True)
 time.sleep(99)
 """
 
@@ -512,7 +514,7 @@ def test_children_of_a_guarded_process_do_not_outlive_it(guarded: bool, outcome:
     words = [sys.executable, "-c", PARENT, *(["guarded"] if guarded else [])]
     parent = awaited(subprocess.Popen(words, stdout=subprocess.PIPE))
     assert parent.stdout is not None
-    assert parent.stdout.readline() == b"there\n"
+    left_there = Path(parent.stdout.readline().decode().strip())
     while not titled("sleep 99"):
         time.sleep(0.05)
     parent.kill()
@@ -520,6 +522,11 @@ def test_children_of_a_guarded_process_do_not_outlive_it(guarded: bool, outcome:
     parent.stdout.close()
     left = orphans(outcome.others, within_s=10 if guarded else 0.5)
     assert bool(left) is not guarded, left
+    deadline = time.monotonic() + (10 if guarded else 1)
+    while left_there.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left_there.exists() is not guarded
+    shutil.rmtree(left_there, ignore_errors=True)
 
 
 def test_the_harness_sees_an_orphan(outcome: Outcome) -> None:

@@ -1,0 +1,194 @@
+"""Pairs left out so that neither length nor answer tells chosen from rejected over a build.
+
+    kind, source            pairs   mean gap        after    pairs left out
+    correctness, chartqa    9,000   -38.2 tokens    -1.1     700
+    yes -> no, vqa          5,100   and no -> yes 3,900      1,100
+
+Pairs come one after the other, in the order of the seeds, and each is decided when it comes, from
+sums over those before it: a few numbers for each kind and source, however many pairs there are,
+and the same decisions however they were made. Nothing is decided by chance.
+
+**Lengths.** Over all pairs of a kind and source the gaps (tokens of the chosen less those of the
+rejected text) are to cancel. Left out are the pairs that lean farthest, which takes the fewest: a
+histogram of the gaps seen so far says beyond which gap. What earlier pairs left over, later ones
+make up for. A pair goes only while it leans at least twice as far as those that stay do on
+average: where all lean alike, leaving some out would mend nothing.
+
+**Answers.** A pair "yes" over "no" adds one to yes and takes one from no; so do pairs of letters.
+All of these sums are to stay near zero: a pair goes that would take them further from it, if its
+answer is ahead by more than chance explains. Where more than the floor allows would have to go,
+none does.
+
+In both `floor` of the pairs stay in any case. What could not be reached is told in run.json.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mmpr_builder.config import BalanceConfig
+from mmpr_builder.pairing.answers import is_letter
+from mmpr_builder.pairing.weighing import Weighed
+
+Reason = Literal["length_balance", "answer_balance"]
+
+_FIRST_LOOK = 8
+"""Pairs of a kind and source after which their gaps are looked at for the first time; then after
+each sixteenth more."""
+_PAIRS_OF_A_SEED = 15
+"""All pairs of a seed have the same truth: so many of one answer may be too many at any time, and
+sums over n pairs wander by chance up to the root of so many times n."""
+_EXACT = 8
+_TOP = 79  # Of gaps over two million tokens.
+_WORTH = 2.0
+"""How many times as far as the others a pair leans, at least, that is left out for its length."""
+
+
+class Balance:
+    """Decides pair by pair; holds the sums of one build."""
+
+    def __init__(self, config: BalanceConfig) -> None:
+        self._config = config
+        self._lengths: dict[tuple[str, str], _Lengths] = {}
+        self._answers: dict[tuple[str, bool], _Answers] = {}
+
+    def decide(self, source: str, pair: Weighed) -> Reason | None:
+        """Why the next pair of a source is left out; None if it stays."""
+        answers, lengths = self._scales(source, pair)
+        # Both see every pair, so that each knows what there is.
+        against = answers is not None and not answers.admits(*(pair.answers or ()))
+        too_far = lengths is not None and not lengths.admits(pair.gap, pair.chosen_tokens)
+        if against:
+            return "answer_balance"
+        if too_far:
+            return "length_balance"
+        if answers is not None:
+            answers.keep(*(pair.answers or ()))
+        if lengths is not None:
+            lengths.keep(pair.gap)
+        return None
+
+    def _scales(self, source: str, pair: Weighed) -> tuple[_Answers | None, _Lengths | None]:
+        config = self._config
+        answers, lengths = None, None
+        if config.answers and pair.answers is not None:
+            family = (source, is_letter(pair.answers[0]))
+            answers = self._answers.get(family)
+            if answers is None:
+                answers = self._answers[family] = _Answers(config)
+        if config.lengths:
+            cell = (pair.kind, source)
+            lengths = self._lengths.get(cell)
+            if lengths is None:
+                lengths = self._lengths[cell] = _Lengths(config)
+        return answers, lengths
+
+
+@dataclass(slots=True)
+class _Lengths:
+    """The gaps of one kind and source."""
+
+    config: BalanceConfig
+    seen: int = 0
+    kept: int = 0
+    tokens: int = 0
+    """Of the chosen texts seen."""
+    sum_seen: int = 0
+    sum_kept: int = 0
+    look: int = _FIRST_LOOK
+    lean: int = 0
+    """1 where long chosen texts are left out, -1 where long rejected ones are, 0: none."""
+    edge: int = 0
+    """The bin in which it depends; all beyond it go."""
+    counts: Counter[int] = field(default_factory=Counter)
+    sums: Counter[int] = field(default_factory=Counter)
+
+    def admits(self, gap: int, tokens: int) -> bool:
+        place = _bin(gap)
+        self.seen += 1
+        self.tokens += tokens
+        self.sum_seen += gap
+        self.counts[place] += 1
+        self.sums[place] += gap
+        if self.seen >= self.look:
+            self._look()
+        if gap * self.lean <= 0 or abs(place) < self.edge:
+            return True
+        if self.kept < self.config.floor * self.seen:
+            return True
+        room = self.config.tolerance / 2 * self.tokens / self.seen * (self.kept + 1)
+        return abs(place) == self.edge and (self.sum_kept + gap) * self.lean <= room
+
+    def keep(self, gap: int) -> None:
+        self.kept += 1
+        self.sum_kept += gap
+
+    def _look(self) -> None:
+        """Find beyond which gap pairs have to go, as if as many were to come as have been seen."""
+        self.look = self.seen + max(_FIRST_LOOK // 2, self.seen // 16)
+        allowed = self.config.tolerance * self.tokens
+        left = self.sum_seen + self.sum_kept
+        self.lean = 0 if abs(left) <= allowed else 1 if left > 0 else -1
+        may_go = (1 - self.config.floor) * self.seen
+        stay, gone, own = self.seen, 0, self.sum_seen
+        self.edge = _TOP + 1
+        leaning = (place for place in self.counts if place * self.lean > 0)
+        for place in sorted(leaning, key=abs, reverse=True):
+            count, total = self.counts[place], self.sums[place]
+            if gone + count > may_go and gone:
+                return
+            if abs(total) * stay < _WORTH * own * self.lean * count:
+                return
+            self.edge = abs(place)
+            left, own = left - total, own - total
+            gone, stay = gone + count, stay - count
+            if left * self.lean <= allowed / 2 or not stay:
+                return
+
+
+@dataclass(slots=True)
+class _Answers:
+    """The answers of one family in one source."""
+
+    config: BalanceConfig
+    seen: int = 0
+    kept: int = 0
+    ahead_seen: Counter[str] = field(default_factory=Counter)
+    """How many times oftener an answer was chosen than rejected, over all pairs."""
+    ahead: Counter[str] = field(default_factory=Counter)
+    """The same over those that stay."""
+
+    def admits(self, chosen: str, rejected: str) -> bool:
+        self.seen += 1
+        self.ahead_seen[chosen] += 1
+        self.ahead_seen[rejected] -= 1
+        more = (self.ahead[chosen] >= 0) - (self.ahead[rejected] > 0)
+        room = max(_PAIRS_OF_A_SEED, self.config.tolerance * self.kept)
+        if more <= 0 or surplus(self.ahead) + more <= room:
+            return True
+        # So far can chance take it where whole questions come down on one side or the other.
+        if self.ahead_seen[chosen] ** 2 <= _PAIRS_OF_A_SEED * self.seen:
+            return True
+        may_go = (1 - self.config.floor) * self.seen
+        return surplus(self.ahead_seen) > may_go or self.kept < self.config.floor * self.seen
+
+    def keep(self, chosen: str, rejected: str) -> None:
+        self.kept += 1
+        self.ahead[chosen] += 1
+        self.ahead[rejected] -= 1
+
+
+def surplus(ahead: Counter[str]) -> int:
+    """Pairs without which, at the least, each answer would be chosen as often as rejected."""
+    return sum(count for count in ahead.values() if count > 0)
+
+
+def _bin(gap: int) -> int:
+    """A number for gaps of about this size, four to each doubling; negative for negative gaps."""
+    size = abs(gap)
+    if size >= _EXACT:
+        octave = size.bit_length() - _EXACT.bit_length()
+        size = min(_TOP, _EXACT + 4 * octave + ((size >> (octave + 1)) & 3))
+    return size if gap > 0 else -size

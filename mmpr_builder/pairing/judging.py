@@ -1,0 +1,120 @@
+"""What is right and what is wrong among the responses of a rollout, before anything is paired."""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from mmpr_builder.config import Config, SourceConfig
+from mmpr_builder.pairing.pooled import PooledRollout
+from mmpr_builder.quality.suspects import Compares
+from mmpr_builder.records import Response, Rollout, Seed, Style, Verdict
+
+NO_TRUTH = Verdict("undecided", rule="no_truth", reason="the truth of this question is not known")
+
+
+class Scores(Compares, Protocol):
+    """What pairing needs of a judge (`scoring.Judge` is one)."""
+
+    def score_response(
+        self,
+        text: str,
+        gold: Sequence[str],
+        *,
+        style: Style,
+        scorer: str,
+        choices: Sequence[str] | None,
+        question: str | None,
+    ) -> Verdict: ...
+
+
+def judge_responses(
+    rollout: Rollout, config: Config, judge: Scores
+) -> tuple[list[Verdict], tuple[Response, ...]]:
+    """Score the responses of a rollout; returns them as pairing may use them, too.
+
+    Blocks for as long as the judge takes. Without a truth nothing is scored. Those of a pooled
+    rollout are judged in the styles of their own prompts.
+    """
+    if isinstance(rollout, PooledRollout):
+        if rollout.drop is not None:
+            undecided = Verdict("undecided", rule=rollout.drop.reason, reason=rollout.drop.detail)
+            return [undecided] * len(rollout.responses), rollout.responses
+        judged = [judge_responses(member, config, judge) for member in rollout.members]
+        return [v for one, _ in judged for v in one], tuple(r for _, one in judged for r in one)
+    if not rollout.seed.has_truth:
+        return [NO_TRUTH] * len(rollout.responses), rollout.responses
+    score = _scores_of(rollout, config, judge)
+    verdicts = [score(response.text) for response in rollout.responses]
+    responses = tuple(
+        _without_right_continuations(response, verdict, score)
+        for response, verdict in zip(rollout.responses, verdicts, strict=True)
+    )
+    return verdicts, responses
+
+
+def judge_blind(rollout: Rollout, config: Config, judge: Scores) -> list[Verdict]:
+    """Score the samples without images like the others; blocks as long as the judge takes."""
+    score = _scores_of(rollout, config, judge)
+    return [score(response.text) for response in rollout.blind]
+
+
+def scorer_for(seed: Seed, config: Config) -> str:
+    """The scorer of a seed: its source's in this recipe, else its own, else `scoring.scorer`.
+
+    Its own, noted when it was read, also decides where several sources bear its name.
+    """
+    found = {
+        source.scorer
+        for source in config.seeds
+        if len(config.seeds) == 1 or comes_from(seed, source)
+    }
+    scorer = found.pop() if len(found) == 1 else seed.scorer
+    return config.scoring.scorer if scorer == "auto" else scorer
+
+
+def comes_from(seed: Seed, source: SourceConfig) -> bool:
+    """Whether a seed was read from this source: by name, else by the file that `origin` names."""
+    path = PurePosixPath(source.path)
+    if seed.source:
+        names = (source.name,) if source.name else (path.stem, path.name.split(".", 1)[0])
+        if seed.source in names:
+            return True
+    file = seed.origin.rpartition(":")[0]
+    return bool(file) and fnmatch.fnmatchcase(PurePosixPath(file).name, path.name)
+
+
+def _scores_of(rollout: Rollout, config: Config, judge: Scores) -> Callable[[str], Verdict]:
+    """What the judge says of a text of this rollout; equal texts are looked at once."""
+    seed = rollout.seed
+    scorer = scorer_for(seed, config)
+    gold, choices = list(seed.answers), list(seed.choices) or None
+
+    @functools.cache
+    def score(text: str) -> Verdict:
+        return judge.score_response(
+            text,
+            gold,
+            style=rollout.style,
+            scorer=scorer,
+            choices=choices,
+            question=seed.question,
+        )
+
+    return score
+
+
+def _without_right_continuations(
+    response: Response, verdict: Verdict, score: Callable[[str], Verdict]
+) -> Response:
+    """Where the truth is known, a continuation is rejected only if it is known not to be right."""
+    if response.continuation is None or verdict.outcome != "correct":
+        return response
+    return response.with_continuations(
+        c
+        for c in response.continuations
+        if score(c.prefix + c.text).outcome in ("incorrect", "no_answer")
+    )

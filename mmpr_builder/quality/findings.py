@@ -1,0 +1,39 @@
+"""What judging and pairing see of seeds beside their pairs, to be counted in run.json."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+
+from mmpr_builder.records import Response
+
+
+@dataclass
+class Findings:
+    """Sums over seeds; workers fill one for each part and hand it on with the part's counts."""
+
+    continuations: Counter[tuple[float, str]] = field(default_factory=Counter)
+    """(ratio kept, why it is not fit to be rejected; "" if it is) -> continuations."""
+    blind: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """("seeds", what came of them without images), ("responses", outcome) and ("pass_rates",
+    rate) -> seeds, responses, seeds."""
+
+    uncontrolled: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    """Of the pairs as they would be without controls of lengths and answers, where one is on:
+    `pairing.weighing.sums`."""
+
+    def clear(self) -> None:
+        """Forget everything, for another pass over the same seeds."""
+        for entry in fields(self):
+            getattr(self, entry.name).clear()
+
+    def not_wrong(self, stored: Sequence[Response], usable: Sequence[Response]) -> None:
+        """Count continuations that judging took away: right, or not known to be wrong."""
+        for before, after in zip(stored, usable, strict=True):
+            if before is after:
+                continue
+            kept = {continuation.keep for continuation in after.continuations}
+            for continuation in before.continuations:
+                if continuation.keep not in kept:
+                    self.continuations[continuation.keep, "not_wrong"] += 1

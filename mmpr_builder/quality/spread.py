@@ -1,0 +1,58 @@
+"""One function over many items, in their order, some of them ahead.
+
+    spread(open_work, items, ask)     -> (item, what the work says of it or None), item by item
+
+`ask` says what of an item the work is about, None where there is nothing to do; `open_work` makes
+the function that does it, once for each process. Here it runs in threads of this process; a
+build's planning gives a `Spread` that goes on to the cores of all nodes where that is worth it
+(distributed/spreading.py). What comes out is the same.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+_THREADS = 8  # Opening pictures waits for storage, and Pillow works outside the interpreter's lock.
+_AHEAD = 64  # Items whose pictures are being opened; one takes up to a few 100 MB there.
+
+Item = TypeVar("Item")
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
+
+
+class Spread(Protocol):
+    """Runs a function over items somewhere; the function must not depend on where or in which
+    order. Its maker and what it is asked are pickled on the way."""
+
+    def __call__(
+        self,
+        open_work: Callable[[], Callable[[Asked], Answer]],
+        items: Iterable[Item],
+        ask: Callable[[Item], Asked | None],
+    ) -> Iterator[tuple[Item, Answer | None]]:
+        """Each item in order, with the answer; None where `ask` gave None, or where the work ends
+        every process that tries it."""
+        ...
+
+
+def in_threads(
+    open_work: Callable[[], Callable[[Asked], Answer]],
+    items: Iterable[Item],
+    ask: Callable[[Item], Asked | None],
+) -> Iterator[tuple[Item, Answer | None]]:
+    """A `Spread` that stays in this process."""
+    work = open_work()
+    waiting: deque[tuple[Item, Future[Answer] | None]] = deque()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for item in items:
+            asked = ask(item)
+            waiting.append((item, None if asked is None else pool.submit(work, asked)))
+            if len(waiting) > _AHEAD:
+                first, future = waiting.popleft()
+                yield first, None if future is None else future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, None if future is None else future.result()
