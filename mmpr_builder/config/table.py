@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mmpr_builder.config.sections import SourceConfig
+from mmpr_builder.config.inputs import SourceConfig
 from mmpr_builder.config.whole import Config
 
 
