@@ -459,6 +459,28 @@ def test_a_seed_without_pairs_keeps_its_own_reason(image: ImageRef) -> None:
     assert [(drop.stage, drop.reason) for drop in drops] == [("pairing", "all_correct")]
 
 
+def test_lengths_are_told_without_what_is_solved(image: ImageRef) -> None:
+    config = settings("quality.max_blind=0.3", "quality.balance.lengths=true")
+    findings = Findings()
+    judge_and_pair(judged_rollout(image, "++++++++"), config, LastWord(), findings=findings)
+    assert not findings.uncontrolled
+    judge_and_pair(judged_rollout(image, "----"), config, LastWord(), findings=findings)
+    assert findings.uncontrolled["lengths", "correctness", "", "pairs"] == 2
+
+
+def test_a_threshold_is_refused_where_the_rollouts_have_no_such_samples(tmp_path: Path) -> None:
+    done = written(tmp_path, rows_of(tmp_path), "out=" + str(tmp_path / "x"))
+    sampled(done)
+    other = f"out={tmp_path / 'y'}"
+    words = (f"rollouts={done.out}", "quality.max_blind=0.5", other)
+    run_pairing(written(tmp_path, rows_of(tmp_path), *words), Progress())
+    bare = written(tmp_path, rows_of(tmp_path), "sampling.blind=0", f"out={tmp_path / 'z'}")
+    sampled(bare)
+    words = (f"rollouts={bare.out}", "quality.max_blind=0.5", other)
+    with pytest.raises(ConfigError, match=r"max_blind = 0.5 can be told from 5.*have 0 of each"):
+        run_pairing(written(tmp_path, rows_of(tmp_path), *words), Progress())
+
+
 def test_samples_without_images_stand_in_no_pair(image: ImageRef) -> None:
     config = settings("sampling.policy=adaptive")
     with_blind = judge_and_pair(judged_rollout(image, "++--"), config, LastWord())

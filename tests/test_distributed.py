@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -70,9 +71,25 @@ def ids(config: Config) -> list[str]:
     return [rollout.seed.id for rollout in rollouts(config)]
 
 
+def test_what_was_asked_of_an_actor_is_answered_before_its_engine_loads(tmp_path: Path) -> None:
+    """Where it runs, that is; while it loads nothing can be told."""
+    order: list[str] = []
+
+    def load(config: Config) -> fake_samplers.FakeSampler:
+        order.append("loads")
+        return fake_samplers.answers(config)
+
+    async def work() -> None:
+        where = asyncio.ensure_future(asyncio.sleep(0))
+        where.add_done_callback(lambda _: order.append("answered"))
+        await SamplerActor(make_config(tmp_path, 1), load).start()
+
+    asyncio.run(work())
+    assert order == ["answered", "loads"]
+
+
 def sample_here(config: Config) -> None:
     """The first half without Ray: one actor as a plain object, unit after unit."""
-    import asyncio
 
     async def work() -> None:
         actor = SamplerActor(config, fake_samplers.answers)
@@ -194,8 +211,6 @@ def test_a_torn_and_a_foreign_part_are_noticed(tmp_path: Path) -> None:
 
 
 def test_rows_kept_of_an_unfinished_unit_are_not_sampled_again(tmp_path: Path) -> None:
-    import asyncio
-
     config = make_config(tmp_path, 4)
     (one,) = plan(config).units
     indices = [index for index, _ in parts.read_seeds(config.out, one)]
@@ -214,8 +229,6 @@ def test_rows_kept_of_an_unfinished_unit_are_not_sampled_again(tmp_path: Path) -
 
 
 def test_a_stop_keeps_finished_rows(tmp_path: Path) -> None:
-    import asyncio
-
     config = make_config(tmp_path, 4, "sampling.endpoint.concurrency=2")
     (one,) = plan(config).units
 
@@ -573,8 +586,6 @@ def test_a_run_asked_to_stop_keeps_finished_rows_and_leaves_no_process(
 
 
 def sample_here_what_is_left(config: Config) -> None:
-    import asyncio
-
     async def work() -> None:
         actor = SamplerActor(config, fake_samplers.answers)
         await actor.start()

@@ -172,3 +172,30 @@ def test_pooled_rollouts_of_other_sources_are_dropped(tmp_path: Path) -> None:
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "- iconqa: CC BY-NC-SA 4.0 allows non-commercial use only" in card
     assert json.loads((tmp_path / "out/run.json").read_text())["config"]["left_out"]
+
+
+def test_a_file_of_the_same_name_lends_no_licence(tmp_path: Path) -> None:
+    """All of these lie in a `train.jsonl`."""
+    seeds = [
+        Seed(f"q{i}", f"{i} + 1?", answers=(str(i + 1),), source=source, origin="train.jsonl:1")
+        for i, source in enumerate(["research", "free", "of_another_recipe"])
+    ]
+    rollouts = [
+        make_rollout(seed, [f"Final answer: {seed.answers[0]}", "Final answer: 9"], index=i)
+        for i, seed in enumerate(seeds)
+    ]
+    write_parquet(rollouts_to_table(rollouts), tmp_path / "a" / "rollouts" / "unit-00000.parquet")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "seeds:\n"
+        "  research: {path: research/train.jsonl, license: CC BY-NC 4.0}\n"
+        "  free: {path: free/train.jsonl, license: MIT}\n"
+    )
+    words = [f"rollouts={tmp_path}/a", "licenses=commercial", f"out={tmp_path}/out"]
+    run = run_pairing(load_config(str(recipe), words), Progress()).run
+    assert {name: of["with_pairs"] for name, of in run["counts"]["sources"].items()} == {
+        "research": 0,
+        "free": 1,
+        "of_another_recipe": 0,
+    }
+    assert run["counts"]["drops"]["quality"] == {"licence_not_allowed": 2}

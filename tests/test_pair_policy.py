@@ -155,6 +155,14 @@ def test_the_cap_counts_a_text_in_both_branches() -> None:
     assert Counter(pair.kind for pair in pairs) == {"correctness": 2, "dropout_ntp": 1}
 
 
+@pytest.mark.parametrize("policy", WISHES, ids=str)
+def test_the_cap_counts_one_text_that_several_responses_went_on_to(policy: dict[str, Any]) -> None:
+    same = Continuation("", "A cat.", 2, "stop", 1, 0.0)
+    samples = [sample("undecided", f"A dog {i}", 3, continuation=same) for i in range(5)]
+    pairs, _ = pair_up(samples, OPEN, **{**policy, "shares": {}, "max_per_response": 1})
+    assert len(pairs) == 1
+
+
 @given(st.sampled_from(WISHES), st.integers(1, 6), st.integers(1, 6))
 @settings(max_examples=60, deadline=None)
 def test_wishes_cost_no_pairs_that_the_cap_allows(
@@ -185,6 +193,17 @@ def test_every_wrong_answer_comes_once_before_any_twice() -> None:
     pairs, _ = pair_up(samples, rejected_first="distinct_answers")
     assert {pair.rejected_answer for pair in pairs[:3]} == {"4", "5", "6"}
     assert len({pair.rejected_text for pair in pairs}) == 14  # And no text twice before all once.
+
+
+def test_pairs_of_the_other_branch_use_up_no_answer() -> None:
+    joined = Continuation("way", " out", 3, "stop", 1, 0.5)
+    samples = [
+        *(sample("correct", f"way {i} to 3", continuation=joined) for i in range(6)),
+        *(*wrong(3, answer="4"), *wrong(2, answer="5"), *wrong(1, answer="6")),
+    ]
+    pairs, _ = pair_up(samples, rejected_first="distinct_answers", max_per_seed=10)
+    said = [pair.rejected_answer for pair in pairs if pair.kind == "correctness"]
+    assert Counter(said) == {"4": 2, "5": 2, "6": 1}
 
 
 def test_answers_that_differ_in_case_and_blanks_are_one() -> None:
@@ -234,6 +253,16 @@ def test_a_seed_whose_texts_are_all_too_far_apart_says_so() -> None:
     _, (drop,) = pair_up([*right(2, [20]), *wrong(2, [31, 90])], max_gap=10)
     assert (drop.stage, drop.reason) == ("pairing", "lengths_apart")
     assert drop.detail == "lengths differ by 11 tokens or more; pairing.max_gap = 10"
+
+
+def test_a_control_that_leaves_only_texts_too_far_apart_is_the_reason() -> None:
+    samples = [
+        sample("correct", "I'm sorry, but I can only say that it is 3", 60, "3"),
+        *wrong(1, tokens=[20]),
+    ]
+    config = load_config(None, ["quality.hygiene=true", "pairing.max_gap=10"])
+    _, (drop,) = pair_up(samples, config=config)
+    assert (drop.reason, drop.detail) == ("no_clean_pair", "1 refusal")
 
 
 # Shares of kinds

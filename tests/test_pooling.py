@@ -18,13 +18,13 @@ import pytest
 from pair_samples import LastWord, make_rollout, picture
 
 from mmpr_builder import build
-from mmpr_builder.config import Config, PairingConfig, load_config
+from mmpr_builder.config import Config, PairingConfig, QualityConfig, load_config
 from mmpr_builder.distributed import parts, plan, run_pairing
 from mmpr_builder.distributed.actors import SamplerActor
 from mmpr_builder.distributed.manifest import read_manifest
 from mmpr_builder.errors import ConfigError, InputError
 from mmpr_builder.output import load_pairs, read_run
-from mmpr_builder.pairing import build_pairs, judge_and_pair
+from mmpr_builder.pairing import build_pairs, judge_and_pair, scorer_for
 from mmpr_builder.pairing.pooled import pool, pooled_rate, rates_by_model
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import (
@@ -332,6 +332,15 @@ def test_the_same_two_texts_are_one_pair_whatever_the_prompts() -> None:
     assert len(pairs) == 1
 
 
+def test_the_cap_counts_a_text_under_all_prompts() -> None:
+    members = []
+    for prompt, wrong in (("P", "p 4"), ("Q", "q 5")):
+        members.append((replace(make_rollout(TRUTH, ["it is 3", wrong]), prompt=prompt), Config()))
+    assert len(paired(*members)[1]) == 2
+    _, pairs, drops = paired(*members, max_per_response=1)
+    assert (len(pairs), drops) == (1, [])
+
+
 def test_each_response_is_judged_in_the_style_of_its_own_prompt(tmp_path: Path) -> None:
     seed = Seed("q", "How many?", answers=("3",))
     boxed = replace(
@@ -364,6 +373,17 @@ def test_the_pass_rate_is_of_all_builds_and_of_each_model() -> None:
     assert rates_by_model(rollout, verdicts) == {"A": 0.75, "B": 0.125}
 
 
+def test_a_rate_on_the_edge_of_the_band_is_within_it() -> None:
+    members = [of(model, *"33334", n=n) for model, n in (("A", 2), ("B", 2), ("C", 2))]
+    rollout = pool(*zip(*members, strict=True))
+    verdicts, _, _ = judge_and_pair(rollout, Config(), LastWord())
+    rate = pooled_rate(rollout, verdicts)
+    assert rate is not None
+    assert 0.8 < rate == pytest.approx(0.8)  # By a last bit.
+    config = load_config(None, ["quality.min_pass_rate=0.8", "quality.max_pass_rate=0.8"])
+    assert judge_and_pair(rollout, config, LastWord())[1]
+
+
 def test_what_stops_early_does_not_bias_the_pooled_rate() -> None:
     """Twelve responses asked for, two taken: their rate stands for twelve."""
     early, config = of("A", "3", "4")
@@ -371,6 +391,54 @@ def test_what_stops_early_does_not_bias_the_pooled_rate() -> None:
     rollout = pool([early, of("B", *["4"] * 4, n=4)[0]], [adaptive, config])
     verdicts, _, _ = judge_and_pair(rollout, Config(), LastWord())
     assert pooled_rate(rollout, verdicts) == pytest.approx((0.5 * 12 + 0 * 4) / 16)
+
+
+def test_a_build_that_stops_early_has_the_rate_in_a_pool_that_it_has_alone() -> None:
+    """Where stopping depends on continuations, those that are right count in neither."""
+    config = load_config(
+        None,
+        [
+            "sampling.policy=adaptive",
+            "sampling.n=12",
+            "dropout.apply=all",
+            "sampling.target_pairs=6",
+        ],
+    )
+    random.seed(5)
+    for _ in range(40):
+        responses = []
+        for i in range(random.randrange(3, 12)):
+            goes_on = f" {i} to {random.choice('3345')}"
+            cut = Continuation("way", goes_on, 3, "stop", 1, 0.5)
+            responses.append(
+                Response(f"way {i}: {random.choice('334')}", 3, "stop", i, continuation=cut)
+            )
+        rollout = replace(make_rollout(TRUTH, []), responses=tuple(responses))
+        own = judge_and_pair(rollout, config, LastWord())
+        assert judge_and_pair(pool([rollout], [config]), config, LastWord()) == own
+
+
+def test_samples_without_images_are_judged_in_the_style_of_their_own_prompt(
+    tmp_path: Path,
+) -> None:
+    """The first build has none, and asks for the answer in another way."""
+    seed = replace(
+        TRUTH, question="<image>\nHow many?", images=(picture(tmp_path / "a.png", "red"),)
+    )
+    boxed = replace(make_rollout(seed, ["a 3", "b 4"]), prompt="P", style="boxed")
+    unseen = tuple(Response(f"guess {i} 3", 3, "stop", i) for i in range(8))
+    other = replace(make_rollout(seed, ["c 3", "d 4"]), prompt="Q", blind=unseen)
+    config = load_config(None, ["quality.max_blind=0.3"])
+    rollout = pool([boxed, other], [config, config])
+    _, pairs, (drop,) = judge_and_pair(rollout, config, LastWord())
+    assert (pairs, drop.reason) == ([], "solved_blind")
+
+
+def test_scorers_are_those_of_the_builds_where_the_recipe_has_another_source() -> None:
+    seed = Seed("q", "?", (), ("3",), source="mine", scorer="math")
+    assert scorer_for(seed, load_config(None, ["rollouts=a,b"])) == "math"
+    mine = ["rollouts=a,b", "seeds=[{path: x.jsonl, name: mine, scorer: choice}]"]
+    assert scorer_for(seed, load_config(None, mine)) == "choice"
 
 
 # --- who writes which side ----------------------------------------------------------------------
@@ -399,6 +467,20 @@ def test_a_text_of_both_models_counts_for_the_one_that_may_write_it() -> None:
         members.append((replace(make_rollout(TRUTH, texts), model=model, prompt="P"), Config()))
     _, pairs, _ = paired(*members, chosen_from=["strong"])
     assert [(pair.chosen_text, pair.chosen_index) for pair in pairs] == [(right, 2)]
+
+
+def test_near_copies_of_a_model_that_may_not_write_a_side_bar_nobody_from_it() -> None:
+    words = "there are two small red ones on the left and one more on the right, in all 3"
+    members = []
+    for model, texts in (("weak", [f"A {words}", "w: 4"]), ("strong", [f"So {words}", "s: 4"])):
+        members.append((replace(make_rollout(TRUTH, texts), model=model, prompt="P"), Config()))
+    rollout = pool(*zip(*members, strict=True))
+    policy = PairingConfig(chosen_from=("strong",), rejected_from=("weak",))
+    config = Config(pairing=policy, quality=QualityConfig(distinct=0.9))
+    faults: Counter[str] = Counter()
+    _, pairs, _ = judge_and_pair(rollout, config, LastWord(), faults=faults)
+    assert [(pair.chosen_index, pair.rejected_index) for pair in pairs] == [(2, 1)]
+    assert not faults
 
 
 def test_a_dropout_pair_stays_within_one_response_of_a_model_that_may_be_chosen() -> None:
@@ -467,6 +549,22 @@ def test_a_model_that_wrote_nothing_is_refused_by_name(tmp_path: Path) -> None:
         pooled(tmp_path, "out", words, "pairing.chosen_from=big")
     with pytest.raises(ConfigError, match="there are 'strong'"):
         pooled(tmp_path, "out", f"rollouts={tmp_path}/strong", "pairing.rejected_from=weaker")
+
+
+def test_a_build_named_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"out/a is named more than once.*name each build once"):
+        load_config(None, ["rollouts=out/a,out/b,out/a/rollouts/"])
+
+
+def test_rollouts_that_were_replaced_are_read_again(tmp_path: Path) -> None:
+    chosen = []
+    for word in ("one", "another"):
+        seed = Seed("q", "How many?", answers=("3",))
+        texts = [f"{word} way.\nFinal answer: 3", "Final answer: 4"]
+        bare(tmp_path / "a", [make_rollout(seed, texts)])
+        pooled(tmp_path, "out", f"rollouts={tmp_path}/a")
+        chosen += [row["chosen_text"] for row in rows_of(tmp_path, "out", ["chosen_text"])]
+    assert [text.split()[0] for text in chosen] == ["one", "another"]
 
 
 def test_half_a_build_is_not_pooled(tmp_path: Path) -> None:

@@ -380,6 +380,20 @@ def test_a_build_of_an_earlier_version_says_what_to_run(tmp_path: Path) -> None:
         write_report(tmp_path / "out")
 
 
+def test_samples_without_images_are_told_where_there_are_any(tmp_path: Path) -> None:
+    write_build(tmp_path / "out", sample_rollouts(tmp_path))
+    path, told = tmp_path / "out" / "run.json", ["9 in samples without the images", "and 8 without"]
+    run = read_run(tmp_path / "out")
+    del run["counts"]["tokens"]["blind"], run["config"]["sampling"]["blind"]  # As of old versions.
+    path.write_text(json.dumps(run), encoding="utf-8")
+    text = Page(page_of(tmp_path / "out")).text
+    assert not [words for words in told if words in text]
+    run["counts"]["tokens"]["blind"], run["config"]["sampling"]["blind"] = 9, 8
+    path.write_text(json.dumps(run), encoding="utf-8")
+    text = Page(page_of(tmp_path / "out")).text
+    assert [words for words in told if words in text] == told
+
+
 def test_every_kind_is_explained() -> None:
     from typing import get_args
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from mmpr_builder.config import Config, load_config
 from mmpr_builder.distributed import run_pairing
 from mmpr_builder.pairing import judge_and_pair
 from mmpr_builder.progress import Progress
+from mmpr_builder.quality import Findings
 from mmpr_builder.quality.suspects import CONTROL
-from mmpr_builder.records import Drop, Rollout, Seed
+from mmpr_builder.records import Continuation, Drop, Rollout, Seed
 from mmpr_builder.scoring import Judge
 from mmpr_builder.tables import list_parts, read_parquet, rollouts_to_table, write_parquet
 
@@ -145,6 +147,18 @@ def test_a_build_lists_them_in_its_drops_and_the_audit_finds_the_same(
     assert {drop.reason for drop in dropped} == {"suspect_truth"}
     found = [one.seed_id for one in audit.suspect_truths(rollouts, judge)]
     assert found == ["q3", "q13", "q23", "q33"]
+
+
+def test_their_continuations_are_counted_with_the_others(judge: Judge) -> None:
+    rollout = rolled(NUMBER, ["15"] * 32)
+    cut = Continuation("Thought", " 1 is another one.", 5, "stop", 1, 0.5)
+    responses = tuple(response.with_continuations([cut]) for response in rollout.responses)
+    findings = Findings()
+    _, _, (drop,) = judge_and_pair(
+        replace(rollout, responses=responses), ON, judge, findings=findings
+    )
+    assert drop.reason == "suspect_truth"
+    assert findings.continuations == {(0.5, "suspect_truth"): 32}
 
 
 def test_without_it_nothing_changes_but_those_seeds(tmp_path: Path) -> None:

@@ -77,6 +77,18 @@ class Config(Section):
 
     _accept_commas = field_validator("sources", "rollouts", mode="before")(split_commas)
 
+    @field_validator("rollouts", mode="after")
+    @classmethod
+    def _each_build_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        folders = [folder.rstrip("/").removesuffix("/rollouts") for folder in value]
+        twice = next((folder for folder in folders if folders.count(folder) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"{twice} is named more than once: its responses would count as often; name each"
+                " build once"
+            )
+        return value
+
     @field_validator("seeds", mode="before")
     @classmethod
     def _accept_paths(cls, value: object) -> object:

@@ -33,6 +33,7 @@ SamplerFactory = Callable[[Config], sampling.Sampler]
 _USUAL_SEQUENCES = 512  # vLLM's own default is 128 to 1,024, by device.
 _MOST_SEATS = 256
 _PER_ROUND = 4  # Responses of a seed under way, taken over all its rounds; about that.
+_ANSWER_S = 0.05
 _REPORT_S = 1.0  # Between saying that the engine is dead and ending the process.
 _LOG_TAIL_BYTES = 64 * 2**10
 
@@ -74,6 +75,8 @@ class SamplerActor:
     async def start(self) -> tuple[float, str]:
         """Load the engine; returns (seconds it took, "") or (seconds, what went wrong)."""
         began = time.monotonic()
+        # Loading holds the event loop: what was asked before (where this runs) is answered first.
+        await asyncio.sleep(_ANSWER_S)
         self._templates = prompts.load_templates(self._config)
         self._seats = asyncio.Semaphore(seats(self._config))
         try:

@@ -251,8 +251,9 @@ class Driver:
 
 
 def _interrupted(config: Config, signum: int, kept: Counts) -> Interrupted:
+    were = "seed was sampled and is" if kept.seeds == 1 else "seeds were sampled and are"
     return Interrupted(
-        f"stopped by signal {signum}; {kept.seeds:,} seeds were sampled and are kept in"
-        f" {config.out}: run the same command again to go on",
+        f"stopped by signal {signum}; {kept.seeds:,} {were} kept in {config.out}: run the same"
+        " command again to go on",
         signum,
     )

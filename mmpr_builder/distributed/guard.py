@@ -10,19 +10,30 @@ temporary files as well: vLLM leaves its sockets where they are, four for each e
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
 
-# It waits for the process itself rather than for a pipe to close, which a forked child would hold
-# open; and it forks, for Ray ends the children of a worker that ends.
+# It looks at the process itself rather than at a pipe, which a forked child would hold open, nor by
+# a pidfd, which older kernels and Pythons built for them do not have; and it forks, for Ray ends
+# the children of a worker that ends. Number and start time together are never used again.
 _WATCH = """
-import os, select, shutil, signal, sys, time
+import os, shutil, signal, sys, time
 group, scratch = int(sys.argv[1]), sys.argv[2]
-gone = os.pidfd_open(group)
+def started():
+    try:
+        with open(f"/proc/{group}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+actor = started()
+os.mkdir(scratch, 0o700)
 if os.fork():
     os._exit(0)
-select.select([gone], [], [])
+while actor is not None and started() == actor:
+    time.sleep(0.5)
 try:
     os.killpg(group, signal.SIGKILL)
 except ProcessLookupError:
@@ -39,9 +50,8 @@ def end_children_with_us() -> None:
     """
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
-    scratch = tempfile.mkdtemp(prefix="mmpr-engine-")
-    os.environ["TMPDIR"] = scratch
-    tempfile.tempdir = None  # Is looked up again.
+    # Made by the process that removes it: this one can be ended before the other has begun.
+    scratch = os.path.join(tempfile.gettempdir(), f"mmpr-engine-{secrets.token_hex(4)}")
     subprocess.run(
         [sys.executable, "-I", "-S", "-c", _WATCH, str(os.getpid()), scratch],
         start_new_session=True,
@@ -50,3 +60,5 @@ def end_children_with_us() -> None:
         stderr=subprocess.DEVNULL,
         check=True,
     )
+    os.environ["TMPDIR"] = scratch
+    tempfile.tempdir = None  # Is looked up again.

@@ -26,6 +26,7 @@ from mmpr_builder.distributed.workers import Piece, pair_parts
 from mmpr_builder.errors import ConfigError
 from mmpr_builder.output import BuildWriter, finish_build, sampling_json
 from mmpr_builder.progress import Progress
+from mmpr_builder.quality import least_samples
 from mmpr_builder.records import Drop
 from mmpr_builder.stores import names_in, naming
 
@@ -49,6 +50,7 @@ def run_pairing(config: Config, progress: Progress) -> PairingSummary:
     asks = config.scoring.judge.url is not None
     with build_lock(config.out, progress.note) as lock, ExitStack() as held:
         found = _pooled(config, progress, held) if config.rollouts else _own(config)
+        _check_blind(config, found.builds)
         held.enter_context(reported(config, progress, "pairing"))
         held.enter_context(naming(config.out))
         if asks:
@@ -137,6 +139,20 @@ def _pooled(config: Config, progress: Progress, held: ExitStack) -> _Found:
     )
     rows = pool.seeds + pool.dropped
     return _Found(pool.pieces(), pool.count, pool.drops(), pool.dropped, rows, builds)
+
+
+def _check_blind(config: Config, builds: Sequence[Build]) -> None:
+    """Refuse a threshold that nothing in the rollouts can pass; what lies alone says nothing."""
+    most = config.quality.max_blind
+    if most is None or not all(build.has_plan for build in builds):
+        return
+    samples = sum(build.config.sampling.blind for build in builds)
+    if samples < least_samples(most):
+        raise ConfigError(
+            f"quality.max_blind = {most:g} can be told from {least_samples(most)} samples without"
+            f" images on, and these rollouts have {samples} of each seed at most: sample with"
+            " sampling.blind=8, or leave quality.max_blind out"
+        )
 
 
 def _facts(build: Build) -> dict[str, Any]:

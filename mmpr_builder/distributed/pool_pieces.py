@@ -13,10 +13,10 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmpr_builder.config import Config
+from mmpr_builder.config import Config, SourceConfig
 from mmpr_builder.pairing.judging import comes_from
 from mmpr_builder.pairing.pooled import PooledRollout, pool
-from mmpr_builder.records import Drop, Rollout
+from mmpr_builder.records import Drop, Rollout, Seed
 from mmpr_builder.tables import read_parquet, rollouts_from_table
 
 _SHOWN = 80
@@ -52,6 +52,8 @@ class PooledSlice:
     settings: tuple[Config, ...]
     """By build: what its rollouts were sampled with."""
     image_bytes: int = 0
+    reading: str = ""
+    """Of which pool it is, so that what was read for another one is read again."""
 
     def read(self) -> list[Rollout]:
         """The pooled rollouts, in order."""
@@ -61,7 +63,7 @@ class PooledSlice:
         found = {
             (part, rollout.index): rollout
             for part, numbers in wanted.items()
-            for rollout in _rollouts(self.uris[part], numbers)
+            for rollout in _rollouts(self.uris[part], numbers, self.reading)
         }
         return [self._pooled(seed, found) for seed in self.seeds]
 
@@ -89,20 +91,28 @@ def _unlicensed(pooled: PooledRollout) -> Drop | None:
     """The drop of a seed from a source that `licenses` leaves out, or that the recipe does not
     have: the builds may have been made with other sources."""
     config, seed = pooled.settings[0], pooled.seed
-    if config.licenses == "any" or any(comes_from(seed, source) for source in config.seeds):
+    if config.licenses == "any" or any(_is_of(seed, source) for source in config.seeds):
         return None
     known = {source.name: source.reason for source in config.left_out}
     why = known.get(seed.source, "the recipe has no such source, so no licence is known")
     return Drop(seed.id, "quality", "licence_not_allowed", f"{seed.source or 'unnamed'}: {why}")
 
 
-def _rollouts(uri: str, numbers: Iterable[int]) -> Sequence[Rollout]:
+def _is_of(seed: Seed, source: SourceConfig) -> bool:
+    """Whether a seed is of this source. All seeds of a source with a name bear it, so a file of
+    the same name (`train.jsonl`) says nothing."""
+    if seed.source and source.name:
+        return seed.source == source.name
+    return comes_from(seed, source)
+
+
+def _rollouts(uri: str, numbers: Iterable[int], reading: str) -> Sequence[Rollout]:
     """The rollouts of these indices in one part."""
-    table = _part(uri)
+    table = _part(uri, reading)
     rows = pc.is_in(table["index"], value_set=pa.array(numbers, pa.int64()))
     return rollouts_from_table(table.filter(rows).combine_chunks())
 
 
 @lru_cache(maxsize=4)  # Pieces and parts do not begin at the same seeds: neighbours share some.
-def _part(uri: str) -> pa.Table:
+def _part(uri: str, reading: str) -> pa.Table:
     return read_parquet(uri)

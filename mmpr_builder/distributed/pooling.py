@@ -16,6 +16,7 @@ names, and the seeds of the pieces under way.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import astuple, dataclass
@@ -87,6 +88,7 @@ class Pool:
         """Read what the rollouts ask; the responses stay where they are."""
         self._builds = builds
         self._config = config
+        self._reading = uuid.uuid4().hex
         self._uris: list[str] = []
         self._image_bytes: list[float] = []  # By part: of one of its rows, on average.
         self._db = temporary_database()
@@ -145,6 +147,7 @@ class Pool:
             folders=tuple(build.folder for build in self._builds),
             settings=tuple(build.config for build in self._builds),
             image_bytes=int(image_bytes),
+            reading=self._reading,
         )
 
     def _places(self) -> Iterator[_Place]:

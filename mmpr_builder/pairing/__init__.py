@@ -80,12 +80,14 @@ def judge_and_pair(
     verdicts, responses = judge_responses(rollout, config, judge)
     unfit = _unfit(rollout, verdicts, config, judge)
     if unfit is not None:
+        if findings is not None:
+            findings.set_aside(rollout.responses, unfit.reason)
         return verdicts, [], [unfit]
-    if findings is not None:
-        findings.not_wrong(rollout.responses, responses)
+    own = Findings()
+    own.not_wrong(rollout.responses, responses)
     if isinstance(rollout, PooledRollout):
         paired = pair_pooled(
-            rollout, responses, verdicts, config, build_pairs, faults=faults, findings=findings
+            rollout, responses, verdicts, config, build_pairs, faults=faults, findings=own
         )
     else:
         paired = build_pairs(
@@ -95,11 +97,16 @@ def judge_and_pair(
             config,
             rng_seed=config.pairing.seed,
             faults=faults,
-            findings=findings,
+            findings=own,
             models=models_of(rollout),
         )
     blind = judge_blind(rollout, config, judge)
-    return verdicts, *without_solved_blind(seed, blind, paired, config, findings)
+    pairs, drops = without_solved_blind(seed, blind, paired, config, own)
+    if paired[0] and not pairs:
+        own.uncontrolled.clear()  # It would not have them with any lengths and answers.
+    if findings is not None:
+        findings.add(own)
+    return verdicts, pairs, drops
 
 
 def _unfit(
@@ -145,13 +152,13 @@ def build_pairs(
             " give one verdict per response, in their order"
         )
     bars = Bars()
+    writers = eligible(models, policy, seed)
     if isinstance(config, Config):
-        bars = barred(seed, responses, verdicts, config.quality)
+        bars = barred(seed, responses, verdicts, config.quality, writers.may_stand)
         if faults is not None:
             faults.update(bars.reasons)
     if findings is not None:
         findings.continuations.update(fates_of(seed, responses, verdicts, bars))
-    writers = eligible(models, policy, seed)
     even = evenness(config)
     material = Material(seed, responses, verdicts, policy, rng_seed, bars, writers, even)
     couples = couples_of(material)

@@ -46,11 +46,15 @@ class Offer:
     chosen: _Ints
     """Number of the chosen text."""
     rejected: _Ints
+    """Number of the rejected one; in the DropoutNTP branch, of the couple."""
+    rejected_text: _Ints
+    """Number of the rejected text: several responses may have gone on to the same."""
     kind: _Ints
     gap: _Ints
     """Tokens of the chosen text less those of the rejected one."""
     answer: _Ints
-    """Number of the wrong answer, the most frequent one first; 0 where there is none."""
+    """Number of the wrong answer, the most frequent one first; those of the DropoutNTP
+    branch have one number, their own."""
     texts: _Ints
     """For each kind: how many different rejected texts."""
     tokens: float
@@ -103,6 +107,9 @@ def _offer(
     columns = _numbered([side.text for side in positives], numbers)
     own = _numbered([chosen.text for chosen, _ in alone], numbers)
     rows = _ints(range(len(negatives)))
+    unlike: dict[str, int] = {}
+    lines = _numbered([side.text for side in negatives], unlike)
+    ends = _numbered([rejected.text for _, rejected in alone], unlike)
     said = [normal_answer(side.answer) for side in negatives]
     ranked = sorted(set(said), key=lambda answer: (-votes.get(answer, 0), answer))
     rank = {answer: place for place, answer in enumerate(ranked)}
@@ -117,10 +124,11 @@ def _offer(
         alone,
         chosen=np.concatenate([np.tile(columns, len(negatives)), own]),
         rejected=np.concatenate([np.repeat(rows, n), len(negatives) + _ints(range(m))]),
+        rejected_text=np.concatenate([np.repeat(lines, n), ends]),
         kind=np.concatenate([np.repeat(_ints(kinds), n), np.full(m, _DROPOUT, np.int64)]),
         gap=np.concatenate([gaps, chosen - rejected]),
         answer=np.concatenate(
-            [np.repeat(_ints([rank[a] for a in said]), n), np.zeros(m, np.int64)]
+            [np.repeat(_ints([rank[a] for a in said]), n), np.full(m, len(rank), np.int64)]
         ),
         texts=np.bincount([*kinds, *[_DROPOUT] * m], minlength=len(_KINDS)),
         tokens=sum(mean) / max(1, len(mean)),
@@ -137,6 +145,7 @@ class _Taking:
             self._open &= np.abs(offer.gap) <= policy.max_gap
         self._chosen_uses = np.zeros(1 + max(offer.chosen, default=0), np.int64)
         self._rejected_uses = np.zeros(1 + max(offer.rejected, default=0), np.int64)
+        self._text_uses = np.zeros(1 + max(offer.rejected_text, default=0), np.int64)
         self._answer_uses = np.zeros(1 + max(offer.answer, default=0), np.int64)
         self._gaps = np.zeros(len(_KINDS), np.int64)
         self._taken = np.zeros(len(_KINDS), np.int64)
@@ -176,6 +185,7 @@ class _Taking:
         for uses, texts in (
             (self._chosen_uses, offer.chosen),
             (self._rejected_uses, offer.rejected),
+            (self._text_uses, offer.rejected_text),
         ):
             uses[texts[number]] += 1
             if most is not None and uses[texts[number]] >= most:

@@ -58,6 +58,8 @@ def judge_responses(
 
 def judge_blind(rollout: Rollout, config: Config, judge: Scores) -> list[Verdict]:
     """Score the samples without images like the others; blocks as long as the judge takes."""
+    if isinstance(rollout, PooledRollout):
+        return [v for member in rollout.members for v in judge_blind(member, config, judge)]
     score = _scores_of(rollout, config, judge)
     return [score(response.text) for response in rollout.blind]
 
@@ -65,13 +67,11 @@ def judge_blind(rollout: Rollout, config: Config, judge: Scores) -> list[Verdict
 def scorer_for(seed: Seed, config: Config) -> str:
     """The scorer of a seed: its source's in this recipe, else its own, else `scoring.scorer`.
 
-    Its own, noted when it was read, also decides where several sources bear its name.
+    Its own, noted when it was read, also decides where several sources bear its name. The only
+    source of a recipe is that of all its seeds, but not of pooled ones, whose recipes were others.
     """
-    found = {
-        source.scorer
-        for source in config.seeds
-        if len(config.seeds) == 1 or comes_from(seed, source)
-    }
+    only = len(config.seeds) == 1 and not config.rollouts
+    found = {source.scorer for source in config.seeds if only or comes_from(seed, source)}
     scorer = found.pop() if len(found) == 1 else seed.scorer
     return config.scoring.scorer if scorer == "auto" else scorer
 

@@ -25,6 +25,7 @@ from mmpr_builder.pairing.need import Mark, Rule, Tally, marks, rule_for
 from mmpr_builder.records import Drop, Response, Seed, Verdict, derived_seed
 
 _SHUFFLES = 32  # Of one seed about a third of them stop where it did; more change little.
+_ROUNDING = 1e-9  # A mean of rates of 4/5 can be 0.8000000000000002.
 
 _Item = tuple[Mark, bool | None]
 """What a response can give, and whether it is right (None: undecided)."""
@@ -62,7 +63,7 @@ def outside_band(
     if rate is None or not isinstance(config, Config):
         return None
     low, high = config.quality.min_pass_rate, config.quality.max_pass_rate
-    if low <= rate <= high:
+    if low - _ROUNDING <= rate <= high + _ROUNDING:
         return None
     detail = f"pass rate {rate:.3f} over {n} responses, wanted {low:g} to {high:g}"
     return Drop(seed.id, "quality", "pass_rate_outside", detail)

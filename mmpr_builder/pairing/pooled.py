@@ -12,11 +12,12 @@ response, not what was asked. So A x A, B x B and A x B give pairs with P, C x C
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, chain, zip_longest
+from itertools import accumulate, chain, islice, zip_longest
 
 from mmpr_builder.config import Config
+from mmpr_builder.pairing.candidates import normal
 from mmpr_builder.pairing.pass_rate import pass_rate
 from mmpr_builder.quality import Findings
 from mmpr_builder.records import Drop, Pair, Response, Rollout, Verdict
@@ -61,8 +62,7 @@ def pool(members: Sequence[Rollout], settings: Sequence[Config]) -> PooledRollou
         error=of[0].error,
         index=first.index,
         stop=of[0].stop,
-        # Judged like the others, so only those that were asked in the same style.
-        blind=tuple(chain.from_iterable(m.blind for m in of if m.style == of[0].style)),
+        blind=tuple(chain.from_iterable(member.blind for member in of)),
         members=tuple(replace(member, seed=first.seed, index=first.index) for member in of),
         settings=tuple(settings[i] for i in kept),
     )
@@ -94,15 +94,20 @@ def models_of(rollout: Rollout) -> list[str]:
     return [member.model for member in members_of(rollout) for _ in member.responses]
 
 
-def pooled_rate(rollout: PooledRollout, verdicts: Sequence[Verdict]) -> float | None:
+def pooled_rate(
+    rollout: PooledRollout,
+    verdicts: Sequence[Verdict],
+    responses: Sequence[Response] | None = None,
+) -> float | None:
     """The pass rate of a pooled seed: the mean of its builds' own rates, weighted by the number of
     responses that each was asked for.
 
     A build that stops early has as many responses as chance wanted, so their plain share would be
     biased towards what stops it. A build none of whose responses is decided does not count. With
-    builds of several models this is the rate of the mixture, see `rates_by_model`.
+    builds of several models this is the rate of the mixture, see `rates_by_model`. `responses` are
+    the rollout's as pairing may use them, by which adaptive sampling decided when to stop.
     """
-    return _mean(_rates(rollout, verdicts))
+    return _mean(_rates(rollout, verdicts, responses))
 
 
 def rate_of(rollout: Rollout, verdicts: Sequence[Verdict], config: Config) -> float | None:
@@ -119,18 +124,22 @@ def rates_by_model(rollout: Rollout, verdicts: Sequence[Verdict]) -> dict[str, f
     models = sorted({member.model for member in rollout.members})
     if len(models) < 2:
         return {}
-    rates = {m: _mean(_rates(rollout, verdicts, model=m)) for m in models}
+    rates = {m: _mean(_rates(rollout, verdicts, None, model=m)) for m in models}
     return {model: rate for model, rate in rates.items() if rate is not None}
 
 
 def _rates(
-    rollout: PooledRollout, verdicts: Sequence[Verdict], model: str | None = None
+    rollout: PooledRollout,
+    verdicts: Sequence[Verdict],
+    responses: Sequence[Response] | None,
+    model: str | None = None,
 ) -> list[tuple[float, int]]:
     """(rate, responses asked for) of the members, or of those of one model."""
+    usable = rollout.responses if responses is None else responses
     found, start = [], 0
     for member, config in zip(rollout.members, rollout.settings, strict=True):
         stop = start + len(member.responses)
-        rate = pass_rate(rollout.seed, member.responses, verdicts[start:stop], config)
+        rate = pass_rate(rollout.seed, usable[start:stop], verdicts[start:stop], config)
         if rate is not None and model in (None, member.model):
             found.append((rate, config.sampling.n))
         start = stop
@@ -138,6 +147,8 @@ def _rates(
 
 
 def _mean(rates: Sequence[tuple[float, int]]) -> float | None:
+    if len(rates) == 1:
+        return rates[0][0]  # Multiplied and divided it would not be the same to the last bit.
     weight = sum(n for _, n in rates)
     return sum(rate * n for rate, n in rates) / weight if weight else None
 
@@ -159,7 +170,7 @@ def pair_pooled(
     """
     models = models_of(rollout)
     known = {
-        "rate": (pooled_rate(rollout, verdicts), len(responses)),
+        "rate": (pooled_rate(rollout, verdicts, responses), len(responses)),
         "rng_seed": config.pairing.seed,
     }
     groups = _by_prompt(rollout)
@@ -179,7 +190,8 @@ def pair_pooled(
         drops += dropped
     turns = (pair for turn in zip_longest(*lanes) for pair in turn if pair is not None)
     made = {pair.id: pair for pair in reversed(list(turns))}
-    pairs = list(reversed(made.values()))[: config.pairing.max_per_seed]
+    capped = _capped(reversed(made.values()), config.pairing.max_per_response)
+    pairs = list(islice(capped, config.pairing.max_per_seed))
     if pairs or len(groups) == 1:
         return pairs, drops
     together, dropped = build(rollout.seed, responses, verdicts, config, models=models, **known)
@@ -187,6 +199,20 @@ def pair_pooled(
         return [], dropped
     detail = f"{len(groups)} prompts, and no pair within one of them: pairs share their prompt"
     return [], [Drop(rollout.seed.id, "pairing", "prompts_differ", detail)]
+
+
+def _capped(pairs: Iterable[Pair], most: int | None) -> Iterator[Pair]:
+    """Without those of a text that has been in `most` of them on its side: each prompt's pairs keep
+    to it, and responses to several prompts can be the same text."""
+    chosen: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
+    for pair in pairs:
+        one, other = normal(pair.chosen_text), normal(pair.rejected_text)
+        if most is not None and (chosen[one] >= most or rejected[other] >= most):
+            continue
+        chosen[one] += 1
+        rejected[other] += 1
+        yield pair
 
 
 def _by_prompt(rollout: PooledRollout) -> list[list[int]]:

@@ -51,7 +51,8 @@ def without_rejected(
     """What is left of a seed's pairs; none left gives one `Drop` "rejected_by_list".
 
     The others stay what they were and nothing moves up into the free places: a list takes away
-    what was looked at and adds nothing that was not.
+    what was looked at and adds nothing that was not. Only `quality.balance`, which comes after it,
+    decides anew over what is left.
     """
     kept = [pair for pair in pairs if pair.id not in listed]
     if pairs and not kept:

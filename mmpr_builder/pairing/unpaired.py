@@ -19,15 +19,18 @@ def why_unpaired(material: Material, models: Sequence[str]) -> Drop:
     """Why no couple can be made of this: what a control forbids, else what the responses lack."""
     seed, responses, verdicts = material.seed, material.responses, material.verdicts
     limit = material.policy.max_gap
-    if limit is not None and couples_of(material.uncontrolled()):
+    free = material.uncontrolled()
+    if limit is not None and couples_of(free):
         positives, negatives, alone = sides_of(material)
         couples = chain(product(positives, negatives), alone)
         gaps = [abs(chosen.tokens - rejected.tokens) for chosen, rejected in couples]
         detail = f"lengths differ by {min(gaps)} tokens or more; pairing.max_gap = {limit}"
         return Drop(seed.id, "pairing", "lengths_apart", detail)
-    if material.bars.reasons and couples_of(replace(material, bars=Bars())):
+    # Each of these may be in the way of what another one leaves.
+    free = replace(free, bars=Bars())
+    if material.bars.reasons and couples_of(free):
         return Drop(seed.id, "quality", "no_clean_pair", material.bars.detail)
-    if material.writers != ALL and couples_of(replace(material, writers=ALL)):
+    if material.writers != ALL and couples_of(replace(free, writers=ALL)):
         return not_wanted(seed, models, verdicts)
     positives, _ = two_sides(seed, responses, verdicts, material.rng_seed)
     return explain(seed, responses, verdicts, material.policy, has_positive=bool(positives))

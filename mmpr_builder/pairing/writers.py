@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpr_builder.config import PairingConfig
-from mmpr_builder.records import Drop, Seed, Verdict
+from mmpr_builder.records import Drop, Outcome, Seed, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,12 @@ class Eligible:
 
     def may_be_rejected(self, index: int) -> bool:
         return self.rejected is None or index in self.rejected
+
+    def may_stand(self, index: int, outcome: Outcome) -> bool:
+        """Whether a response may stand where its verdict puts it."""
+        if outcome in ("incorrect", "no_answer"):
+            return self.may_be_rejected(index)
+        return self.may_be_chosen(index)
 
 
 ALL = Eligible()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmpr_builder.config import QualityConfig
 from mmpr_builder.quality.distinct import distinct_responses
 from mmpr_builder.quality.gate import Fault, continuation_fault
 from mmpr_builder.quality.hygiene import NEVER_REJECTED, response_fault
-from mmpr_builder.records import Continuation, Response, Seed, Verdict
+from mmpr_builder.records import Continuation, Outcome, Response, Seed, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,17 @@ class Bars:
 
 
 def barred(
-    seed: Seed, responses: Sequence[Response], verdicts: Sequence[Verdict], config: QualityConfig
+    seed: Seed,
+    responses: Sequence[Response],
+    verdicts: Sequence[Verdict],
+    config: QualityConfig,
+    may_stand: Callable[[int, Outcome], bool] | None = None,
 ) -> Bars:
     """What the controls find in the responses of one seed; does not depend on their order.
 
     A response with a fault is never chosen, nor continued; with one of `NEVER_REJECTED` it is not
-    rejected either. Of near-copies with the same verdict one is left for either side.
+    rejected either. Of near-copies with the same verdict one is left for either side: among those
+    that may stand there at all, as `may_stand` says of index and outcome.
     """
     chosen: set[str] = set()
     rejected: set[str] = set()
@@ -74,7 +79,12 @@ def barred(
             if fault.reason in NEVER_REJECTED:
                 rejected.add(response.text)
     if config.distinct is not None:
-        for index in _copies(responses, verdicts, chosen, config.distinct):
+        standing = [
+            index
+            for index, verdict in enumerate(verdicts)
+            if may_stand is None or may_stand(index, verdict.outcome)
+        ]
+        for index in _copies(responses, verdicts, standing, chosen, config.distinct):
             reasons["near_copy"] += 1
             chosen.add(responses[index].text)
             rejected.add(responses[index].text)
@@ -96,11 +106,17 @@ def _continuation_reason(
 
 
 def _copies(
-    responses: Sequence[Response], verdicts: Sequence[Verdict], faulty: set[str], least: float
+    responses: Sequence[Response],
+    verdicts: Sequence[Verdict],
+    standing: Sequence[int],
+    faulty: set[str],
+    least: float,
 ) -> list[int]:
-    """Indices of different texts that repeat another one of the same verdict and finish."""
+    """Of these indices, those of different texts that repeat another one of the same verdict and
+    finish."""
     groups: dict[tuple[str, str], list[int]] = {}
-    for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
+    for index in standing:
+        response, verdict = responses[index], verdicts[index]
         if response.text not in faulty:
             groups.setdefault((verdict.outcome, response.finish_reason), []).append(index)
     found = []

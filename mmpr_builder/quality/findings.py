@@ -28,6 +28,17 @@ class Findings:
         for entry in fields(self):
             getattr(self, entry.name).clear()
 
+    def add(self, other: Findings) -> None:
+        """Add the sums over other seeds."""
+        for entry in fields(self):
+            getattr(self, entry.name).update(getattr(other, entry.name))
+
+    def set_aside(self, responses: Sequence[Response], reason: str) -> None:
+        """Count the continuations of a seed of which nothing is used, whatever they are worth."""
+        for response in responses:
+            for continuation in response.continuations:
+                self.continuations[continuation.keep, reason] += 1
+
     def not_wrong(self, stored: Sequence[Response], usable: Sequence[Response]) -> None:
         """Count continuations that judging took away: right, or not known to be wrong."""
         for before, after in zip(stored, usable, strict=True):

@@ -24,9 +24,10 @@ def build_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("prompts", _prompts(config["prompts"])),
         (
             "sampling",
-            f"{sampling['n']} responses a question, temperature {sampling['temperature']}, top-p"
-            f" {sampling['top_p']}, top-k {sampling['top_k']}, at most"
-            f" {sampling['max_tokens']:,} tokens, seed {sampling['seed']}",
+            f"{sampling['n']} responses a question{_blind(sampling)},"
+            f" temperature {sampling['temperature']}, top-p {sampling['top_p']}, top-k"
+            f" {sampling['top_k']}, at most {sampling['max_tokens']:,} tokens, seed"
+            f" {sampling['seed']}",
         ),
         (
             "continuations",
@@ -51,6 +52,11 @@ def written_by(run: Mapping[str, Any]) -> str:
 def _model(run: Mapping[str, Any]) -> str:
     lora = run["config"]["lora"]
     return written_by(run) + (f" with LoRA {lora}" if lora and not run.get("pooled") else "")
+
+
+def _blind(sampling: Mapping[str, Any]) -> str:
+    blind = sampling.get("blind")
+    return f" and {blind} without its images, if it has any and a truth" if blind else ""
 
 
 def _continuations(dropout: Mapping[str, Any]) -> str:

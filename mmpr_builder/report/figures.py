@@ -184,7 +184,7 @@ def seed_flow(counts: Mapping[str, Any]) -> Flow:
         "read": "questions read",
         "with_truth": "truth known",
         "without_truth": "truth not known",
-        "unreadable": "not usable",
+        "unreadable": "not sampled",
         "with_pairs": "gave pairs",
         "other": "other reasons",
     }
