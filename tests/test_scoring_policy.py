@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mmpr_builder.config import ScoringConfig
 from mmpr_builder.scoring import Judge
 
 PAGE = Path(__file__).parents[1] / "docs" / "scoring.md"
@@ -32,7 +33,7 @@ def rows(first: str) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def judge() -> Iterator[Judge]:
-    with Judge() as shared:
+    with Judge(ScoringConfig(timeout_s=20.0)) as shared:  # A busy machine changes no verdict.
         yield shared
 
 

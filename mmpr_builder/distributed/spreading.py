@@ -160,13 +160,17 @@ def _in_place(
 def _fetched(asked: list[Asked], ref: Any, submit: Callable[[list[Asked]], Any]) -> list[Any]:
     """The answers of a task; where it ended every process, those of its items one by one."""
     import ray
-    from ray.exceptions import OutOfMemoryError, WorkerCrashedError
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
-    try:
-        return list(ray.get(ref))
-    except (WorkerCrashedError, OutOfMemoryError):
-        if len(asked) == 1:
-            return [None]
+    while True:
+        try:
+            return list(ray.get(ref))
+        except NodeDiedError:  # However often its nodes left: nothing in it is to blame.
+            ref = submit(asked)
+        except (WorkerCrashedError, OutOfMemoryError):
+            if len(asked) == 1:
+                return [None]
+            break
     alone = [(one, submit([one])) for one in asked]
     return [_fetched([one], again, submit)[0] for one, again in alone]
 

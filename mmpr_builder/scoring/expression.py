@@ -31,6 +31,7 @@ from mmpr_builder.scoring.relation import (
     may_be_one,
     named_point,
     named_value,
+    names_another,
     split_relation,
     without_bars,
 )
@@ -77,11 +78,15 @@ def compare_math(
 
 def _compare_answer(p: str, g: str, symbolic: Symbolic, question: str) -> Decision:
     """With the question at hand, which says what else is neutral, and which unit is asked for."""
+    if named_value(g)[0] is None and names_another(p, question):
+        return unknown("name", "the question asks for another value")
     if _may_be_sentence(p, g):
         said = value_said(p, question)
         if said is None and value_said(p) is not None:
             return unknown("words", "it may answer another question")
         p = said or p
+    if is_ratio(g):
+        return compare_with_ratio(p, g, question)
     quantity_g, quantity_p = parse_quantity(g), parse_quantity(p)
     asked = unit_asked_for(question)
     if asked and quantity_g and quantity_p and quantity_p.unit and not quantity_g.unit:
@@ -189,10 +194,18 @@ def _compare_named(
             return compare_relations(p, g, symbolic)  # y - 2x = 1 for y = 2x + 1
     if name_g is not None and ":" in name_g and is_ratio(value_g):
         return compare_ratios(value_p, value_g, clock=False)
+    if name_p is None and name_g is not None and _names_its_unit(value_p, name_g, value_g):
+        return unknown("name", "a product with the name, or a unit of one letter")
     a_relation = name_g is None and parse(g).kind != "list" and split_relation(g)[1]
     if a_relation and name_p is not None:
         return compare_relations(p, g, symbolic)
     return _compare(value_p, value_g, symbolic, depth + 1)
+
+
+def _names_its_unit(p: str, name: str, g: str) -> bool:
+    """`7m` for `m = 7`."""
+    unit_p, unit_g = ((q := parse_quantity(side)) and q.unit for side in (p, g))
+    return unit_p is not None and unit_g is None and p.rstrip().endswith(name)
 
 
 def _compare_sentence(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:

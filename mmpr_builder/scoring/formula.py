@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 
-from mmpr_builder.scoring.decision import Decision, Query, Symbolic, no, yes
-from mmpr_builder.scoring.latex import compact
+from mmpr_builder.scoring.decision import Decision, Query, Symbolic, no, unknown, yes
+from mmpr_builder.scoring.latex import compact, has_words
 from mmpr_builder.scoring.ratio import compare_ratios, is_ratio
 from mmpr_builder.scoring.relation import named_value, split_relation
-from mmpr_builder.scoring.sentence import value_said
+from mmpr_builder.scoring.sentence import may_change, value_said
 
 _LETTERS_ONLY = re.compile(
     r"(?:\\(?:angle|triangle|odot|overline|vec)\s?\{?)?[A-Z]{2,}'*\}?\Z|[a-zA-Z]\Z|\\[a-zA-Z]+\Z"
@@ -53,12 +53,17 @@ def compare_relations(p: str, g: str, symbolic: Symbolic) -> Decision:
     return symbolic(Query("relation", left, right))
 
 
-def compare_with_ratio(p: str, g: str) -> Decision:
+_HALF_OF_DAY = re.compile(r"(?<=[0-9])\s+(?=[ap]\.?\s?m\b)", re.IGNORECASE)
+
+
+def compare_with_ratio(p: str, g: str, question: str | None = None) -> Decision:
     """At least one side is a ratio or a time; the other may be a sentence that says one."""
     if not is_ratio(p):
         value = named_value(p)[1] if named_value(p)[0] else p
-        said = value_said(value)
+        said = value_said(_HALF_OF_DAY.sub("", value), question)
         p = said if said is not None and is_ratio(said) else value
+        if p is value and has_words(p) and not may_change(p) and compact(g) in compact(p):
+            return unknown("words", "not every word beside the value is known to be neutral")
     if not is_ratio(g) and named_value(g)[0]:
         g = named_value(g)[1]
-    return yes("latex") if compact(p) == compact(g) else compare_ratios(p, g)
+    return yes("latex") if compact(p) == compact(g) else compare_ratios(p, g, question)

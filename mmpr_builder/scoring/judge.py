@@ -16,7 +16,7 @@ from mmpr_builder.scoring.auto import SCORERS, decide, usable_truth
 from mmpr_builder.scoring.decision import Decision, Symbolic
 from mmpr_builder.scoring.pool import WorkerPool
 
-SCORER_VERSION = "3"
+SCORER_VERSION = "4"
 """Changes whenever a verdict may change; part of every cache key."""
 
 _CACHE_SIZE = 4096  # Answers repeat within a seed and hardly beyond; more is only memory.

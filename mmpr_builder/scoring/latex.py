@@ -22,7 +22,7 @@ _SYMBOLS = {
     "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "•": r"\cdot ",
     "÷": r"\div ", "≤": r"\leq ", "⩽": r"\leq ", "≦": r"\leq ", "≥": r"\geq ", "⩾": r"\geq ",
     "≧": r"\geq ", "≠": r"\neq ", "≈": r"\approx ", "≅": r"\cong ", "±": r"\pm ", "∓": r"\mp ",
-    "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
+    "≌": r"\cong ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
     "π": r"\pi ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ",
     "ε": r"\epsilon ", "θ": r"\theta ", "λ": r"\lambda ", "μ": r"\mu ", "µ": r"\mu ",
     "ρ": r"\rho ", "σ": r"\sigma ", "τ": r"\tau ", "φ": r"\phi ", "ω": r"\omega ",
@@ -187,7 +187,9 @@ def compact(text: str) -> str:
 
 
 _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
-_SHORT_WORD = re.compile(r"(?<![\\a-zA-Z])(?:[Ii]t|is|are|[Ww]e|[Ss]o|of)(?![a-zA-Z])")
+_SHORT_WORD = re.compile(
+    r"(?<![\\a-zA-Z])(?:(?:[Ii]t|is|are|[Ww]e|[Ss]o|of)(?![a-zA-Z])|[Ii]n(?=\s+[0-9]))"
+)
 _NOT_WORDS = frozenset([*_FUNCTIONS, "mod", "lim", "max", "min", "gcd", "lcm", "det", "and"])
 
 

@@ -1,11 +1,15 @@
-"""Ratios and clock times: `7:32`, `10:15 a.m.`. A time is equal to itself only."""
+"""Ratios and clock times: `7:32`, `10:15 a.m.`. A time is equal to itself only.
+
+`3:15` may be either; the question says which, or else that it is not in lowest terms.
+"""
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
+from math import gcd
 
-from mmpr_builder.scoring.decision import Decision, no, yes
+from mmpr_builder.scoring.decision import Decision, no, unknown, yes
 from mmpr_builder.scoring.number import parse_number
 
 _TIME = re.compile(
@@ -16,6 +20,17 @@ _TIME = re.compile(
 _PART = r"[0-9]+(?:\.[0-9]+)?|\\sqrt\{?[0-9]+\}?|[0-9]*\\pi"
 _TO = re.compile(r"\A([0-9.]+) to ([0-9.]+)\Z")
 _RATIO = re.compile(rf"(?:{_PART})(?:\s*(?::|\\colon)\s*(?:{_PART}))+\Z")
+_ASKS_FOR_RATIO = re.compile(
+    r"\b(?:ratios?|proportions?|odds|scale)\b|之比|比例|比值|的比(?!较|赛)|比[是为]"
+    r"|(?-i:(?<![a-zA-Z])[A-Z]{1,3}\s?:\s?[A-Z]{1,3}(?![a-zA-Z]))",
+    re.IGNORECASE,
+)
+_ASKS_FOR_TIME = re.compile(
+    r"\b(?:what|which) time\b|\btime (?:is|does|did|was|will|shown|displayed|on)\b"
+    r"|\b(?:clocks?|wristwatch|watch(?:es)?|o'clock)\b"
+    r"|\bwhen (?:is|are|was|were|does|do|did|will|can|should)\b|几点|什么时[候间]|时间|时刻|钟",
+    re.IGNORECASE,
+)
 
 
 def is_ratio(text: str) -> bool:
@@ -50,10 +65,15 @@ def _parse_time(text: str) -> tuple[int, int, int, str] | None:
     return int(found["h"]), int(found["m"] or 0), int(found["s"] or 0), half
 
 
-def compare_ratios(predicted: str, gold: str, *, clock: bool = True) -> Decision:
+def compare_ratios(
+    predicted: str, gold: str, question: str | None = None, *, clock: bool = True
+) -> Decision:
     """At least one side is a ratio or a time. A ratio may be given as a fraction, not vice versa:
     a probability of 1/3 is no ratio of 1:3. `clock`: whether 3:20 may be a time of day."""
     p, g = _TO.sub(r"\1:\2", predicted.strip()), gold.strip()
+    ratio, time = (bool(asks.search(question or "")) for asks in (_ASKS_FOR_RATIO, _ASKS_FOR_TIME))
+    ratio, time = ratio and not time, time and not ratio
+    clock = clock and not (ratio and _RATIO.match(g))
     time_p, time_g = (_parse_time(side) if clock else None for side in (p, g))
     if time_p and time_g:
         # A clock without a half of the day may read as either; the truth decides what is asked.
@@ -62,7 +82,11 @@ def compare_ratios(predicted: str, gold: str, *, clock: bool = True) -> Decision
         same = same or (time_p[3] != time_g[3] and of_p == _of_day(time_g))
         if same or time_p[3] or time_g[3] or _leading_zero(p) or _leading_zero(g):
             return yes("time") if same else no("time", f"{p} is not {g}")
-    elif time_g and "/" not in p:
+        if time:
+            return no("time", f"{p} is not {g}")
+        if gcd(*time_g[:2]) > 1 and compare_ratios(p, g, clock=False).equal:
+            return unknown("ratio", "two ratios, or two times of day")
+    elif time_g and (time or not re.search(r"/|\\frac", p)):
         return no("time", "not the time of day that is asked for")
     parts_p, parts_g = _parts(p), _parts(g)
     if parts_g is None:

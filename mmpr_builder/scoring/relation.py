@@ -105,6 +105,36 @@ def may_be_one(left: str, right: str, *, constants: bool) -> bool:
     return constants and max(len(left), len(right)) > 1 and not both_specific
 
 
+_ASKED_NAME = re.compile(  # in a text with single blanks
+    r"(?:\b(?i:value of|find|solve for|determine|calculate|compute|what is"
+    r"|(?:measure|size|length) of)(?: the)?|求) ?(?:side|segment|line|线段|边)? ?\$? ?"
+    r"(?P<name>(?:m ?)?(?:\\angle|∠|angle|角) ?(?:[A-Z]{3}|[A-Z]|[0-9])|[a-z]|[A-Z]{2}) ?\$? ?"
+    r"(?:[?.,;。？，；]|\Z|(?:in|if|when|to|given)\b|的|(?P<said>(?:is|are|equals|=)(?!\w)))"
+)
+_ANGLE_NAME = re.compile(r"(?:m ?)?(?:\\angle|∠|angle|角) ?(?P<at>[A-Z]{1,3}|[0-9])\Z")
+
+
+def names_another(answer: str, question: str) -> bool:
+    r"""Whether an answer names a value of the kind that a question asks for, but another one: `y`
+    where it asks for x, `\angle A` for angle B, `CD` for the length of AB."""
+    found = _ASKED_NAME.finditer(" ".join(question[-2000:].split()))
+    asked = {_identity(name["name"]) for name in found if name["said"] is None}
+    said = _ASKED_NAME.search(" ".join(answer[:2000].split()))
+    name = said["name"] if said and said["said"] else named_value(answer)[0]
+    given = _identity(name) if name else ("", "")
+    return len(asked) == 1 and given[0] in {kind for kind, _ in asked} and given not in asked
+
+
+def _identity(name: str) -> tuple[str, str]:
+    """(kind, what tells one of its kind from another): vertex of an angle, ends of a line."""
+    angle = _ANGLE_NAME.match(name.strip())
+    if angle:
+        return "angle", angle["at"][len(angle["at"]) // 2]
+    if re.match(r"[A-Z]{2}\Z", name):
+        return "line", "".join(sorted(name))
+    return ("letter", name) if re.match(r"[a-z]\Z", name) else ("", name)
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """Ends as `compact` texts; `low_closed`, `high_closed` say whether they belong to it."""

@@ -117,6 +117,8 @@ def joined_otherwise(p: str, g: str, node_g: Node) -> bool:
     """One side says "and", the other "or", of more than numbers: of solutions that are numbers
     both say the same."""
     joins = [set(_JOIN.findall(text)) for text in (p, g)]
+    if node_g.kind == "union" and re.search(r"[<>]|\\(?:leq|geq)(?![a-zA-Z])", p):
+        joins[1].add("or")  # x < -2 and x > 2 is no number at all
     if not all(joins) or joins[0] & joins[1]:
         return False
     return any(parse_quantity(named_value(item)[1]) is None for item in node_g.items)

@@ -13,11 +13,12 @@ import unicodedata
 from functools import lru_cache
 
 from mmpr_builder.scoring.decision import Decision, no, unknown, yes
+from mmpr_builder.scoring.formula import compare_with_ratio
 from mmpr_builder.scoring.labels import compare_labels, is_label
 from mmpr_builder.scoring.latex import plain
 from mmpr_builder.scoring.numerals import ENGLISH
 from mmpr_builder.scoring.quantity import Quantity, compare_quantities, parse_quantity
-from mmpr_builder.scoring.ratio import compare_ratios, is_ratio
+from mmpr_builder.scoring.ratio import is_ratio
 from mmpr_builder.scoring.sentence import may_change, says, value_said
 from mmpr_builder.scoring.yes_no import compare_yes_no, is_yes_no
 
@@ -81,7 +82,7 @@ def compare_text(predicted: str, gold: str, question: str | None = None) -> Deci
     if quantity is not None and quantity.number is not None:
         return _compare_with_number(p, quantity, question)
     if is_ratio(g):
-        return compare_ratios(p, g)
+        return compare_with_ratio(p, g, question)
     if _FORMULA.match(_flat(p)) and _flat(p) == _flat(g):
         return yes("text", "a formula with other subscripts")
     if _sequence(predicted) == _sequence(gold) and not _signs_differ(predicted, gold):
