@@ -145,10 +145,18 @@ def test_a_chat_template_that_cannot_be_read_is_refused(model: Path) -> None:
 def test_what_the_user_sets_wins_over_every_default(model: Path) -> None:
     ours = arguments.engine_arguments(settings(f"model={model}"), cpu=True)
     assert (ours["enforce_eager"], ours["enable_chunked_prefill"]) == (True, False)
+    assert ours["block_size"] == arguments.CPU_BLOCK
     theirs = arguments.engine_arguments(
-        settings(f"model={model}", enforce_eager=False, limit_mm_per_prompt={"image": 3}), cpu=True
+        settings(
+            f"model={model}",
+            enforce_eager=False,
+            block_size=128,
+            limit_mm_per_prompt={"image": 3},
+        ),
+        cpu=True,
     )
     assert theirs["enforce_eager"] is False
+    assert theirs["block_size"] == 128
     assert theirs["limit_mm_per_prompt"] == {"image": 3}
 
 

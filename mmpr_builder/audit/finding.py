@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mmpr_builder.quality.suspects import Compares
 from mmpr_builder.records import Seed, Style, Verdict
 
 SHOWN = 200
@@ -28,18 +29,8 @@ REMEDIES = {
 """Reason of a finding -> what to do about it."""
 
 
-class Scorer(Protocol):
+class Scorer(Compares, Protocol):
     """What the checks need of a judge (`scoring.Judge` is one)."""
-
-    def score_answer(
-        self,
-        predicted: str | None,
-        gold: str | Sequence[str],
-        *,
-        scorer: str = "auto",
-        choices: Sequence[str] | None = None,
-        question: str | None = None,
-    ) -> Verdict: ...
 
     def score_response(
         self,

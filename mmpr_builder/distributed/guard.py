@@ -17,11 +17,18 @@ import tempfile
 
 # It looks at the process itself rather than at a pipe, which a forked child would hold open, nor by
 # a pidfd, which older kernels and Pythons built for them do not have; and it forks, for Ray ends
-# the children of a worker that ends. Number and start time together are never used again.
+# the children of a worker that ends. Number and start time together are never used again; systems
+# without /proc tell the number only.
 _WATCH = """
 import os, shutil, signal, sys, time
 group, scratch = int(sys.argv[1]), sys.argv[2]
 def started():
+    if not os.path.isdir("/proc/self"):
+        try:
+            os.kill(group, 0)
+        except ProcessLookupError:
+            return None
+        return "there"
     try:
         with open(f"/proc/{group}/stat") as file:
             fields = file.read().rpartition(")")[2].split()

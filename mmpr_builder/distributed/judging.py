@@ -19,7 +19,7 @@ from mmpr_builder.distributed.cluster import has_ray_at_hand, ray_session
 from mmpr_builder.distributed.lock import build_lock
 from mmpr_builder.distributed.manifest import has_manifest
 from mmpr_builder.distributed.pooling import Pool
-from mmpr_builder.distributed.runner import sampling_seconds, sampling_work
+from mmpr_builder.distributed.runner import spent
 from mmpr_builder.distributed.status import reported
 from mmpr_builder.distributed.storage import join
 from mmpr_builder.distributed.workers import Piece, pair_parts
@@ -72,11 +72,12 @@ def run_pairing(config: Config, progress: Progress) -> PairingSummary:
         if asks and not worked["judge.failed"]:
             opinions.note_all_asked(config, found.rows)
         folders = [build.folder for build in found.builds]
-        spent = {"sampling": sum(map(sampling_seconds, folders)), "pairing": took}
-        sampled = sum((Counter(sampling_work(folder)) for folder in folders), Counter[str]())
+        records = [spent(folder) for folder in folders]
+        seconds = {"sampling": sum(sampling for sampling, _ in records), "pairing": took}
+        sampled = sum((Counter(work) for _, work in records), Counter[str]())
         extra = {**_work(worked), "sampling": dict(sampled)}
         pooled = [_facts(build) for build in found.builds] if config.rollouts else None
-        run = finish_build(config, writer.counts(), seconds=spent, extra=extra, pooled=pooled)
+        run = finish_build(config, writer.counts(), seconds=seconds, extra=extra, pooled=pooled)
     return PairingSummary(run, took)
 
 

@@ -132,22 +132,19 @@ def _note_unusable(drops: Iterable[tuple[int, Drop]], progress: Progress) -> Non
 
 def add_spent(out: str, seconds: float, counts: Counts) -> None:
     """Add a run's wall-clock time and what it sampled to what this build has taken so far."""
-    before = sampling_work(out)
-    work = {name: value + before.get(name, 0) for name, value in asdict(counts).items()}
-    spent = round(sampling_seconds(out) + seconds, 3)
-    write_json(join(out, _SPENT), {"sampling": spent, "work": work})
+    before, work = spent(out)
+    added = {name: value + work.get(name, 0) for name, value in asdict(counts).items()}
+    write_json(join(out, _SPENT), {"sampling": round(before + seconds, 3), "work": added})
 
 
-def sampling_seconds(out: str) -> float:
-    """Wall-clock seconds of all runs that sampled for this build; 0 if none is on record."""
-    uri = join(out, _SPENT)
-    return float(read_json(uri)["sampling"]) if exists(uri) else 0.0
-
-
-def sampling_work(out: str) -> dict[str, int]:
-    """The `Counts` of all those runs by name, caches included; {} if none is on record.
+def spent(out: str) -> tuple[float, dict[str, int]]:
+    """What all runs that sampled for this build took: wall-clock seconds, and their `Counts` by
+    name, caches included; (0, {}) if none is on record.
 
     What a killed run had not handed in is missing: these are figures, the rollouts are the truth.
     """
     uri = join(out, _SPENT)
-    return dict(read_json(uri).get("work", {})) if exists(uri) else {}
+    if not exists(uri):
+        return 0.0, {}
+    found = read_json(uri)
+    return float(found["sampling"]), dict(found.get("work", {}))

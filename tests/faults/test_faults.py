@@ -168,8 +168,13 @@ def test_the_driver_is_killed(
     outcome.victim = "driver"
     # From its first second (imports, planning, Ray's start) to well into sampling.
     torment(
-        *(outcomes, outcome, kills, kill_driver),
-        *(lambda name: a_build(world, tmp_path, str(tmp_path / name)), undisturbed, seed),
+        outcomes,
+        outcome,
+        kills,
+        kill_driver,
+        lambda name: a_build(world, tmp_path, str(tmp_path / name)),
+        undisturbed,
+        seed,
         gap_s=(0.5, 9),
         need_progress=0.6,
     )
@@ -190,8 +195,13 @@ def test_the_process_of_an_engine_is_killed(
 ) -> None:
     outcome.victim = "actor"
     torment(
-        *(outcomes, outcome, kills, kill_actor),
-        *(lambda name: a_build(world, tmp_path, str(tmp_path / name)), undisturbed, seed),
+        outcomes,
+        outcome,
+        kills,
+        kill_actor,
+        lambda name: a_build(world, tmp_path, str(tmp_path / name)),
+        undisturbed,
+        seed,
         gap_s=(0.1, 2),
         need_progress=0.9,
     )
@@ -278,7 +288,13 @@ def test_a_node_of_three_is_killed(
 
     try:
         torment(
-            *(outcomes, outcome, kills, kill_node, make, undisturbed, seed),
+            outcomes,
+            outcome,
+            kills,
+            kill_node,
+            make,
+            undisturbed,
+            seed,
             gap_s=(0.5, 4),
             need_progress=1.0,
         )
@@ -322,8 +338,13 @@ def test_with_the_real_engine(
     outcome.victim, outcome.compared = victim, "ids, seeds"
     kill = {"vLLM's engine core": kill_engine, "vLLM's actor": kill_actor}.get(victim, kill_driver)
     torment(
-        *(outcomes, outcome, kills, kill, lambda name: real(world, tmp_path / name)),
-        *(really_undisturbed, kills),
+        outcomes,
+        outcome,
+        kills,
+        kill,
+        lambda name: real(world, tmp_path / name),
+        really_undisturbed,
+        kills,
         gap_s=(2, 20) if kill is kill_driver else (0.1, 1.0),
         need_progress=0.7,
     )
@@ -373,9 +394,13 @@ def test_the_driver_of_a_build_on_s3_is_killed(
 ) -> None:
     outcome.victim = "driver, build on S3"
     torment(
-        *(outcomes, outcome, 6, kill_driver),
+        outcomes,
+        outcome,
+        6,
+        kill_driver,
         lambda name: a_build(world, tmp_path, f"s3://faults/{tmp_path.name}/{name}"),
-        *(undisturbed, 7),
+        undisturbed,
+        7,
         gap_s=(0.5, 10),
         need_progress=0.6,
     )
