@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -88,8 +89,8 @@ class RayNodes:
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(node.pid)
             for one in [process, *process.children(recursive=True)]:
-                with suppress(psutil.NoSuchProcess):
-                    one.kill()
+                with suppress(ProcessLookupError):
+                    os.kill(one.pid, signal.SIGKILL)
         node.wait()
 
     def processes(self, name: str) -> list[psutil.Process]:

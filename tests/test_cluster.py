@@ -34,13 +34,14 @@ ROOT = Path(__file__).parents[1]
 # --- nodes that come and go -----------------------------------------------------------------
 
 DRIVER = """
-import sys
+import faulthandler, signal, sys
 from pathlib import Path
 import fake_samplers
 from mmpr_builder.config import load_config
 from mmpr_builder.distributed import fleet, run_sampling, status
 from mmpr_builder.errors import MmprError
 from mmpr_builder.progress import Progress
+faulthandler.register(signal.SIGUSR1)
 fleet._LOOK_S, status.EVERY_S = 1.0, 0.5
 factory = fake_samplers.Gated(Path(sys.argv[1]))
 try:
@@ -105,7 +106,12 @@ def test_engines_follow_the_nodes_and_nothing_is_lost(tmp_path: Path, nodes: Ray
         )
 
     def until(condition: Callable[[], bool]) -> None:
-        wait_for(lambda: driver.poll() is not None or condition())
+        try:
+            wait_for(lambda: driver.poll() is not None or condition())
+        except AssertionError:
+            driver.send_signal(signal.SIGUSR1)  # Where it is, into its log.
+            time.sleep(1)
+            pytest.fail(f"{figures(config)}\n{log.read_text()}")
         assert driver.poll() is None, log.read_text()
 
     try:

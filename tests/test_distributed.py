@@ -17,14 +17,18 @@ from pathlib import Path
 import fake_samplers
 import psutil
 import pytest
+import ray
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ray_nodes import wait_for
 
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.distributed import SamplingSummary, parts, plan, run_pairing, run_sampling
-from mmpr_builder.distributed.actors import SamplerActor, seats
+from mmpr_builder.distributed.actors import Counts, SamplerActor, seats
+from mmpr_builder.distributed.capacity import Shape
 from mmpr_builder.distributed.cluster import refuse_passing_folder
 from mmpr_builder.distributed.manifest import Unit, read_manifest
+from mmpr_builder.distributed.replicas import start_replica
 from mmpr_builder.distributed.units import Work, WorkQueue
 from mmpr_builder.errors import ConfigError, EngineError, InputError, SetupError
 from mmpr_builder.progress import Progress
@@ -440,6 +444,22 @@ def test_an_engine_that_dies_is_replaced_and_its_work_done_again(tmp_path: Path)
     assert summary.retries > 0
     assert summary.quarantined == 0
     assert not any(rollout.error for rollout in rollouts(config))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_the_death_of_an_engine_without_work_shows(tmp_path: Path) -> None:
+    replica = start_replica(make_config(tmp_path, 1), fake_samplers.answers, Shape(), [])
+    try:
+        assert ray.get(replica.started)[1] == ""
+        replica.started = None
+        replica.poll()
+        assert ray.get(replica.progress_ref) == {}
+        assert not replica.died_idle
+        ray.kill(replica.actor)
+        wait_for(lambda: replica.poll() == Counts() and replica.died_idle, 60)
+    finally:
+        replica.end()
 
 
 @pytest.mark.slow

@@ -99,6 +99,7 @@ class FakeReplica:
         self.node: str | None = None
         self.started: object = object()
         self.ended = False
+        self.died_idle = False
 
     @property
     def ready(self) -> bool:
@@ -205,6 +206,17 @@ def test_places_on_nodes_that_left_are_given_up(monkeypatch: pytest.MonkeyPatch)
     cluster.nodes = gpu_nodes(2)
     assert len(cluster.tend()) == 2
     assert all(replica.ended for replica in lost)
+
+
+def test_an_engine_that_died_without_work_is_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster(monkeypatch, gpu_nodes(2))
+    cluster.tend()
+    cluster.all_start()
+    dead, other = cluster.replicas
+    dead.died_idle = True
+    assert cluster.tend(useful=1) == [other], "one is enough for what is left"
+    assert dead.ended
+    assert len(cluster.tend()) == 2
 
 
 def test_a_start_aimed_at_a_dying_node_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,9 @@ class Fleet:
         now = self._clock()
         if now >= self._look_at:
             self._look()
+        for replica in [replica for replica in self.replicas if replica.died_idle]:
+            self._progress.note("an engine without work died: another starts when work needs it")
+            self.end(replica)
         self._check_room(now)
         if now < self._start_at:
             return

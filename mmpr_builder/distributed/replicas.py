@@ -45,6 +45,13 @@ class Replica:
     """Result reference -> (key, work)."""
     progress_ref: Any = None
     progress: dict[int, Counts] = field(default_factory=dict)
+    death: Exception | None = None
+    """Why it no longer answers, as far as asking for progress has shown."""
+
+    @property
+    def died_idle(self) -> bool:
+        """Whether it is gone with no work open, whose loss would tell."""
+        return self.death is not None and not self.open
 
     @property
     def ready(self) -> bool:
@@ -79,9 +86,10 @@ class Replica:
         import ray
 
         if self.progress_ref is not None and ray.wait([self.progress_ref], timeout=0)[0]:
-            # If it died meanwhile, the run hears of that through the open work.
-            with suppress(ray.exceptions.RayError):
+            try:
                 self.progress.update(ray.get(self.progress_ref))
+            except ray.exceptions.RayError as error:
+                self.death = error  # With work open the run hears of it through that.
             self.progress_ref = None
         if self.progress_ref is None and self.ready:
             self.progress_ref = self.actor.progress.remote()
