@@ -59,7 +59,8 @@ submit: setup  ## run it as a job on a Ray cluster: ADDRESS=http://head:8265 REC
 	  -- python pipelines/build_mmpr.py $(RECIPE) $(ARGS)
 
 test: check  ## run all tests, after `check`
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	@: 'Two at a time, whatever the machine: some of them hold a whole engine.'; \
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-faults: setup  ## kill a build a hundred times (20 minutes), table to benchmarks/FAULTS.md
 	@HF_HUB_OFFLINE=1 FAULTS_WRITE=benchmarks/FAULTS.md $(BIN)/python -m pytest tests/faults -m faults $(ARGS)

@@ -66,6 +66,7 @@ class RayNodes:
                 "--num-gpus=0",
             )
             wait_for(lambda: self.job("list", check=False).returncode == 0, 60)
+            wait_for(self._alive, 60)  # Else the head itself may pass for the first one added.
         except BaseException:
             self.__exit__()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,11 @@ from typing import Any
 import pytest
 from fault_harness import Outcome, adopt_orphans, table
 
-OUTCOMES = pytest.StashKey[list[Outcome]]()
+KILLS = "kills"
+"""Property of a test's report: its outcomes, which so reach whoever sums up, also from another
+process."""
 WRITE = "FAULTS_WRITE"
 """Environment: where the table is written to; unset: nowhere."""
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[OUTCOMES] = []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -37,12 +36,24 @@ def orphans_are_ours() -> Iterator[None]:
 
 
 @pytest.fixture
-def outcomes(request: pytest.FixtureRequest) -> list[Outcome]:
-    return request.config.stash[OUTCOMES]
+def outcomes(request: pytest.FixtureRequest) -> Iterator[list[Outcome]]:
+    found: list[Outcome] = []
+    yield found
+    told = [{**asdict(one), "others": []} for one in found]
+    request.node.user_properties.append((KILLS, told))
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    found = config.stash[OUTCOMES]
+def reported(terminalreporter: Any) -> list[Outcome]:
+    """The outcomes of all tests, in the order of the tests."""
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    ended = [report for report in reports if getattr(report, "when", "") == "teardown"]
+    ended.sort(key=lambda report: report.location)
+    told = [told for report in ended for name, told in report.user_properties if name == KILLS]
+    return [Outcome(**{**one, "others": set()}) for some in told for one in some]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    found = reported(terminalreporter)
     if not found:
         return
     terminalreporter.section("what the kills came to")

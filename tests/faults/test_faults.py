@@ -142,7 +142,8 @@ def torment(
 
 
 @pytest.fixture
-def outcome(request: pytest.FixtureRequest) -> Iterator[Outcome]:
+def outcome(outcomes: list[Outcome]) -> Iterator[Outcome]:
+    """Ends before `outcomes` does, so that what is told has its time."""
     one = Outcome("", "bytes", others={process.pid for process in family()})
     began = time.monotonic()
     yield one
