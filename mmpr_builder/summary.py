@@ -163,10 +163,13 @@ def _rows(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "responses",
         f"{responses['sampled']:,} sampled, {responses['continued']:,} continued",
     )
-    if len(counts["continuations"]) > 1:
-        for keep, at in counts["continuations"].items():
+    ratios = counts["continuations"]
+    if len(ratios) > 1 or any(at.get("not_made") for at in ratios.values()):
+        for keep, at in ratios.items():
             told = f"{at['made']:,} continuations, {at['fit']:,} fit, {at['pairs']:,} in pairs"
-            yield f"  {float(keep):.0%} kept", told
+            missing = at.get("not_made", 0)  # Earlier versions did not count them.
+            lost = f", {missing:,} were not made" if missing else ""
+            yield f"  {float(keep):.0%} kept", told + lost
     if blind := counts["blind"]:
         told = f"{responses['blind']:,} samples, {blind['responses']['correct']:,} of them right"
         solved = blind["seeds"]["solved"]

@@ -34,10 +34,11 @@ from mmpr_builder.parquet import write_parquet as write_parquet
 from mmpr_builder.records import Continuation, Drop, ImageRef, Response, Rollout, Seed
 from mmpr_builder.schemas import BLIND as BLIND
 from mmpr_builder.schemas import DROP_SCHEMA as DROP_SCHEMA
-from mmpr_builder.schemas import FURTHER, rollout_schema
+from mmpr_builder.schemas import FURTHER as FURTHER
 from mmpr_builder.schemas import ROLLOUT_SCHEMA as ROLLOUT_SCHEMA
 from mmpr_builder.schemas import SEED_SCHEMA as SEED_SCHEMA
 from mmpr_builder.schemas import optional_columns as optional_columns
+from mmpr_builder.schemas import rollout_schema
 from mmpr_builder.stores import is_local as is_local
 from mmpr_builder.stores import put_file as put_file
 from mmpr_builder.stores import resolve as resolve

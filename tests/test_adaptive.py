@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from benchmarks import adaptive as bench
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.distributed import parts, plan
+from mmpr_builder.distributed import parts, plan, run_pairing
 from mmpr_builder.distributed.actors import Counts, SamplerActor, seats
 from mmpr_builder.errors import RowError
 from mmpr_builder.pairing import build_pairs, judge_responses, pass_rate
@@ -34,6 +34,7 @@ from mmpr_builder.pairing.need import (
     rule_for,
 )
 from mmpr_builder.pairing.patience import given_up, patience
+from mmpr_builder.progress import Progress
 from mmpr_builder.records import (
     Continuation,
     ImageRef,
@@ -47,6 +48,7 @@ from mmpr_builder.records import (
 from mmpr_builder.sampling import CacheHits, Continue, Request, Sample, roll_out
 from mmpr_builder.sampling.scoring_threads import ScoringThreads
 from mmpr_builder.scoring import Judge
+from mmpr_builder.scoring.auto import decide
 from mmpr_builder.tables import (
     ROLLOUT_SCHEMA,
     is_complete,
@@ -490,6 +492,41 @@ def test_answers_that_take_long_hold_up_no_other_seed() -> None:
     assert asyncio.run(work()) == [expected] * 100
 
 
+@pytest.mark.parametrize("error", [ValueError("a malformed reply"), OSError("no more processes")])
+def test_what_asking_a_process_ends_in_is_the_same_beside_an_engine_and_after_it(
+    error: Exception,
+) -> None:
+    hard = Seed(id="h", question="Factor it.", answers=("x^2-1",))
+    said = (Response("Final answer: $(x-1)(x+1)$", 5, "stop", 0),)
+    rollout = Rollout(hard, "p", "t", "final_answer", "m", responses=said)
+
+    def ask(query: Any) -> Any:
+        raise error
+
+    async def beside() -> Sequence[Verdict]:
+        scoring = ScoringThreads(settings())
+        pool, scoring._pool = scoring._pool, ask  # type: ignore[assignment]
+        try:
+            return (await asyncio.wait_for(scoring(rollout), 60))[0]
+        finally:
+            scoring._pool = pool
+            scoring.close()
+
+    with Judge(symbolic=ask) as judge:
+        if isinstance(error, OSError):  # The machine's fault, no answer's.
+            for work in (
+                lambda: judge_responses(rollout, settings(), judge),
+                lambda: asyncio.run(beside()),
+            ):
+                with pytest.raises(OSError, match="no more processes"):
+                    work()
+            return
+        after, _ = judge_responses(rollout, settings(), judge)
+    assert after == asyncio.run(beside())
+    assert (after[0].outcome, after[0].rule) == ("undecided", "error:ValueError")
+    assert after[0].reason.startswith("ValueError: a malformed reply (test_adaptive.py:")
+
+
 # On actors
 
 
@@ -548,6 +585,32 @@ def test_an_actor_counts_what_scoring_said_and_what_was_saved(tmp_path: Path) ->
     assert (plain.saved, plain.decided) == (0, 0)
     by_id = {r.seed.id: r.responses for r in fixed}
     assert all(r.responses == by_id[r.seed.id][: len(r.responses)] for r in rollouts)
+
+
+def test_an_answer_at_which_the_scorer_fails_costs_its_verdict_alike_in_both_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(predicted: str, *rest: Any) -> Any:
+        return decide(predicted, *rest) if predicted == "0" else 1 // 0
+
+    monkeypatch.setattr("mmpr_builder.scoring.judge.decide", failing)
+    config = build(tmp_path)
+    rollouts, counts = sampled(config)
+    texts = [response.text for r in rollouts if r.seed.has_truth for response in r.responses]
+    failed = sum(not text.endswith(" 0") for text in texts)
+    assert counts.undecided == failed > 0
+    assert not counts.errors
+    run = run_pairing(config, Progress()).run
+    assert run["counts"]["rules"]["undecided"]["error:ZeroDivisionError"] == failed
+    drops = read_parquet(next(Path(config.out, "drops").iterdir())).to_pylist()
+    named = "undecided by error:ZeroDivisionError"
+    paired = [d["detail"] for d in drops if d["reason"] == "all_correct"]
+    assert len(paired) == sum(r.seed.has_truth for r in rollouts)
+    assert all(detail.endswith(named) for detail in paired)
+    # A truth at which it fails costs its seed while planning.
+    planned = [d["detail"] for d in drops if d["stage"] == "audit"]
+    assert len(planned) == sum(i % 3 > 0 and i % 4 > 0 for i in range(24))
+    assert all("(error:ZeroDivisionError: " in detail for detail in planned)
 
 
 def test_a_stopped_actor_hands_in_what_the_caches_saved(tmp_path: Path) -> None:

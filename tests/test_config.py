@@ -28,7 +28,14 @@ REFUSED = [
     ("sampling.engine=vlm", ["sampling.engine", "'vlm'", "vllm"]),
     ("dropout.keep=1.0", ["dropout.keep", "1.0"]),
     ("pairing.kinds=[correctness, wrongness]", ["pairing.kinds", "wrongness"]),
-    ("seeds=", ["seeds"]),
+    ("seeds=", ["seeds has no value", "its default is demo", "leave it out"]),
+    ("dropout.keep=", ["dropout.keep has no value", "its default is [0.5]"]),
+    ("dropout.keep=0.25,", ["dropout.keep", "'0.25,'", "an item is empty"]),
+    ("rollouts=", ["rollouts has no value", "leave it out"]),
+    ("rollouts=out/a,", ["rollouts", "'out/a,'", "an item is empty"]),
+    ("rollouts=[out/a, '']", ["rollouts", "['out/a', '']", "give the folder of each"]),
+    ("sampling.n=", ["sampling.n has no value", "its default is 32"]),
+    ("sampling=", ["sampling has no value"]),
     ("out", ["'out'", "key=value"]),
     ("=3", ["'=3'", "key=value"]),
     ("model.name=x", ["model"]),
@@ -50,6 +57,18 @@ def test_an_unknown_key_in_a_recipe_names_the_file(tmp_path: Path) -> None:
     recipe.write_text("sampling:\n  tempreature: 0.7\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"mine\.yaml.*tempreature.*sampling\.temperature"):
         load_config(recipe)
+
+
+def test_a_key_of_a_recipe_without_a_value_is_named_with_its_default(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("dropout:\n  keep:\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: dropout\.keep has no value: .*\[0\.5\]"):
+        load_config(recipe)
+
+
+@pytest.mark.parametrize("override", ["limit=", "lora=", "sources=", "dropout.max_tokens="])
+def test_a_setting_that_can_be_unset_takes_no_value(override: str) -> None:
+    assert load_config(None, [override]) == load_config(None)
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1,\n"])

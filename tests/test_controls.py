@@ -175,6 +175,20 @@ def test_a_build_without_controls_says_so_in_a_line_and_no_more(tmp_path: Path) 
     assert "All were off. There are:" in card
 
 
+def test_a_control_that_left_nothing_aside_says_so(tmp_path: Path) -> None:
+    config = Config.model_validate(
+        {"quality": {"max_pass_rate": 0.9, "distinct": 1.0, "dropout_gate": True}}
+    )
+    write_build(tmp_path / "out", sample_rollouts(tmp_path), config)
+    text = Page(Path(write_report(tmp_path / "out")).read_text(encoding="utf-8")).text
+    for said in ("5 questions", "14 responses", "3 continuations"):
+        assert f"Nothing to leave aside among {said}." in text
+    assert "found nothing" not in text
+    write_build(tmp_path / "none", [], config)
+    text = Page(Path(write_report(tmp_path / "none")).read_text(encoding="utf-8")).text
+    assert "There were no continuations to look at." in text
+
+
 def test_every_key_of_a_control_is_a_setting() -> None:
     config = Config().model_dump(mode="json")
     for kind in _KINDS:

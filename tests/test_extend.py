@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from openai_server import OpenAIServer, choices
 
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.distributed import parts, plan, read_inputs, run_pairing
+from mmpr_builder.distributed import parts, plan, planning, read_inputs, run_pairing
 from mmpr_builder.distributed.actors import SamplerActor
 from mmpr_builder.distributed.extending import Found, known_seeds, new_seeds
 from mmpr_builder.distributed.manifest import Identity, Manifest, Unit, read_manifest
@@ -301,6 +301,104 @@ def test_more_demo_seeds_can_be_had(tmp_path: Path) -> None:
     now = {p.name: p.read_bytes() for p in (tmp_path / "out/demo_seeds/images").iterdir()}
     assert images.items() <= now.items()
     assert len(now) == 5
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    """Every file of a build's folder, hidden ones too."""
+    root = Path(folder)
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+FAILURES: dict[str, tuple[str, Callable[[], BaseException]]] = {
+    "a full disk, at the second unit": ("write_parquet", lambda: OSError(28, "No space left")),
+    "a stop, at the order": ("write_order", KeyboardInterrupt),
+    "another run, before the end": ("extended", lambda: BuildConflictError("another run")),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_an_extension_that_fails_leaves_nothing_behind(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [f"seeds=[demo, {tmp_path / 'a.jsonl'}]", f"out={tmp_path / 'out'}"]
+    write(tmp_path, a=FIRST)
+    plan(make_config(tmp_path, "a", *words, "limit=3"))
+    before = contents(f"{tmp_path}/out")
+    name, error = FAILURES[case]
+    real = getattr(planning, name)
+    calls: list[object] = []
+
+    def fail(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 1 and name == "write_parquet":
+            return real(*args)
+        assert contents(f"{tmp_path}/out").keys() > before.keys()
+        raise error()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, name, fail)
+        with pytest.raises(type(error())):
+            plan(make_config(tmp_path, "a", *words, "limit=14"), extend=True)
+    assert contents(f"{tmp_path}/out") == before
+
+
+def test_a_refused_extension_leaves_nothing_behind(tmp_path: Path) -> None:
+    write(tmp_path, a=FIRST)
+    plan(make_config(tmp_path, "a"))
+    before = contents(f"{tmp_path}/out")
+    write(tmp_path, a=FIRST[1:], b=SECOND)  # Found out at the end, with units of b written.
+    with pytest.raises(BuildConflictError, match="'q0'"):
+        plan(make_config(tmp_path, "ab"), extend=True)
+    assert contents(f"{tmp_path}/out") == before
+
+
+def test_what_a_killed_extension_left_goes_with_the_next_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not tidy; and it is not tidied where the manifest may have been written after all:
+    a storage that gave no answer can have taken it."""
+    words = ["seeds=demo", f"out={tmp_path / 'out'}"]
+    first = make_config(tmp_path, "a", *words, "limit=3")
+    planned = plan(first)
+    before = contents(first.out)
+
+    def no_answer(*_: object) -> None:
+        raise OSError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "write_manifest", no_answer)
+        with pytest.raises(OSError, match="no answer"):
+            plan(make_config(tmp_path, "a", *words, "limit=9"), extend=True)
+    left = contents(first.out)
+    new = {"seeds/unit-00001.parquet", "seeds/drops-1.parquet", "seeds/order-1.parquet"}
+    assert new < left.keys() - before.keys()
+    assert plan(first) == planned
+    assert contents(first.out) == before
+
+
+def test_a_build_that_was_moved_is_told_why_it_cannot_grow(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    words = ["seeds=demo", f"out={old}"]
+    plan(make_config(tmp_path, "a", *words, "limit=3"))
+    old.rename(new)
+    before = contents(str(new))
+    moved = make_config(tmp_path, "a", "seeds=demo", f"out={new}", "limit=5")
+    said = f"3 seeds of this build .*images were in {old} when .* are in {new} now.*a link"
+    with pytest.raises(BuildConflictError, match=said):
+        plan(moved, extend=True)
+    assert contents(str(new)) == before
+    old.symlink_to(new)  # As the message says.
+    grown = plan(make_config(tmp_path, "a", *words, "limit=5"), extend=True)
+    assert [unit.count for unit in grown.units] == [3, 2]
+
+
+def test_another_picture_under_the_same_id_is_not_taken_for_a_move(tmp_path: Path) -> None:
+    ask = {"question": "<image>\nHow many?", "answer": "3"}
+    write(tmp_path, a=[{"id": "q1", "image": "x/1.png", **ask}, question(2)])
+    plan(make_config(tmp_path, "a"))
+    write(tmp_path, a=[{"id": "q1", "image": "x/2.png", **ask}, question(2)])
+    with pytest.raises(BuildConflictError, match=r"'q1'\. A build can grow, not change"):
+        plan(make_config(tmp_path, "a"), extend=True)
 
 
 @settings(max_examples=80, deadline=None)

@@ -20,10 +20,11 @@ from PIL import Image
 
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.distributed import lock, plan
+from mmpr_builder.distributed.cutting import ASSUMED_IMAGE_BYTES, cut, image_size
 from mmpr_builder.distributed.demo_source import with_demo
 from mmpr_builder.distributed.lock import LOCK_NAME, build_lock
 from mmpr_builder.distributed.manifest import read_manifest
-from mmpr_builder.distributed.planning import ASSUMED_IMAGE_BYTES, cut, image_size, read_drops
+from mmpr_builder.distributed.planning import read_drops
 from mmpr_builder.errors import BuildConflictError, InputError, SetupError
 from mmpr_builder.records import ImageRef, Seed
 from mmpr_builder.stores import resolve

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -20,6 +21,7 @@ from mmpr_builder.distributed import planning
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.images import open_image, read_bytes
 from mmpr_builder.quality import Decontaminator, index_evaluation, screen_seeds
+from mmpr_builder.quality.spread import in_threads
 from mmpr_builder.quality.words import similarity, words
 from mmpr_builder.records import Drop, ImageRef, Seed
 from mmpr_builder.seeds import read_seeds
@@ -189,6 +191,50 @@ def test_long_texts_may_differ_in_a_word_but_not_in_a_number() -> None:
     ]
     found = screen(seeds, QualityConfig(near_duplicates=True))
     assert [item.item_id for item in found if isinstance(item, Drop)] == ["word"]
+
+
+@pytest.mark.parametrize("kills", ["the look", "the comparison"])
+def test_a_seed_that_could_not_be_looked_at_is_dropped_and_counted(
+    kills: str, tmp_path: Path
+) -> None:
+    """It could be the very picture of an evaluation set."""
+    leaked = pictured(tmp_path, 1, "How many red circles are there?", ["3"])
+    (tmp_path / "x.png").write_bytes(Path(leaked.images[0].uri).read_bytes())
+    copies = [
+        replace(leaked, id=f"copy{i}", images=(ImageRef(f"{tmp_path}/x.png"),)) for i in range(2)
+    ]
+    row = {"id": "e", "image": leaked.images[0].uri, "question": leaked.question}
+    (tmp_path / "eval.jsonl").write_text(json.dumps(row))
+    out_of_memory: list[object] = []
+
+    def spread(open_work: Any, items: Iterable[Any], ask: Any) -> Iterator[Any]:
+        """Memory runs out over the first of the seeds, or over their first comparison."""
+        for item, answer in in_threads(open_work, items, ask):
+            of_kind = isinstance(item, Seed) if kills == "the look" else isinstance(answer, int)
+            if of_kind and not out_of_memory:
+                out_of_memory.append(item)
+                yield item, None
+            else:
+                yield item, answer
+
+    against = (str(tmp_path / "eval.jsonl"),) if kills == "the look" else ()
+    quality = QualityConfig(
+        decontaminate=DecontaminateConfig(against=against), near_duplicates=kills != "the look"
+    )
+    rows = [leaked, *copies]
+    found = list(screen_seeds(rows, Config(quality=quality), spread))
+    if kills == "the look":
+        reasons = ["not_screened", "contaminated", "contaminated"]
+        assert [item.reason for item in found if isinstance(item, Drop)] == reasons
+        return
+    first, lost, last = found
+    assert first == leaked
+    assert isinstance(lost, Drop)
+    assert (lost.item_id, lost.stage, lost.reason) == ("copy0", "quality", "not_screened")
+    assert "memory" in lost.detail
+    assert isinstance(last, Drop)
+    assert last.reason == "near_duplicate"
+    assert repr(leaked.id) in last.detail, "it repeats no seed that is dropped itself"
 
 
 def test_clean_seeds_and_drops_pass_both_controls_untouched(tmp_path: Path) -> None:

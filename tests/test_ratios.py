@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -15,12 +16,16 @@ from fake_samplers import FakeSampler
 from hypothesis import given
 from hypothesis import strategies as st
 from pair_samples import LastWord, make_rollout, picture, write_build
+from rich.console import Console
 
+from mmpr_builder import tables
 from mmpr_builder.config import Config, identity_hash, load_config, sampling_identity
+from mmpr_builder.engines import check_engine, make_sampler
 from mmpr_builder.errors import ConfigError
 from mmpr_builder.output import read_run
 from mmpr_builder.pairing import build_pairs, judge_and_pair, judge_responses
 from mmpr_builder.pairing.need import Mark, Tally, marks, rule_for
+from mmpr_builder.pairing.pooled import pool
 from mmpr_builder.quality import Findings
 from mmpr_builder.records import (
     Continuation,
@@ -31,8 +36,10 @@ from mmpr_builder.records import (
     Template,
     derived_seed,
 )
-from mmpr_builder.sampling import Continue, Request, Sample, roll_out
+from mmpr_builder.report import write_report
+from mmpr_builder.sampling import Continue, Request, Sample, request_for, roll_out
 from mmpr_builder.scoring import Judge
+from mmpr_builder.summary import finished
 
 THREE = "dropout.keep=0.25,0.5,0.75"
 KEEPS = (0.25, 0.5, 0.75)
@@ -321,3 +328,151 @@ def test_pairs_of_one_ratio_are_as_before(tmp_path: Path) -> None:
     assert rows == [{"dropout_keep": 0.5}] * 4
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "its first 50 %, continued" in card
+
+
+def ratios_of(config: Config) -> dict[str, Any]:
+    counts: dict[str, Any] = read_run(config.out)["counts"]["continuations"]
+    return counts
+
+
+def test_a_ratio_that_was_asked_for_is_told_where_nothing_came_of_it(tmp_path: Path) -> None:
+    rollouts = [
+        replace(rollout, seed=replace(rollout.seed, id=f"o{i}"), index=i)
+        for i, rollout in enumerate(described(tmp_path, (0.5,)) * 3)
+    ]
+    config = write_build(tmp_path / "out", rollouts, settings(THREE))
+    nothing = {"made": 0, "fit": 0, "pairs": 0, "unfit": {}, "not_made": 12}
+    found = {"made": 12, "fit": 12, "pairs": 12, "unfit": {}, "not_made": 0}
+    assert ratios_of(config) == {"0.25": nothing, "0.5": found, "0.75": nothing}
+    apart = write_build(tmp_path / "apart", rollouts, settings(THREE), per_block=1)
+    assert ratios_of(apart) == ratios_of(config)
+    none = write_build(tmp_path / "none", rollouts, settings("dropout.apply=none"))
+    assert [at["not_made"] for at in ratios_of(none).values()] == [0]
+
+
+def test_what_responses_lack_is_counted_at_each_ratio() -> None:
+    responses = (
+        continued("A long answer, number 0.", (0.25, " x"), (0.5, " y")),
+        continued("A long answer, number 1.", (0.5, " z")),
+        Response("yes", 1, "stop", 0),
+    )
+    rollout = replace(make_rollout(replace(OPEN, images=()), []), responses=responses)
+    for seed, lacking in ((OPEN, {0.25: 2, 0.5: 1, 0.75: 3}), (rollout.seed, {})):
+        findings = Findings()
+        judge_and_pair(replace(rollout, seed=seed), settings(THREE), LastWord(), findings=findings)
+        assert findings.not_made == lacking
+    asked = replace(rollout, seed=OPEN)
+    pooled = pool([asked, asked], [settings("dropout.keep=0.5"), settings("dropout.keep=0.75")])
+    findings = Findings()
+    judge_and_pair(pooled, settings(THREE), LastWord(), findings=findings)
+    assert findings.not_made == {0.5: 1, 0.75: 3}
+
+
+def test_page_and_closing_table_tell_the_yield_of_each_ratio(tmp_path: Path) -> None:
+    rollouts = described(tmp_path, (0.25, 0.5))
+    config = write_build(tmp_path / "out", rollouts, settings(THREE, "pairing.max_per_seed=9"))
+    html = Path(write_report(config.out)).read_text(encoding="utf-8")
+    panel = html.partition('id="ratios"')[2].partition("</section>")[0]
+    assert [f"<b>{keep} %</b>" in panel for keep in (25, 50, 75)] == [True] * 3
+    assert panel.count("100.0 %") == 2
+    assert panel.count("4 responses have none") == 1
+    assert 'id="control-dropout_gate"' not in html
+    run, said = read_run(config.out), io.StringIO()
+    run["this_run"] |= {"sampling": {}, "scoring": {}}
+    Console(file=said, width=120).print(finished(config, run))
+    assert "0 continuations, 0 fit, 0 in pairs, 4 were not made" in said.getvalue()
+    plain = write_build(tmp_path / "plain", [])
+    assert 'id="ratios"' not in Path(write_report(plain.out)).read_text(encoding="utf-8")
+
+
+# Replay
+
+
+def stored(folder: Path, *kept: tuple[float, ...], image: bool = False, truth: str = "") -> str:
+    """Rollouts in a part each, with continuations at these ratios; returns what replays them."""
+    for number, keeps in enumerate(kept):
+        response = continued("A long answer, indeed.", *((keep, " x") for keep in keeps))
+        response = response.with_continuations(
+            replace(one, image=image) for one in response.continuations
+        )
+        seed = replace(OPEN, id=f"o{number}", answers=(truth,) if truth else ())
+        rollout = replace(make_rollout(replace(seed, images=()), []), seed=seed)
+        rollout = replace(rollout, prompt=seed.question, responses=(response, response))
+        part = tables.rollouts_to_table([rollout])
+        tables.write_parquet(part, folder / "rollouts" / f"unit-{number:05}.parquet")
+    return f"sampling.replay_from={folder / 'rollouts'}"
+
+
+REPLAYED = [
+    # stored, settings, what the refusal says (None: none)
+    ([(0.5,)], "dropout.keep=0.5", None),
+    ([(0.25, 0.5, 0.75)], "dropout.keep=0.25,0.75", None),
+    ([(), (0.25,), (0.5,)], "dropout.keep=0.25,0.5", None),
+    (
+        [(0.5,)],
+        "dropout.keep=0.25",
+        r"at 0\.25 without the image, only at 0\.5: set dropout\.keep=0",
+    ),
+    (
+        [(0.5,)] * 40,
+        "dropout.keep=0.5,0.75",
+        r"dropout\.keep = 0\.5,0\.75.*at 0\.75 .*only at 0\.5:",
+    ),
+    ([(0.25, 0.75)], "dropout.keep=0.5", r"only at 0\.25,0\.75: set dropout\.keep=0\.25,0\.75"),
+    (
+        [(0.5,)],
+        "dropout.image=true",
+        r"dropout\.image = true.* with the image: set dropout\.image=f",
+    ),
+    ([()], "dropout.keep=0.5", r"apply = 'no_truth'.*no continuations: set dropout\.apply=none"),
+    ([()], "dropout.apply=none", None),
+]
+
+
+@pytest.mark.parametrize(("kept", "override", "refusal"), REPLAYED)
+def test_a_replay_of_ratios_that_were_not_sampled_is_refused(
+    tmp_path: Path, kept: list[tuple[float, ...]], override: str, refusal: str | None
+) -> None:
+    config = settings("sampling.engine=replay", stored(tmp_path, *kept), override)
+    if refusal is None:
+        check_engine(config)
+        return
+    with pytest.raises(ConfigError, match=refusal) as refused:
+        check_engine(config)
+    assert f"{tmp_path}/rollouts" in str(refused.value)
+    assert "replay a build that has them" in str(refused.value)
+
+
+def test_where_nothing_is_continued_a_replay_needs_no_ratio(tmp_path: Path) -> None:
+    replay = ("sampling.engine=replay", stored(tmp_path, (), truth="3"))
+    check_engine(settings(*replay, "dropout.keep=0.25"))
+    with pytest.raises(ConfigError, match=r"dropout\.apply = 'all'"):
+        check_engine(settings(*replay, "dropout.apply=all"))
+
+
+def test_continuations_with_the_image_are_others_than_those_without(tmp_path: Path) -> None:
+    replay = ("sampling.engine=replay", stored(tmp_path, (0.5,), image=True))
+    check_engine(settings(*replay, "dropout.image=true"))
+    with pytest.raises(ConfigError, match=r"image = false.*without the image: .*image=true"):
+        check_engine(settings(*replay))
+
+
+def test_what_some_of_the_replayed_seeds_lack_is_counted(tmp_path: Path) -> None:
+    replay = stored(tmp_path, (0.25, 0.5), (0.5,))
+    config = settings("sampling.engine=replay", replay, "dropout.keep=0.25,0.5")
+    check_engine(config)
+    seed = replace(OPEN, id="o1")
+    sampler = make_sampler(config)
+
+    async def work() -> list[Continuation | None]:
+        request = replace(request_for(seed, seed.question, (), config), n=1)
+        (sample,) = [sample async for sample in sampler.sample(request)]
+        ways = [Continue(keep, False, 9, 0) for keep in config.dropout.keep]
+        return [await sampler.continue_response(request, sample, how) for how in ways]
+
+    assert [found is not None for found in asyncio.run(work())] == [False, True]
+    findings = Findings()
+    for part in tables.list_parts(tmp_path / "rollouts"):
+        for rollout in tables.rollouts_from_table(tables.read_parquet(part)):
+            judge_and_pair(rollout, config, LastWord(), findings=findings)
+    assert findings.not_made == {0.25: 2, 0.5: 0}

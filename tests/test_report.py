@@ -18,11 +18,13 @@ import pytest
 from pair_samples import make_rollout, picture, sample_rollouts, write_build
 from PIL import Image
 
+from mmpr_builder.config import Config
 from mmpr_builder.errors import InputError
 from mmpr_builder.output import pair_parts, read_run
 from mmpr_builder.records import Seed
 from mmpr_builder.report import KINDS, samples, write_report
 from mmpr_builder.report.dropped import read_examples
+from mmpr_builder.report.facts import build_facts
 from mmpr_builder.report.figures import (
     drop_bars,
     outcome_stacks,
@@ -331,6 +333,58 @@ def test_length_bias_and_answer_priors_show_what_one_side_has_more_of(tmp_path: 
         ("A", 0, 1),
         ("B", 1, 0),
     ]
+
+
+def test_answers_are_those_that_the_balance_of_answers_counts(tmp_path: Path) -> None:
+    asked = [
+        # truth, options, responses by their last words
+        ("yes", 0, ["yes", "12"]),  # No answer of the family on the other side.
+        ("B", 3, ["B", "(A)"]),
+        ("B", 3, ["B", "H"]),  # It has no such option.
+        ("J", 10, ["(J)", "C."]),
+        ("是", 0, ["是", "否"]),
+    ]
+    rollouts = [
+        make_rollout(
+            Seed(f"s{i}", "?", (), (truth, f"({truth})"), tuple("ABCDEFGHIJ"[:options])),
+            [f"so {word}" for word in words],
+            index=i,
+        )
+        for i, (truth, options, words) in enumerate(asked)
+    ]
+    config = Config.model_validate({"quality": {"balance": {"answers": True, "tolerance": 1}}})
+    write_build(tmp_path / "out", rollouts, config)
+    counts = read_run(tmp_path / "out")["counts"]
+    assert counts["pairs"]["total"] == 5
+    shown = {
+        prior.answer: {"chosen": prior.chosen_count, "rejected": prior.rejected_count}
+        for group in read_sides(pair_parts(tmp_path / "out")).priors
+        for prior in group
+    }
+    told = counts["balance"]["answers"][""]
+    assert shown == {
+        **told["yes_no"]["after"]["answers"],
+        **told["letters"]["after"]["answers"],
+    }
+    assert set(shown) == {"yes", "no", "A", "B", "C", "J"}
+
+
+def test_the_prompts_are_those_that_were_used(tmp_path: Path) -> None:
+    rollouts = [
+        replace(rollout, template=f"visual_{rollout.template}" if i < 2 else rollout.template)
+        for i, rollout in enumerate(sample_rollouts(tmp_path))
+    ]
+    write_build(tmp_path / "out", rollouts)
+    run = read_run(tmp_path / "out")
+    # The last one was never answered: its image is gone.
+    assert run["counts"]["templates"] == {"final_answer_en": 3, "visual_final_answer_en": 2}
+    told = "final_answer_en 3 · visual_final_answer_en 2 (questions asked with each)"
+    assert dict(build_facts(run))["prompts"] == told
+    assert told in Page(page_of(tmp_path / "out")).text
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "`final_answer_en` 3, `visual_final_answer_en` 2 |" in card
+    del run["counts"]["templates"]  # As of old versions.
+    assert dict(build_facts(run))["prompts"] == "final_answer, language auto"
 
 
 def test_flows_account_for_every_question_and_response(tmp_path: Path) -> None:

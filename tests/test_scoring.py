@@ -143,6 +143,27 @@ def test_after_a_time_out_an_answer_asks_no_more() -> None:
     assert len(asked) == 1
 
 
+def test_a_text_at_which_extraction_fails_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise IndexError("x" * 900)
+
+    monkeypatch.setattr("mmpr_builder.scoring.judge.extract_answer", fail)
+    judge = Judge()
+    verdict = judge.score_response("Final answer: 3", "3")
+    assert (verdict.outcome, verdict.answer, verdict.rule) == (
+        *("undecided", None, "error:IndexError"),
+    )
+    assert len(verdict.reason) < 300
+    assert judge.stats() == {"rule.error:IndexError": 1, "verdicts": 1}
+
+
+def test_a_closed_judge_is_no_verdict() -> None:
+    judge = Judge()
+    judge.close()
+    with pytest.raises(RuntimeError, match="the judge is closed"):
+        judge.score_answer("(x-1)(x+1)", "x^2-1", scorer="math")
+
+
 def _workers() -> list[int]:
     """Process ids of worker processes below this one."""
     found = []

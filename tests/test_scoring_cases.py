@@ -32,12 +32,19 @@ def judge() -> Iterator[Judge]:
     """One with patience: verdicts are asked here, and a busy machine is no reason for others."""
     with Judge(ScoringConfig(timeout_s=20.0)) as shared:
         yield shared
+        assert not failed_rules(shared)
 
 
 @pytest.fixture(scope="module")
 def hurried() -> Iterator[Judge]:
     with Judge() as shared:
         yield shared
+        assert not failed_rules(shared)
+
+
+def failed_rules(judge: Judge) -> list[str]:
+    """To the judge that a rule failed is an answer, and may be taken for a wrong one here."""
+    return [name for name in judge.stats() if name.startswith("rule.error:")]
 
 
 @pytest.mark.parametrize("table", [path.name for path in TABLES])

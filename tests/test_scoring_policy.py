@@ -41,10 +41,14 @@ def judge() -> Iterator[Judge]:
 def test_answers_are_judged_as_the_page_says(row: Row, judge: Judge) -> None:
     choices = [option.strip() for option in row["options"].split(";")] if "options" in row else None
     scorer = row.get("scorer", "choice" if choices else "math")
-    verdict = judge.score_answer(row["answer"], row["truth"], scorer=scorer, choices=choices)
+    question = row.get("question")
+    verdict = judge.score_answer(
+        row["answer"], row["truth"], scorer=scorer, choices=choices, question=question
+    )
     assert verdict.outcome == row["verdict"], verdict
     if scorer == "math":  # and a recipe that fixes nothing decides the same
-        assert judge.score_answer(row["answer"], row["truth"]).outcome == row["verdict"]
+        verdict = judge.score_answer(row["answer"], row["truth"], question=question)
+        assert verdict.outcome == row["verdict"], verdict
 
 
 @pytest.mark.parametrize("row", rows("response"), ids=lambda row: row["response"])
@@ -60,5 +64,5 @@ def test_every_scorer_and_every_verdict_has_examples() -> None:
     assert len(examples) > 120
     assert {row["verdict"] for row in examples} == {"correct", "incorrect", "undecided"}
     assert {row["scorer"] for row in examples if "scorer" in row} == (
-        {"auto", "vqa", "exact", "anls", "relaxed"}
+        {"auto", "math", "vqa", "exact", "anls", "relaxed"}
     )

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmpr_builder.extraction import STYLES, extract_answer
+from mmpr_builder.records import Verdict
 from mmpr_builder.scoring import Judge
 from mmpr_builder.scoring.anls import similarity
 from mmpr_builder.scoring.choice import compare_choice, read_gold
@@ -50,8 +51,15 @@ words = st.text(alphabet=string.ascii_lowercase + " ", min_size=1, max_size=20)
 letters = st.sampled_from("ABCD")
 
 
+def judged(answer: str, gold: str, **options: object) -> Verdict:
+    """What the judge says; that a rule failed is an answer to it, and an error here."""
+    verdict = JUDGE.score_answer(answer, gold, **options)  # type: ignore[arg-type]
+    assert not verdict.rule.startswith("error:"), verdict.reason
+    return verdict
+
+
 def outcome(answer: str, gold: str, **options: object) -> str:
-    return JUDGE.score_answer(answer, gold, **options).outcome  # type: ignore[arg-type]
+    return judged(answer, gold, **options).outcome
 
 
 @unhurried
@@ -189,7 +197,7 @@ MATHS = st.text(
 @given(MATHS, MATHS, st.sampled_from(SCORERS))
 def test_no_text_breaks_or_stalls_scoring(answer: str, gold: str, scorer: str) -> None:
     start = time.process_time()
-    verdict = JUDGE.score_answer(answer, gold, scorer=scorer, choices=None)
+    verdict = judged(answer, gold, scorer=scorer, choices=None)
     assert verdict.outcome in ("correct", "incorrect", "no_answer", "undecided")
     assert time.process_time() - start < 1.0
 
@@ -230,7 +238,7 @@ def test_long_pathological_answers_are_cheap() -> None:
         answer = (piece * 2000)[:1990]
         start = time.process_time()
         for scorer in SCORERS:
-            JUDGE.score_answer(answer, "12, 13", scorer=scorer)
+            judged(answer, "12, 13", scorer=scorer)
         assert time.process_time() - start < 3.0, piece
 
 
@@ -314,7 +322,7 @@ def test_damaged_real_answers_never_break_stall_or_waver(seed: int) -> None:
         scorer, gold, choices, answer = rng.choice(REAL)
         answer, gold = mutate(answer, rng), rng.choice((gold, mutate(gold, rng)))
         start = time.process_time()
-        first = JUDGE.score_answer(answer, gold, scorer=scorer, choices=choices)
+        first = judged(answer, gold, scorer=scorer, choices=choices)
         assert time.process_time() - start < 1.0, (answer, gold)
         assert first == Judge(symbolic=_undecided).score_answer(
             answer, gold, scorer=scorer, choices=choices

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="no labelled cases b
 def judge() -> Iterator[Judge]:
     with Judge() as shared:
         yield shared
+        assert not [name for name in shared.stats() if name.startswith("rule.error:")]
 
 
 @pytest.mark.parametrize("name", ["answers.jsonl", "responses.jsonl"])

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from PIL import Image
 
 from mmpr_builder.config import Config
 from mmpr_builder.demo.drawing import draw
 from mmpr_builder.demo.world import make_scene
-from mmpr_builder.distributed import plan, planning, spreading
+from mmpr_builder.distributed import plan, reading, spreading
 from mmpr_builder.distributed.cluster import ray_session
 from mmpr_builder.distributed.planned_drops import DropFile, PlannedDrops
 from mmpr_builder.errors import InputError, SetupError
@@ -166,7 +167,7 @@ def test_seeds_screened_by_ray_are_those_screened_here(tmp_path: Path, ray_of_tw
 
 
 @pytest.mark.slow
-def test_a_dead_worker_costs_nothing_and_a_picture_that_kills_is_passed_over(
+def test_a_dead_worker_costs_nothing_and_a_picture_that_kills_has_no_answer(
     tmp_path: Path, ray_of_two: None
 ) -> None:
     def work(number: int) -> int:
@@ -181,6 +182,18 @@ def test_a_dead_worker_costs_nothing_and_a_picture_that_kills_is_passed_over(
     assert found == [(i, None if i == 70 else -i) for i in range(150)]
 
 
+def test_a_picture_for_which_there_is_no_memory_has_no_answer_and_no_other_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def get(asked: list[int]) -> list[int]:
+        if 3 in asked:
+            raise ray.exceptions.OutOfMemoryError("the node was low on memory")
+        return [-number for number in asked]
+
+    monkeypatch.setattr(ray, "get", get)
+    assert spreading._fetched([1, 2, 3, 4], [1, 2, 3, 4], lambda asked: asked) == [-1, -2, None, -4]
+
+
 @pytest.mark.slow
 def test_a_plan_made_on_ray_is_the_same(
     tmp_path: Path, ray_of_two: None, monkeypatch: pytest.MonkeyPatch
@@ -191,7 +204,7 @@ def test_a_plan_made_on_ray_is_the_same(
     (tmp_path / "a.jsonl").write_text("\n".join(rows[::2] + rows[1::2]))
     made = {}
     for name, after_s in (("here", 600.0), ("ray", 0.0)):
-        monkeypatch.setattr(planning, "spreading", partial(spreading.spreading, after_s=after_s))
+        monkeypatch.setattr(reading, "spreading", partial(spreading.spreading, after_s=after_s))
         config = Config.model_validate(
             {
                 "seeds": str(tmp_path / "a.jsonl"),

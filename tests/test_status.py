@@ -6,22 +6,45 @@ import json
 import os
 import socket
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from test_distributed import make_config, sample_here
 
 from mmpr_builder.cli import main
 from mmpr_builder.cli.status import rows, state
 from mmpr_builder.config import Config
-from mmpr_builder.distributed import parts, plan, run_pairing, status
+from mmpr_builder.distributed import (
+    parts,
+    plan,
+    reading,
+    run_pairing,
+    run_sampling,
+    status,
+)
+from mmpr_builder.distributed.lock import Lock, build_lock
 from mmpr_builder.distributed.manifest import read_manifest
 from mmpr_builder.distributed.overview import look
-from mmpr_builder.distributed.status import Status, life, read_status, reported
-from mmpr_builder.errors import BuildConflictError, EngineError, InputError, Interrupted
+from mmpr_builder.distributed.planning import make_plan
+from mmpr_builder.distributed.status import Half, Reporter, Status, life, read_status, reported
+from mmpr_builder.errors import (
+    BuildConflictError,
+    EngineError,
+    InputError,
+    Interrupted,
+    SetupError,
+)
 from mmpr_builder.progress import Progress
+from mmpr_builder.records import Seed
+
+
+def told(config: Config, progress: Progress, half: Half) -> AbstractContextManager[Reporter]:
+    return reported(config, progress, half, Lock(config.out, {}))
 
 
 def content(config: Config) -> dict[str, Any]:
@@ -52,7 +75,7 @@ def test_the_last_word_says_how_it_ended(
     config = make_config(tmp_path, 3)
     progress = Progress()
     raised = nullcontext() if error is None else pytest.raises(type(error))
-    with raised, reported(config, progress, "sampling"):
+    with raised, told(config, progress, "sampling"):
         assert content(config)["state"] == "running"
         with progress.stage("sampling", total=9):
             progress.update(done=4, units=1, units_total=3, tokens=70, engines=2, retries=1)
@@ -70,7 +93,7 @@ def test_a_long_step_does_not_look_like_death(
 ) -> None:
     monkeypatch.setattr(status, "EVERY_S", 0.02)
     config = make_config(tmp_path, 3)
-    with reported(config, Progress(), "sampling"):
+    with told(config, Progress(), "sampling"):
         first = content(config)["updated"]
         deadline = time.monotonic() + 30
         while content(config)["updated"] == first:  # Nobody updates anything here.
@@ -78,39 +101,53 @@ def test_a_long_step_does_not_look_like_death(
             time.sleep(0.01)
 
 
-def test_a_run_that_lost_the_folder_leaves_the_file_to_the_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_run_that_lost_the_folder_leaves_the_file_to_the_other(
+    begun: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "EVERY_S", 0.01)
     config = make_config(tmp_path, 3)
+    lock = Lock(config.out, {})
 
-    def notice_the_other() -> None:
-        (Path(config.out) / "status.json").write_text("of another run")
-        raise BuildConflictError("another run holds this folder")
+    def run() -> None:
+        with reported(config, Progress(), "sampling", lock) as reporter:
+            if begun:
+                reporter.begin()
+            lock.lose({"host": "node7", "pid": 1})
+            time.sleep(0.05)  # A write that was under way is over.
+            (Path(config.out) / "status.json").write_text("of another run")
+            time.sleep(0.05)
+            lock.check()
 
-    with pytest.raises(BuildConflictError), reported(config, Progress(), "sampling"):
-        notice_the_other()
+    with pytest.raises(BuildConflictError):
+        run()
     assert (Path(config.out) / "status.json").read_text() == "of another run"
 
 
 def test_storage_that_is_away_does_not_end_a_run(tmp_path: Path) -> None:
     config = make_config(tmp_path, 3)
     Path(config.out).write_text("a file where the folder should be")
-    with reported(config, Progress(), "pairing"):
+    with told(config, Progress(), "pairing"):
         pass
 
 
 def test_nothing_left_to_sample_leaves_a_finished_build_finished(tmp_path: Path) -> None:
     config = make_config(tmp_path, 3)
-    with reported(config, Progress(), "pairing"):
+    with told(config, Progress(), "pairing"):
         pass
-    with reported(config, Progress(), "sampling"):
-        pass
+    with told(config, Progress(), "sampling") as reporter:
+        reporter.begin(changes=False)
     assert content(config)["state"] == "done"
+    with told(config, Progress(), "sampling") as reporter:
+        reporter.begin(changes=True)
+    assert content(config)["state"] == "sampled"
 
 
 def test_a_ray_job_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = json.dumps({"metadata": {"job_submission_id": "raysubmit_7"}})
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", said)
     config = make_config(tmp_path, 3)
-    with reported(config, Progress(), "sampling"):
+    with told(config, Progress(), "sampling"):
         assert content(config)["job"] == "raysubmit_7"
 
 
@@ -166,7 +203,7 @@ def test_the_command_shows_what_is_known(
     config = make_config(tmp_path, 12)
     plan(config)
     progress = Progress()
-    with reported(config, progress, "sampling"), progress.stage("sampling", total=12):
+    with told(config, progress, "sampling"), progress.stage("sampling", total=12):
         progress.update(done=0, decided=40, correct=10, undecided=2, engines=0)
         progress.update(done=3, tokens=90, retries=1, detail="waiting for 1 GPU on one node")
     for words in ([config.out], [config.out, "--json"]):
@@ -181,11 +218,11 @@ def test_the_command_shows_what_is_known(
 
 def test_what_to_do_next_is_said(tmp_path: Path) -> None:
     config = make_config(tmp_path, 3)
-    with reported(config, Progress(), "sampling"):
+    with told(config, Progress(), "sampling"):
         shown = dict(rows(config.out, look(config.out), time.time()))
         assert shown["state"] == "running (sampling)"
         assert "next" not in shown
-    with pytest.raises(EngineError), reported(config, Progress(), "sampling"):
+    with pytest.raises(EngineError), told(config, Progress(), "sampling"):
         raise EngineError("CUDA out of memory")
     shown = dict(rows(config.out, look(config.out), time.time()))
     assert shown["state"] == "failed (sampling): CUDA out of memory"
@@ -196,3 +233,147 @@ def test_a_damaged_status_is_an_error_that_says_what_to_do(tmp_path: Path) -> No
     (tmp_path / "status.json").write_text('{"format": 1, "state": "running"}')
     with pytest.raises(InputError, match="remove it"):
         read_status(str(tmp_path))
+
+
+# --- planning -------------------------------------------------------------------------------
+
+
+def test_planning_is_reported_while_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "EVERY_S", 0.02)
+    config = make_config(tmp_path, 3)
+    seen: list[dict[str, str]] = []
+
+    def rows_of_hours(*_: object, **__: object) -> Iterator[Seed]:
+        yield from (Seed(f"q{i}", f"What is {i}?") for i in range(600))
+        deadline = time.monotonic() + 30
+        while content(config)["figures"].get("done", 0) < 512:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        seen.append(dict(rows(config.out, look(config.out), time.time())))
+        raise InputError("a.jsonl: torn")
+
+    monkeypatch.setattr(reading.seeds, "read_sources", rows_of_hours)
+    with pytest.raises(InputError):
+        run_sampling(config, Progress())
+    assert seen[0]["state"] == "running (sampling)"
+    assert seen[0]["step"] == "planning  512 seeds"
+    assert "seeds/s" in seen[0]["rate"]
+    ended = dict(rows(config.out, look(config.out), time.time()))
+    assert ended["state"] == "failed (sampling): a.jsonl: torn"
+    assert ended["step"] == "planning  512 seeds"
+
+
+def test_evaluation_sets_are_told_of_before_the_first_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_TOLD_EVERY", 2)
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "x.png")
+    row = {"question": "<image>\nWhich colour?", "image": "x.png"}
+    lines = (json.dumps({"id": f"e{i}", **row}) + "\n" for i in range(4))
+    (tmp_path / "eval.jsonl").write_text("".join(lines))
+    against = f"quality.decontaminate.against={tmp_path / 'eval.jsonl'}"
+    config = make_config(tmp_path, 3, against)
+    progress, details = Progress(), []
+
+    def watch(now: Progress, _: bool) -> None:
+        details.append(now.snapshot()["detail"])
+
+    with progress.watched_by(watch), progress.stage("planning"):
+        assert len(list(reading.read_rows(config, config.seeds, progress))) == 7
+    told_of = list(dict.fromkeys(details))
+    assert told_of == [
+        *("evaluation sets", "evaluation sets: 2 pictures", "evaluation sets: 4 pictures", "")
+    ]
+
+
+def test_nothing_is_written_before_the_folder_is_held(tmp_path: Path) -> None:
+    config = make_config(tmp_path, 3)
+    with build_lock(config.out):
+        with pytest.raises(BuildConflictError, match="another run holds this folder"):
+            run_sampling(config, Progress())
+        assert not (Path(config.out) / "status.json").exists()
+
+
+def paired_build(tmp_path: Path) -> Config:
+    config = make_config(tmp_path, 12)
+    sample_here(config)
+    run_pairing(config, Progress())
+    assert content(config)["state"] == "done"
+    return config
+
+
+NOBODY = "http://127.0.0.1:9/v1"
+REFUSED: dict[str, tuple[str, list[str], str]] = {
+    "other settings": ("sample", ["sampling.n=5"], r"sampling\.n: 4 in that build"),
+    "other prompts": ("sample", ["prompts.style=boxed"], r"prompts\.style"),
+    "inputs that changed": ("sample", [], "content changed"),
+    "seeds that are gone": ("extend", [], "12 seeds of this build are no longer in the inputs"),
+    "a judge that does not answer": (
+        *("pair", [f"scoring.judge.url={NOBODY}", "scoring.judge.model=m"], "does not answer"),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "before"),
+    [
+        *((case, "done") for case in REFUSED),
+        *(("other settings", "interrupted"), ("other settings", None)),
+    ],
+)
+def test_what_is_refused_leaves_the_word_of_the_build_that_is_there(
+    case: str, before: str | None, tmp_path: Path
+) -> None:
+    command, overrides, message = REFUSED[case]
+    config = paired_build(tmp_path)
+    file = Path(config.out) / "status.json"
+    if before is None:
+        file.unlink()
+    else:
+        file.write_text(json.dumps({**content(config), "state": before}))
+    said = file.read_bytes() if before else None
+    other = make_config(tmp_path, 12, *overrides)
+    if "seeds" in case or "inputs" in case:
+        Path(config.seeds[0].path).write_text('{"id": "new", "question": "What is new?"}\n')
+    run = run_pairing if command == "pair" else partial(run_sampling, extend=command == "extend")
+    with pytest.raises(SetupError, match=message):
+        run(other, Progress())
+    assert (file.read_bytes() if file.exists() else None) == said
+
+
+def test_an_extension_that_fails_says_so_and_the_build_is_done_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = paired_build(tmp_path)
+
+    def away(*_: object, **__: object) -> Iterator[Seed]:
+        raise OSError("the disk is away")
+        yield
+
+    source = Path(config.seeds[0].path)
+    rows_before, when = source.read_text(), source.stat()
+    source.write_text(rows_before + '{"id": "new", "question": "What is new?"}\n')
+    with monkeypatch.context() as patch:
+        patch.setattr(reading.seeds, "read_sources", away)
+        with pytest.raises(OSError, match="away"):
+            run_sampling(config, Progress(), extend=True)
+    found = content(config)
+    assert (found["state"], found["message"]) == ("failed", "the disk is away")
+    source.write_text(rows_before)
+    os.utime(source, ns=(when.st_atime_ns, when.st_mtime_ns))
+    run_sampling(config, Progress())  # Nothing is left to sample: neither Ray nor an engine starts.
+    assert content(config)["state"] == "done"
+
+
+def test_a_plan_is_not_published_by_a_run_that_lost_the_folder(tmp_path: Path) -> None:
+    config = make_config(tmp_path, 3)
+    lock = Lock(config.out, {})
+    lock.lose({"host": "node7", "pid": 1})
+    with pytest.raises(BuildConflictError, match="node7"):
+        make_plan(config, Progress(), lock)
+    assert not (Path(config.out) / "manifest.json").exists()
+    stopped: list[int] = []
+    lock.when_lost(stopped.append)
+    assert stopped, "who listens only now is told, too"

@@ -93,7 +93,8 @@ def _figures(figures: dict[str, Any], alive: bool) -> Iterator[tuple[str, str]]:
     if total:
         yield unit, f"{done:,}/{total:,}  {100 * done // total} %"
     elif figures["stage"]:
-        yield "step", f"{figures['stage']}  {figures['detail']}".strip()
+        so_far = f"{done:,} {unit}" if done else ""
+        yield "step", "  ".join(filter(None, (figures["stage"], so_far, figures["detail"])))
     rates = [
         f"{figures[name]:,.1f} {what}"
         for name, what in (("per_second", f"{unit}/s"), ("tokens_per_second", "tokens/s"))

@@ -14,5 +14,13 @@ class Section(BaseModel):
 
 
 def split_commas(value: object) -> object:
-    """A list, or its items separated by commas, as on the command line."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    """A list, or its items separated by commas, as on the command line.
+
+    Raises `ValueError` for an empty item: what was to stand there would be left out unseen.
+    """
+    if not isinstance(value, str):
+        return value
+    items = [part.strip() for part in value.split(",")]
+    if "" in items:
+        raise ValueError("an item is empty: name each, with one comma between two")
+    return items

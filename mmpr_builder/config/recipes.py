@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from mmpr_builder.config.shipped import find_shipped, shipped_names
-from mmpr_builder.config.table import valid_keys
+from mmpr_builder.config.table import settings_table, valid_keys
 from mmpr_builder.config.whole import NO_LICENSED_SOURCE, NO_SUCH_SOURCE, Config
 from mmpr_builder.errors import ConfigError
 
@@ -142,4 +142,8 @@ def _explain(item: Any, recipe: str, overrides: list[str], named: list[str]) -> 
         return f"{where}: unknown key {key!r} (value {item['input']!r}){hint}"
     if item["type"] in (NO_SUCH_SOURCE, NO_LICENSED_SOURCE):
         return f"{where}: {key}: {item['msg']}"
-    return f"{where}: {key} = {item['input']!r}: {item['msg']}"
+    if item["input"] is None:
+        default = {name: shown for name, shown, _ in settings_table()}.get(key)
+        told = f" (its default is {default})" if default else ""
+        return f"{where}: {key} has no value: give it one{told}, or leave it out"
+    return f"{where}: {key} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}"

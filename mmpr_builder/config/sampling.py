@@ -107,7 +107,7 @@ class DropoutConfig(Section):
     @classmethod
     def _one_or_several(cls, value: object) -> object:
         value = split_commas(value)
-        return value if isinstance(value, list | tuple) else (value,)
+        return value if value is None or isinstance(value, list | tuple) else (value,)
 
     @field_validator("keep", mode="after")
     @classmethod

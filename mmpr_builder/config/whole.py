@@ -80,6 +80,8 @@ class Config(Section):
     @field_validator("rollouts", mode="after")
     @classmethod
     def _each_build_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in value:
+            raise ValueError("a build has no name: give the folder of each")
         folders = [folder.rstrip("/").removesuffix("/rollouts") for folder in value]
         twice = next((folder for folder in folders if folders.count(folder) > 1), None)
         if twice is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmpr_builder.config import Config, SourceConfig
@@ -32,7 +34,7 @@ def with_demo(config: Config, *, extend: bool = False) -> tuple[SourceConfig, ..
 
 def remove_demo(config: Config) -> None:
     """Forget the demo seeds of a plan that was never completed (it may have had another limit)."""
-    remove_folder(_folder(config))
+    remove_folder(_folder(config.out))
 
 
 def demo_fingerprint(config: Config) -> dict[str, str]:
@@ -40,8 +42,19 @@ def demo_fingerprint(config: Config) -> dict[str, str]:
     return {DEMO: f"{_count(config)} seeds"}
 
 
-def _folder(config: Config) -> str:
-    return join(config.out, "demo_seeds")
+def shrink_demo(out: str, inputs: Mapping[str, str]) -> None:
+    """Write the demo seeds of a planned build (`Identity.inputs`) again where there are more: for
+    an extension that did not come to its end."""
+    said = [value for name, value in inputs.items() if name.partition(":")[2] == DEMO]
+    counts = [int(match[1]) for value in said if (match := re.fullmatch(r"(\d+) seeds", value))]
+    target = join(_folder(out), "seeds.jsonl")
+    if counts and exists(target) and read_bytes(target).count(b"\n") > max(counts):
+        remove_folder(_folder(out))
+        _write(out, max(counts))
+
+
+def _folder(out: str) -> str:
+    return join(out, "demo_seeds")
 
 
 def _count(config: Config) -> int:
@@ -51,9 +64,7 @@ def _count(config: Config) -> int:
 
 
 def _write_demo(config: Config, extend: bool) -> str:
-    from mmpr_builder import demo
-
-    target = join(_folder(config), "seeds.jsonl")
+    target = join(_folder(config.out), "seeds.jsonl")
     if exists(target):
         there, wanted = read_bytes(target).count(b"\n"), _count(config)
         if there == wanted or (there > wanted and has_manifest(config.out)):
@@ -64,12 +75,19 @@ def _write_demo(config: Config, extend: bool) -> str:
                 " out=, restore limit, or add --extend to sample only the new ones"
             )
         remove_demo(config)  # Of a look at a plan that was never made, or to be written larger.
-    fs, path = resolve(_folder(config))
+    return _write(config.out, _count(config))
+
+
+def _write(out: str, count: int) -> str:
+    """Write so many where none are; returns where their list is."""
+    from mmpr_builder import demo
+
+    fs, path = resolve(_folder(out))
     if is_local(fs):
-        return str(demo.write_seeds(Path(path), _count(config)))
+        return str(demo.write_seeds(Path(path), count))
     with tempfile.TemporaryDirectory(prefix="mmpr-demo-") as scratch:
-        written = demo.write_seeds(Path(scratch) / "seeds", _count(config))
+        written = demo.write_seeds(Path(scratch) / "seeds", count)
         # The list goes last: where it is, its pictures are.
         fs.put(f"{written.parent}/images/", f"{path}/images/", recursive=True)
         fs.put_file(str(written), f"{path}/{written.name}")
-    return target
+    return join(_folder(out), written.name)

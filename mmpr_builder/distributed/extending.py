@@ -13,22 +13,29 @@ seed keeps the id it has, where a fresh build would number rows under one id in 
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from pathlib import PurePosixPath
 
 from mmpr_builder.columns import storable
 from mmpr_builder.distributed.manifest import Identity, Manifest, Unit
 from mmpr_builder.distributed.order import Shift, shifts_of
+from mmpr_builder.distributed.storage import join
 from mmpr_builder.errors import BuildConflictError
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds import Taken, asked
 from mmpr_builder.seeds.keys import temporary_database
+from mmpr_builder.stores import names_in, remove_file
 
 _READERS = 16  # Small files; on an object store it is all waiting.
-_NAMED = 5  # Missing seeds in the message.
+_NAMED = 5  # Missing seeds in the message, and seeds that are looked at for the cause.
+_PLANNED = re.compile(r"(unit|drops|order)-(\d+)\.parquet")
+_NUMBERED = re.compile(r"(.+)#\d+")
 
 ReadSeeds = Callable[[Unit], list[tuple[int, Seed]]]
 
@@ -37,17 +44,19 @@ class Known:
     """The seeds of a build while the inputs are read again: some 400 bytes each in temporary
     files, one in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, units: Sequence[Unit], read: ReadSeeds) -> None:
+        self._units = units
+        self._read = read
         self._db = temporary_database()
         self._db.execute("CREATE TABLE seeds (number INTEGER PRIMARY KEY, id TEXT, asked BLOB)")
         self._missing = bytearray()
         self.next_index = 0
         self.taken = Taken(())
 
-    def fill(self, rows: Iterable[tuple[int, Seed]]) -> None:
-        """Take the seeds of a build; once."""
+    def fill(self) -> None:
+        """Take the seeds of the build; once."""
         self.taken.close()
-        self.taken = Taken(self._noted(rows))
+        self.taken = Taken(self._noted(_rows(self._units, self._read)))
         self._db.execute("CREATE INDEX by_id ON seeds (id)")
 
     def _noted(self, rows: Iterable[tuple[int, Seed]]) -> Iterator[Seed]:
@@ -64,6 +73,11 @@ class Known:
         found = self._db.execute("SELECT number, asked FROM seeds WHERE id = ?", (storable(name),))
         row = found.fetchone()
         return None if row is None else (int(row[0]), bytes(row[1]))
+
+    def seed(self, index: int) -> Seed:
+        """The seed of that index, read again."""
+        unit = max((u for u in self._units if u.first <= index), key=lambda unit: unit.first)
+        return dict(self._read(unit))[index]
 
     def met(self, index: int) -> bool:
         """Say that the inputs still have this seed; whether it was missing till now."""
@@ -106,9 +120,9 @@ class Found:
 @contextmanager
 def known_seeds(manifest: Manifest, read: ReadSeeds) -> Iterator[Known]:
     """The seeds of all units, whether they are sampled or not."""
-    known = Known()
+    known = Known(manifest.units, read)
     try:
-        known.fill(_rows(manifest.units, read))
+        known.fill()
         yield known
     finally:
         known.close()
@@ -131,6 +145,7 @@ def new_seeds(
     scorers of now, naming some.
     """
     dropped: list[Drop] = []
+    namesakes: list[tuple[int, Seed]] = []
     index = known.next_index
     for place, item in enumerate(items):
         if isinstance(item, Drop):
@@ -141,6 +156,9 @@ def new_seeds(
             continue
         before = known.find(item.id)
         if before is None:
+            same_id = _NUMBERED.fullmatch(item.id)
+            if same_id and len(namesakes) < _NAMED and (other := known.find(same_id[1])):
+                namesakes.append((other[0], item))
             found.add(index, place)
             yield index, item
             index += 1
@@ -160,9 +178,60 @@ def new_seeds(
         more = f" and {missing - len(named):,} more" if missing > len(named) else ""
         raise BuildConflictError(
             f"{out}: {missing:,} seeds of this build are no longer in the inputs as they were:"
-            f" {names}{more}. A build can grow, not change: restore them (and scorers that can use"
-            " their truths), or give another out="
+            f" {names}{more}. "
+            + (
+                _moved(known, namesakes)
+                or "A build can grow, not change: restore them (and scorers that can use their"
+                " truths), or give another out="
+            )
         )
+
+
+def _moved(known: Known, namesakes: Iterable[tuple[int, Seed]]) -> str:
+    """What to do where rows that count as new are seeds of the build whose pictures lie elsewhere
+    now; "" where they are not. `namesakes` are such rows with the index of the seed of that id."""
+    for index, item in namesakes:
+        if folders := _other_folders(known.seed(index), item):
+            before, now = folders
+            return (
+                f"Their images were in {before} when the build was planned and are in {now} now:"
+                " the folder was moved or copied, or is reached by another path. Extend the build"
+                f" where it was, by its old path (a link from {before} to {now} will do), or give"
+                " another out="
+            )
+    return ""
+
+
+def _other_folders(planned: Seed, now: Seed) -> tuple[str, str] | None:
+    """Where the images of two seeds lie that differ in nothing else, not even in their names."""
+    there = replace(now, images=planned.images)
+    if len(planned.images) != len(now.images) or asked(there, truths=True) != asked(
+        planned, truths=True
+    ):
+        return None
+    pairs = [(a, b) for a, b in zip(planned.images, now.images, strict=True) if a != b]
+    if not pairs or any(PurePosixPath(a.uri).name != PurePosixPath(b.uri).name for a, b in pairs):
+        return None
+    before, after = pairs[0]
+    paths = (reversed(PurePosixPath(ref.uri).parts) for ref in (before, after))
+    same = takewhile(lambda names: names[0] == names[1], zip(*paths, strict=False))
+    end = "/".join(reversed([name for name, _ in same]))
+    folders = [ref.uri.removesuffix(end).rstrip("/") or "/" for ref in (before, after)]
+    return None if folders[0] == folders[1] else (folders[0], folders[1])
+
+
+def remove_unplanned(out: str, manifest: Manifest) -> None:
+    """Remove what an extension that did not come to its end has left in seeds/.
+
+    For the holder of the folder's lock.
+    """
+    units = {f"{unit.name}.parquet" for unit in manifest.units}
+    for name in names_in(join(out, "seeds")):
+        match = _PLANNED.fullmatch(name)
+        if match is None or name in units:
+            continue
+        if match[1] == "unit" or int(match[2]) > manifest.extensions:
+            remove_file(join(out, "seeds", name))
 
 
 def extended(manifest: Manifest, identity: Identity, units: Iterable[Unit], drops: int) -> Manifest:

@@ -51,7 +51,7 @@ def run_pairing(config: Config, progress: Progress) -> PairingSummary:
     with build_lock(config.out, progress.note) as lock, ExitStack() as held:
         found = _pooled(config, progress, held) if config.rollouts else _own(config)
         _check_blind(config, found.builds)
-        held.enter_context(reported(config, progress, "pairing"))
+        status = held.enter_context(reported(config, progress, "pairing", lock))
         held.enter_context(naming(config.out))
         if asks:
             from mmpr_builder.distributed import opinions  # It brings a client for HTTP.
@@ -60,6 +60,7 @@ def run_pairing(config: Config, progress: Progress) -> PairingSummary:
         session = ray_session(config, progress) if has_ray_at_hand(config) else nullcontext()
         stage = progress.stage("pairing", total=found.rows)
         with session, stage, BuildWriter(config, unread=found.drops) as writer:
+            status.begin()
             done, made, worked = found.dropped, 0, Counter[str]()
             responses = found.rows * config.sampling.n
             for block, work in pair_parts(config, found.pieces, found.count, responses):

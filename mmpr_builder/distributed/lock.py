@@ -62,6 +62,8 @@ class Lock:
     def when_lost(self, stop: Callable[[int], None]) -> None:
         """Call `stop` with SIGTERM's number, in another thread, as soon as `check` would raise."""
         self._stops.append(stop)
+        if self.taken_by is not None:  # While nobody listened yet.
+            stop(signal.SIGTERM)
 
     def lose(self, taken_by: Content) -> None:
         """Note who has it now."""

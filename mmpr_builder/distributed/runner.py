@@ -20,6 +20,7 @@ from mmpr_builder.distributed.actors import Counts, SamplerFactory
 from mmpr_builder.distributed.cluster import ray_session, refuse_passing_folder
 from mmpr_builder.distributed.driver import Driver
 from mmpr_builder.distributed.lock import build_lock
+from mmpr_builder.distributed.manifest import has_manifest, read_manifest
 from mmpr_builder.distributed.planning import make_plan, read_drops
 from mmpr_builder.distributed.signals import stop_on_signals
 from mmpr_builder.distributed.status import reported
@@ -72,12 +73,14 @@ def run_sampling(
     began = time.monotonic()
     refuse_passing_folder(config)
     with build_lock(config.out, progress.note) as lock, ExitStack() as held:
+        status = held.enter_context(reported(config, progress, "sampling", lock))
         with progress.stage("planning"):
-            manifest = make_plan(config, progress, extend=extend)
-            progress.update(done=manifest.seeds)
-        held.enter_context(reported(config, progress, "sampling"))
+            planned = read_manifest(config.out) if has_manifest(config.out) else None
+            manifest = make_plan(config, progress, lock, extend=extend)
+            progress.update(done=manifest.seeds, detail="")
         before = parts.published(config.out, manifest.units)
         todo = [unit for unit in manifest.units if unit.name not in before]
+        status.begin(changes=bool(todo) or manifest != planned)
         driver = Driver(config, manifest, todo, progress, sampler_factory)
         if todo:
             _note_unusable(read_drops(config.out, manifest), progress)

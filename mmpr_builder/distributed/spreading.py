@@ -4,8 +4,8 @@
 
 The driver reads, decides and writes; what costs anything (pictures, their hashes, MinHash) is done
 by tasks: Ray spreads them over whatever nodes there are by then, and repeats elsewhere what a lost
-one was doing. A picture that ends every process which opens it is tried alone and then passed over:
-sampling meets it again, and sets it aside.
+one was doing. A picture that ends every process which opens it, or for which there is never enough
+memory, is tried alone and then has no answer; who asked must not take it for a clean one.
 """
 
 from __future__ import annotations

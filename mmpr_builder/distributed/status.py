@@ -5,9 +5,11 @@
      "every_s": 5.0, "figures": {"stage": "sampling", "done": 1024, "total": 4096, …}}
 
 States: running; sampled (all rollouts are there); done (so are the pairs); interrupted; failed.
-The file is written whole by the run that holds the folder: while it runs by a thread, so that a
-long step does not look like death, and once more when it ends. A run that was killed leaves
-`running` behind; what tells is the age of `updated`, and on the same machine the process.
+The file is written whole by the run that holds the folder, from planning on: while it runs by a
+thread, so that a long step does not look like death, and once more when it ends. A run that was
+killed leaves `running` behind; what tells is the age of `updated`, and on the same machine the
+process. A run that is refused before it changed anything puts back what the file said of the build
+that is there.
 """
 
 from __future__ import annotations
@@ -23,15 +25,19 @@ from typing import Any, Literal
 
 from mmpr_builder.config import Config
 from mmpr_builder.distributed.deaths import cause_of
+from mmpr_builder.distributed.lock import Lock
+from mmpr_builder.distributed.manifest import MANIFEST_NAME
 from mmpr_builder.distributed.storage import exists, join, read_json, write_json
-from mmpr_builder.errors import BuildConflictError, InputError, Interrupted, MmprError
+from mmpr_builder.errors import InputError, Interrupted, MmprError, SetupError
 from mmpr_builder.progress import Progress
-from mmpr_builder.stores import is_local, patience, resolve
+from mmpr_builder.stores import is_local, names_in, patience, read_bytes, remove_file, resolve
+from mmpr_builder.tables import put_text
 
 STATUS_NAME = "status.json"
 FORMAT = 1
 EVERY_S, REMOTE_EVERY_S = 5.0, 30.0  # Every write to an object store is a request.
 _MISSED = 6  # Writes that may be late before a run counts as silent.
+_PUT_BACK_S = 10.0  # Patience with storage for what no later write makes up for.
 
 State = Literal["running", "sampled", "done", "interrupted", "failed"]
 Half = Literal["sampling", "pairing"]
@@ -56,39 +62,34 @@ class Status:
     """What interrupted it, or why it failed."""
     figures: dict[str, Any] = field(default_factory=dict)
     """`Progress.snapshot` of the half's own stage, or of what comes before it."""
+    paired: bool = False
+    """Whether the pairs in the folder are still those of all its seeds; known of a run that
+    samples."""
 
 
 @contextmanager
-def reported(config: Config, progress: Progress, half: Half) -> Iterator[None]:
+def reported(config: Config, progress: Progress, half: Half, lock: Lock) -> Iterator[Reporter]:
     """Keep status.json in step with `progress` until the block ends, then say how it ended.
 
-    For the holder of the folder's lock. A write that fails is made up for by the next one: a run
-    does not fail because nobody can be told of it.
+    `lock` is that of the folder: once another run has taken it, the file is that run's. A write
+    that fails is made up for by the next one: a run does not fail because nobody can be told of it.
     """
-    reporter = _Reporter(config.out, progress, half)
+    reporter = Reporter(config.out, progress, half, lock)
     with progress.watched_by(reporter.watch):
         reporter.start()
         try:
-            yield
-        except BuildConflictError:
-            reporter.stop()  # The folder is another run's by now, and so is the file.
-            raise
+            yield reporter
         except (Interrupted, KeyboardInterrupt) as error:
             reporter.end("interrupted", str(error) or "stopped from the keyboard")
             raise
         except BaseException as error:
-            ours = isinstance(error, MmprError)
-            reporter.end("failed", str(error) if ours else cause_of(error))
+            if isinstance(error, SetupError) and reporter.may_put_back:
+                reporter.put_back()
+            else:
+                ours = isinstance(error, MmprError)
+                reporter.end("failed", str(error) if ours else cause_of(error))
             raise
         reporter.end("sampled" if half == "sampling" else "done", "")
-
-
-def _was_done(out: str) -> bool:
-    try:
-        status = read_status(out)
-    except (InputError, OSError):
-        return False
-    return status is not None and status.state == "done"
 
 
 def read_status(out: str) -> Status | None:
@@ -122,52 +123,99 @@ def life(status: Status, now: float | None = None) -> Life:
     return "alive" if age < _MISSED * status.every_s else "silent"
 
 
-class _Reporter:
-    """The thread that writes, and the last figures of the half's own stage."""
+class Reporter:
+    """The thread that writes, what the file said before, and the last figures."""
 
-    def __init__(self, out: str, progress: Progress, half: Half) -> None:
+    def __init__(self, out: str, progress: Progress, half: Half, lock: Lock) -> None:
         self._uri = join(out, STATUS_NAME)
         self._progress = progress
-        self._last: dict[str, Any] = {}
-        self._was_done = _was_done(out)
-        self._ended = threading.Event()
+        self._lock = lock
+        self._own: dict[str, Any] = {}
+        self._latest: dict[str, Any] = {}
+        self._before, earlier = _earlier(out)
+        self.may_put_back = _holds_build(out)
+        self._ended, self._writing = threading.Event(), threading.Lock()
         fs, _ = resolve(self._uri)
         every_s = EVERY_S if is_local(fs) else REMOTE_EVERY_S
         now = time.time()
         self._status = Status(
-            "running", half, socket.gethostname(), os.getpid(), _job_id(), now, now, every_s
+            *("running", half, socket.gethostname(), os.getpid(), _job_id(), now, now, every_s),
+            paired=earlier is not None and (earlier.state == "done" or earlier.paired),
         )
         self._thread = threading.Thread(target=self._beat, name="mmpr-status", daemon=True)
 
+    def begin(self, *, changes: bool = True) -> None:
+        """Say that what the run was asked for is no longer refused; with `changes` the pairs that
+        are there will not be those of the build any more."""
+        self.may_put_back = False
+        if changes:
+            self._write(paired=False)
+
     def watch(self, progress: Progress, ended: bool) -> None:
-        """Keep what the half's own stage came to: it is asked for after its end."""
-        if ended and (snapshot := progress.snapshot())["stage"] == self._status.half:
-            self._last = snapshot
+        """Keep what stages came to: the half's own is asked for after its end, any one after a
+        failure."""
+        if ended:
+            self._latest = progress.snapshot()
+            if self._latest["stage"] == self._status.half:
+                self._own = self._latest
 
     def start(self) -> None:
         self._write()
         self._thread.start()
 
-    def stop(self) -> None:
+    def end(self, state: State, message: str) -> None:
+        self._stop()
+        if state == "sampled" and self._status.paired:
+            state = "done"  # There was nothing left to sample: the pairs are still those of all.
+        if state in ("interrupted", "failed"):
+            self._own = self._own or self._latest
+        self._write(state=state, message=message)
+
+    def put_back(self) -> None:
+        """End with the file as it was."""
+        self._stop()
+        with suppress(OSError), patience(_PUT_BACK_S):
+            if self._lock.taken_by is None and self._before is None:
+                remove_file(self._uri)
+            elif self._lock.taken_by is None and self._before is not None:
+                put_text(self._before, self._uri)
+
+    def _stop(self) -> None:
         self._ended.set()
         self._thread.join()
-
-    def end(self, state: State, message: str) -> None:
-        self.stop()
-        if state == "sampled" and self._was_done and not self._last:
-            state = "done"  # There was nothing left to sample: the pairs are still those of all.
-        self._status = replace(self._status, state=state, message=message)
-        self._write()
 
     def _beat(self) -> None:
         while not self._ended.wait(self._status.every_s):
             self._write()
 
-    def _write(self) -> None:
-        figures = self._last or self._progress.snapshot()
-        self._status = replace(self._status, updated=time.time(), figures=figures)
-        with suppress(OSError), patience(0):
-            write_json(self._uri, {"format": FORMAT, **asdict(self._status)})
+    def _write(self, **changed: Any) -> None:
+        figures = self._own or self._progress.snapshot()
+        with self._writing:
+            told = replace(self._status, updated=time.time(), figures=figures, **changed)
+            self._status = told
+            if self._lock.taken_by is None:
+                with suppress(OSError), patience(0):
+                    write_json(self._uri, {"format": FORMAT, **asdict(told)})
+
+
+def _earlier(out: str) -> tuple[str | None, Status | None]:
+    """What the file says before it is written over, as text and, where it can be read, as such."""
+    text = None
+    with suppress(OSError):
+        text = read_bytes(join(out, STATUS_NAME)).decode("utf-8", "replace")
+    with suppress(InputError, OSError):
+        return text, read_status(out)
+    return text, None
+
+
+def _holds_build(out: str) -> bool:
+    """Whether there is something that a refused run leaves as it is."""
+    with suppress(OSError):
+        files = (MANIFEST_NAME, "run.json")  # The first one is missing where builds were pooled.
+        return any(exists(join(out, name)) for name in files) or bool(
+            names_in(join(out, "rollouts"))
+        )
+    return True
 
 
 def _is_process(pid: int) -> bool:

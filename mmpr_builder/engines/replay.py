@@ -7,7 +7,9 @@ answers would be wrongly labelled. Asked for fewer responses than are stored it 
 ones; asked for more, all there are: it makes none up, and every rollout says how many it holds. A
 further round (`sampling.policy=adaptive`) that needs more than there are is an error of its seed. A
 stored continuation is given when it was made with the same `dropout.keep` and `dropout.image`, and
-samples without images (`sampling.blind`) as far as there are any.
+samples without images (`sampling.blind`) as far as there are any. A ratio at which nothing was
+continued, and samples without images where there are none, are refused before anything is sampled;
+what single responses lack is counted when they are paired (`not_made` in run.json).
 """
 
 from __future__ import annotations
@@ -16,15 +18,30 @@ import asyncio
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmpr_builder import tables
-from mmpr_builder.config import Config
+from mmpr_builder.config import Config, DropoutConfig
+from mmpr_builder.dropout import wants_continuation
 from mmpr_builder.errors import ConfigError, InputError, RowError
 from mmpr_builder.records import Continuation, Response, Rollout
 from mmpr_builder.sampling import Continue, Request, Sample, without_images
 
 _PARTS_KEPT = 8  # Parts held decoded at a time; builds read their seeds in the order of the parts.
+_PARTS_AT_ONCE = 16  # Asked for their ratios together: on an object store that is all waiting.
+_WAYS = tuple(
+    f"{place}.{field}"
+    for place in (
+        "responses.list.element.continuation",
+        f"{tables.FURTHER}.list.element.list.element",
+    )
+    for field in ("keep", "image")
+)
+"""Columns of a part that say how its responses were continued; without their texts."""
 
 
 class ReplaySampler:
@@ -107,7 +124,32 @@ class ReplaySampler:
 
 
 def check(config: Config) -> str:
-    """The folder of rollouts to replay. Raises `SetupError` when it is not set or holds none."""
+    """The folder of rollouts to replay.
+
+    Raises `SetupError` when it is not set or holds none, or when what the settings ask for is in
+    none of them: samples without images, continuations at a ratio.
+    """
+    folder, parts = _parts(config)
+    if config.sampling.blind and tables.BLIND not in tables.column_names(parts[0]):
+        raise ConfigError(
+            f"sampling.blind = {config.sampling.blind}, but sampling.replay_from = {folder!r} holds"
+            " no samples without images: set sampling.blind=0, or replay a build that has them"
+        )
+    _check_ratios(config.dropout, folder, parts)
+    return folder
+
+
+def identity(config: Config) -> dict[str, str]:
+    """A hash over the names and sizes of the replayed parts."""
+    listed = []
+    for part in _parts(config)[1]:
+        fs, path = tables.resolve(part)
+        listed.append([path.rsplit("/", 1)[-1], fs.size(path)])
+    return {"replay": hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]}
+
+
+def _parts(config: Config) -> tuple[str, list[str]]:
+    """The folder of rollouts to replay, and its parts."""
     folder = config.sampling.replay_from
     if not folder:
         raise ConfigError(
@@ -120,21 +162,83 @@ def check(config: Config) -> str:
             f"sampling.replay_from = {folder!r} holds no finished rollouts: give the rollouts/"
             " folder of an earlier build"
         )
-    if config.sampling.blind and tables.BLIND not in tables.column_names(parts[0]):
-        raise ConfigError(
-            f"sampling.blind = {config.sampling.blind}, but sampling.replay_from = {folder!r} holds"
-            " no samples without images: set sampling.blind=0, or replay a build that has them"
+    return folder, parts
+
+
+def _check_ratios(dropout: DropoutConfig, folder: str, parts: Sequence[str]) -> None:
+    """Refuse ratios at which no stored response was continued, if any is to be continued at all.
+
+    Reads on until it has met them all; usually that is in the first parts.
+    """
+    if dropout.apply == "none":
+        return
+    wanted = {(keep, dropout.image) for keep in dropout.keep}
+    found: set[tuple[float, bool]] = set()
+    any_wanted = False
+    for part in _read_ways(parts):
+        found |= _ways_in(part)
+        if wanted <= found:
+            return
+        any_wanted = any_wanted or _wants_any(part, dropout)
+    if any_wanted:
+        raise ConfigError(_no_such_ratio(dropout, folder, found))
+
+
+def _read_ways(parts: Sequence[str]) -> Iterator[pa.Table]:
+    columns = [*tables.SEED_SCHEMA.names, *_WAYS]
+    with ThreadPoolExecutor(tables.readers(parts[0])) as pool:
+        for start in range(0, len(parts), _PARTS_AT_ONCE):
+            some = parts[start : start + _PARTS_AT_ONCE]
+            yield from pool.map(lambda part: tables.read_parquet(part, columns), some)
+
+
+def _ways_in(part: pa.Table) -> set[tuple[float, bool]]:
+    """(ratio kept, with the image or without) of all continuations in a part."""
+    stored = [pc.struct_field(pc.list_flatten(part["responses"]), "continuation")]
+    if tables.FURTHER in part.column_names:
+        stored.append(pc.list_flatten(pc.list_flatten(part[tables.FURTHER])))
+    found: set[tuple[float, bool]] = set()
+    for continuations in stored:
+        names = ("keep", "image")
+        ways = pa.table({name: pc.struct_field(continuations, name) for name in names})
+        rows = ways.group_by([*names]).aggregate([]).to_pylist()
+        found |= {(row["keep"], row["image"]) for row in rows if row["keep"] is not None}
+    return found
+
+
+def _wants_any(part: pa.Table, dropout: DropoutConfig) -> bool:
+    """Whether a seed of a part has responses that are to be continued."""
+    answered = part.filter(pc.greater(pc.list_value_length(part["responses"]), 0))
+    seeds = tables.seeds_from_table(answered.select(tables.SEED_SCHEMA.names))
+    return any(wants_continuation(seed, dropout) for _, seed in seeds)
+
+
+def _no_such_ratio(dropout: DropoutConfig, folder: str, found: set[tuple[float, bool]]) -> str:
+    how = "with the image" if dropout.image else "without the image"
+    held = sorted(keep for keep, image in found if image == dropout.image)
+    missing = [keep for keep in dropout.keep if keep not in held]
+    place = f"sampling.replay_from = {folder!r} holds no continuations"
+    other = "or replay a build that has them"
+    if held:
+        return (
+            f"dropout.keep = {_listed(dropout.keep)}, but {place} at {_listed(missing)} {how}, only"
+            f" at {_listed(held)}: set dropout.keep={_listed(held)}, {other}"
         )
-    return folder
+    if found:
+        image = str(dropout.image).lower()
+        return (
+            f"dropout.image = {image}, but {place} {how}: set"
+            f" dropout.image={str(not dropout.image).lower()}, {other}"
+        )
+    return (
+        f"dropout.apply = {dropout.apply!r}, but {place}: set dropout.apply=none, {other} at"
+        f" {_listed(dropout.keep)}"
+    )
 
 
-def identity(config: Config) -> dict[str, str]:
-    """A hash over the names and sizes of the replayed parts."""
-    listed = []
-    for part in tables.list_parts(check(config)):
-        fs, path = tables.resolve(part)
-        listed.append([path.rsplit("/", 1)[-1], fs.size(path)])
-    return {"replay": hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]}
+def _listed(ratios: Sequence[float]) -> str:
+    """As on the command line: `0.25,0.5`."""
+    return ",".join(f"{ratio:g}" for ratio in ratios)
 
 
 def _read_part(part: str) -> dict[str, Rollout]:

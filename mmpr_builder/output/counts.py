@@ -50,6 +50,8 @@ class Counts:
     sources: dict[str, SourceCounts] = field(default_factory=dict)
     models: dict[str, Counter[str]] = field(default_factory=dict)
     """Model -> its responses and their tokens, and the sides of pairs that it wrote."""
+    templates: Counter[str] = field(default_factory=Counter)
+    """Template -> seeds that were asked with it and answered."""
     rules: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(outcome, rule that decided it) -> responses."""
     fates: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -103,7 +105,7 @@ class Counts:
                 source.tables["pass_rates"][rate] += 1
         slip = slip_of(rollout, verdicts, pairs, weighed=weighed)
         self._count_unused(rollout, verdicts)
-        self._count_models(rollout)
+        self._count_members(rollout)
         self._count_pairs(slip, slip.entries, 1)
         self._count_end(slip, bool(pairs), drops[0] if drops else None, 1)
         generated = self._count_responses(rollout)
@@ -185,8 +187,11 @@ class Counts:
         else:
             self.uses["no_truth", "unused"] += len(rollout.responses)
 
-    def _count_models(self, rollout: Rollout) -> None:
-        for member in members_of(rollout):
+    def _count_members(self, rollout: Rollout) -> None:
+        """Who answered, and what they were asked with; several of both where builds are pooled."""
+        members = members_of(rollout)
+        self.templates.update({member.template for member in members if member.responses})
+        for member in members:
             sums = self.models.setdefault(member.model, Counter())
             sums["responses"] += len(member.responses)
             sums["tokens"] += sum(response.tokens for response in member.responses)
@@ -239,6 +244,7 @@ class Counts:
                 model: fixed(sums, ("responses", "tokens", "chosen", "rejected"))
                 for model, sums in sorted(self.models.items())
             },
+            "templates": by_number(self.templates),
             "continuations": by_ratio(self.findings, self.kept),
             "blind": blind(self.findings),
             "rules": nested(self.rules),

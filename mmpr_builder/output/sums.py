@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, get_args
 
-from mmpr_builder.quality import Findings, gate_yield
+from mmpr_builder.quality import Findings, GateYield, gate_yield
 from mmpr_builder.records import Outcome
 
 
@@ -33,15 +33,19 @@ def fixed(counter: Counter[str], keys: Sequence[str]) -> dict[str, int]:
 
 
 def by_ratio(findings: Findings, pairs: Counter[float]) -> dict[str, dict[str, Any]]:
-    """What became of the continuations at each ratio that was kept."""
+    """What became of the continuations at each ratio: those that were asked for, and those made."""
+    made = {at.keep: at for at in gate_yield(findings.continuations)}
+    nothing = GateYield(0.0, 0, {})
     return {
-        f"{at.keep:g}": {
+        f"{keep:g}": {
             "made": at.continuations,
             "fit": at.fit,
-            "pairs": pairs[at.keep],
+            "pairs": pairs[keep],
             "unfit": by_number(Counter(at.faults)),
+            "not_made": findings.not_made[keep],
         }
-        for at in gate_yield(findings.continuations)
+        for keep in sorted({*made, *findings.not_made})
+        for at in [made.get(keep, nothing)]
     }
 
 

@@ -32,7 +32,7 @@ from mmpr_builder.pairing.judging import (
     scorer_for,
 )
 from mmpr_builder.pairing.pass_rate import outside_band, pass_rate
-from mmpr_builder.pairing.pooled import PooledRollout, models_of, pair_pooled
+from mmpr_builder.pairing.pooled import PooledRollout, continued_by, models_of, pair_pooled
 from mmpr_builder.pairing.unpaired import why_unpaired
 from mmpr_builder.pairing.unseen import without_solved_blind
 from mmpr_builder.pairing.weighing import evenness, is_weighed, sums, weigh_couple
@@ -77,6 +77,9 @@ def judge_and_pair(
     if rollout.error is not None:
         reason, detail = rollout.error
         return [], [], [Drop(seed.id, "sampling", reason, detail)]
+    if findings is not None:
+        for asked, dropout in continued_by(rollout, config):
+            findings.asked(asked, dropout.keep)
     verdicts, responses = judge_responses(rollout, config, judge)
     unfit = _unfit(rollout, verdicts, config, judge)
     if unfit is not None:

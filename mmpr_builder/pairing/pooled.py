@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain, islice, zip_longest
 
-from mmpr_builder.config import Config
+from mmpr_builder.config import Config, DropoutConfig
+from mmpr_builder.dropout import wants_continuation
 from mmpr_builder.pairing.candidates import normal
 from mmpr_builder.pairing.pass_rate import pass_rate
 from mmpr_builder.quality import Findings
@@ -87,6 +88,16 @@ def member_of(rollout: Rollout, index: int) -> Rollout:
 def settings_of(rollout: PooledRollout, index: int) -> Config:
     """What a response was sampled with."""
     return rollout.settings[member_at(rollout, index)]
+
+
+def continued_by(
+    rollout: Rollout, config: Config
+) -> Iterator[tuple[Sequence[Response], DropoutConfig]]:
+    """The responses that were to be continued, and how: as the settings of their own build say."""
+    settings = rollout.settings if isinstance(rollout, PooledRollout) else (config,)
+    for member, of in zip(members_of(rollout), settings, strict=True):
+        if wants_continuation(member.seed, of.dropout):
+            yield member.responses, of.dropout
 
 
 def models_of(rollout: Rollout) -> list[str]:

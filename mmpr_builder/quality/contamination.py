@@ -130,7 +130,7 @@ def index_evaluation(
             hashes += result
             owners += [number * 2**16 + i] * len(result)
         else:
-            why = result or "its picture ends every process that opens it"
+            why = result or "its picture ends every process that opens it, or memory ran out"
             _refuse(f"{rows[number].name}: {rows[number].origin}: {why}", config)
     return EvaluationIndex(
         tuple(rows),

@@ -18,6 +18,7 @@ from mmpr_builder.config import Config
 from mmpr_builder.quality.blind import SOLVED_BLIND
 from mmpr_builder.quality.contamination import CONTAMINATED
 from mmpr_builder.quality.near_duplicates import NEAR_DUPLICATE
+from mmpr_builder.quality.screening import NOT_SCREENED
 from mmpr_builder.quality.suspects import SUSPECT_TRUTH
 
 _OF_CONTINUATION = "continuation_"
@@ -83,13 +84,13 @@ _KINDS = (
         ("quality.decontaminate.against", "quality.decontaminate"),
         "Drops questions that are in an evaluation set: the same picture with a similar question,"
         " or nearly the same long question where one side has no picture.",
-        *_READ, drops=(("quality", CONTAMINATED),),
+        *_READ, drops=(("quality", CONTAMINATED), ("quality", NOT_SCREENED)),
     ),
     _Kind(
         "near_duplicates", "Near-duplicates of questions", ("quality.near_duplicates",),
         "Drops questions that ask the same, with the same truth, of the same picture as an earlier"
         " one, or nearly the same long text.",
-        *_READ, drops=(("quality", NEAR_DUPLICATE),),
+        *_READ, drops=(("quality", NEAR_DUPLICATE), ("quality", NOT_SCREENED)),
     ),
     _Kind(
         "suspect_truths", "Suspect truths", ("quality.suspect_truths",),

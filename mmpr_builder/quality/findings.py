@@ -15,6 +15,9 @@ class Findings:
 
     continuations: Counter[tuple[float, str]] = field(default_factory=Counter)
     """(ratio kept, why it is not fit to be rejected; "" if it is) -> continuations."""
+    not_made: Counter[float] = field(default_factory=Counter)
+    """Ratio asked for -> responses that were to be continued there and were not; 0 where all were.
+    """
     blind: Counter[tuple[str, str]] = field(default_factory=Counter)
     """("seeds", what came of them without images), ("responses", outcome) and ("pass_rates",
     rate) -> seeds, responses, seeds."""
@@ -32,6 +35,12 @@ class Findings:
         """Add the sums over other seeds."""
         for entry in fields(self):
             getattr(self, entry.name).update(getattr(other, entry.name))
+
+    def asked(self, responses: Sequence[Response], ratios: Sequence[float]) -> None:
+        """Count what responses that were to be continued at each of these ratios lack."""
+        for keep in ratios:
+            made = sum(any(c.keep == keep for c in r.continuations) for r in responses)
+            self.not_made[keep] += len(responses) - made
 
     def set_aside(self, responses: Sequence[Response], reason: str) -> None:
         """Count the continuations of a seed of which nothing is used, whatever they are worth."""

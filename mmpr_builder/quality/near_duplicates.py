@@ -132,9 +132,13 @@ class NearDuplicates:
             if not self._buckets.has(earlier.number):
                 continue  # It was a repetition itself.
             if place == start or _same_pictures(note.found.images, earlier.images):
-                self._buckets.remove(note.number, note.found.keys)
+                self.forget(note)
                 return earlier.id
         return None
+
+    def forget(self, note: Note) -> None:
+        """Nothing is to be dropped for repeating this seed, which is dropped itself."""
+        self._buckets.remove(note.number, note.found.keys)
 
     def bytes_on_disk(self) -> int:
         return self._buckets.bytes_on_disk()

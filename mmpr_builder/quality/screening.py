@@ -7,7 +7,8 @@
 
 What costs anything is a pure function of one seed, and runs some seeds ahead of the place where its
 result is needed (spread.py). What depends on earlier seeds is decided here, one after the other: so
-the same input gives the same drops, however many workers there are.
+the same input gives the same drops, however many workers there are. A seed that could not be looked
+at could be anything: it is dropped, too.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ from mmpr_builder.quality.near_duplicates import (
 )
 from mmpr_builder.quality.spread import Spread, in_threads
 from mmpr_builder.records import Drop, Seed
+
+NOT_SCREENED = "not_screened"
+
+_LOST = "ends every process that tries it, or asks for more memory than there is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +116,10 @@ def _without_leaks(
     looked: Iterable[tuple[Seed | Drop, Look | None]],
 ) -> Iterator[tuple[Seed | Drop, Print | None]]:
     for item, look in looked:
-        if isinstance(item, Drop) or look is None:
+        if isinstance(item, Drop):
             yield item, None
+        elif look is None:
+            yield _not_screened(item, "opening its pictures"), None
         elif look.leak is not None:
             yield Drop(item.id, "quality", CONTAMINATED, f"{item.origin}: {look.leak}"), None
         else:
@@ -129,11 +136,20 @@ def _without_near_duplicates(
         )
         for (item, note), same in spread(_open_compare, noted, _comparison_of):
             first = None if note is None else earlier.settle(note, same)
-            if isinstance(item, Drop) or first is None:
+            if isinstance(item, Drop) or note is None:
+                yield item
+            elif note.comparison is not None and same is None:
+                earlier.forget(note)
+                yield _not_screened(item, "comparing its pictures with those of other seeds")
+            elif first is None:
                 yield item
             else:
                 detail = f"{item.origin}: nearly the same as {first!r}, which was read before"
                 yield Drop(item.id, "quality", NEAR_DUPLICATE, detail)
+
+
+def _not_screened(seed: Seed, what: str) -> Drop:
+    return Drop(seed.id, "quality", NOT_SCREENED, f"{seed.origin}: {what} {_LOST}")
 
 
 def _id_of(item: Seed | Drop) -> str:

@@ -34,7 +34,7 @@ class Spread(Protocol):
         ask: Callable[[Item], Asked | None],
     ) -> Iterator[tuple[Item, Answer | None]]:
         """Each item in order, with the answer; None where `ask` gave None, or where the work ends
-        every process that tries it."""
+        every process that tries it, if only for want of memory."""
         ...
 
 

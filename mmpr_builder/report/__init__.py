@@ -113,6 +113,7 @@ def _figures(counts: Mapping[str, Any]) -> dict[str, Any]:
         "by_kind": figures.kind_stacks(counts),
         "rules": figures.rule_bars(counts["rules"]),
         "outcome_tones": figures.OUTCOME_TONES,
+        "ratios": figures.ratio_rows(counts.get("continuations") or {}),
         "drops": figures.drop_bars(counts["drops"]),
     }
 
@@ -156,9 +157,14 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["n"] = _number
+    environment.filters["per_cent"] = _per_cent
     environment.filters["visible"] = visible
     environment.filters["legend"] = _legend
     return environment
+
+
+def _per_cent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def _legend(rows: Sequence[figures.Stack]) -> dict[str, str]:

@@ -30,17 +30,6 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Ratio:
-    """Continuations of one ratio: how many were made, fit to be rejected, and are in pairs."""
-
-    keep: str
-    made: int
-    fit: int
-    pairs: int
-    unfit: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Blind:
     """Pass rates of questions with and without their images, 0 to 1."""
 
@@ -88,7 +77,6 @@ class Shown:
     rows: tuple[Row, ...]
     removed: tuple[tuple[str, str, int], ...] = ()
     """(evaluation set, rule, questions)."""
-    ratios: tuple[Ratio, ...] = ()
     blind: Blind | None = None
     gaps: tuple[Gap, ...] = ()
     habits: tuple[Habits, ...] = ()
@@ -116,8 +104,6 @@ def _figures(name: str, out: str, run: Mapping[str, Any]) -> dict[str, Any]:
     balance = counts.get("balance") or {}
     if name == "decontamination":
         return {"removed": _removed(out, run["config"]["quality"]["decontaminate"]["against"])}
-    if name == "dropout_gate":
-        return {"ratios": _ratios(counts.get("continuations") or {})}
     if name == "blind":
         return {"blind": _blind(counts)}
     if name == "lengths":
@@ -149,13 +135,6 @@ def _removed(out: str, against: Sequence[str]) -> tuple[tuple[str, str, int], ..
             found[max(sets, key=len, default="?"), rule[1]] += 1
     rows = sorted(found.items(), key=lambda row: (-row[1], row[0]))
     return tuple((visible(name), rule.replace("_", " "), n) for (name, rule), n in rows)
-
-
-def _ratios(counts: Mapping[str, Mapping[str, Any]]) -> tuple[Ratio, ...]:
-    return tuple(
-        Ratio(keep, at["made"], at["fit"], at["pairs"], tuple(at["unfit"].items()))
-        for keep, at in counts.items()
-    )
 
 
 def _blind(counts: Mapping[str, Any]) -> Blind | None:

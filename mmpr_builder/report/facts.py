@@ -21,7 +21,7 @@ def build_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("model", _model(run)),
         *(("pooled", f"{b['rollouts']} ({b['model']}): {b['sampling']}") for b in pooled),
         ("engine", engine[0] if sampling["engine"] == "vllm" and engine else sampling["engine"]),
-        ("prompts", _prompts(config["prompts"])),
+        ("prompts", _prompts(run)),
         (
             "sampling",
             f"{sampling['n']} responses a question{_blind(sampling)},"
@@ -79,7 +79,13 @@ def _source(source: Mapping[str, Any]) -> str:
     return f"{name} ({', '.join(more)})" if more else name
 
 
-def _prompts(prompts: Mapping[str, Any]) -> str:
+def _prompts(run: Mapping[str, Any]) -> str:
+    """Templates by the number of questions; what the settings ask for where none was answered."""
+    used: Mapping[str, int] = run["counts"].get("templates") or {}
+    if used:
+        named = " · ".join(f"{name} {n:,}" for name, n in used.items())
+        return f"{named} (questions asked with each)"
+    prompts = run["config"]["prompts"]
     return f"{prompts['template'] or prompts['style']}, language {prompts['language']}"
 
 

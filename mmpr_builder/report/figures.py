@@ -68,6 +68,19 @@ class SourceCost:
     pass_rates: tuple[Bar, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Continuations of one ratio: how many were made, fit to be rejected, and are in pairs."""
+
+    keep: str
+    made: int
+    not_made: int
+    """Responses that were to be continued there and were not."""
+    fit: int
+    pairs: int
+    unfit: tuple[tuple[str, int], ...]
+
+
 def drop_bars(drops: Mapping[str, Mapping[str, int]]) -> list[Bar]:
     """Reasons why seeds gave no pair, the most frequent first."""
     rows = [(n, reason, stage) for stage, by in drops.items() for reason, n in by.items()]
@@ -75,6 +88,21 @@ def drop_bars(drops: Mapping[str, Mapping[str, int]]) -> list[Bar]:
     return [
         Bar(label=reason, count=n, share=n / most, note=stage)
         for n, reason, stage in sorted(rows, key=lambda row: (-row[0], row[1], row[2]))
+    ]
+
+
+def ratio_rows(ratios: Mapping[str, Mapping[str, Any]]) -> list[Ratio]:
+    """What DropoutNTP gave at each ratio that was asked for, in rising order."""
+    return [
+        Ratio(
+            keep=f"{100 * float(keep):g} %",
+            made=at["made"],
+            not_made=at.get("not_made", 0),  # Earlier versions did not count them.
+            fit=at["fit"],
+            pairs=at["pairs"],
+            unfit=tuple(at["unfit"].items()),
+        )
+        for keep, at in ratios.items()
     ]
 
 

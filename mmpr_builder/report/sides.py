@@ -6,7 +6,6 @@ more often, it learns that too.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,15 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmpr_builder import tables
+from mmpr_builder.pairing.answers import common_answers, is_letter
 from mmpr_builder.records import Kind
-from mmpr_builder.scoring.yes_no import polarity
 
 _BINS = 24
 _COLUMNS = (
     *("kind", "source", "chosen_tokens", "rejected_tokens"),
-    *("chosen_answer", "rejected_answer"),
+    *("chosen_answer", "rejected_answer", "choices"),
 )
-_LETTER = re.compile(r"\(?([A-H])\)?[.:]?")
+_YES_NO = ("yes", "no", "true", "false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +61,15 @@ class Bias:
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """How often an answer stands on each side, among the answers of its family (0 to 1)."""
+    """How often an answer stands on each side, among the `pairs` with answers of its family on both
+    (0 to 1)."""
 
     answer: str
     chosen: float
     rejected: float
     chosen_count: int
     rejected_count: int
-    chosen_of: int
-    """Answers of its family on that side."""
-    rejected_of: int
+    pairs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +114,7 @@ def read_sides(parts: Sequence[str]) -> Sides:
     for part in parts:
         for rows in tables.read_groups(part, _COLUMNS):
             _count(rows, tallies)
-            judged = rows.filter(pc.equal(rows["kind"], "correctness"))
-            answers[0].update(_answers(judged["chosen_answer"]))
-            answers[1].update(_answers(judged["rejected_answer"]))
+            _count_answers(rows, answers)
     kinds = [kind for kind in get_args(Kind) if kind in tallies]
     return Sides(
         lengths=tuple(_lengths(kind, _together(tallies[kind])) for kind in kinds),
@@ -198,30 +194,34 @@ def _bias(kind: str, source: str, tally: _Tally) -> Bias:
 
 
 def _priors(counts: tuple[Counter[str], Counter[str]]) -> tuple[tuple[Prior, ...], ...]:
+    chosen, rejected = counts
+    letters = sorted(name for name in {*chosen, *rejected} if is_letter(name))
     found = []
-    for family in (("yes", "no", "true", "false"), tuple("ABCDEFGH")):
-        totals = [sum(side[name] for name in family) for side in counts]
-        group = tuple(
-            Prior(name, a / max(1, totals[0]), b / max(1, totals[1]), a, b, *totals)
-            for name in family
-            for a, b in [(counts[0][name], counts[1][name])]
-            if a or b
-        )
-        if group:
-            found.append(group)
+    for family in (_YES_NO, letters):
+        names = [name for name in family if chosen[name] or rejected[name]]
+        pairs = sum(chosen[name] for name in names)
+        if pairs:
+            sides = ((name, chosen[name], rejected[name]) for name in names)
+            found.append(tuple(Prior(n, a / pairs, b / pairs, a, b, pairs) for n, a, b in sides))
     return tuple(found)
 
 
-def _answers(column: pa.ChunkedArray) -> Counter[str]:
-    """Yes, no and letters among the answers; others have too many values to compare."""
-    found: Counter[str] = Counter()
-    for row in pc.value_counts(column).to_pylist():
-        text = (row["values"] or "").strip()
-        letter = _LETTER.fullmatch(text)
-        name = letter[1] if letter else polarity(text.lower()) if len(text) < 20 else None
-        if name is not None:
-            found[name] += row["counts"]
-    return found
+def _count_answers(rows: pa.Table, counts: tuple[Counter[str], Counter[str]]) -> None:
+    """Yes, no and letters, as the balance of answers has them; others have too many values."""
+    told = rows.filter(
+        pc.and_(pc.is_valid(rows["chosen_answer"]), pc.is_valid(rows["rejected_answer"]))
+    )
+    keys = {
+        "chosen": told["chosen_answer"],
+        "rejected": told["rejected_answer"],
+        "options": pc.list_value_length(told["choices"]),
+    }
+    same = pa.table(keys).group_by([*keys], use_threads=False).aggregate([([], "count_all")])
+    for row in same.to_pylist():
+        names = common_answers(row["chosen"], row["rejected"], row["options"] or 0)
+        if names is not None:
+            for side, name in zip(counts, names, strict=True):
+                side[name] += row["count_all"]
 
 
 def _curve(heights: Any) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -29,10 +29,13 @@ _JUDGING = 2
 turn among many."""
 
 _Judged = tuple[Sequence[Verdict], Sequence[Response]]
+_Known = dict["Query", "Decision | Exception"]
+"""What the processes said of each query, or what asking them ended in."""
 
 
-class _OnlyAProcessKnows(Exception):
-    """Ends a judgement that needs the answer to a query."""
+class _OnlyAProcessKnows(BaseException):
+    """Ends a judgement that needs the answer to a query; no error, so that the judge, to which all
+    errors of a comparison are verdicts, lets it pass."""
 
     def __init__(self, query: Query) -> None:
         super().__init__(query)
@@ -60,13 +63,16 @@ class ScoringThreads:
         if not rollout.seed.has_truth:
             return pairing.judge_responses(rollout, self._config, self._judge)
         loop = asyncio.get_running_loop()
-        known: dict[Query, Decision] = {}
+        known: _Known = {}
         while True:
             try:
                 return await loop.run_in_executor(self._judging, self._judged, rollout, known)
             except _OnlyAProcessKnows as asked:
                 query = asked.query
-            known[query] = await loop.run_in_executor(self._asking, self._pool, query)
+            try:
+                known[query] = await loop.run_in_executor(self._asking, self._pool, query)
+            except Exception as error:  # noqa: BLE001 - raised again where the judge asks for it
+                known[query] = error
 
     def close(self) -> None:
         """End threads and processes; what is being scored is given up."""
@@ -75,12 +81,14 @@ class ScoringThreads:
         self._pool.close()
         self._judge.close()
 
-    def _judged(self, rollout: Rollout, known: Mapping[Query, Decision]) -> _Judged:
+    def _judged(self, rollout: Rollout, known: _Known) -> _Judged:
         self._known.decisions = known
         return pairing.judge_responses(rollout, self._config, self._judge)
 
     def _known_or_asked(self, query: Query) -> Decision:
-        decision: Decision | None = self._known.decisions.get(query)
-        if decision is None:
+        answer: Decision | Exception | None = self._known.decisions.get(query)
+        if answer is None:
             raise _OnlyAProcessKnows(query)
-        return decision
+        if isinstance(answer, Exception):
+            raise answer
+        return answer

@@ -14,6 +14,7 @@ from mmpr_builder.scoring.text import compare_text, normalise
 
 THRESHOLD = 0.5
 _MAX_CHARS = 400
+_CHINESE = re.compile("[\u3400-\u9fff\U00020000-\U0003ffff]")
 
 
 def similarity(left: str, right: str) -> float:
@@ -74,9 +75,12 @@ def _same_word(left: str, right: str) -> bool:
     Shorter words, first letters (un-, non-, North, South) and endings (-s, -ed) carry meaning. In a
     word of ten letters any slip is one; in a shorter one it must look like one, because Johnson is
     not Johnston: a letter doubled or not, two swapped, one taken for another of the same look.
+    Each Chinese character is a word of its own.
     """
     if left == right:
         return True
+    if _CHINESE.search(left + right):
+        return False
     longest = max(len(left), len(right))
     if longest < 7 or left[:2] != right[:2] or left[-1] != right[-1]:
         return False

@@ -14,6 +14,7 @@ from mmpr_builder.scoring.choice import compare_choice, read_gold
 from mmpr_builder.scoring.clean import MAX_CHARS, clean
 from mmpr_builder.scoring.decision import Decision, Symbolic, any_of, no, unknown, yes
 from mmpr_builder.scoring.expression import compare_math
+from mmpr_builder.scoring.labelled_zh import has_parts
 from mmpr_builder.scoring.labels import is_label
 from mmpr_builder.scoring.latex import has_words, plain
 from mmpr_builder.scoring.phrases import is_phrase
@@ -49,7 +50,7 @@ def kind_of(gold: str, choices: tuple[str, ...]) -> str:
     text = plain(gold)
     if is_label(text):
         return "vqa"
-    if parse_quantity(text) is not None or is_ratio(text):
+    if parse_quantity(text) is not None or is_ratio(text) or has_parts(text):
         return "math"
     node = parse(text)
     if node.kind == "list" and all(parse_quantity(item) for item in node.items):
@@ -95,7 +96,7 @@ def _comparison(
     def compare(predicted: str, gold: str) -> Decision:
         kind = kind_of(gold, choices) if scorer == "auto" else scorer
         if kind == "choice":
-            return compare_choice(predicted, gold, choices, symbolic)
+            return compare_choice(predicted, gold, choices, symbolic, question)
         if kind == "math":
             return compare_math(predicted, gold, symbolic, question)
         if kind == "relaxed":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from mmpr_builder.scoring.asked import names_what_is_asked
 from mmpr_builder.scoring.clean import clean
 from mmpr_builder.scoring.decision import Decision, Symbolic, no, unknown, yes
 from mmpr_builder.scoring.expression import compare_math
@@ -23,6 +24,7 @@ from mmpr_builder.scoring.hedges import (
 )
 from mmpr_builder.scoring.latex import has_words, plain
 from mmpr_builder.scoring.letters import LETTERS, Reading, indices, read_letters
+from mmpr_builder.scoring.option_value import leads_to_option, value_of
 from mmpr_builder.scoring.options import (
     UNSURE,
     match_option,
@@ -32,7 +34,7 @@ from mmpr_builder.scoring.options import (
 )
 from mmpr_builder.scoring.phrases import spoken
 from mmpr_builder.scoring.quantity import parse_quantity
-from mmpr_builder.scoring.sentence import is_confirmation, is_lead, says
+from mmpr_builder.scoring.sentence import is_confirmation, is_lead, may_change, says
 from mmpr_builder.scoring.text import normalise, said_at_the_end
 from mmpr_builder.scoring.yes_no import is_yes_no, polarity
 
@@ -41,6 +43,7 @@ _CHINESE = re.compile("[\u3400-\u9fff]")
 _LISTED = re.compile(r"[(（][A-Z][)）]")
 _FORMULA_MARKS = "\\=^/*+√π<>"
 _LETTER_BEHIND = re.compile(r"(.*\S)\s*[(（]([A-Z])[)）]\Z", re.DOTALL)  # 18 (B)
+_WITH_NOUN = re.compile(r"(?:[Tt]he )?[A-Za-z]{3,15} \(?([A-Z])\)?\Z")  # Curve B
 _NONE_OF_IT = re.compile(r"\b(?:no|never|without)\b|没有", re.IGNORECASE)
 
 
@@ -70,7 +73,11 @@ def read_gold(gold: str, choices: tuple[str, ...]) -> frozenset[int] | None:
 
 
 def compare_choice(
-    predicted: str, gold: str, choices: tuple[str, ...], symbolic: Symbolic
+    predicted: str,
+    gold: str,
+    choices: tuple[str, ...],
+    symbolic: Symbolic,
+    question: str | None = None,
 ) -> Decision:
     """`gold` names a letter, several letters or an option's text; expects cleaned texts."""
     choices = without_labels(choices)
@@ -82,8 +89,8 @@ def compare_choice(
     if predicted.strip() == gold.strip():
         return yes("choice")
     if not choices:
-        return _compare_letters(predicted, gold, wanted)
-    said = read_predicted(predicted, choices)
+        return _compare_letters(predicted, gold, wanted, question)
+    said = read_predicted(predicted, choices, question)
     if said is None or said >= UNSURE:
         formula = _letter_with_formula(predicted, wanted, choices, symbolic)
         if formula is not None:
@@ -129,13 +136,20 @@ def _letter_with_formula(
     return decision if decision.equal else None
 
 
-def _compare_letters(predicted: str, gold: str, wanted: frozenset[int]) -> Decision:
+def _compare_letters(
+    predicted: str, gold: str, wanted: frozenset[int], question: str | None
+) -> Decision:
     """Without the options at hand: the letter, or the words that the truth itself gives."""
     gold_text = normalise(read_letters(gold).text)
     said = read_letters(predicted)
     if gold_text and not (said.letters and said.dressed) and normalise(predicted) == gold_text:
         return yes("choice_text")
+    if len(wanted) == 1 and names_what_is_asked(plain(predicted), _show(wanted), question):
+        return yes("choice", "with the noun that is asked for")
     letters = read_predicted(predicted, ())
+    named = _WITH_NOUN.match(plain(predicted)) if letters is None else None
+    if named and len(wanted) == 1 and named[1] == _show(wanted) and not may_change(predicted):
+        return unknown("words", "the letter of something that nobody asks for")
     if letters is not None and letters >= UNSURE:
         return _unsure(letters, wanted)
     if letters != wanted:
@@ -149,9 +163,13 @@ def _show(indices: frozenset[int]) -> str:
     return "".join(LETTERS[i] for i in sorted(indices))
 
 
-def read_predicted(predicted: str, choices: tuple[str, ...]) -> frozenset[int] | None:
+def read_predicted(
+    predicted: str, choices: tuple[str, ...], question: str | None = None
+) -> frozenset[int] | None:
     """The options a response's answer names; None for none, hedges, negations and conflicts."""
     said = read_letters(predicted)
+    if len(said.letters) > 1 and (option := match_option(predicted, choices)) is not None:
+        return frozenset((option,))  # the option "A and B"
     if choices and said.letters and said.text and max(said.letters) >= len(choices):
         said = Reading()  # "I, II and III" begins with no letter of an option
     # The A of "A dog" is an article; that of "A 12" is none.
@@ -168,9 +186,13 @@ def read_predicted(predicted: str, choices: tuple[str, ...]) -> frozenset[int] |
     option = _polar_option(predicted, choices)
     if option is not None:
         return frozenset((option,))
-    spoken = [i for i, choice in enumerate(choices) if says(predicted, choice, normalise)]
+    spoken = [i for i, choice in enumerate(choices) if says(predicted, choice, normalise, question)]
     if len(spoken) == 1:
         return frozenset(spoken)
+    value = value_of(predicted, question)
+    option = match_option(value, choices) if value else None
+    if option is not None:
+        return frozenset((option,))
     if any(mark.search(predicted) for mark in (HEDGE, NEGATION, _NONE_OF_IT)):
         return None
     end = said_at_the_end(predicted)
@@ -180,8 +202,9 @@ def read_predicted(predicted: str, choices: tuple[str, ...]) -> frozenset[int] |
         if said.letters or option is not None:
             named = _with_words(said, choices) if said.letters else frozenset((option or 0,))
             before = predicted[: len(predicted) - len(end)]
-            return named if named is None or is_lead(before) else UNSURE | named
-    return only_option_inside(predicted, choices)
+            sure = is_lead(before) or leads_to_option(before, named, choices, question)
+            return named if named is None or sure else UNSURE | named
+    return only_option_inside(predicted, choices, question)
 
 
 def _polar_option(text: str, choices: tuple[str, ...]) -> int | None:

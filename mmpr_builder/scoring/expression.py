@@ -9,6 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from mmpr_builder.scoring.asked import (
+    as_asked,
+    counts_what_is_asked,
+    names_what_is_asked,
+    unit_asked_for,
+)
+from mmpr_builder.scoring.chain import read_chain
 from mmpr_builder.scoring.decision import (
     Compare,
     Decision,
@@ -19,11 +26,19 @@ from mmpr_builder.scoring.decision import (
     unknown,
     yes,
 )
-from mmpr_builder.scoring.formula import compare_formulas, compare_relations, compare_with_ratio
+from mmpr_builder.scoring.formula import (
+    compare_as_ratio,
+    compare_formulas,
+    compare_relations,
+    compare_with_ratio,
+)
+from mmpr_builder.scoring.labelled_zh import compare_labelled, compare_remainders
 from mmpr_builder.scoring.labels import compare_labels, is_dated
 from mmpr_builder.scoring.latex import compact, has_words, plain
+from mmpr_builder.scoring.neutral_zh import denies_zh
 from mmpr_builder.scoring.phrases import REALS, spoken
 from mmpr_builder.scoring.quantity import compare_quantities, parse_quantity
+from mmpr_builder.scoring.question_zh import without_asked_scale
 from mmpr_builder.scoring.ratio import compare_ratios, is_ratio
 from mmpr_builder.scoring.relation import (
     as_exclusion,
@@ -36,7 +51,9 @@ from mmpr_builder.scoring.relation import (
     without_bars,
 )
 from mmpr_builder.scoring.remarks import without_explanation, without_restatement
+from mmpr_builder.scoring.said_zh import led_in_chinese, with_its_time
 from mmpr_builder.scoring.sentence import may_change, value_said
+from mmpr_builder.scoring.sentence_zh import has_chinese
 from mmpr_builder.scoring.shapes import (
     are_close,
     compare_brackets,
@@ -50,7 +67,12 @@ from mmpr_builder.scoring.shapes import (
 from mmpr_builder.scoring.structure import MAX_ITEMS, Node, condition_of_set, parse, without_cases
 from mmpr_builder.scoring.symbols import symbols
 from mmpr_builder.scoring.text import compare_text, is_negated, not_neutral, said_at_the_end
-from mmpr_builder.scoring.units import unit_asked_for
+from mmpr_builder.scoring.working import (
+    is_conversion,
+    without_left_side,
+    without_sum,
+    without_unit_brackets,
+)
 from mmpr_builder.scoring.yes_no import compare_yes_no, is_yes_no
 
 _MAX_DEPTH = 6
@@ -67,27 +89,51 @@ def compare_math(
     )
     if not g:
         return yes("exact") if predicted == gold else no("text", "differs")
+    p, g = without_unit_brackets(p), without_unit_brackets(g)
+    if has_chinese(p) and not has_words(g):
+        p = without_cases(led_in_chinese(p, question) or p)
+    p = without_left_side(p, g, question) or p
+    p = p if "\\ldots" in g else without_sum(p) or p
     if {p, g} in ({"R", REALS}, {"no solution", "\\emptyset"}):
         return yes("phrase")
+    chain = read_chain(p) if "\\approx" not in p and parse_quantity(g) is not None else None
+    if chain is not None and chain.right:
+        p = chain.result
     if is_dated(g):
         return compare_labels(p, g)
     if is_yes_no(g):
         return compare_yes_no(p, g)
+    inner = _deeper(symbolic, 0)
+    in_parts = compare_remainders(p, g, inner) or compare_labelled(p, g, inner)
+    if in_parts is not None:
+        return in_parts
     return _compare_answer(p, g, symbolic, question) if question else _compare(p, g, symbolic, 0)
 
 
 def _compare_answer(p: str, g: str, symbolic: Symbolic, question: str) -> Decision:
     """With the question at hand, which says what else is neutral, and which unit is asked for."""
+    if names_what_is_asked(p, g, question):
+        return yes("sentence")
+    if counts_what_is_asked(p, question):
+        return unknown("words", "the question asks for a name, not for a count")
     if named_value(g)[0] is None and names_another(p, question):
         return unknown("name", "the question asks for another value")
     if _may_be_sentence(p, g):
         said = value_said(p, question)
-        if said is None and value_said(p) is not None:
-            return unknown("words", "it may answer another question")
-        p = said or p
+        loose = value_said(p) if said is None else None
+        if loose is not None:
+            decision = _compare(loose, g, symbolic, 1)
+            another = unknown("words", "it may answer another question")
+            return another if decision.equal else decision
+        p = with_its_time(p, said, g) if said else p
+    p = without_asked_scale(p, g, question)
     if is_ratio(g):
-        return compare_with_ratio(p, g, question)
+        return compare_as_ratio(p, g, question)
     quantity_g, quantity_p = parse_quantity(g), parse_quantity(p)
+    if quantity_p and quantity_g:
+        scaled = as_asked(quantity_p, quantity_g, question)
+        if scaled is not quantity_p:
+            return compare_quantities(scaled, quantity_g, symbolic)
     asked = unit_asked_for(question)
     if asked and quantity_g and quantity_p and quantity_p.unit and not quantity_g.unit:
         return compare_quantities(quantity_p, replace(quantity_g, unit=asked), symbolic)
@@ -162,7 +208,10 @@ def _compare_shapes(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
         return _compare_named((name_p, value_p, p), (name_g, value_g, g), symbolic, depth)
     if has_words(p):
         sides, operators = split_relation(p)
-        if operators and all(parse_quantity(side) is not None for side in sides):
+        quantities = [parse_quantity(side) for side in sides]
+        if operators and all(quantities):
+            if is_conversion(quantities, operators):
+                return _compare(sides[-1], g, symbolic, depth + 1)
             return _compare_chain(sides, operators, g, symbolic, depth)  # 48÷4=12厘米
         return _compare_sentence(p, g, symbolic, depth)
     if max(len(node_p.items), len(node_g.items)) > MAX_ITEMS:
@@ -218,7 +267,8 @@ def _compare_sentence(p: str, g: str, symbolic: Symbolic, depth: int) -> Decisio
     quantity = parse_quantity(g)
     if quantity is not None:
         return not_neutral(p, quantity)
-    if not may_change(p) and compact(g) in compact(p):
+    changed = denies_zh(p) if has_chinese(p) else may_change(p)
+    if not changed and compact(g) in compact(p):
         return unknown("words", "not every word beside the value is known to be neutral")
     return no("text", f"{p[:40]!r} is language, the truth is mathematics")
 

@@ -11,9 +11,12 @@ import re
 
 from mmpr_builder.scoring.decision import Decision, Query, Symbolic, no, unknown, yes
 from mmpr_builder.scoring.latex import compact, has_words
+from mmpr_builder.scoring.neutral_zh import denies_zh
 from mmpr_builder.scoring.ratio import compare_ratios, is_ratio
 from mmpr_builder.scoring.relation import named_value, split_relation
+from mmpr_builder.scoring.said_zh import values_in_chinese
 from mmpr_builder.scoring.sentence import may_change, value_said
+from mmpr_builder.scoring.sentence_zh import has_chinese
 
 _LETTERS_ONLY = re.compile(
     r"(?:\\(?:angle|triangle|odot|overline|vec)\s?\{?)?[A-Z]{2,}'*\}?\Z|[a-zA-Z]\Z|\\[a-zA-Z]+\Z"
@@ -67,3 +70,13 @@ def compare_with_ratio(p: str, g: str, question: str | None = None) -> Decision:
     if not is_ratio(g) and named_value(g)[0]:
         g = named_value(g)[1]
     return yes("latex") if compact(p) == compact(g) else compare_ratios(p, g, question)
+
+
+def compare_as_ratio(p: str, g: str, question: str) -> Decision:
+    """A ratio among Chinese words that are not read is undecided, not wrong."""
+    decision = compare_with_ratio(p, g, question)
+    if decision.equal is False and has_chinese(p) and not denies_zh(p):
+        values = (compare_with_ratio(value, g, question) for value in values_in_chinese(p))
+        if any(value.equal for value in values):
+            return unknown("words", "not every word beside the value is known to be neutral")
+    return decision

@@ -19,7 +19,7 @@ from mmpr_builder.scoring.numerals import ENGLISH
 
 _NAMED = "angle|triangle|odot|overline|vec|alpha|beta|gamma|theta|lambda|mu|rho|omega|phi"
 NAME = re.compile(
-    rf"m?\\(?:{_NAMED})(?:[A-Z]{{0,4}}|\{{[A-Z]{{1,4}}\}})\Z|[A-Z]{{1,5}}'?\Z"
+    rf"m?\\(?:{_NAMED})(?:[A-Z]{{0,4}}|[0-9]|\{{[A-Z]{{1,4}}\}})\Z|[A-Z]{{1,5}}'?\Z"
     r"|[b-hj-zB-HJ-Z](?:_\{?\w{1,3}\}?)?'?\Z|[a-zA-Z]\([a-z0-9]\)\Z"
 )
 """Names of points, angles and variables: AB, x_1, f(x)."""
@@ -28,14 +28,30 @@ _LISTED = neutral.NEUTRAL | neutral.CHANGING | neutral.NEVER | neutral.SHAPES
 _YEAR_OR_TIME = re.compile(r"[12][0-9]{3}\Z|[0-9]{1,2}:[0-9]{2}\Z")
 _ASKED = re.compile(r"\b(?:how\s+(?:many|much)|what|which)\b", re.IGNORECASE)
 _STRIP = ".,;:!?\"'"
+_KIND = re.compile(
+    r"\b(?:type|kind|sort|class|form|state|group|name)s? of (?:the |this |an? )?"
+    r"([a-z]+)(?: ([a-z]+))?"
+    r"|\b(?:what|which) colou?rs? (?:is|are) (?:the|this|that|his|her) ([a-z]+)\b"
+    r"|\b(?:what|which) (?!(?:type|kind|sort|class|form|state|group|name)s? of)([a-z]+)\b"
+)
+_LABEL = re.compile(r"\b([a-z]+) ([0-9]{1,4})(?![0-9.,:%]*[0-9%])\b")
+_COMPARING = frozenset(("than", "as", "to", "with", "unlike", "versus", "and", "or", "of"))
+_COMPARED = re.compile(r"\b(?:than|as|to|with|unlike|versus)(?: [a-z]+){0,3} \Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The words of a question, and which of them stand side by side; `#` is what is asked for."""
+    """The words of a question, and which of them stand side by side; `#` is what is asked for.
+
+    `stems`: its words without endings. `labels`: words with their number, `("pair", "2")`, where it
+    is the only one that the question asks about. `kinds`: the `rock` of `what type of rock`.
+    """
 
     words: frozenset[str]
     pairs: frozenset[tuple[str, str]]
+    stems: frozenset[str] = frozenset()
+    labels: frozenset[tuple[str, str]] = frozenset()
+    kinds: frozenset[str] = frozenset()
 
 
 NO_QUESTION = Question(frozenset(), frozenset())
@@ -46,8 +62,31 @@ def read_question(question: str | None) -> Question:
     """Lower-case words of the question's last 2,000 characters."""
     if not question:
         return NO_QUESTION
-    found = re.findall(r"#|[a-z][a-z'-]*", _ASKED.sub(" # ", question[-2000:]).lower())
-    return Question(frozenset(found), frozenset(pairwise(found)))
+    text = question[-2000:].lower()
+    found = re.findall(r"#|[a-z][a-z'-]*", _ASKED.sub(" # ", text))
+    kinds = frozenset(word for groups in _KIND.findall(text) for word in groups if word)
+    kinds -= neutral.NOT_THINGS | neutral.CHANGING | neutral.NEVER
+    stems = frozenset(stem(word) for word in found if len(word) > 3) - {stem("being")}
+    return Question(frozenset(found), frozenset(pairwise(found)), stems, _labels(text), kinds)
+
+
+def stem(word: str) -> str:
+    """`playing`, `played`, `plays` -> `play`."""
+    for ending in ("ing", "ed", "s"):
+        if word.endswith(ending) and len(word) - len(ending) > 2:
+            return word[: -len(ending)].removesuffix("e")
+    return word.removesuffix("e")
+
+
+def _labels(text: str) -> frozenset[tuple[str, str]]:
+    """`in 2016`, `figure 6`; not the second one of `pair 1 ... than in pair 2`."""
+    found: dict[str, set[str]] = {}
+    for label in _LABEL.finditer(text):
+        if label[1] in neutral.NEVER or label[1] in neutral.CHANGING - {"pair"}:
+            continue
+        if not _COMPARED.search(text[: label.start()]) and label[1] not in _COMPARING:
+            found.setdefault(label[1], set()).add(label[2])
+    return frozenset((word, *numbers) for word, numbers in found.items() if len(numbers) == 1)  # type: ignore[misc]
 
 
 def plain_word(token: str) -> str:
@@ -58,10 +97,14 @@ def plain_word(token: str) -> str:
 def is_neutral(words: list[str], i: int, asked: Question) -> bool:
     """Whether a word is known to change nothing; `words` holds its neighbours, `#` is the value."""
     word = words[i]
-    if word in ("#", "", "="):
+    if word in ("#", "", "=") or (word, "".join(words[i + 1 : i + 2])) in asked.labels:
         return True
     if word in NUMBER_WORDS:
         return i > 0 and words[i - 1] in ("the", "these", "those")
+    if word.isdigit():
+        return i > 0 and (words[i - 1], word) in asked.labels
+    if word == "than" and i + 1 < len(words) and words[i - 1] != "#":
+        return ("than", words[i + 1]) in asked.pairs  # 6 more books than Omar
     if word == "between" and i and words[i - 1] in neutral.MEASURED | {"difference", "ratio"}:
         return True  # the distance between them
     if word in neutral.NEVER or word.endswith("n't"):
@@ -76,7 +119,7 @@ def is_neutral(words: list[str], i: int, asked: Question) -> bool:
         if word in asked.words or behind in ("has", "have", "contains"):
             return True
         return i > 1 and words[i - 1] in neutral.DETERMINERS
-    return word in neutral.NEUTRAL or word in asked.words
+    return word in neutral.NEUTRAL or word in asked.words or stem(word) in asked.stems
 
 
 def before_is_neutral(tokens: list[str], asked: Question, value: str) -> bool:
@@ -103,6 +146,8 @@ def before_is_neutral(tokens: list[str], asked: Question, value: str) -> bool:
         return len(words) > 2 and words[-3] in neutral.MEASURED
     if last in neutral.PLACES:
         return bool(_YEAR_OR_TIME.match(value)) or value.startswith("(")
+    if value.startswith("(") and last in ("point", "points", "vertex"):
+        return True
     return last in neutral.LEADS or last in neutral.SOFTENERS or tokens[-1].endswith((":", "="))
 
 
@@ -146,7 +191,7 @@ def after_is_neutral(tokens: list[str], asked: Question, noun: str = "") -> bool
         elif word in ("each", "every") and word not in asked.words:
             return False
         elif (place and word in neutral.DETERMINERS) or (
-            word in asked.words and is_neutral(words, i, asked)
+            (word in asked.words or word.isdigit()) and is_neutral(words, i, asked)
         ):
             continue
         elif (

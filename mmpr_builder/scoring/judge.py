@@ -6,21 +6,26 @@ import atexit
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from pathlib import PurePath
+from traceback import walk_tb
 from types import TracebackType
 
 from mmpr_builder.config import ScoringConfig
-from mmpr_builder.errors import ConfigError
+from mmpr_builder.errors import ConfigError, MmprError
 from mmpr_builder.extraction import extract_answer
 from mmpr_builder.records import Outcome, Style, Verdict
 from mmpr_builder.scoring.auto import SCORERS, decide, usable_truth
 from mmpr_builder.scoring.decision import Decision, Symbolic
-from mmpr_builder.scoring.pool import WorkerPool
+from mmpr_builder.scoring.pool import JudgeClosedError, WorkerPool
 
-SCORER_VERSION = "4"
+SCORER_VERSION = "5"
 """Changes whenever a verdict may change; part of every cache key."""
 
 _CACHE_SIZE = 4096  # Answers repeat within a seed and hardly beyond; more is only memory.
 _Key = tuple[str, str, tuple[str, ...], tuple[str, ...], str, str | None]
+_NOT_THE_ANSWERS = (MmprError, OSError, JudgeClosedError)
+"""Errors of the recipe, the machine or the caller; any other one is a rule that stumbled."""
+_SHOWN = 200  # Characters of an error's message, which can quote the answer.
 
 
 class Judge:
@@ -28,6 +33,9 @@ class Judge:
 
     Thread-safe. Verdicts are cached on (version, scorer, truths, options, answer, question), since
     the samples of a question repeat few answers. `workers` bounds the symbolic processes.
+
+    An answer that a rule stumbles over is undecided by `error:NAME` (of the exception), wherever it
+    is judged: one bad answer ends neither half of a build.
     """
 
     def __init__(
@@ -94,7 +102,12 @@ class Judge:
                 self._counts["verdicts"] += 1
                 self._counts["cached"] += 1
                 return cached
-        verdict = self._judge(key)
+        try:
+            verdict = self._judge(key)
+        except _NOT_THE_ANSWERS:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a rule raises is an answer here
+            verdict = _stumbled(predicted, error)
         with self._lock:
             self._counts["verdicts"] += 1
             self._counts[f"rule.{verdict.rule}"] += 1
@@ -127,15 +140,32 @@ class Judge:
         Style "open" asks for no final answer, so there is nothing to judge: undecided.
         """
         golds = (gold,) if isinstance(gold, str) else tuple(gold)
-        if style == "open" or not any(usable_truth(truth) for truth in golds):
-            return Verdict("undecided", None, "unusable_truth", "there is no truth to compare with")
-        answer = extract_answer(text, style)
+        try:
+            if style == "open" or not any(usable_truth(truth) for truth in golds):
+                reason = "there is no truth to compare with"
+                return Verdict("undecided", None, "unusable_truth", reason)
+            answer = extract_answer(text, style)
+        except Exception as error:  # noqa: BLE001 - whatever a rule raises is an answer here
+            return self._counted(_stumbled(None, error))
         if answer is None:
-            with self._lock:
-                self._counts["verdicts"] += 1
-                self._counts["rule.extraction"] += 1
-            return Verdict("no_answer", None, "extraction", f"no final answer of style {style}")
+            reason = f"no final answer of style {style}"
+            return self._counted(Verdict("no_answer", None, "extraction", reason))
         return self.score_answer(answer, golds, scorer=scorer, choices=choices, question=question)
+
+    def _counted(self, verdict: Verdict) -> Verdict:
+        with self._lock:
+            self._counts["verdicts"] += 1
+            self._counts[f"rule.{verdict.rule}"] += 1
+        return verdict
+
+
+def _stumbled(predicted: str | None, error: Exception) -> Verdict:
+    """Undecided, with the error and the line that raised it: enough to find and mend the rule."""
+    name = type(error).__name__
+    *_, (frame, line) = walk_tb(error.__traceback__)
+    place = f"{PurePath(frame.f_code.co_filename).name}:{line}"
+    reason = f"{name}: {str(error)[:_SHOWN]} ({place})"
+    return Verdict("undecided", predicted, f"error:{name}", reason)
 
 
 def _verdict(decision: Decision, predicted: str) -> Verdict:

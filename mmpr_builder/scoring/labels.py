@@ -11,6 +11,7 @@ import re
 
 from mmpr_builder.scoring.clean import words
 from mmpr_builder.scoring.decision import Decision, no, yes
+from mmpr_builder.scoring.latex import CURRENCY
 
 _MONTHS = words(
     "january february march april may june july august september october november december"
@@ -39,6 +40,8 @@ _RANGE = re.compile(
 )
 
 _DECADE = re.compile(r"(?:[12][0-9])?[0-9]0'?s\Z")
+_OPEN = re.compile(r"[0-9]{1,3}\s?\+\Z")
+_AND_OVER = re.compile(r"(?<=[0-9])\s*(?:years\s+)?(?:and|or)\s+(?:over|older|above|more)\Z")
 _SIZE = re.compile(r"[0-9.]+\s*(?:x|\\times)\s*[0-9.]+(?:\s*(?:x|\\times)\s*[0-9.]+)?\Z")
 _MARKS = re.compile(r"[①-⑳](?:\s*[、,和及]?\s*[①-⑳])*\Z")
 
@@ -71,8 +74,9 @@ def is_dated(text: str) -> bool:
 
 
 def is_label(text: str) -> bool:
-    """`is_dated`, or a range that rises: `25-34`, `$10-$20`, `555-0199`; `1990s`, `1920x1080`."""
-    if is_dated(text) or _DECADE.match(text) or _SIZE.match(text):
+    """`is_dated`, or a range that rises: `25-34`, `$10-$20`, `555-0199`; `65+`, `1990s`,
+    `1920x1080`."""
+    if is_dated(text) or _DECADE.match(text) or _SIZE.match(text) or _OPEN.match(text):
         return True
     found = _RANGE.match(text)
     return found is not None and (
@@ -93,6 +97,6 @@ def compare_labels(predicted: str, gold: str) -> Decision:
 
 
 def _tight(text: str) -> str:
-    text = text.strip().rstrip(".").lower().replace("\\times", "x")
+    text = text.strip().rstrip(".").lower().replace("\\times", "x").replace(CURRENCY, "")
     text = re.sub(r"(?<=[0-9])\s*(?:to|至|到|~)\s*(?=[0-9])", "-", text)
-    return re.sub(r"\s*([-/.x])\s*", r"\1", text)
+    return re.sub(r"\s*([-/.x+])\s*", r"\1", _AND_OVER.sub("+", text))

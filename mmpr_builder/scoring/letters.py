@@ -30,9 +30,14 @@ _WITH_TEXT = re.compile(
     rf"(?:[(\[]\s*({_L})\s*[)\]]|({_L})\s*[).:：、,，\-–—]|([A-Z])(?=[\s=(（\u3400-\u9fff]))\s*(.+)\Z",
     re.S,
 )
-_SEPARATOR = r"(?:\s*(?:,|;|/|&|、|和|与|及|\+|\band\b)\s*|\s+)"
+_SEPARATOR = r"(?:\s*(?:,\s*and\b|,|;|/|&|、|和|与|及|\+|\band\b)\s*|\s+)"
 _SEVERAL = re.compile(
     rf"[(\[{{]?\s*[(\[]?({_L})[)\]]?(?:{_SEPARATOR}[(\[]?({_L})[)\]]?)+\s*[)\]}}]?[.。]?\Z"
+)
+_SEVERAL_LEAD = re.compile(
+    r"(?:the\s+)?(?:both|all of|(?:statements|sentences|options|choices)(?:\s+are)?)\s+"
+    r"(?=[(\[]?[A-Z]\b)",
+    re.IGNORECASE,
 )
 _BRACKETED = re.compile(rf"(?:[(\[]{_L}[)\]]\s*){{2,}}\Z")
 _GLUED = re.compile(r"[A-Z]{2,8}\Z|[(\[{][A-Z]{2,8}[)\]}]\Z")
@@ -58,8 +63,10 @@ def read_letters(text: str) -> Reading:
     if _GLUED.match(text):
         letters = [char for char in text if char.isalpha()]
         return Reading(indices(*letters)) if len(set(letters)) == len(letters) else Reading()
-    if _SEVERAL.match(text) or _BRACKETED.match(text):
-        return Reading(indices(*re.findall(rf"(?<![A-Za-z]){_L}(?![A-Za-z])", text)))
+    lead = _SEVERAL_LEAD.match(text)
+    several = text[lead.end() :] if lead else text
+    if _SEVERAL.match(several) or _BRACKETED.match(several):
+        return Reading(indices(*re.findall(rf"(?<![A-Za-z]){_L}(?![A-Za-z])", several)))
     with_text = _WITH_TEXT.match(text)
     if with_text:
         letter = with_text[1] or with_text[2] or with_text[3]

@@ -27,8 +27,9 @@ _VERBS = words("""
     made make makes scored received uses used represents represent indicates indicate displays
     displayed says say states labeled labelled marked called named becomes become comes
     determined obtain obtained calculated given written depicted pictured holds hold stands lasts
-    spent paid visible drawn located appears appear do does did sits it's he's she's that's
-    there's what's here's will would should with
+    spent pay pays paid save saves saved owe owes earns intersect intersects meet meets cross
+    crosses cover covers visible drawn located appears appear do does did sits it's he's she's
+    that's there's what's here's will would should with
 """)
 _NOUNS = words("""
     answer answers result results value values solution solutions roots total sum number numbers

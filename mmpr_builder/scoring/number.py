@@ -71,7 +71,8 @@ def parse_number(text: str) -> Number | None:
         return parse_number(inner) if text[0] != "[" and not set("()[]{}") & set(inner) else None
     first = text[0]
     if first.isdigit() or first in "+-.\\":
-        return _decimal(text) or _fraction(text) or _repeating(text)
+        said = _words(text) if "又" in text or "分之" in text else None
+        return _decimal(text) or _fraction(text) or _repeating(text) or said
     signed = _SIGN_WORD.match(text)
     return parse_number("-" + text[signed.end() :]) if signed else _words(text)
 

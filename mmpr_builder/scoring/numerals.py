@@ -43,6 +43,8 @@ _PARTS: dict[str, int] = {
 _CHINESE = {char: i for i, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 _CHINESE_SCALES = {"十": 10, "百": 100, "千": 1000}
 _CHINESE_MYRIADS = {"万": 10**4, "亿": 10**8}
+_DIGITS = re.compile(r"[0-9]{1,16}\Z")
+_MIXED = re.compile(r"([0-9]{1,16})又([0-9]{1,16})/([0-9]{1,16})\Z")
 _CHINESE_NUMERAL = re.compile(r"[零〇一二两三四五六七八九十百千万亿]{1,16}\Z")
 
 
@@ -124,6 +126,9 @@ def _chinese(text: str) -> Fraction | None:
         return value / 100 if value is not None else None
     if text == "一半":
         return Fraction(1, 2)
+    mixed = _MIXED.match(text)  # 2又1/3
+    if mixed:
+        text = f"{mixed[1]}又{mixed[3]}分之{mixed[2]}"
     if "又" in text:
         whole_text, _, part_text = text.partition("又")
         base, part = _chinese_integer(whole_text), _chinese(part_text)
@@ -144,6 +149,8 @@ def _chinese(text: str) -> Fraction | None:
 
 
 def _chinese_integer(text: str) -> int | None:
+    if _DIGITS.match(text):  # 2又3分之1
+        return int(text)
     if not _CHINESE_NUMERAL.match(text):
         return None
     if all(char in _CHINESE for char in text):  # digit by digit: 二〇一九; 四五 is "four or five"

@@ -65,7 +65,9 @@ def same_option(text: str, choice: str) -> bool:
     return bool(left) and left == normalise(option) and not set("+-*/^=<>") & set(text + option)
 
 
-def only_option_inside(text: str, choices: tuple[str, ...]) -> frozenset[int] | None:
+def only_option_inside(
+    text: str, choices: tuple[str, ...], question: str | None = None
+) -> frozenset[int] | None:
     """The one option whose words occur in a sentence ("it is the larger than sign")."""
     left = f" {normalise(text)} "
     options = [(len(normalise(choice)), i) for i, choice in enumerate(choices)]
@@ -78,5 +80,5 @@ def only_option_inside(text: str, choices: tuple[str, ...]) -> frozenset[int] | 
     # "over 60 km" is not the option "60 km"
     if len(found) != 1 or OTHER_AMOUNT.search(left) or DOUBT.search(left):
         return None
-    said = left.strip() == "|" or says(text, choices[found[0]], normalise)
+    said = left.strip() == "|" or says(text, choices[found[0]], normalise, question)
     return frozenset(found) if said else UNSURE | {found[0]}

@@ -71,10 +71,14 @@ _CHINESE = [
         (r"(?<=[0-9a-zA-Z)])\s*(?:乘以?)\s*(?=[-0-9a-zA-Z(])", r"\\times "),
         (r"(?<=[0-9])\s*比\s*(?=[0-9])", ":"),
         (r"零下\s*(?=[0-9])", "-"),
+        (r"(?<=[零一二三四五六七八九十百千万亿])(?:写作|记作):?\s*(?=[0-9])", "="),
     )
 ]
 
 
+_EQUATION = re.compile(  # in 原方程组无解
+    "\\A(?:所以|因此|故|答[:：]?)?[,，]?(?:原|此|该|这个)?(?:分式)?(?:方程|不等式)组?(?=[无没有])"
+)
 _SHARE = re.compile(r"([0-9]{1,6}) (?:out of|in) ([0-9]{1,6})\Z")  # 3 out of 4
 _COMPARED = re.compile(
     r"(?P<name>[a-zA-Z]) is (?P<how>greater|less|larger|smaller) than"
@@ -93,6 +97,8 @@ def spoken(text: str) -> str:
     if len(text) > 60:
         return text
     meaning = _PHRASES.get(" ".join(text.lower().split()).rstrip("."))
+    if meaning is None and not text.isascii():
+        meaning = _PHRASES.get(_EQUATION.sub("", text).rstrip("。."))
     if meaning is not None:
         return meaning
     share = _SHARE.match(text)

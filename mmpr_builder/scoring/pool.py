@@ -26,6 +26,10 @@ _GRACE_S = 10.0
 """The worker keeps the time limit itself; one that is silent for so much longer is dead."""
 
 
+class JudgeClosedError(RuntimeError):
+    """Something was to be scored after the end: the caller's mistake, and no answer's."""
+
+
 class _Died(Exception):
     """The worker ended, or is silent."""
 
@@ -140,7 +144,9 @@ class WorkerPool:
                 self._idle.clear()
                 self._pid = os.getpid()
             if self._closed:
-                raise RuntimeError("the judge is closed: make a new Judge to score more answers")
+                raise JudgeClosedError(
+                    "the judge is closed: make a new Judge to score more answers"
+                )
             if self._idle:
                 return self._idle.pop()
         return _Worker(self._memory_mb, self._timeout_s)

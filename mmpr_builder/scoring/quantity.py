@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from mmpr_builder.scoring import units
 from mmpr_builder.scoring.compound import parse_compound
+from mmpr_builder.scoring.currency import money_behind
 from mmpr_builder.scoring.decision import Decision, Query, Symbolic, no, unknown, yes
 from mmpr_builder.scoring.latex import CURRENCY, compact
 from mmpr_builder.scoring.neutral_zh import MULTIPLYING_ZH
@@ -42,10 +43,7 @@ _SCALED = re.compile(
     rf"(?P<number>.*[0-9.])\s*(?P<scale>{'|'.join(_LONGEST_FIRST)})(?![A-Za-z])\s*(?P<rest>.*)\Z",
     re.DOTALL,
 )
-_MONEY_FIRST = re.compile(
-    rf"([-+]?)\s*((?:US|USD|RMB|HK)?\s*[{CURRENCY}$€£¥])\s*(?=[-+]?[.0-9\\(])"
-)
-_MONEY_CODE = re.compile(r"\A(USD|RMB|CNY|EUR|GBP)\s*([0-9][0-9,.]*)\Z")
+_MONEY_FIRST = re.compile(rf"([-+]?)\s*((?:US|USD|RMB)?\s*[{CURRENCY}$€£¥])\s*(?=[-+]?[.0-9\\(])")
 _HALF_A = re.compile(r"\Ahalf an? (?=[a-z])")
 _HEAD = re.compile(
     rf"(?P<head>[-+]?\s*(?:[0-9]+\s+[0-9]+/[0-9]+|{NUMBER}\s*/\s*{NUMBER}|{NUMBER}(?:{SCIENTIFIC})?"
@@ -64,17 +62,13 @@ def strip_hedge(text: str) -> str:
     return _HEDGES.sub("", text, count=1)
 
 
-def _code_behind(found: re.Match[str]) -> str:
-    return f"{found[2]} {found[1]}"
-
-
 @lru_cache(maxsize=8192)
 def parse_quantity(text: str) -> Quantity | None:
     """A number or a closed expression with an optional unit, or None. Expects `plain` text."""
     text = strip_hedge(text.strip()).strip()
     if not text:
         return None
-    text = _HALF_A.sub("half ", _MONEY_CODE.sub(_code_behind, text))
+    text = _HALF_A.sub("half ", money_behind(text))
     money = _MONEY_FIRST.match(text)
     if money:
         text = money[1] + text[money.end() :]
@@ -179,6 +173,9 @@ def compare_quantities(predicted: Quantity, gold: Quantity, symbolic: Symbolic) 
     angles = _compare_angles(predicted, gold, symbolic)
     if angles is not None:
         return angles
+    if units.depends_on_country(predicted.unit, gold.unit):
+        decision = _compare_values(predicted, gold, Fraction(1), symbolic)
+        return unknown("unit", "money of one sign") if decision.equal else decision
     if factor is None:
         return no("unit", f"{_name(predicted)} against {_name(gold)}")
     decision = _compare_values(predicted, gold, factor, symbolic)

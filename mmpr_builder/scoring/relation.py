@@ -36,6 +36,7 @@ _NAME_COMMAND = re.compile(
     r"|parallel|perp|Omega|hbar|cot|arcsin|arccos|arctan)(?![a-zA-Z])"
 )
 _CALL = re.compile(r"(?<=[A-Za-z'])\([^()]{0,20}\)")
+_CALL_OF_CALL = re.compile(r"(?<=[A-Za-z'])\([a-z]\(([0-9a-z-]{1,6})\)\)")
 _NUMBERED = re.compile(
     r"(?:(?<=\\angle)|(?<=\\angle )|(?<=(?<![0-9a-zA-Z\\])[A-Za-z]))[0-9](?![0-9])"
 )
@@ -46,7 +47,7 @@ _TUPLE_NAME = re.compile(r"\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\)\Z")
 
 def is_name(text: str) -> bool:
     r"""Whether a side of an equation only names a value: `x`, `AB`, `f(x)`, `\angle A`, `S_1:S`."""
-    text = text.strip()
+    text = _CALL_OF_CALL.sub(r"(\1)", text.strip())
     if not text or len(text) > 60:
         return False
     if _TUPLE_NAME.match(text):

@@ -10,6 +10,8 @@ import re
 from fractions import Fraction
 
 from mmpr_builder.scoring import units
+from mmpr_builder.scoring.asked import as_asked, without_rate
+from mmpr_builder.scoring.chain import read_chain
 from mmpr_builder.scoring.decision import Decision, Symbolic, all_of, no, unknown, yes
 from mmpr_builder.scoring.expression import compare_math
 from mmpr_builder.scoring.labels import is_label
@@ -21,6 +23,7 @@ from mmpr_builder.scoring.quantity import (
     parse_quantity,
     thousands,
 )
+from mmpr_builder.scoring.question_zh import without_asked_scale
 from mmpr_builder.scoring.relation import named_value
 from mmpr_builder.scoring.sentence import value_said
 from mmpr_builder.scoring.structure import Node, parse
@@ -29,12 +32,16 @@ from mmpr_builder.scoring.text import compare_text, not_neutral
 TOLERANCE = Fraction(5, 100)
 _YEARS = range(1700, 2101)
 _ASKS_EXACTLY = re.compile(
-    r"\bhow many\b|\bnumber of\b|\bcount\b|\b(?:which|what|in what) year\b|几个|多少个|哪一?年",
+    r"\bhow many\b|\bnumber of\b|\bcount\b|\b(?:which|what|in what) year\b|哪一?年"
+    r"|几(?![乎何成]|分之|[十百千万亿])|多少(?:[个人名位本只辆棵件张支次家所种颗台套条头匹座道题项组份枚根粒间层页架艘把朵首篇届场天年]"
+    r"|学生|同学)|[人个件次]数",
     re.IGNORECASE,
 )
 # "How many percent", "how many million tons" ask for a value that is read off an axis.
 _ASKS_VALUE = re.compile(
-    r"\bhow many (?:percent|%|million|billion|thousand|tons?|dollars|degrees)|\bamount\b", re.I
+    r"\bhow many (?:percent|%|million|billion|thousand|tons?|dollars|degrees)|\bamount\b"
+    r"|\bper\s+(?:[0-9][0-9,]*|capita|thousand|hundred|million)\b",
+    re.I,
 )
 
 
@@ -43,6 +50,7 @@ def compare_relaxed(
 ) -> Decision:
     """A chart's value or label; expects cleaned texts."""
     p, g = plain(predicted), plain(gold)
+    p = without_asked_scale(p, g, question)
     exact = bool(question and _ASKS_EXACTLY.search(question) and not _ASKS_VALUE.search(question))
     if is_label(g):
         return compare_text(predicted, gold, question)
@@ -58,7 +66,8 @@ def compare_relaxed(
         if quantity is not None or "\\" in g:
             return compare_math(predicted, gold, symbolic, question)
         return compare_text(predicted, gold, question)
-    return _compare_value(value_said(p, question) or p, quantity, exact)
+    p = without_rate(p, question)
+    return _compare_value(value_said(p, question) or p, quantity, exact, question)
 
 
 def _compare_items(p: str, gold: Node, exact: bool) -> Decision:
@@ -70,7 +79,12 @@ def _compare_items(p: str, gold: Node, exact: bool) -> Decision:
     return all_of((_compare_value(a, b, exact) for a, b in pairs if b is not None), "relaxed")
 
 
-def _compare_value(p: str, gold: Quantity, exact: bool) -> Decision:
+def _compare_value(p: str, gold: Quantity, exact: bool, question: str | None = None) -> Decision:
+    chain = read_chain(p)
+    if chain is not None:
+        decision = _compare_value(chain.result, gold, exact, question)
+        wrong = decision.equal and not chain.right
+        return unknown("chain", "the working does not lead to it") if wrong else decision
     quantity = parse_quantity(p)
     if quantity is None or quantity.number is None:
         quantity = parse_quantity(named_value(p)[1])
@@ -78,16 +92,22 @@ def _compare_value(p: str, gold: Quantity, exact: bool) -> Decision:
         return not_neutral(p, gold)
     if quantity is None or quantity.number is None or gold.number is None:
         return no("relaxed", f"{p[:40]!r} is not one number")
+    quantity = as_asked(quantity, gold, question)
+    number = thousands(quantity, gold)
+    counted = gold.number.value.denominator == 1
     factor = units.ratio(quantity.unit, gold.unit)
+    if units.depends_on_country(quantity.unit, gold.unit):
+        return unknown("unit", "money of one sign")
     if factor is None:
         return no("unit", "another unit")
-    number = thousands(quantity, gold) or quantity.number
+    if number is None:
+        return no("relaxed", f"{p[:40]!r} is not one number")
     value, truth = number.value * factor, gold.number.value
     if abs(value - truth) <= TOLERANCE * abs(truth) and may_change_value(quantity, gold):
         return unknown("words", "the words beside the number may be more than the name of a thing")
     if value == truth:
         return yes("number")
-    if exact or _is_year(gold):
+    if (exact and counted) or _is_year(gold):
         return no("number", "years and counts are exact")
     if abs(value - truth) <= TOLERANCE * abs(truth):
         return yes("relaxed", "within 5 %")

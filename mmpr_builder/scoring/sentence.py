@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from mmpr_builder.scoring import neutral, units
 from mmpr_builder.scoring.clean import words
+from mmpr_builder.scoring.currency import money_behind
 from mmpr_builder.scoring.grammar import (
     NAME,
     NO_QUESTION,
@@ -27,11 +28,13 @@ from mmpr_builder.scoring.grammar import (
     is_thing,
     plain_word,
     read_question,
+    stem,
     what_is_counted,
 )
 from mmpr_builder.scoring.latex import CURRENCY
-from mmpr_builder.scoring.neutral_zh import CHANGING_ZH
-from mmpr_builder.scoring.sentence_zh import has_chinese, says_in_chinese, value_said_in_chinese
+from mmpr_builder.scoring.neutral_zh import changes_zh
+from mmpr_builder.scoring.said_zh import says_in_chinese
+from mmpr_builder.scoring.sentence_zh import has_chinese, value_said_in_chinese
 
 Normalise = Callable[[str], str]
 _MAX_CHARS, _MAX_TOKENS = 300, 40
@@ -47,6 +50,7 @@ _PART_WORDS = frozenset(
 _EQUALS = re.compile(
     r"\b(?:adds? up to|comes? (?:out )?to|works? out (?:to|at)|amounts? to)\b", re.IGNORECASE
 )
+_ANGLE = re.compile(r"\\angle ([0-9])(?![0-9])")
 _GENERIC_UNITS = frozenset(words("square cubic units unit sq sq. pieces items"))
 _CONFIRMS = frozenset(
     words(
@@ -65,13 +69,14 @@ def value_said(text: str, question: str | None = None) -> str | None:
         return None
     if has_chinese(text):
         return value_said_in_chinese(text, question)
-    tokens = _EQUALS.sub("equals", re.sub(r"\s+(?=\^)", "", text.rstrip(" .!;"))).split()
-    span = _value(tokens) if 1 < len(tokens) <= _MAX_TOKENS else None
+    text = _ANGLE.sub(r"\\angle\1", money_behind(re.sub(r"\s+(?=\^)", "", text.rstrip(" .!;"))))
+    tokens = _EQUALS.sub("equals", text).split()
+    asked = read_question(question)
+    span = _value(tokens, asked) if 1 < len(tokens) <= _MAX_TOKENS else None
     if span is None:
         return None
     start, stop = span
     end = _with_unit(tokens, start, stop)
-    asked = read_question(question)
     before, after = tokens[:start], tokens[end:]
     if not before and not after:
         return None
@@ -89,9 +94,16 @@ def value_said(text: str, question: str | None = None) -> str | None:
     return value if neutral_around else None
 
 
-def _value(tokens: list[str]) -> tuple[int, int] | None:
+def _is_label(tokens: list[str], i: int, asked: Question) -> bool:
+    """The 6 of `Figure 6`, where the question asks about that one."""
+    return i > 0 and (plain_word(tokens[i - 1]), plain_word(tokens[i])) in asked.labels
+
+
+def _value(tokens: list[str], asked: Question) -> tuple[int, int] | None:
     """Where the one value of a sentence begins and ends; None with none or several."""
     values = [i for i in range(len(tokens)) if _is_value(tokens, i)]
+    if len(values) > 1 and asked.labels:
+        values = [i for i in values if not _is_label(tokens, i, asked)] or values
     if len(values) > 1:
         values = [i for i in values if not _is_adjective(tokens, i)] or values
     if not values:
@@ -124,6 +136,8 @@ def _with_unit(tokens: list[str], start: int, end: int) -> int:
     """Where the value ends with as many following words as still make a known unit."""
     for stop in range(min(len(tokens), end + 4), end, -1):
         words = " ".join(tokens[end:stop]).rstrip(".,;:!")
+        if words == "in" and stop < len(tokens) and plain_word(tokens[stop]) not in neutral.TAILS:
+            continue  # 44 in 2016: no inches
         if tokens[start][0] != CURRENCY and units.known_unit(words) is not None:
             return stop
         if units.parse_unit(words) is not None and set(words.lower().split()) <= _GENERIC_UNITS:
@@ -136,7 +150,7 @@ def may_change(text: str) -> bool:
     found = {word.replace("'", "") for word in re.findall(r"[a-z']+", text.lower())}
     if found & (neutral.NEVER | neutral.CHANGING) or re.search(r"n't\b", text.lower()):
         return True
-    return has_chinese(text) and bool(CHANGING_ZH.search(text))
+    return has_chinese(text) and changes_zh(text)
 
 
 def is_subject(text: str, *, one_word: bool = False) -> bool:
@@ -145,7 +159,7 @@ def is_subject(text: str, *, one_word: bool = False) -> bool:
     `one_word`: a single unknown word is taken for a name too (`Momentum = 5`).
     """
     if has_chinese(text):
-        return not CHANGING_ZH.search(text)
+        return not changes_zh(text)
     tokens = text.split()
     words = [plain_word(token) for token in tokens]
     for i, word in enumerate(words):
@@ -196,17 +210,30 @@ def says(text: str, gold: str, normalise: Normalise, question: str | None = None
     return False
 
 
+def _is_kind(words: list[str], asked: Question) -> bool:
+    """Whether words name the kind of thing that is asked for: the rock of `what type of rock`."""
+    return all(plain_word(word) in asked.kinds for word in words)
+
+
+def _is_asked(word: str, asked: Question) -> bool:
+    known = word in neutral.NOT_THINGS or word in neutral.CHANGING or word in neutral.NEVER
+    return word in asked.words or (not known and len(word) > 3 and stem(word) in asked.stems)
+
+
 def _frames(before: list[str], after: list[str], asked: Question) -> bool:
     while before and plain_word(before[-1]) in neutral.DETERMINERS:
         before = before[:-1]
     if [plain_word(token) for token in after] == ["one"]:  # the red one
         after = []
+    if 0 < len(after) < 3 and _is_kind(after, asked):
+        after = []  # It is an igneous rock
     if not before:
         return after_is_neutral(after, asked)
     if plain_word(before[-1]) in neutral.PLACES | {"to"}:  # on the left
         before = before[:-1]
     last = plain_word(before[-1]) if before else "is"
-    if len(before) > 1 and last in asked.words:  # Sales were highest (in October)
+    doing = last.endswith("ing") and last not in neutral.NOT_THINGS
+    if (len(before) > 1 or doing) and _is_asked(last, asked):  # Sales were highest (in October)
         return before_is_neutral([*before, "is"], asked, "") and after_is_neutral(
             after, NO_QUESTION
         )

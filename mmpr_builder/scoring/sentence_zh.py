@@ -11,85 +11,161 @@ from __future__ import annotations
 import re
 
 from mmpr_builder.scoring import units
+from mmpr_builder.scoring.compound import parse_compound
 from mmpr_builder.scoring.neutral_zh import (
-    CHANGING_ZH,
+    BOUNDS_ZH,
     CONNECTORS_ZH,
+    FUNCTION_ZH,
     LEADS_ZH,
     LONGEST_ZH,
+    MEASURED_ZH,
     MULTIPLYING_ZH,
     NEUTRAL_ZH,
+    REMAINING_ZH,
+    changes_zh,
     is_thing,
 )
 from mmpr_builder.scoring.numerals import parse_words
+from mmpr_builder.scoring.question_zh import (
+    CHINESE,
+    AskedZh,
+    Trail,
+    echoed,
+    fits,
+    follow,
+    from_question,
+    is_lead,
+    name_fits,
+    read_question_zh,
+    repeats_tail,
+    squeezed,
+    stands_alone,
+)
 from mmpr_builder.scoring.unit_table import GENERIC
 
-_CHINESE = re.compile("[\u3400-\u9fff]")
-_NUMERAL = re.compile(r"(?:百分之)?[负零〇一二两三四五六七八九十百千万亿点又分之]+")
-_SYMBOLS = re.compile(r"[^\u3400-\u9fff，。；：、,;:]+")
+NUMERAL = re.compile(r"(?:百分之)?[负零〇一二两三四五六七八九十百千万亿点又分之]+")
+RATIO = re.compile(r"[0-9.]+(?::[0-9.]+)+(?![0-9:])")
+SYMBOLS = re.compile(r"[^\u3400-\u9fff，。；：、,;:]+")
 _SUBJECT = re.compile("([\u3400-\u9fff]{1,4}?)(?=[的是为有长高宽重]|等于)")
-_MARKS = "，。；：、,;:!.！ "
-_NAME = re.compile(r"\s*(?:\\(?:angle|triangle|odot)\s?)?[A-Za-z]{1,4}'?\s*")
+MARKS = "，。；：、,;:!.！ "
+_NAME = re.compile(
+    r"\s*(?:\\(?:angle|triangle|odot)\s?(?:[0-9](?![0-9])|[A-Za-z]{1,4}'?)|[A-Za-z]{1,4}'?)\s*"
+)
+_OPENINGS = ("估计", "答:", "所以", "因此", "一共")
+_STATES = frozenset("离还剩原借卖")
+_LONG_LEADS = tuple(sorted(word for word in LEADS_ZH if len(word) > 1))
+_DIFFERENT = re.compile(r"(?:种|个)?不同的")
 
 
 def has_chinese(text: str) -> bool:
-    return not text.isascii() and bool(_CHINESE.search(text))
+    return not text.isascii() and bool(CHINESE.search(text))
 
 
 def value_said_in_chinese(text: str, question: str | None = None) -> str | None:
-    """The value of a sentence with its unit, or None where a word may change it."""
-    text = text.strip(_MARKS)
-    at, last = 0, ""
+    """The value of a sentence with its unit, or None where a word may change it.
+
+    With a question the words must be its own or listed ones; without, an answer may begin with
+    the name of a thing (小狗的体重是5).
+    """
+    text = squeezed(text.strip(MARKS))
+    asked = read_question_zh(question)
+    at, last, before = 0, "", ""
+    trail, echo = Trail(), 0
+    if asked is not None:
+        at = echo = echoed(asked, text)
+        if at and _value_end(text, at) > at:
+            trail, last = Trail(own=True), "是"
+        else:
+            at = echo = 0
     while at < len(text):
+        if text[at] == "=" and last:
+            last, at = "是", at + 1
+            continue
+        word = known_word(text, at, asked)
+        followed = follow(trail, asked, word) if asked is not None and word else trail
         end = _value_end(text, at)
+        if end > at and re.match(r"[0-9]", word) and at + len(word) > _unit_end(text, end):
+            end = at  # 12和18的, of the question
         if end > at:
-            if at and last not in LEADS_ZH:
+            counted = before in LEADS_ZH and _names_a_thing(last, asked)  # 有兔子6只
+            if at and not (_leads(last, asked) or (counted and _unit_end(text, end) > end)):
                 return None
-            return _tail(text, at, end, question)
-        word = _known_word(text, at, question)
-        if not word:
+            other = trail.other and (not trail.own or trail.open)
+            if asked is not None and (other or (trail.own and asked.compares and not echo)):
+                return None
+            return _tail(text, at, end, asked)
+        if not word or followed is None:
             return None
-        if word not in _MARKS:
-            last = word.strip()
-        elif word != " " and last not in CONNECTORS_ZH:
+        if word not in MARKS:
+            before, last = last, word.strip()
+        elif word not in " 、" and last not in CONNECTORS_ZH:
             return None
-        at += len(word)
+        trail, at = followed, at + len(word)
     return None
 
 
-def _known_word(text: str, at: int, question: str | None) -> str:
+def _leads(word: str, asked: AskedZh | None) -> bool:
+    """Whether a word may stand directly before a value: 是, 周长, 可得利息 of 可得利息多少元."""
+    if word in LEADS_ZH or word in MEASURED_ZH or word in BOUNDS_ZH or word.endswith(_LONG_LEADS):
+        return True
+    return asked is not None and is_lead(asked, word)
+
+
+def _names_a_thing(word: str, asked: AskedZh | None) -> bool:
+    return word in NEUTRAL_ZH if asked is None else word in asked.clauses
+
+
+def known_word(text: str, at: int, asked: AskedZh | None) -> str:
     """The neutral word, name, mark or word of the question that begins here, or nothing."""
-    if text[at] in _MARKS:
+    if text[at] in MARKS:
         return text[at]
+    listed = ""
     for size in range(min(LONGEST_ZH, len(text) - at), 0, -1):
-        word = text[at : at + size]
-        if word in NEUTRAL_ZH:
-            another = word.startswith("最") and question and "最" in question
-            return "" if another and word not in (question or "") else word
-        asked = size > 1 and question and word in question and word[-1] not in LEADS_ZH
-        if asked and not CHANGING_ZH.search(word):
-            return word
+        if text[at : at + size] in NEUTRAL_ZH:
+            listed = text[at : at + size]
+            break
+    if asked is not None and text[at : at + 2] in BOUNDS_ZH:
+        return text[at : at + 2] if text[at : at + 2] in asked.clauses else ""
+    said = from_question(asked, text, at, asking=True) if asked else ""
+    word = said if len(said) > len(listed) else listed
+    if not word and asked is not None:
+        word = from_question(asked, text, at, asking=False)
+        cuts = (k for k in range(2, len(word)) if from_question(asked, text, at + k, asking=True))
+        word = word[: next(cuts, len(word))]
+    if word:
+        if asked is not None and not fits(asked, word):
+            return ""
+        noun = word not in LEADS_ZH and word not in FUNCTION_ZH and len(word.strip("的了")) > 0
+        if asked is not None and noun and not stands_alone(asked, word, text[:at]):
+            return ""
+        left = word in REMAINING_ZH and asked is not None
+        return "" if left and asked and not re.search("剩|还有", asked.clauses) else word
     name = _NAME.match(text, at)
     if name:
-        return name[0]
-    thing = _SUBJECT.match(text) if at == 0 else None  # 小狗 in 小狗的体重是5
-    return thing[1] if thing and not CHANGING_ZH.search(thing[1]) else ""
+        return "" if asked is not None and not name_fits(asked, name[0]) else name[0]
+    begins = at == 0 or text[:at] in _OPENINGS
+    thing = _SUBJECT.match(text, at) if begins and asked is None else None  # 小狗的体重是5
+    return thing[1] if thing and not (changes_zh(thing[1]) or set(thing[1]) & _STATES) else ""
 
 
 def _value_end(text: str, at: int) -> int:
     """Where the value that begins here ends; `at` if none does."""
-    numeral = _NUMERAL.match(text, at)
+    numeral = NUMERAL.match(text, at)
     if numeral:
         for stop in range(numeral.end(), at, -1):
             number = parse_words(text[at:stop])
             follows = text[stop : stop + 1]
-            counted = not follows or follows in _MARKS or _unit_end(text, stop) > stop
-            if number is not None and counted and _known_word(text, at, None) == "":
+            counted = not follows or follows in MARKS or _unit_end(text, stop) > stop
+            if number is not None and counted and known_word(text, at, None) == "":
                 return stop
         return at
+    ratio = RATIO.match(text, at)
+    if ratio:
+        return ratio.end()
     bracket = re.compile(r"[(（][^()（）\u3400-\u9fff]*[)）]").match(text, at)
     if bracket:
         return bracket.end()
-    symbols = _SYMBOLS.match(text, at)
+    symbols = SYMBOLS.match(text, at)
     if symbols and re.search(r"[0-9\\]", symbols[0]) and not _NAME.fullmatch(symbols[0]):
         return symbols.end()
     return at
@@ -105,39 +181,56 @@ def _unit_end(text: str, at: int) -> int:
     return at
 
 
-def _tail(text: str, start: int, end: int, question: str | None) -> str | None:
+def _compound_end(text: str, at: int) -> int:
+    """Where 18元6角 ends; `at` where there is only one step."""
+    for stop in range(min(len(text), at + 24), at, -1):
+        if text[stop - 1] not in "0123456789" and parse_compound(text[at:stop]) is not None:
+            return stop
+    return at
+
+
+def _tail(text: str, start: int, end: int, asked: AskedZh | None) -> str | None:
     """The value with its unit, if nothing behind it changes it: 5个苹果, 3/4."""
-    stop = _unit_end(text, end)
-    rest = text[stop:].strip(_MARKS)
-    value = text[start:stop].strip(_MARKS)
-    if not rest:
+    stop = max(_unit_end(text, end), _compound_end(text, start))
+    rest = text[stop:].strip(MARKS)
+    value = text[start:stop].strip(MARKS)
+    if stop == end and asked is not None:
+        rest = _without_counted(rest, asked)
+    elif asked is not None and not _is_measure_asked(text[end:stop], asked):
+        return None
+    if not rest or (asked is not None and repeats_tail(asked, rest)):
         return value
+    rest = _DIFFERENT.sub("", rest, count=1) if _DIFFERENT.match(rest) else rest
     if stop > end and is_thing(rest):
-        return value + rest
+        return value + rest if asked is None or _may_be_counted(asked, rest) else None
     while rest:
-        word = _known_word(rest, 0, question)
+        word = known_word(rest, 0, asked)
         if not word or word in ("的", "和", "差", "中", "里", "上"):
             return None
         rest = rest[len(word) :]
     return value
 
 
-_SAYS = frozenset(("是", "为", "等于", "叫", "叫做", "写着", "在", "选", "答案"))
+def _may_be_counted(asked: AskedZh, thing: str) -> bool:
+    """Whether a thing behind a value is what is counted, not another one of the question."""
+    if thing in asked.clauses or thing in NEUTRAL_ZH or thing[-1] in asked.clauses:
+        return True
+    return thing in asked.text and not re.search("[\u3400-\u9fff]{2}", asked.counted)
 
 
-def says_in_chinese(text: str, gold: str, question: str | None = None) -> bool:
-    """Whether a sentence says a truth in words: 颜色是红色."""
-    text = text.strip(_MARKS + '"“”').replace('"', "")
-    if not gold or not text.endswith(gold) or text == gold:
-        return False
-    rest, at, last = text[: -len(gold)], 0, ""
-    while at < len(rest):
-        word = _known_word(rest, at, question)
-        if not word:
-            return False
-        if word not in _MARKS:
-            last = word
-        elif word != " " and last not in CONNECTORS_ZH:
-            return False
-        at += len(word)
-    return last in _SAYS
+_ANY_MEASURE = frozenset("个人名位只种")
+
+
+def _is_measure_asked(measure: str, asked: AskedZh) -> bool:
+    """Whether a measure word may count what is asked for: not 页 where it is 字; units may."""
+    if measure not in GENERIC or measure in asked.counted or not asked.counted.strip("|"):
+        return True
+    return measure in _ANY_MEASURE
+
+
+def _without_counted(rest: str, asked: AskedZh) -> str:
+    """What is left behind a value without the name that the question has there: 字 of 4800字."""
+    for size in range(min(6, len(rest)), 0, -1):
+        if any(counted.startswith(rest[:size]) for counted in asked.counted.split("|")):
+            return rest[size:].strip(MARKS)
+    return rest

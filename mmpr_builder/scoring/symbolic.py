@@ -179,10 +179,34 @@ def _relation(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
         return False
     factor = _constant_ratio(f, g)
     if factor is None:
-        return False
+        return left[1] == right[1] == "=" and _same_curve(f, g)
     if left[1] == right[1]:
         return left[1] in ("=", "\\neq", "\\approx") or bool(factor > 0)
     return _FLIP.get(left[1]) == right[1] and bool(factor < 0)
+
+
+_MAX_DEGREE = 6
+
+
+def _same_curve(f: Any, g: Any) -> bool:
+    """Whether two rational equations have the same solutions: `xy = -6` and `y = -6/x`.
+
+    Their numerators are the same up to a factor, and nothing that makes a numerator zero does so
+    with its denominator: `y/x = 2` has no solution at x = 0, and `y = 2x` has one.
+    """
+    symbols = sorted(f.free_symbols, key=str)
+    tops = []
+    for side in (f, g):
+        top, low = sympy.fraction(sympy.together(side))
+        if not (top.is_polynomial(*symbols) and low.is_polynomial(*symbols)):
+            return False
+        top, low = sympy.Poly(top, *symbols), sympy.Poly(low, *symbols)
+        if max(top.total_degree(), low.total_degree()) > _MAX_DEGREE:
+            return False
+        if not low.is_ground and sympy.groebner([top, low], *symbols).exprs != [1]:
+            return False
+        tops.append(top.monic())
+    return bool(tops[0] == tops[1])
 
 
 def _constant_ratio(f: Any, g: Any) -> Any:

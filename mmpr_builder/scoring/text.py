@@ -12,14 +12,24 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from mmpr_builder.scoring.asked import (
+    as_asked,
+    counts_what_is_asked,
+    names_what_is_asked,
+    says_label,
+)
+from mmpr_builder.scoring.chain import read_chain
 from mmpr_builder.scoring.decision import Decision, no, unknown, yes
 from mmpr_builder.scoring.formula import compare_with_ratio
 from mmpr_builder.scoring.labels import compare_labels, is_label
 from mmpr_builder.scoring.latex import plain
+from mmpr_builder.scoring.neutral_zh import denies_zh
 from mmpr_builder.scoring.numerals import ENGLISH
 from mmpr_builder.scoring.quantity import Quantity, compare_quantities, parse_quantity
 from mmpr_builder.scoring.ratio import is_ratio
+from mmpr_builder.scoring.said_zh import values_in_chinese
 from mmpr_builder.scoring.sentence import may_change, says, value_said
+from mmpr_builder.scoring.sentence_zh import has_chinese
 from mmpr_builder.scoring.yes_no import compare_yes_no, is_yes_no
 
 _ARTICLES = frozenset(("a", "an", "the"))
@@ -35,7 +45,7 @@ _DONE = re.compile("(?<=[\u3400-\u9fff]{2})了\\Z")  # 变小了 is 变小
 _DEGREES = re.compile(r"(?<=[0-9])\s*(?:度(?!\w)|degrees?\b(?!\s+[a-z]))")
 _WORD_DASH = re.compile(r"(?<=[^\W\d])\s*[-/–—]\s*(?=[^\W\d])")
 _NEGATION = re.compile(
-    r"\b(?:not|no|never|neither|nor|cannot|without|except|wrong|incorrect|false)\b|n't\b|不|非|没|除"
+    r"\b(?:not|no|never|neither|nor|cannot|without|except|wrong|incorrect|false)\b|n't\b"
 )
 _QUOTED = re.compile(r'"([^"]{1,200})"')
 _COPULA = re.compile(
@@ -75,7 +85,11 @@ def compare_text(predicted: str, gold: str, question: str | None = None) -> Deci
             return yes("sentence")
         return compare_yes_no(predicted, gold)
     p, g = plain(predicted), plain(gold)
+    if names_what_is_asked(p, g, question):
+        return yes("sentence")
     if is_label(g):
+        if says_label(p, g, question):
+            return yes("label")
         said = value_said(p, question)
         return compare_labels(said if said is not None and is_label(said) else p, g)
     quantity = parse_quantity(g)
@@ -117,7 +131,7 @@ def _signs_differ(predicted: str, gold: str) -> bool:
 
 def is_negated(text: str) -> bool:
     """Whether a sentence says what the answer is not."""
-    return bool(_NEGATION.search(text.lower()))
+    return bool(_NEGATION.search(text.lower())) or (has_chinese(text) and denies_zh(text))
 
 
 def _without(text: str, part: str) -> str:
@@ -135,9 +149,14 @@ def said_at_the_end(text: str) -> str | None:
 
 def _compare_with_number(predicted: str, gold: Quantity, question: str | None) -> Decision:
     said = value_said(predicted, question)
-    quantity = parse_quantity(predicted if said is None else said)
+    shown = predicted if said is None else said
+    chain = read_chain(shown)
+    quantity = parse_quantity(chain.result if chain and chain.right else shown)
     if quantity is not None and quantity.number is not None:
-        return compare_quantities(quantity, gold, lambda query: no("number", "not a number"))
+        if counts_what_is_asked(predicted, question):
+            return unknown("words", "the question asks for a name, not for a count")
+        scaled = as_asked(quantity, gold, question)
+        return compare_quantities(scaled, gold, lambda query: no("number", "not a number"))
     return not_neutral(predicted, gold)
 
 
@@ -147,7 +166,11 @@ def not_neutral(text: str, gold: Quantity) -> Decision:
     items = [item for item in re.split(r"[,;]\s|\band\b", text) if item.strip()]
     if len(items) > 1 and all(parse_quantity(item) is not None for item in items):
         return no("number", f"{len(items)} values")
-    if not may_change(text) and any(_is_value(word, gold) for word in text.split()):
+    if has_chinese(text):  # 7个小朋友 may be right; 不到7 and 9 are not
+        says_it = any(_is_value(value, gold) for value in values_in_chinese(text))
+        if says_it and not denies_zh(text):
+            return unknown("words", "not every word beside the value is known to be neutral")
+    elif not may_change(text) and any(_is_value(word, gold) for word in text.split()):
         return unknown("words", "not every word beside the value is known to be neutral")
     return no("number", f"{text[:40]!r} does not say one value")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from mmpr_builder.scoring.clean import words
+from mmpr_builder.scoring.currency import currency_spellings
 
 _INCH = Fraction(254, 10000)
 _POUND = Fraction(45359237, 10**8)
@@ -72,13 +73,13 @@ TABLE: dict[str, list[tuple[str, Fraction | int]]] = {
     "euro": [("€ euro euros eur 欧元", 1)],
     "sterling": [("£ gbp quid 英镑", 1), ("pence", Fraction(1, 100))],
     "yuan": [
-        ("¥ 元 yuan rmb cny 人民币 块钱", 1),
+        ("元 yuan rmb cny 人民币 块钱", 1),
         ("角 毛", Fraction(1, 10)),
         ("万元", 10000),
         ("亿元", 10**8),
     ],
-    "yen": [("yen jpy 日元", 1)],
-    "rupee": [("₹ rupee rupees inr 卢比", 1)],
+    "yuan_or_yen": [("¥", 1)],
+    "yen": [("yen jpy 日元 日圆", 1)],
     "byte": [("byte bytes 字节", 1)],
 }
 # Symbol, spellings, kind, size: these take metric prefixes.
@@ -158,6 +159,8 @@ def spellings() -> dict[str, tuple[str, str, Fraction]]:
     for name in [name for name in known if name.isascii() and name[:1] not in "mM"]:
         if len(name) > 2:  # "khz" and "kpa" for kHz and kPa
             known.setdefault(name.lower(), known[name])
+    for spelling, (name, kind) in currency_spellings().items():
+        known.setdefault(spelling, (name, kind, Fraction(1)))
     return known
 
 

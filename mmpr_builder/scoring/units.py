@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from mmpr_builder.scoring import currency
 from mmpr_builder.scoring.neutral import ADJECTIVES, is_plural, is_thing_name
 from mmpr_builder.scoring.neutral_zh import MULTIPLYING_ZH, is_thing
 from mmpr_builder.scoring.numerals import ENGLISH
@@ -45,7 +46,7 @@ _KNOWN = {
 }
 PERCENT, DEGREE, RADIAN = _KNOWN["%"], _KNOWN["°"], _KNOWN["rad"]
 _TOKEN = re.compile(
-    r"\s*(?:(?P<op>/|\bper\b|\\cdot|\*|·|-(?=[a-zA-Z]))|(?P<shape>square|sq\.?|cubic|cu\.?(?![a-z])|平方|立方)"
+    r"\s*(?:(?P<op>/|\bper\b|\\cdot|\*|·|-(?=[a-zA-Z]))|(?P<shape>square(?![a-z])|sq\.?|cubic(?![a-z])|cu\.?(?![a-z])|平方|立方)"
     r"|(?P<name>°[CF]?|US¤|[%¢€£¥¤Ω]|\\[a-zA-Z]+|[a-zA-Z]+|[\u3400-\u9fff]+))"
     r"(?:\s*\^\s*\{?(?P<power>-?\d)\}?|\s*(?P<power_word>squared|cubed)|(?P<power_digit>[23])(?!\d))?"
 )
@@ -85,6 +86,7 @@ def parse_unit(text: str) -> Unit | None:
     text = _PRIMES.get(text, text).rstrip(".")
     for pattern, spelling in _WORDING:
         text = pattern.sub(spelling, text)
+    text = currency.one_word_dollars(text)
     if not text or len(text) > 60:
         return None
     found = _lookup(text) or _compound(text)
@@ -203,23 +205,6 @@ def _shape(unit: Unit) -> int:
     return next((power for word, power in _SHAPES.items() if unit.name.startswith(word)), 0)
 
 
-_ASKS_FOR = re.compile(
-    r"\bhow many ([a-z]+(?: [a-z]+)?)\b|多少(?:个)?([\u3400-\u9fff]{1,4})|几([\u3400-\u9fff]{1,4})",
-    re.IGNORECASE,
-)
-
-
-def unit_asked_for(question: str | None) -> Unit | None:
-    """The unit of the table that a question names: `How many milliliters are left?`, 多少元."""
-    found = _ASKS_FOR.search(question[-2000:]) if question else None
-    if found is None:
-        return None
-    words_asked = next(group for group in found.groups() if group)
-    ascii_cuts = [words_asked, words_asked.split()[0]]
-    cuts = ascii_cuts if words_asked.isascii() else [words_asked[:n] for n in range(4, 0, -1)]
-    return next((unit for cut in cuts if (unit := _lookup(cut)) is not None), None)
-
-
 def is_generic(unit: Unit) -> bool:
     """Whether the unit says nothing ("units", "个")."""
     if unit.dimension:
@@ -230,6 +215,18 @@ def is_generic(unit: Unit) -> bool:
 
 _AMBIGUOUS = {("pound", "£"), ("C", "°C"), ("F", "°F"), ("°", "°C"), ("°", "°F")}
 """Units of one spelling and two meanings: "pounds", "25 C"."""
+
+
+def _kind(unit: Unit) -> str:
+    """What a unit of one dimension measures: `length`, `MYR`."""
+    return unit.dimension[0][0] if len(unit.dimension) == 1 and unit.dimension[0][1] == 1 else ""
+
+
+def depends_on_country(predicted: Unit | None, gold: Unit | None) -> bool:
+    """Whether two signs of money may mean one: `$5` for `S$5`, `SEK 5` for `5 kr`."""
+    if predicted is None or gold is None:
+        return False
+    return currency.fits(_kind(predicted), _kind(gold)) is None
 
 
 def ratio(predicted: Unit | None, gold: Unit | None) -> Fraction | None:
@@ -243,7 +240,7 @@ def ratio(predicted: Unit | None, gold: Unit | None) -> Fraction | None:
         bare = "unit" in (predicted.name, gold.name)  # units are lengths, no square units
         return Fraction(1) if len(shapes) < 2 and not (bare and shapes) else None
     if predicted.dimension and gold.dimension:
-        if predicted.dimension == gold.dimension:
+        if predicted.dimension == gold.dimension or currency.fits(_kind(predicted), _kind(gold)):
             return predicted.factor / gold.factor
         names = (predicted.name, gold.name)
         return Fraction(1) if names in _AMBIGUOUS or names[::-1] in _AMBIGUOUS else None
