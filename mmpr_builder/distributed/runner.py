@@ -22,6 +22,7 @@ from mmpr_builder.distributed.driver import Driver
 from mmpr_builder.distributed.lock import build_lock
 from mmpr_builder.distributed.manifest import has_manifest, read_manifest
 from mmpr_builder.distributed.planning import make_plan, read_drops
+from mmpr_builder.distributed.presence import check_images
 from mmpr_builder.distributed.signals import stop_on_signals
 from mmpr_builder.distributed.status import reported
 from mmpr_builder.distributed.storage import exists, join, read_json, write_json
@@ -80,6 +81,7 @@ def run_sampling(
             progress.update(done=manifest.seeds, detail="")
         before = parts.published(config.out, manifest.units)
         todo = [unit for unit in manifest.units if unit.name not in before]
+        check_images(config, todo, progress)
         status.begin(changes=bool(todo) or manifest != planned)
         driver = Driver(config, manifest, todo, progress, sampler_factory)
         if todo:

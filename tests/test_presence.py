@@ -1,0 +1,77 @@
+"""Images that are nowhere to be found stop a run before an engine starts; a few do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import fake_samplers
+import pytest
+from PIL import Image
+
+from mmpr_builder.config import Config, load_config
+from mmpr_builder.distributed import plan, run_sampling
+from mmpr_builder.distributed.presence import check_images
+from mmpr_builder.errors import InputError
+from mmpr_builder.progress import Progress
+
+
+class Notes(Progress):
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def build_of(tmp_path: Path, has_image: Callable[[int], bool], *words: str) -> Config:
+    """Twenty seeds in units of four, with an image each, some of which are not there."""
+    rows = [{"id": f"q{i}", "image": f"{i}.png", "question": "How many?"} for i in range(20)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for i in range(20):
+        if has_image(i):
+            Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.png")
+    settings = [
+        *("sampling.engine=endpoint", "sampling.endpoint.url=http://127.0.0.1:9/v1"),
+        *(f"seeds={tmp_path / 'a.jsonl'}", f"out={tmp_path / 'out'}"),
+        *("distributed.unit_queries=4", "distributed.address=local"),
+    ]
+    return load_config(None, [*settings, *words])
+
+
+def test_a_build_without_any_of_its_images_is_not_begun(tmp_path: Path) -> None:
+    config = build_of(tmp_path, lambda _: False)
+    with pytest.raises(
+        InputError, match=r"none of the 12 .*'q0' \(.*0\.png.*bring the images back"
+    ):
+        run_sampling(config, Progress(), sampler_factory=fake_samplers.does_not_start)
+
+
+@pytest.mark.parametrize("there", [0, 3, 9, 18])
+def test_one_image_that_is_there_is_enough(there: int, tmp_path: Path) -> None:
+    config = build_of(tmp_path, lambda i: i == there)
+    check_images(config, plan(config).units, Progress())
+
+
+def test_the_images_of_a_resumed_build_are_looked_for_among_what_is_left(tmp_path: Path) -> None:
+    config = build_of(tmp_path, lambda i: i < 4)
+    units = plan(config).units
+    check_images(config, units, Progress())
+    with pytest.raises(InputError, match="'q4'"):
+        check_images(config, units[1:], Progress())
+    check_images(config, (), Progress())
+
+
+def test_two_bad_rows_are_bad_rows(tmp_path: Path) -> None:
+    config = build_of(tmp_path, lambda _: False, "limit=2")
+    check_images(config, plan(config).units, Progress())
+
+
+def test_a_cluster_may_see_what_its_driver_does_not(tmp_path: Path) -> None:
+    config = build_of(tmp_path, lambda _: False, "distributed.address=127.0.0.1:1")
+    progress = Notes()
+    check_images(config, plan(config).units, progress)
+    (note,) = progress.notes
+    assert "other folders than those that sample" in note
