@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any, get_args
 
 import pyarrow.parquet as pq
@@ -22,6 +23,7 @@ from mmpr_builder.report.thumbnails import thumbnail
 SHOWN_CHARACTERS = 6_000
 """Longer texts are cut in the page (it says so); the pairs themselves are whole."""
 
+_AT_ONCE = 256  # Rows, which may have pictures of megabytes.
 _COLUMNS = [
     *("id", "seed_id", "kind", "source", "pass_rate", "n_samples", "template", "dropout_keep"),
     *("question", "answers", "images", "chosen_text", "chosen_answer", "chosen_rule"),
@@ -146,18 +148,13 @@ def _items(
 ) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
     """(id, what the page says, keys of its pictures) of each pair; fills in `thumbnails`.
 
-    Each row group is read once and let go: it may hold 64 MiB of images.
+    Each row group is read once and in small batches: it may hold 64 MiB of images.
     """
     wanted: dict[tuple[str, int], list[Place]] = {}
     for place in places:
         wanted.setdefault((place.part, place.group), []).append(place)
     for (part, group), inside in sorted(wanted.items()):
-        fs, path = stores.resolve(part)
-        with fs.open(path, "rb") as file:
-            parquet = pq.ParquetFile(file)
-            table = parquet.read_row_group(group, columns=_COLUMNS, use_threads=False)
-        for place in inside:
-            (row,) = table.slice(place.row, 1).to_pylist()
+        for place, row in _rows(part, group, sorted(inside, key=lambda place: place.row)):
             keys = []
             for image in row.pop("images"):
                 keys.append(hashlib.sha256(image["bytes"]).hexdigest())
@@ -166,10 +163,30 @@ def _items(
             yield place.id, pair_json(row), keys
 
 
+def _rows(part: str, group: int, places: Sequence[Place]) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """The rows at these places of a row group, which come in its order."""
+    left = deque(places)
+    fs, path = stores.resolve(part)
+    with fs.open(path, "rb") as file:
+        first = 0
+        for batch in pq.ParquetFile(file).iter_batches(
+            _AT_ONCE, row_groups=[group], columns=_COLUMNS, use_threads=False
+        ):
+            while left and left[0].row < first + batch.num_rows:
+                (row,) = batch.slice(left[0].row - first, 1).to_pylist()
+                yield left.popleft(), row
+            first += batch.num_rows
+            if not left:
+                return
+
+
 def _places(part: str) -> Iterator[tuple[Place, str]]:
     columns = ("id", "seed_id", "kind", "source")
     for group, rows in enumerate(tables.read_groups(part, columns)):
-        for row, item in enumerate(rows.to_pylist()):
+        items = chain.from_iterable(
+            batch.to_pylist() for batch in rows.to_batches(max_chunksize=_AT_ONCE)
+        )
+        for row, item in enumerate(items):
             place = Place(part, group, row, item["kind"], item["source"], item["id"])
             yield place, item["seed_id"]
 
