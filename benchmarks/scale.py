@@ -40,6 +40,8 @@ class Half:
     seconds: dict[str, float]
     cpu_seconds: float
     peak_bytes: int
+    drift: float
+    """See `watch.Watch`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def watched(half: str, words: Sequence[str]) -> Half:
     if process.returncode:
         raise SystemExit(f"benchmarks.scale --half {half} ended with {process.returncode}")
     seconds = {"all": time.monotonic() - began, **json.loads(said.splitlines()[-1])}
-    return Half(seconds, watch.cpu_seconds, watch.peak_bytes)
+    return Half(seconds, watch.cpu_seconds, watch.peak_bytes, watch.drift)
 
 
 def one_half(half: str, words: Sequence[str]) -> int:

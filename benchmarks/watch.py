@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from statistics import median
 from typing import Any, Self
 
 import psutil
@@ -45,7 +46,9 @@ class Watch:
     """Looks at a process and its descendants several times a second, in a thread.
 
     `cpu_seconds` is what all of them used, those that have ended included (up to their last fifth
-    of a second); `peak_bytes` the most memory that the process itself held.
+    of a second); `peak_bytes` the most memory that the process itself held; `drift` what it held
+    in the last third of the time, as a multiple of the third before (medians): 1 where memory does
+    not depend on how much work there is.
     """
 
     def __init__(self, pid: int) -> None:
@@ -53,7 +56,18 @@ class Watch:
         self._cpu: dict[tuple[int, float], float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.peak_bytes = 0
+        self._held: list[int] = []
+
+    @property
+    def peak_bytes(self) -> int:
+        return max(self._held, default=0)
+
+    @property
+    def drift(self) -> float:
+        third = len(self._held) // 3
+        if not third:
+            return 1.0
+        return median(self._held[-third:]) / median(self._held[third : 2 * third])
 
     @property
     def cpu_seconds(self) -> float:
@@ -71,7 +85,7 @@ class Watch:
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_S):
             try:
-                self.peak_bytes = max(self.peak_bytes, self._process.memory_info().rss)
+                self._held.append(self._process.memory_info().rss)
                 tree = [self._process, *self._process.children(recursive=True)]
             except psutil.NoSuchProcess:
                 return

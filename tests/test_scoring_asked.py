@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from mmpr_builder.scoring import Judge
-from mmpr_builder.scoring.asked import names_what_is_asked, says_label, scale_asked, unit_asked_for
+from mmpr_builder.scoring.asked import names_what_is_asked, says_label, scale_asked
 from mmpr_builder.scoring.chain import read_chain
 from mmpr_builder.scoring.currency import money_behind
 from mmpr_builder.scoring.grammar import read_question
+from mmpr_builder.scoring.unit_asked import unit_asked_for
 
 CHAINS = {
     "61 + 35 = 96": ("96", True),

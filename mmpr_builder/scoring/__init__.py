@@ -5,7 +5,7 @@
     score_response("… Final answer: 0.5", r"\\frac12")        correct (number)
 
     clean      the dress comes off        number, units, ratio, numerals   quantities, exact
-    choice     options                    structure, expression            shapes and formulas
+    choice     options                    structure, maths, expression     shapes and formulas
     yes_no, text, anls, relaxed, labels   words, documents, charts, dates and ranges
     neutral, grammar, sentence            which words beside a value leave it as it is
     auto       which of these             screen, pool, worker, symbolic   the costly last resort

@@ -24,7 +24,7 @@ from mmpr_builder.scoring.grammar import (
 from mmpr_builder.scoring.number import Number, parse_number
 from mmpr_builder.scoring.numerals import SCALES
 from mmpr_builder.scoring.quantity import Quantity
-from mmpr_builder.scoring.units import Unit, known_unit, parse_unit
+from mmpr_builder.scoring.units import known_unit
 
 _VALUE = re.compile(r"[A-Z]'?|[0-9]{1,6}\Z")
 _WHICH = re.compile(r"\b(?:what|which)\s+(?:of\s+(?:the|these)\s+)?(?:([a-z]+)\s+)?([a-z]+)")
@@ -145,28 +145,6 @@ def says_label(text: str, gold: str, question: str | None) -> bool:
         or (word in asked.words and is_neutral(around, i, asked))
         for i, word in enumerate(around)
     )
-
-
-_ASKS_UNIT = re.compile(
-    r"\bhow many ([a-z]+(?: [a-z]+)?)\b|多少(?:个)?([\u3400-\u9fff]{1,4})"
-    r"|几(?!分之)([\u3400-\u9fff]{1,4})|[=＝]\s*[(（]\s*[)）]\s*([\u3400-\u9fff]{1,4})"
-    r"|\bin ((?:(?:square|cubic) )?[a-z]{3,}s|(?:square|cubic) feet|feet)\s*(?:[?.,;)]|\Z)",
-    re.IGNORECASE,
-)
-_SHAPED = re.compile(r"(?:square|cubic) units?\Z", re.IGNORECASE)
-
-
-def unit_asked_for(question: str | None) -> Unit | None:
-    """The unit of the table that a question names: `How many milliliters are left?`, 多少元."""
-    found = _ASKS_UNIT.search(question[-2000:]) if question else None
-    if found is None:
-        return None
-    said = next(group for group in found.groups() if group)
-    if _SHAPED.match(said):
-        return parse_unit(said)
-    ascii_cuts = [said if said.lower().startswith(("square ", "cubic ")) else "", said.split()[0]]
-    cuts = ascii_cuts if said.isascii() else [said[:n] for n in range(4, 0, -1)]
-    return next((unit for cut in cuts if (unit := known_unit(cut)) is not None), None)
 
 
 _RATE = re.compile(r"\s+(?P<per>per\s+[0-9][0-9,]*)(?:\s+[a-z]+){0,2}\Z", re.IGNORECASE)

@@ -13,10 +13,10 @@ from mmpr_builder.scoring.anls import compare_anls
 from mmpr_builder.scoring.choice import compare_choice, read_gold
 from mmpr_builder.scoring.clean import MAX_CHARS, clean
 from mmpr_builder.scoring.decision import Decision, Symbolic, any_of, no, unknown, yes
-from mmpr_builder.scoring.expression import compare_math
 from mmpr_builder.scoring.labelled_zh import has_parts
 from mmpr_builder.scoring.labels import is_label
 from mmpr_builder.scoring.latex import has_words, plain
+from mmpr_builder.scoring.maths import compare_math
 from mmpr_builder.scoring.phrases import is_phrase
 from mmpr_builder.scoring.quantity import parse_quantity
 from mmpr_builder.scoring.ratio import is_ratio

@@ -26,6 +26,7 @@ _TOKEN = re.compile(
     r"(?:\s?(?P<unit>[%°]|(?!x\b)[a-zA-Z]{1,12}(?:\^\{?[23]\}?)?|[\u3400-\u9fff]{1,4}))?"
     r"|(?P<op>\\times(?![a-z])|\\cdot(?![a-z])|\\div(?![a-z])|[-+*/x()]))"
 )
+_SHARE = re.compile(r"%\)?\s*(?:\\times|\\cdot|\\div|[*/x])|(?:\\times|\\cdot|\\div|[*/x])[^=]*%")
 _SAME = {"\\times": "*", "\\cdot": "*", "x": "*", "\\div": "/"}
 
 
@@ -52,13 +53,25 @@ def read_chain(text: str) -> Chain | None:
     sides, operators = split_relation(text)
     if not operators or len(text) > _MAX_CHARS or not set(operators) <= {"=", "\\approx"}:
         return None
-    read = [_read_side(side) for side in sides]
-    found = [side for side in read if side is not None]
+    chain = _read(sides, shares=False)
+    if (chain is None or not chain.right) and _SHARE.search(text):
+        return _read(sides, shares=True) or chain
+    return chain
+
+
+def _read(sides: tuple[str, ...], *, shares: bool) -> Chain | None:
+    """`shares`: 20% is a fifth there, as in `360°×20%=72°`, and no unit."""
+    found = [side for text in sides if (side := _read_side(text, shares=shares)) is not None]
     named = frozenset[tuple[units.Dimension, Fraction]]().union(*(side.units for side in found))
     if len(found) < len(sides) or len(named) > 1 or all(side.alone for side in found):
         return None
-    pairs = pairwise(found)
-    return Chain(sides[-1], all(_leads_to(left, right) for left, right in pairs))
+    return Chain(sides[-1], all(_leads_to(left, right) for left, right in pairwise(found)))
+
+
+def evaluate(text: str) -> Fraction | None:
+    """The value of a sum of plain numbers, or None: `2*(5/2)+1` is 6."""
+    side = _read_side(text) if len(text) <= _MAX_CHARS else None
+    return None if side is None or side.units else side.value
 
 
 def _leads_to(left: _Side, right: _Side) -> bool:
@@ -69,7 +82,7 @@ def _leads_to(left: _Side, right: _Side) -> bool:
     return abs(left.value - right.value) <= Fraction(1, 2 * 10**right.alone.decimals)
 
 
-def _read_side(text: str) -> _Side | None:
+def _read_side(text: str, *, shares: bool = False) -> _Side | None:
     for _ in range(4):
         text = _FRACTION.sub(r"((\1)/(\2))", text)
     tokens: list[str | Fraction] = []
@@ -86,11 +99,14 @@ def _read_side(text: str) -> _Side | None:
             continue
         number = parse_number(found["number"])
         sign = found["money"] or found["unit"]
-        unit = units.known_unit(sign) if sign else None
-        if number is None or (sign and unit is None) or (found["money"] and found["unit"]):
+        unit = units.parse_unit(sign) if sign else None
+        known = unit is not None and (bool(unit.dimension) or units.is_generic(unit))
+        if number is None or (sign and not known) or (found["money"] and found["unit"]):
             return None
+        if shares and sign == "%":
+            number, unit = Number(number.value / 100), None
         tokens.append(number.value)
-        named |= {(unit.dimension, unit.factor)} if unit else set()
+        named |= {(unit.dimension, unit.factor)} if unit and unit.dimension else set()
     value, rest = _sum(tokens, 0)
     if value is None or rest != len(tokens) or len(tokens) > _MAX_TOKENS:
         return None

@@ -12,29 +12,35 @@ from functools import lru_cache
 from mmpr_builder.scoring.asked import names_what_is_asked
 from mmpr_builder.scoring.clean import clean
 from mmpr_builder.scoring.decision import Decision, Symbolic, no, unknown, yes
-from mmpr_builder.scoring.expression import compare_math
 from mmpr_builder.scoring.hedges import (
     DOUBT,
     GROUND,
     HEDGE,
     NEGATION,
+    OTHER_AMOUNT,
     REASON,
     other_letter,
     take_back,
 )
 from mmpr_builder.scoring.latex import has_words, plain
 from mmpr_builder.scoring.letters import LETTERS, Reading, indices, read_letters
+from mmpr_builder.scoring.maths import compare_math
+from mmpr_builder.scoring.neutral_zh import denies_zh
+from mmpr_builder.scoring.option_context import option_in_context
 from mmpr_builder.scoring.option_value import leads_to_option, value_of
 from mmpr_builder.scoring.options import (
     UNSURE,
     match_option,
+    may_hold,
     only_option_inside,
     same_option,
     without_labels,
 )
 from mmpr_builder.scoring.phrases import spoken
 from mmpr_builder.scoring.quantity import parse_quantity
+from mmpr_builder.scoring.relation import names_another
 from mmpr_builder.scoring.sentence import is_confirmation, is_lead, may_change, says
+from mmpr_builder.scoring.structure import bracketed
 from mmpr_builder.scoring.text import normalise, said_at_the_end
 from mmpr_builder.scoring.yes_no import is_yes_no, polarity
 
@@ -44,6 +50,8 @@ _LISTED = re.compile(r"[(（][A-Z][)）]")
 _FORMULA_MARKS = "\\=^/*+√π<>"
 _LETTER_BEHIND = re.compile(r"(.*\S)\s*[(（]([A-Z])[)）]\Z", re.DOTALL)  # 18 (B)
 _WITH_NOUN = re.compile(r"(?:[Tt]he )?[A-Za-z]{3,15} \(?([A-Z])\)?\Z")  # Curve B
+_LISTING = re.compile(r"\s*[,;、]\s*(?:and\s+)?|\s+and\s+|[和与]")
+_LAST_SAID = re.compile(r"[=≈是为]|\b(?:is|are|was|were|equals)\b")
 _NONE_OF_IT = re.compile(r"\b(?:no|never|without)\b|没有", re.IGNORECASE)
 
 
@@ -96,9 +104,10 @@ def compare_choice(
         if formula is not None:
             return formula
     if said is not None and said >= UNSURE:
-        return _unsure(said, wanted)
+        value = _compare_value(predicted, wanted, choices, symbolic, question)
+        return value if value.equal else _unsure(said, wanted)
     if said is None:
-        return _compare_value(predicted, wanted, choices, symbolic)
+        return _compare_value(predicted, wanted, choices, symbolic, question)
     return yes("choice") if said == wanted else no("choice", f"says {_show(said)}")
 
 
@@ -109,19 +118,43 @@ def _unsure(said: frozenset[int], wanted: frozenset[int]) -> Decision:
 
 
 def _compare_value(
-    predicted: str, wanted: frozenset[int], choices: tuple[str, ...], symbolic: Symbolic
+    predicted: str,
+    wanted: frozenset[int],
+    choices: tuple[str, ...],
+    symbolic: Symbolic,
+    question: str | None,
 ) -> Decision:
     r"""A formula that is no option as it stands may equal one: `\sqrt{12}` is `2\sqrt{3}`."""
     predicted = spoken(predicted)
     text = plain(predicted)
-    formula = not has_words(text) and not HEDGE.search(text) and set(_FORMULA_MARKS) & set(text)
-    if not formula or len(wanted) != 1 or read_letters(predicted).letters:
-        return no("choice", f"{predicted[:40]!r} names no single option")
+    formula = (
+        not has_words(text)
+        and not HEDGE.search(text)
+        and (set(_FORMULA_MARKS) & set(text) or bracketed(text))
+    )
+    letters = read_letters(predicted).letters
+    if not formula or len(wanted) != 1 or (letters and max(letters) < len(choices)):
+        return _no_single_option(predicted, wanted, choices)
     (index,) = wanted
+    if question and names_another(text, question):
+        return unknown("name", "the question asks for another value")
     decisions = [compare_math(predicted, clean(choice), symbolic) for choice in choices]
     if any(decision.equal for i, decision in enumerate(decisions) if i != index):
         return no("choice", "equals another option")
     return decisions[index]
+
+
+def _no_single_option(predicted: str, wanted: frozenset[int], choices: tuple[str, ...]) -> Decision:
+    """Undecided where the last thing said is the right option, and nothing takes it back."""
+    last = _LAST_SAID.split(predicted)[-1]
+    marks = (HEDGE, NEGATION, DOUBT, OTHER_AMOUNT, _NONE_OF_IT)
+    option = match_option(last, choices) if last != predicted else None
+    if option is None and _CHINESE.search(predicted) and not read_letters(predicted).letters:
+        held = [i for i, choice in enumerate(choices) if clean(choice) in predicted]
+        option = held[0] if len(held) == 1 and not denies_zh(predicted) else None
+    if option is not None and wanted == {option} and not any(m.search(predicted) for m in marks):
+        return unknown("words", "not every word beside the option is known to be neutral")
+    return no("choice", f"{predicted[:40]!r} names no single option")
 
 
 def _letter_with_formula(
@@ -186,9 +219,19 @@ def read_predicted(
     option = _polar_option(predicted, choices)
     if option is not None:
         return frozenset((option,))
-    spoken = [i for i, choice in enumerate(choices) if says(predicted, choice, normalise, question)]
+    spoken = [
+        i
+        for i, choice in enumerate(choices)
+        if says(predicted, choice, normalise, question) and may_hold(predicted, choice)
+    ]
     if len(spoken) == 1:
         return frozenset(spoken)
+    listed = [match_option(part, choices) for part in _LISTING.split(predicted)]
+    if choices and len(listed) > 1 and None not in listed:
+        return frozenset(i for i in listed if i is not None)  # whale, bat and seal
+    option = option_in_context(predicted, choices, question)
+    if option is not None:
+        return frozenset((option,))
     value = value_of(predicted, question)
     option = match_option(value, choices) if value else None
     if option is not None:

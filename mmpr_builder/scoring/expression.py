@@ -7,15 +7,7 @@ matrix, relation) -> one expression: screened, then the worker
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
-from mmpr_builder.scoring.asked import (
-    as_asked,
-    counts_what_is_asked,
-    names_what_is_asked,
-    unit_asked_for,
-)
-from mmpr_builder.scoring.chain import read_chain
 from mmpr_builder.scoring.decision import (
     Compare,
     Decision,
@@ -27,18 +19,13 @@ from mmpr_builder.scoring.decision import (
     yes,
 )
 from mmpr_builder.scoring.formula import (
-    compare_as_ratio,
     compare_formulas,
     compare_relations,
     compare_with_ratio,
 )
-from mmpr_builder.scoring.labelled_zh import compare_labelled, compare_remainders
-from mmpr_builder.scoring.labels import compare_labels, is_dated
-from mmpr_builder.scoring.latex import compact, has_words, plain
+from mmpr_builder.scoring.latex import compact, has_words
 from mmpr_builder.scoring.neutral_zh import denies_zh
-from mmpr_builder.scoring.phrases import REALS, spoken
 from mmpr_builder.scoring.quantity import compare_quantities, parse_quantity
-from mmpr_builder.scoring.question_zh import without_asked_scale
 from mmpr_builder.scoring.ratio import compare_ratios, is_ratio
 from mmpr_builder.scoring.relation import (
     as_exclusion,
@@ -46,12 +33,9 @@ from mmpr_builder.scoring.relation import (
     may_be_one,
     named_point,
     named_value,
-    names_another,
     split_relation,
-    without_bars,
 )
 from mmpr_builder.scoring.remarks import without_explanation, without_restatement
-from mmpr_builder.scoring.said_zh import led_in_chinese, with_its_time
 from mmpr_builder.scoring.sentence import may_change, value_said
 from mmpr_builder.scoring.sentence_zh import has_chinese
 from mmpr_builder.scoring.shapes import (
@@ -64,88 +48,18 @@ from mmpr_builder.scoring.shapes import (
     joined_otherwise,
     single_item,
 )
-from mmpr_builder.scoring.structure import MAX_ITEMS, Node, condition_of_set, parse, without_cases
+from mmpr_builder.scoring.structure import MAX_ITEMS, Node, bracketed, condition_of_set, parse
 from mmpr_builder.scoring.symbols import symbols
 from mmpr_builder.scoring.text import compare_text, is_negated, not_neutral, said_at_the_end
 from mmpr_builder.scoring.working import (
     is_conversion,
-    without_left_side,
-    without_sum,
-    without_unit_brackets,
 )
-from mmpr_builder.scoring.yes_no import compare_yes_no, is_yes_no
 
 _MAX_DEPTH = 6
 _RATIO_NAME = re.compile(r"\\frac\{([A-Za-z]+)\}\{([A-Za-z]+)\}")
 
 
-def compare_math(
-    predicted: str, gold: str, symbolic: Symbolic, question: str | None = None
-) -> Decision:
-    """Two mathematical answers; expects cleaned texts."""
-    p, g = (
-        without_bars(without_cases(plain(spoken(side)).rstrip(" .;,")))
-        for side in (predicted, gold)
-    )
-    if not g:
-        return yes("exact") if predicted == gold else no("text", "differs")
-    p, g = without_unit_brackets(p), without_unit_brackets(g)
-    if has_chinese(p) and not has_words(g):
-        p = without_cases(led_in_chinese(p, question) or p)
-    p = without_left_side(p, g, question) or p
-    p = p if "\\ldots" in g else without_sum(p) or p
-    if {p, g} in ({"R", REALS}, {"no solution", "\\emptyset"}):
-        return yes("phrase")
-    chain = read_chain(p) if "\\approx" not in p and parse_quantity(g) is not None else None
-    if chain is not None and chain.right:
-        p = chain.result
-    if is_dated(g):
-        return compare_labels(p, g)
-    if is_yes_no(g):
-        return compare_yes_no(p, g)
-    inner = _deeper(symbolic, 0)
-    in_parts = compare_remainders(p, g, inner) or compare_labelled(p, g, inner)
-    if in_parts is not None:
-        return in_parts
-    return _compare_answer(p, g, symbolic, question) if question else _compare(p, g, symbolic, 0)
-
-
-def _compare_answer(p: str, g: str, symbolic: Symbolic, question: str) -> Decision:
-    """With the question at hand, which says what else is neutral, and which unit is asked for."""
-    if names_what_is_asked(p, g, question):
-        return yes("sentence")
-    if counts_what_is_asked(p, question):
-        return unknown("words", "the question asks for a name, not for a count")
-    if named_value(g)[0] is None and names_another(p, question):
-        return unknown("name", "the question asks for another value")
-    if _may_be_sentence(p, g):
-        said = value_said(p, question)
-        loose = value_said(p) if said is None else None
-        if loose is not None:
-            decision = _compare(loose, g, symbolic, 1)
-            another = unknown("words", "it may answer another question")
-            return another if decision.equal else decision
-        p = with_its_time(p, said, g) if said else p
-    p = without_asked_scale(p, g, question)
-    if is_ratio(g):
-        return compare_as_ratio(p, g, question)
-    quantity_g, quantity_p = parse_quantity(g), parse_quantity(p)
-    if quantity_p and quantity_g:
-        scaled = as_asked(quantity_p, quantity_g, question)
-        if scaled is not quantity_p:
-            return compare_quantities(scaled, quantity_g, symbolic)
-    asked = unit_asked_for(question)
-    if asked and quantity_g and quantity_p and quantity_p.unit and not quantity_g.unit:
-        return compare_quantities(quantity_p, replace(quantity_g, unit=asked), symbolic)
-    return _compare(p, g, symbolic, 0)
-
-
-def _may_be_sentence(p: str, g: str) -> bool:
-    """Whether the answer has words and the truth is a value."""
-    return has_words(p) and (parse_quantity(g) is not None or not has_words(g))
-
-
-def _compare(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
+def compare_plain(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
     cp, cg = compact(p), compact(g)
     if cp == cg:
         return yes("latex")
@@ -153,12 +67,12 @@ def _compare(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
         return unknown("screened", "nested too deeply")
     if is_ratio(g) or (is_ratio(p) and ":" in p):
         return compare_with_ratio(p, g)
-    said = value_said(p) if _may_be_sentence(p, g) else None
+    said = value_said(p) if may_be_sentence(p, g) else None
     if said is not None and said != p:
-        return _compare(said, g, symbolic, depth + 1)
+        return compare_plain(said, g, symbolic, depth + 1)
     shorter = without_restatement(p)
     if shorter is not None:
-        return _compare(shorter, g, symbolic, depth + 1)
+        return compare_plain(shorter, g, symbolic, depth + 1)
     qp, qg = parse_quantity(p), parse_quantity(g)
     if qp is not None and qg is not None:
         return compare_quantities(qp, qg, symbolic)
@@ -167,7 +81,7 @@ def _compare(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
         (name_p, at_p), (name_g, at_g) = point_p or ("", p), point_g or ("", g)
         if name_p and name_g and name_p != name_g:
             return no("name", f"{name_p} is not {name_g}")
-        return _compare(at_p, at_g, symbolic, depth + 1)
+        return compare_plain(at_p, at_g, symbolic, depth + 1)
     if has_words(g) and qg is None and not _names_a_value(g):
         return _compare_words(p, g, symbolic, depth)
     return _compare_shapes(p, g, symbolic, depth)
@@ -183,24 +97,29 @@ def _compare_words(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
     if decision.equal or depth:
         return decision
     said = said_at_the_end(g)
-    return _compare(p, said, symbolic, depth + 1) if said and not has_words(said) else decision
+    return compare_plain(p, said, symbolic, depth + 1) if said and not has_words(said) else decision
 
 
-def _deeper(symbolic: Symbolic, depth: int) -> Compare:
-    return lambda a, b: _compare(a, b, symbolic, depth + 1)
+def may_be_sentence(p: str, g: str) -> bool:
+    """Whether the answer has words and the truth is a value."""
+    return has_words(p) and (parse_quantity(g) is not None or not has_words(g))
+
+
+def deeper(symbolic: Symbolic, depth: int) -> Compare:
+    return lambda a, b: compare_plain(a, b, symbolic, depth + 1)
 
 
 def _compare_shapes(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
     p, g = condition_of_set(p), condition_of_set(g)
     interval_p, interval_g = as_interval(p), as_interval(g)
     if interval_p is not None and interval_g is not None:
-        return compare_intervals(interval_p, interval_g, _deeper(symbolic, depth))
+        return compare_intervals(interval_p, interval_g, deeper(symbolic, depth))
     excluded_p, excluded_g = as_exclusion(p), as_exclusion(g)
     if excluded_p and excluded_g and "" in (excluded_p[0], excluded_g[0]):
-        return _compare(excluded_p[1], excluded_g[1], symbolic, depth + 1)
+        return compare_plain(excluded_p[1], excluded_g[1], symbolic, depth + 1)
     shorter = without_explanation(p)
     if shorter is not None:
-        return _compare(shorter, g, symbolic, depth + 1)
+        return compare_plain(shorter, g, symbolic, depth + 1)
     node_p, node_g = parse(p), parse(g)
     name_p, value_p = (None, p) if node_p.kind == "list" else named_value(p)
     name_g, value_g = (None, g) if node_g.kind == "list" else named_value(g)
@@ -211,7 +130,7 @@ def _compare_shapes(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
         quantities = [parse_quantity(side) for side in sides]
         if operators and all(quantities):
             if is_conversion(quantities, operators):
-                return _compare(sides[-1], g, symbolic, depth + 1)
+                return compare_plain(sides[-1], g, symbolic, depth + 1)
             return _compare_chain(sides, operators, g, symbolic, depth)  # 48÷4=12厘米
         return _compare_sentence(p, g, symbolic, depth)
     if max(len(node_p.items), len(node_g.items)) > MAX_ITEMS:
@@ -233,7 +152,7 @@ def _compare_named(
     if name_p is not None and name_g is not None and name_p != name_g:
         constants = parse_quantity(value_p) is not None and parse_quantity(value_g) is not None
         if may_be_one(name_p, name_g, constants=constants):
-            return _compare(value_p, value_g, symbolic, depth + 1)
+            return compare_plain(value_p, value_g, symbolic, depth + 1)
         if constants:
             return no("name", f"{name_p} is not {name_g}")
         return compare_relations(p, g, symbolic)
@@ -248,7 +167,7 @@ def _compare_named(
     a_relation = name_g is None and parse(g).kind != "list" and split_relation(g)[1]
     if a_relation and name_p is not None:
         return compare_relations(p, g, symbolic)
-    return _compare(value_p, value_g, symbolic, depth + 1)
+    return compare_plain(value_p, value_g, symbolic, depth + 1)
 
 
 def _names_its_unit(p: str, name: str, g: str) -> bool:
@@ -277,7 +196,7 @@ def _compare_nodes(
     left: tuple[Node, str], right: tuple[Node, str], symbolic: Symbolic, depth: int
 ) -> Decision:
     (node_p, p), (node_g, g) = left, right
-    inner = _deeper(symbolic, depth)
+    inner = deeper(symbolic, depth)
     kinds = (node_p.kind, node_g.kind)
     collections = ("list", "set", "union")
     if "\\ldots" in p + g:
@@ -300,16 +219,23 @@ def _compare_nodes(
         return _compare_expressions(p, g, symbolic, depth)
     if "matrix" in kinds and "\\begin" in p and "\\begin" in g:
         return compare_formulas(p, g, symbolic)  # a product of matrices against its value
+    sides, operators = split_relation(p)
+    if (
+        kinds == ("expression", "bracket")
+        and set(operators) == {"="}
+        and all(map(bracketed, sides))
+    ):
+        return all_of((inner(side, g) for side in sides), "chain")  # (1+3, 2-3) = (4, -1)
     single = single_item(node_p, node_g)
     if single is not None:
-        return _compare(*single, symbolic, depth + 1)
+        return compare_plain(*single, symbolic, depth + 1)
     if "\\pm" in p + g:
         return compare_with_signs((node_p, p), (node_g, g), inner)
     return no("structure", f"{node_p.kind} against {node_g.kind}")
 
 
 def _compare_expressions(p: str, g: str, symbolic: Symbolic, depth: int) -> Decision:
-    inner = _deeper(symbolic, depth)
+    inner = deeper(symbolic, depth)
     sides_p, ops_p = split_relation(p)
     sides_g, ops_g = split_relation(g)
     if ops_p and not ops_g:
@@ -332,7 +258,7 @@ def _compare_chain(
     """`4/12 = 1/3`: every side must equal the truth. `1/3 \\approx 0.33`: one of the two must."""
     if not set(operators) <= {"=", "\\approx"}:
         return no("structure", "a relation against an expression")
-    decisions = [_compare(side, g, symbolic, depth + 1) for side in sides]
+    decisions = [compare_plain(side, g, symbolic, depth + 1) for side in sides]
     if "\\approx" in operators:
         if not are_close(sides):
             return unknown("chain", "two values that are no roundings of each other")

@@ -12,7 +12,7 @@ import re
 from mmpr_builder.scoring.decision import Decision, Query, Symbolic, no, unknown, yes
 from mmpr_builder.scoring.latex import compact, has_words
 from mmpr_builder.scoring.neutral_zh import denies_zh
-from mmpr_builder.scoring.ratio import compare_ratios, is_ratio
+from mmpr_builder.scoring.ratio import compare_durations, compare_ratios, is_ratio, last_of_ratios
 from mmpr_builder.scoring.relation import named_value, split_relation
 from mmpr_builder.scoring.said_zh import values_in_chinese
 from mmpr_builder.scoring.sentence import may_change, value_said
@@ -61,15 +61,36 @@ _HALF_OF_DAY = re.compile(r"(?<=[0-9])\s+(?=[ap]\.?\s?m\b)", re.IGNORECASE)
 
 def compare_with_ratio(p: str, g: str, question: str | None = None) -> Decision:
     """At least one side is a ratio or a time; the other may be a sentence that says one."""
+    lasting = compare_durations(p, g, question)
+    if lasting is not None:
+        return lasting
+    chain = last_of_ratios(p)
+    if chain is not None:
+        if not chain[1]:
+            return no("chain", "ratios that are not equal")
+        p = chain[0]
     if not is_ratio(p):
         value = named_value(p)[1] if named_value(p)[0] else p
         said = value_said(_HALF_OF_DAY.sub("", value), question)
         p = said if said is not None and is_ratio(said) else value
-        if p is value and has_words(p) and not may_change(p) and compact(g) in compact(p):
+        if p is value and has_words(p) and not may_change(p) and _has_time(p, g):
             return unknown("words", "not every word beside the value is known to be neutral")
     if not is_ratio(g) and named_value(g)[0]:
         g = named_value(g)[1]
     return yes("latex") if compact(p) == compact(g) else compare_ratios(p, g, question)
+
+
+_TIMES = re.compile(
+    r"[0-9]{1,2}(?::[0-9]{2})?\s*(?:[ap]\.?\s?m\b\.?)|[0-9]{1,3}:[0-9]{1,3}", re.IGNORECASE
+)
+
+
+def _has_time(p: str, g: str) -> bool:
+    """Whether a sentence has the time or ratio of the truth, and no other one."""
+    found = _TIMES.findall(p)
+    if compact(g) in compact(p):
+        return True
+    return len(found) == 1 and bool(compare_ratios(found[0], g).equal)
 
 
 def compare_as_ratio(p: str, g: str, question: str) -> Decision:

@@ -25,7 +25,10 @@ NAME = re.compile(
 """Names of points, angles and variables: AB, x_1, f(x)."""
 NUMBER_WORDS = frozenset(ENGLISH)
 _LISTED = neutral.NEUTRAL | neutral.CHANGING | neutral.NEVER | neutral.SHAPES
-_YEAR_OR_TIME = re.compile(r"[12][0-9]{3}\Z|[0-9]{1,2}:[0-9]{2}\Z")
+_YEAR_OR_TIME = re.compile(
+    r"[12][0-9]{3}\Z|[0-9]{1,2}:[0-9]{2}\s?(?:[ap]\.?m\.?)?\Z|[0-9]{1,2}[ap]\.?m\.?\Z",
+    re.IGNORECASE,
+)
 _ASKED = re.compile(r"\b(?:how\s+(?:many|much)|what|which)\b", re.IGNORECASE)
 _STRIP = ".,;:!?\"'"
 _KIND = re.compile(
@@ -45,6 +48,8 @@ class Question:
 
     `stems`: its words without endings. `labels`: words with their number, `("pair", "2")`, where it
     is the only one that the question asks about. `kinds`: the `rock` of `what type of rock`.
+    `counted`: the `9 tickets` of `the cost of 9 tickets`. `figures`: its numbers. `order`: all its
+    words as they stand.
     """
 
     words: frozenset[str]
@@ -52,6 +57,9 @@ class Question:
     stems: frozenset[str] = frozenset()
     labels: frozenset[tuple[str, str]] = frozenset()
     kinds: frozenset[str] = frozenset()
+    counted: frozenset[tuple[str, str]] = frozenset()
+    figures: frozenset[str] = frozenset()
+    order: tuple[str, ...] = ()
 
 
 NO_QUESTION = Question(frozenset(), frozenset())
@@ -67,7 +75,34 @@ def read_question(question: str | None) -> Question:
     kinds = frozenset(word for groups in _KIND.findall(text) for word in groups if word)
     kinds -= neutral.NOT_THINGS | neutral.CHANGING | neutral.NEVER
     stems = frozenset(stem(word) for word in found if len(word) > 3) - {stem("being")}
-    return Question(frozenset(found), frozenset(pairwise(found)), stems, _labels(text), kinds)
+    counted = [pair for pair in _COUNTED.findall(text) if pair[0][0].isdigit() or _is_number(pair)]
+    return Question(
+        *(frozenset(found), frozenset(pairwise(found)), stems, _labels(text), kinds),
+        *(frozenset(counted), frozenset(_FIGURE.findall(text)), tuple(found)),
+    )
+
+
+_COUNTED = re.compile(r"(?<![0-9.,])([0-9]{1,6}|[a-z]{3,9}) ([a-z]+)\b")
+_FIGURE = re.compile(r"(?<![0-9.,])[0-9]+(?![0-9.,]*[0-9])")
+_INTRODUCES = frozenset(("of", "for", "the", "all", "these", "those"))
+
+
+def _is_number(pair: tuple[str, str]) -> bool:
+    return pair[0] in NUMBER_WORDS
+
+
+def is_given(words: list[str], i: int, asked: Question) -> bool:
+    """The 9 of `The total cost of 9 tickets`, where the question has it; `words` are plain."""
+    behind = words[i + 1] if i + 1 < len(words) else ""
+    return (words[i], behind) in asked.counted and (i == 0 or words[i - 1] in _INTRODUCES)
+
+
+def _tells_what_is_asked(words: list[str], i: int, asked: Question) -> bool:
+    """`raised` before the value, where the question has the same subject with `raise`."""
+    if i == 0 or not words[i].endswith("ed") or words[i + 1 : i + 2] != ["#"]:
+        return False
+    same = (word for word in asked.words if stem(word) == stem(words[i]))
+    return any((words[i - 1], word) in asked.pairs for word in same)
 
 
 def stem(word: str) -> str:
@@ -99,6 +134,8 @@ def is_neutral(words: list[str], i: int, asked: Question) -> bool:
     word = words[i]
     if word in ("#", "", "=") or (word, "".join(words[i + 1 : i + 2])) in asked.labels:
         return True
+    if is_given(words, i, asked) or _tells_what_is_asked(words, i, asked):
+        return True
     if word in NUMBER_WORDS:
         return i > 0 and words[i - 1] in ("the", "these", "those")
     if word.isdigit():
@@ -119,7 +156,8 @@ def is_neutral(words: list[str], i: int, asked: Question) -> bool:
         if word in asked.words or behind in ("has", "have", "contains"):
             return True
         return i > 1 and words[i - 1] in neutral.DETERMINERS
-    return word in neutral.NEUTRAL or word in asked.words or stem(word) in asked.stems
+    known = word in neutral.NEUTRAL or word in asked.words or stem(word) in asked.stems
+    return known or f"{word}'s" in asked.words
 
 
 def before_is_neutral(tokens: list[str], asked: Question, value: str) -> bool:
@@ -144,11 +182,16 @@ def before_is_neutral(tokens: list[str], asked: Question, value: str) -> bool:
     last = words[-2]
     if last == "of":
         return len(words) > 2 and words[-3] in neutral.MEASURED
+    verb = words[-3] if len(words) > 2 else "is"
+    if last in neutral.PLACES and verb not in neutral.NEUTRAL and stem(verb) not in asked.stems:
+        return False  # "ends at", where it is asked when something starts
     if last in neutral.PLACES:
         return bool(_YEAR_OR_TIME.match(value)) or value.startswith("(")
     if value.startswith("(") and last in ("point", "points", "vertex"):
         return True
-    return last in neutral.LEADS or last in neutral.SOFTENERS or tokens[-1].endswith((":", "="))
+    leads = last in neutral.LEADS or last in neutral.SOFTENERS
+    asked_so = _tells_what_is_asked(words, len(words) - 2, asked)
+    return leads or asked_so or tokens[-1].endswith((":", "="))
 
 
 def is_thing(words: list[str], i: int) -> bool:

@@ -141,6 +141,25 @@ CHANGING = frozenset(
 SHAPES = frozenset(words("square cube"))
 """A shape behind a preposition ("the area of the square"), an operation elsewhere."""
 
+RIVALS = tuple(
+    tuple(frozenset(words(group)) for group in family)
+    for family in (
+        ("mean average", "median", "mode", "range"),
+        ("perimeter circumference", "area", "volume"),
+        ("radius", "diameter", "chord"),
+        ("speed velocity", "distance", "acceleration"),
+        ("mass weight", "volume", "density"),
+        ("slope gradient", "intercept x-intercept", "y-intercept"),
+        (
+            "spend spent pay pays paid cost costs buy bought",
+            "earn earned raise raised collect collected sell sold win won",
+            "save saved saves",
+            "owe owes owed",
+        ),
+    )
+)
+"""Measures and deeds of a kind: one of them is no answer where another one is asked for."""
+
 _IRREGULAR = frozenset(
     words("people persons men women children fish sheep deer feet teeth mice geese dice staff")
 )

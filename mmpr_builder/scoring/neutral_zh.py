@@ -71,6 +71,8 @@ RIVALS_ZH = (
     re.compile("最小公倍数|最大公因数|最大公约数"),
     re.compile("[没未]有?涂色|阴影|空白|涂色"),
     re.compile("内角|外角|余角|补角"),
+    re.compile("圆心角|圆周角"),
+    re.compile("顶角|底角"),
     re.compile("系数|次数|商|余数"),
 )
 """Names of a kind: one of them is no answer where another one is asked for."""

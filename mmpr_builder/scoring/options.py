@@ -6,16 +6,18 @@ only_option_inside("It is the red one", ("red", "blue")) -> {0}
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from mmpr_builder.scoring.clean import clean
 from mmpr_builder.scoring.decision import no
 from mmpr_builder.scoring.hedges import DOUBT, OTHER_AMOUNT
-from mmpr_builder.scoring.latex import compact, plain
+from mmpr_builder.scoring.latex import compact, has_words, plain
 from mmpr_builder.scoring.letters import read_letters
 from mmpr_builder.scoring.quantity import compare_quantities, parse_quantity
 from mmpr_builder.scoring.relation import named_value
 from mmpr_builder.scoring.sentence import says
+from mmpr_builder.scoring.structure import bracketed
 from mmpr_builder.scoring.text import normalise
 from mmpr_builder.scoring.yes_no import same_polarity
 
@@ -62,7 +64,33 @@ def same_option(text: str, choice: str) -> bool:
     if same_polarity(text, option):
         return True
     left = normalise(text)
-    return bool(left) and left == normalise(option) and not set("+-*/^=<>") & set(text + option)
+    signs = set("+-*/^=<>") & set(text + option)
+    return bool(left) and left == normalise(option) and not signs and _same_marks(text, option)
+
+
+def _same_marks(text: str, option: str) -> bool:
+    """Whether two formulas have the same brackets, bars and factorials: not [2,3) and (2,3)."""
+    sides = [plain(text), plain(option)]
+    if any(has_words(side) for side in sides):
+        return True
+    marks = [re.sub(r"(?<!\\)[{}]|[^()\[\]{}|!]", "", side) for side in sides]
+    return marks[0] == marks[1] or (
+        not any(set(mark) - set("()") for mark in marks)
+        and not any(bracketed(side) for side in sides)
+    )
+
+
+def may_hold(text: str, choice: str) -> bool:
+    """Whether a sentence has an option that is a formula with its signs and brackets."""
+    option = plain(clean(choice))
+    if has_words(option) or not (set("<>()[]|!") & set(option) or "\\{" in option):
+        return True
+    return _without_subscripts(option) in _without_subscripts(plain(text))
+
+
+def _without_subscripts(text: str) -> str:
+    """`S_{1}<S_{2}` -> `S1<S2`."""
+    return re.sub(r"[_{}\s]", "", compact(text))
 
 
 def only_option_inside(
@@ -74,7 +102,8 @@ def only_option_inside(
     found: list[int] = []
     for length, i in sorted(options, reverse=True):
         words = normalise(choices[i])
-        if length >= 2 and f" {words} " in left and not words.isdigit():
+        inside = length >= 2 and f" {words} " in left and not words.isdigit()
+        if inside and may_hold(text, choices[i]):
             found.append(i)
             left = left.replace(f" {words} ", " | ")
     # "over 60 km" is not the option "60 km"

@@ -87,6 +87,15 @@ _COMPARED = re.compile(
 )
 
 
+_EXCEPT = re.compile(
+    r"(?:the set of )?(?:all|any) (?:the )?(?:real numbers?|reals)(?: [a-z])?"
+    r"(?: except| other than| excluding)(?: for)?(?: [a-z] ?=)? (?P<value>-?[0-9a-z./\\{}]{1,20})\Z"
+    r"|除了?(?:[a-z]=)?(?P<out>-?[0-9./]{1,12})以?外的?(?:所有|一切|全体|任意)实数"
+    r"|不等于(?P<not>-?[0-9./]{1,12})的(?:所有|一切|全体|任意)实数",
+    re.IGNORECASE,
+)
+
+
 def is_phrase(text: str) -> bool:
     """Whether a whole answer is a phrase of mathematics: `no solution`, 无解."""
     return len(text) <= 60 and " ".join(text.lower().split()).rstrip(".") in _PHRASES
@@ -101,6 +110,10 @@ def spoken(text: str) -> str:
         meaning = _PHRASES.get(_EQUATION.sub("", text).rstrip("。."))
     if meaning is not None:
         return meaning
+    out = _EXCEPT.match(text.rstrip(".。"))
+    if out:
+        value = out["value"] or out["out"] or out["not"]
+        return rf"(-\infty,{value})\cup({value},\infty)"
     share = _SHARE.match(text)
     if share:
         return f"{share[1]}/{share[2]}"

@@ -11,6 +11,8 @@ from math import gcd
 
 from mmpr_builder.scoring.decision import Decision, no, unknown, yes
 from mmpr_builder.scoring.number import parse_number
+from mmpr_builder.scoring.numerals import parse_words
+from mmpr_builder.scoring.quantity import parse_quantity
 
 _TIME = re.compile(
     r"(?P<h>[01]?[0-9]|2[0-4])(?::(?P<m>[0-5][0-9]))?(?::(?P<s>[0-5][0-9]))?"
@@ -45,8 +47,22 @@ _CHINESE_TIME = re.compile(
 )
 
 
+_SPOKEN_TIME = re.compile(  # 八点二十五分; 九点五 is 9.5
+    r"(?P<h>[零一二两三四五六七八九十]{1,3})[点时]"
+    r"(?:(?P<m>[零一二三四五六七八九十]{1,3})分|(?P<bare>[零二三四五十][零一二三四五六七八九十]{1,2}))\Z"
+)
+
+
 def _western(text: str) -> str:
-    """下午3点半 -> `3:30 pm`; anything else stays."""
+    """下午3点半 -> `3:30 pm`, 八点二十五分 -> `8:25`; anything else stays."""
+    words = _SPOKEN_TIME.match(text) if not text.isascii() else None
+    if words:
+        parts = [
+            parse_words(part.lstrip("零") or "零")
+            for part in (words["h"], words["m"] or words["bare"])
+        ]
+        hour, minute = (part if part is not None else Fraction(99) for part in parts)
+        return f"{int(hour)}:{int(minute):02}" if hour <= 24 and minute < 60 else text
     found = _CHINESE_TIME.match(text) if not text.isascii() else None
     if not found or (found["half"] is None and found["minute"]):
         return text
@@ -63,6 +79,28 @@ def _parse_time(text: str) -> tuple[int, int, int, str] | None:
         return None
     half = (found["half"] or "")[:1].lower()
     return int(found["h"]), int(found["m"] or 0), int(found["s"] or 0), half
+
+
+_DURATION = re.compile(
+    r"\bhow (?:long|much (?:longer|time))\b|\btime (?:has |have )?(?:passe[sd]|elapsed?)\b"
+    r"|\belapsed time\b|\bduration\b|多长时间|多少时间|经过了?多|用了?多[长久]",
+    re.IGNORECASE,
+)
+_IN_HOURS = re.compile(r"\bh(?:ours?|rs?)?\b|小时|[0-9]{1,2}:[0-9]{2}", re.I)
+_CLOCK_TEXT = re.compile(r"([0-9]{1,3}):([0-5][0-9])\Z")
+
+
+def compare_durations(p: str, g: str, question: str | None) -> Decision | None:
+    """`2 hours 5 minutes` against `2:05`, where the question asks how long; None elsewhere."""
+    clock, quantity = _CLOCK_TEXT.match(g), parse_quantity(p)
+    asked = question is not None and _DURATION.search(question) and _IN_HOURS.search(question)
+    if not (clock and asked and quantity and quantity.unit and quantity.number):
+        return None
+    if quantity.unit.dimension != (("time", 1),):
+        return None
+    seconds = quantity.number.value * quantity.unit.factor
+    same = seconds == int(clock[1]) * 3600 + int(clock[2]) * 60
+    return yes("time") if same else no("time", f"{p[:40]} is not {g}")
 
 
 def compare_ratios(
@@ -115,6 +153,21 @@ def _of_day(time: tuple[int, int, int, str]) -> tuple[int, int, int] | None:
     elif 0 < hour < 13:
         return None
     return hour, minute, second
+
+
+_POWER = re.compile(r"(?<![0-9.])([0-9]{1,4})\s*\^\s*\{?([0-9])\}?(?![0-9])")
+
+
+def last_of_ratios(text: str) -> tuple[str, bool] | None:
+    """(`1:3`, True) of `20:60=1:3`: the last ratio, and whether all are one; None for no chain."""
+    sides = [side.strip() for side in text.split("=")] if text.count(":") > 1 else []
+    if len(sides) < 2 or len(text) > 120:
+        return None
+    plain = [_POWER.sub(lambda found: str(int(found[1]) ** int(found[2])), side) for side in sides]
+    if not all(_RATIO.match(side) for side in plain):
+        return None
+    last = plain[-1]
+    return sides[-1], all(compare_ratios(side, last, clock=False).equal for side in plain)
 
 
 def _leading_zero(text: str) -> bool:

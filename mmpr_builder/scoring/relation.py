@@ -37,6 +37,7 @@ _NAME_COMMAND = re.compile(
 )
 _CALL = re.compile(r"(?<=[A-Za-z'])\([^()]{0,20}\)")
 _CALL_OF_CALL = re.compile(r"(?<=[A-Za-z'])\([a-z]\(([0-9a-z-]{1,6})\)\)")
+_INVERSE = re.compile(r"(?<=[a-zA-Z])\s*\^\s*\{?\s*-1\s*\}?\s*(?=\([a-z0-9]\))")
 _NUMBERED = re.compile(
     r"(?:(?<=\\angle)|(?<=\\angle )|(?<=(?<![0-9a-zA-Z\\])[A-Za-z]))[0-9](?![0-9])"
 )
@@ -47,7 +48,7 @@ _TUPLE_NAME = re.compile(r"\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\)\Z")
 
 def is_name(text: str) -> bool:
     r"""Whether a side of an equation only names a value: `x`, `AB`, `f(x)`, `\angle A`, `S_1:S`."""
-    text = _CALL_OF_CALL.sub(r"(\1)", text.strip())
+    text = _INVERSE.sub("", _CALL_OF_CALL.sub(r"(\1)", text.strip()))
     if not text or len(text) > 60:
         return False
     if _TUPLE_NAME.match(text):
@@ -94,14 +95,14 @@ def named_value(text: str) -> tuple[str | None, str]:
 
 # AB and AC, f(2) and f(3), xy and x/y are different things; P and P(A), S and "area" may be one.
 _SPECIFIC = re.compile(r"[A-Z]{2}|\\angle|\\triangle|[/:_0-9(]|\A[a-z]{2}\Z")
-_FUNCTION = re.compile(r"(?:y|[a-z]\([a-z]\))\Z")
+_FUNCTION = re.compile(r"(?:y|[a-z](?:\^\{-1\})?\([a-z]\))\Z")
 
 
 def may_be_one(left: str, right: str, *, constants: bool) -> bool:
     """Whether two different names of values may name the same: `y` and `f(x)`; where the values
     are constants, `P(A)` and `P`."""
     if _FUNCTION.match(left) and _FUNCTION.match(right):
-        return True
+        return "y" in (left, right) or ("^" in left) == ("^" in right)
     both_specific = bool(_SPECIFIC.search(left)) and bool(_SPECIFIC.search(right))
     return constants and max(len(left), len(right)) > 1 and not both_specific
 

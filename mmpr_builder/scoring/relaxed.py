@@ -10,12 +10,12 @@ import re
 from fractions import Fraction
 
 from mmpr_builder.scoring import units
-from mmpr_builder.scoring.asked import as_asked, without_rate
+from mmpr_builder.scoring.asked import as_asked, scale_asked, without_rate
 from mmpr_builder.scoring.chain import read_chain
 from mmpr_builder.scoring.decision import Decision, Symbolic, all_of, no, unknown, yes
-from mmpr_builder.scoring.expression import compare_math
 from mmpr_builder.scoring.labels import is_label
 from mmpr_builder.scoring.latex import plain
+from mmpr_builder.scoring.maths import compare_math
 from mmpr_builder.scoring.quantity import (
     Quantity,
     is_percent,
@@ -52,6 +52,7 @@ def compare_relaxed(
     p, g = plain(predicted), plain(gold)
     p = without_asked_scale(p, g, question)
     exact = bool(question and _ASKS_EXACTLY.search(question) and not _ASKS_VALUE.search(question))
+    exact = exact and scale_asked(question) is None  # "the number of visitors in thousands"
     if is_label(g):
         return compare_text(predicted, gold, question)
     quantity = parse_quantity(g)

@@ -59,15 +59,18 @@ def with_its_time(text: str, said: str, gold: str) -> str:
 
 def led_in_chinese(text: str, question: str | None) -> str | None:
     """The formula behind a subject that leads to it: `x=2, y=-1` of 方程组的解是x=2, y=-1."""
-    found = _LED.match(text)
+    found = _LED.match(text) or _LED_LIST.match(text)
     if found is None:
         return None
     lead = found["lead"] if found["lead"][-1] in "是为" else found["lead"] + "是"
     if value_said_in_chinese(lead + "1", question) != "1":
         return None
-    return found["rest"].strip()
+    return re.sub("或者|或", " or ", re.sub("[和与]", " and ", found["rest"])).strip()
 
 
+_LED_LIST = re.compile(  # 底角为55°或80°
+    r"(?P<lead>[^=<>0-9]*[\u3400-\u9fff][^=<>0-9]*?[是为])(?P<rest>[^\u3400-\u9fff]+?(?:(?:或者|[或和与])[^\u3400-\u9fff]+)+)\Z"
+)
 _LED = re.compile(
     r"(?P<lead>[^=<>]*[\u3400-\u9fff][^=<>]*?)(?:(?<=[是为])|:)\s*(?P<rest>[^\u3400-\u9fff]+[=<>,][^\u3400-\u9fff]+)\Z"
 )

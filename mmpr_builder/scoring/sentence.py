@@ -24,6 +24,7 @@ from mmpr_builder.scoring.grammar import (
     Question,
     after_is_neutral,
     before_is_neutral,
+    is_given,
     is_neutral,
     is_thing,
     plain_word,
@@ -78,7 +79,7 @@ def value_said(text: str, question: str | None = None) -> str | None:
     start, stop = span
     end = _with_unit(tokens, start, stop)
     before, after = tokens[:start], tokens[end:]
-    if not before and not after:
+    if (not before and not after) or _names_a_rival([*before, *after], asked):
         return None
     counted = what_is_counted(after, asked) if end == stop else 0
     what = after[:counted]
@@ -94,6 +95,17 @@ def value_said(text: str, question: str | None = None) -> str | None:
     return value if neutral_around else None
 
 
+def _names_a_rival(tokens: list[str], asked: Question) -> bool:
+    """Whether a sentence speaks of the median where the mean is asked for, and the like."""
+    said = {plain_word(token) for token in tokens}
+    for family in neutral.RIVALS:
+        named = [group for group in family if group & said]
+        wanted = [group for group in family if group & asked.words]
+        if wanted and any(group not in wanted for group in named):
+            return True
+    return False
+
+
 def _is_label(tokens: list[str], i: int, asked: Question) -> bool:
     """The 6 of `Figure 6`, where the question asks about that one."""
     return i > 0 and (plain_word(tokens[i - 1]), plain_word(tokens[i])) in asked.labels
@@ -102,6 +114,9 @@ def _is_label(tokens: list[str], i: int, asked: Question) -> bool:
 def _value(tokens: list[str], asked: Question) -> tuple[int, int] | None:
     """Where the one value of a sentence begins and ends; None with none or several."""
     values = [i for i in range(len(tokens)) if _is_value(tokens, i)]
+    if len(values) > 1 and asked.counted:
+        words = [plain_word(token) for token in tokens]
+        values = [i for i in values if not is_given(words, i, asked)] or values
     if len(values) > 1 and asked.labels:
         values = [i for i in values if not _is_label(tokens, i, asked)] or values
     if len(values) > 1:
@@ -216,8 +231,16 @@ def _is_kind(words: list[str], asked: Question) -> bool:
 
 
 def _is_asked(word: str, asked: Question) -> bool:
-    known = word in neutral.NOT_THINGS or word in neutral.CHANGING or word in neutral.NEVER
+    turns = word in neutral.CHANGING or word in neutral.NEVER
+    known = turns or (word in neutral.NOT_THINGS and word not in neutral.LEADS)
     return word in asked.words or (not known and len(word) > 3 and stem(word) in asked.stems)
+
+
+def _ends_question(after: list[str], asked: Question) -> bool:
+    """`each other` behind `repel`, where the question ends so."""
+    words = tuple(plain_word(token) for token in after)
+    turns = set(words) & (neutral.NEVER | {"and"})
+    return bool(words) and not turns and asked.order[-len(words) :] == words
 
 
 def _frames(before: list[str], after: list[str], asked: Question) -> bool:
@@ -227,6 +250,10 @@ def _frames(before: list[str], after: list[str], asked: Question) -> bool:
         after = []
     if 0 < len(after) < 3 and _is_kind(after, asked):
         after = []  # It is an igneous rock
+    if _ends_question(after, asked):
+        after = []
+    if len(before) > 1 and before[0] in asked.figures and before[1] in neutral.COPULAS:
+        before = before[1:]  # 38 is an even number
     if not before:
         return after_is_neutral(after, asked)
     if plain_word(before[-1]) in neutral.PLACES | {"to"}:  # on the left

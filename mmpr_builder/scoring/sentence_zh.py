@@ -51,7 +51,7 @@ MARKS = "，。；：、,;:!.！ "
 _NAME = re.compile(
     r"\s*(?:\\(?:angle|triangle|odot)\s?(?:[0-9](?![0-9])|[A-Za-z]{1,4}'?)|[A-Za-z]{1,4}'?)\s*"
 )
-_OPENINGS = ("估计", "答:", "所以", "因此", "一共")
+_OPENINGS = ("该", "这种", "这个", "此", "估计", "答:", "所以", "因此", "一共")
 _STATES = frozenset("离还剩原借卖")
 _LONG_LEADS = tuple(sorted(word for word in LEADS_ZH if len(word) > 1))
 _DIFFERENT = re.compile(r"(?:种|个)?不同的")

@@ -78,7 +78,7 @@ def compare_lists(node_p: Node, node_g: Node, compare: Compare) -> Decision:
     return match_unordered(left, right, same_item, "structure")
 
 
-_SUBSCRIPT = re.compile(r"_\{?[0-9]\}?\Z")
+_SUBSCRIPT = re.compile(r"(?:_\{?[0-9]\}?|(?<=\A[a-z])[0-9])\Z")  # x_1, x_{1}, x1
 
 
 def _written_out(items: tuple[str, ...]) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from mmpr_builder.scoring.ratio import is_ratio
 from mmpr_builder.scoring.said_zh import values_in_chinese
 from mmpr_builder.scoring.sentence import may_change, says, value_said
 from mmpr_builder.scoring.sentence_zh import has_chinese
+from mmpr_builder.scoring.unit_asked import compare_as_asked
 from mmpr_builder.scoring.yes_no import compare_yes_no, is_yes_no
 
 _ARTICLES = frozenset(("a", "an", "the"))
@@ -38,6 +39,10 @@ _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
 _PUNCTUATION = re.compile(
     r"(?<![0-9])[.,:](?=[0-9])(?<![.])|[.,:](?![0-9])|(?<![0-9])!|[;?\"()\[\]{}<>|`~。，、；：！？“”‘’《》（）【】…]"
 )
+_RELATION = re.compile(r"(?<=[\w)])\s*[<>]\s*(?=[-+.\w(\\])|(?:\A|(?<=\s))[<>]\s*(?=[-+.]?[0-9])")
+"""A relation, as in c < 0 and < 5 km; other angle brackets are dress."""
+_KEPT = {ord("<"): "\ue000", ord(">"): "\ue001", ord(" "): ""}
+_PUT_BACK = {0xE000: "<", 0xE001: ">"}
 _CIRCLED = re.compile("[①-⑳]")
 """Marks of statements and options, which NFKC would make numbers of."""
 _UNDERSCORE = re.compile(r"(?<![0-9])_(?![0-9])")
@@ -65,7 +70,8 @@ def normalise(text: str) -> str:
     text = _THOUSANDS.sub("", text)
     text = _UNDERSCORE.sub(" ", text)
     text = _DEGREES.sub("°", text)
-    text = _PUNCTUATION.sub(" ", text)
+    text = _RELATION.sub(lambda found: found[0].strip().translate(_KEPT), text)
+    text = _PUNCTUATION.sub(" ", text).translate(_PUT_BACK)
     words = _WORD_DASH.sub(" ", text).split()
     content = [word for word in words if word not in _ARTICLES] or words
     if content and not text.isascii():
@@ -106,7 +112,27 @@ def compare_text(predicted: str, gold: str, question: str | None = None) -> Deci
     said = said_at_the_end(predicted)
     if said is not None and normalise(said) == right and not may_change(_without(predicted, gold)):
         return unknown("words", "not every word beside the answer is known to be neutral")
+    if _holds(predicted, gold, left, right):
+        return unknown("words", "not every word beside the answer is known to be neutral")
     return no("text", f"{left[:40]!r} is not {right[:40]!r}")
+
+
+_LEADS_TO = re.compile(
+    r"(?:\A|.*\b(?:is|are|was|were|in|on|at|by|[a-z]{3,}ing|[a-z]{3,}s|[a-z]{3,}ed))\Z", re.DOTALL
+)
+
+
+def _holds(predicted: str, gold: str, left: str, right: str) -> bool:
+    """Whether a sentence says the truth among words that are not known: undecided, not wrong.
+    A longer name (hot dog for dog) is no sentence."""
+    if has_chinese(predicted):
+        around = predicted.replace(gold, "", 1)
+        says_it = gold in predicted and re.search("[是在为有于叫]", around)
+        return bool(says_it) and not denies_zh(predicted)
+    if may_change(_without(predicted, gold)) or len(left.split()) < 3 + len(right.split()):
+        return False
+    before, found, behind = f" {left} ".partition(f" {right} ")
+    return bool(found) and f" {right} " not in behind and bool(_LEADS_TO.match(before.strip()))
 
 
 _FORMULA = re.compile(r"[A-Za-z0-9()+-]{2,40}\Z")
@@ -156,6 +182,9 @@ def _compare_with_number(predicted: str, gold: Quantity, question: str | None) -
         if counts_what_is_asked(predicted, question):
             return unknown("words", "the question asks for a name, not for a count")
         scaled = as_asked(quantity, gold, question)
+        asked = compare_as_asked(scaled, gold, question, lambda query: no("number"))
+        if asked is not None:
+            return asked
         return compare_quantities(scaled, gold, lambda query: no("number", "not a number"))
     return not_neutral(predicted, gold)
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from mmpr_builder.scoring.decision import no
 from mmpr_builder.scoring.latex import compact, plain
-from mmpr_builder.scoring.quantity import Quantity, compare_quantities
+from mmpr_builder.scoring.quantity import Quantity, compare_quantities, parse_quantity
 from mmpr_builder.scoring.relation import is_name, split_relation
 from mmpr_builder.scoring.structure import bracketed, condition_of_set
 from mmpr_builder.scoring.units import is_generic, parse_unit
@@ -22,6 +22,9 @@ _SUM = re.compile(r"-?[0-9]{1,6}(?:\+[0-9]{1,6}){1,5}\+\\ldots\+[0-9]{1,6}\Z")
 _BARE = re.compile(r"\\(?:vec|overrightarrow|overline|bar)(?![a-zA-Z])|[{}\s$]")
 _COMBINED = re.compile(
     r"[0-9]*[a-z](?:[-+][0-9]*[a-z])+(?![a-z])|[A-Z](?:\\(?:cap|cup|setminus)[A-Z])+"
+)
+_MEASURE = re.compile(
+    r"(?:\\frac\{[14]\}\{[23]\})?2?\\pi(?:[rRldhab](?:\^\{?[23]\}?)?){1,3}\Z|\\sigma\^\{?2\}?\Z"
 )
 _VARIANCE = re.compile(r"[sS]\s*\^\s*\{?2\}?\Z")
 
@@ -61,18 +64,30 @@ def without_left_side(p: str, g: str, question: str | None) -> str | None:
     None for anything else, and where the question names another combination than the answer.
     """
     sides, operators = split_relation(p)
-    if operators != ("=",):
+    if not operators or set(operators) != {"="}:
         return None
-    if _VARIANCE.match(sides[0]) and re.search("方差|variance", question or ""):
-        return sides[1]
-    alone = [bracketed(side) or condition_of_set(side) != side for side in (sides[1], g)]
+    if _is_measure(sides, g, question):
+        return sides[-1]
+    alone = [bracketed(side) or condition_of_set(side) != side for side in (*sides[1:], g)]
     if is_name(sides[0]) or not all(alone):
         return None
     asked, said = (_BARE.sub("", plain(side)) for side in (question or "", sides[0]))
     if not _COMBINED.fullmatch(said):
         return None
     others = set(_COMBINED.findall(asked))
-    return sides[1] if not others or said in others else None
+    return " = ".join(sides[1:]) if not others or said in others else None
+
+
+def _is_measure(sides: tuple[str, ...], g: str, question: str | None) -> bool:
+    r"""Whether the left side is the formula of a measure (`\pi r l = 65\pi`, `\sigma^2 = 2.5`) and
+    the right side a value, where the truth is nothing but one."""
+    if len(sides) != 2:
+        return False
+    if _VARIANCE.match(sides[0]) and re.search("方差|variance", question or ""):
+        return True
+    value, truth = parse_quantity(sides[1]), parse_quantity(g)
+    closed = value is not None and truth is not None
+    return closed and bool(_MEASURE.match(compact(sides[0]).replace(" ", "")))
 
 
 def is_conversion(sides: list[Quantity | None], operators: tuple[str, ...]) -> bool:
