@@ -401,6 +401,21 @@ def test_another_picture_under_the_same_id_is_not_taken_for_a_move(tmp_path: Pat
         plan(make_config(tmp_path, "a"), extend=True)
 
 
+def test_a_copy_elsewhere_of_seeds_that_are_there_is_not_taken_for_a_move(tmp_path: Path) -> None:
+    asked = [
+        {"id": f"q{i}", "image": f"{i}.png", "question": "<image>\nHow many?", "answer": "3"}
+        for i in range(4)
+    ]
+    write(tmp_path, a=asked)
+    plan(make_config(tmp_path, "a"))
+    write(tmp_path, a=asked[:3])
+    (tmp_path / "copy").mkdir()
+    write(tmp_path / "copy", b=asked[:3])
+    both = [f"seeds={tmp_path / 'a.jsonl'},{tmp_path / 'copy' / 'b.jsonl'}"]
+    with pytest.raises(BuildConflictError, match=r"'q3'\. A build can grow, not change"):
+        plan(make_config(tmp_path, "a", *both), extend=True)
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_slices_go_through_all_rows_in_the_order_of_the_input(data: st.DataObject) -> None:

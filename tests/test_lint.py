@@ -380,7 +380,12 @@ def test_the_command_names_row_and_remedy_and_ends_with_5(out: Path, tmp_path: P
     name = plant(out, 1, chosen="[bold]see <image>[/]: 3")
     found = mmpr("lint", str(out), "--for", "trl", "--json", str(tmp_path / "lint.json"))
     assert found.returncode == 5, found.stderr
-    for said in ("placeholder_in_response", "part-00000.parquet:1", name[:12], "leave the row out"):
+    for said in (
+        "placeholder_in_response",
+        " pairs/part-00000.parquet:1",
+        name[:12],
+        "leave the row out",
+    ):
         assert said in found.stderr
     content = json.loads((tmp_path / "lint.json").read_text())
     assert content["counts"] == {"placeholder_in_response": 1}

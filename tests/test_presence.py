@@ -52,26 +52,40 @@ def test_a_build_without_any_of_its_images_is_not_begun(tmp_path: Path) -> None:
 @pytest.mark.parametrize("there", [0, 3, 9, 18])
 def test_one_image_that_is_there_is_enough(there: int, tmp_path: Path) -> None:
     config = build_of(tmp_path, lambda i: i == there)
-    check_images(config, plan(config).units, Progress())
+    check_images(config, plan(config).units, (), Notes())
 
 
-def test_the_images_of_a_resumed_build_are_looked_for_among_what_is_left(tmp_path: Path) -> None:
+def test_a_resumed_build_that_was_moved_is_told_from_one_whose_last_images_never_were(
+    tmp_path: Path,
+) -> None:
     config = build_of(tmp_path, lambda i: i < 4)
-    units = plan(config).units
-    check_images(config, units, Progress())
+    first, *others = plan(config).units
+    progress = Notes()
+    check_images(config, others, [first], progress)
+    (note,) = progress.notes
+    assert "such seeds become drops" in note
+    for image in tmp_path.glob("*.png"):
+        image.unlink()
     with pytest.raises(InputError, match="'q4'"):
-        check_images(config, units[1:], Progress())
-    check_images(config, (), Progress())
+        check_images(config, others, [first], progress)
+    check_images(config, (), [first, *others], progress)
+
+
+def test_an_extension_that_was_planned_is_not_refused_any_more(tmp_path: Path) -> None:
+    config = build_of(tmp_path, lambda _: False)
+    progress = Notes()
+    check_images(config, plan(config).units, (), progress, grown=True)
+    assert len(progress.notes) == 1
 
 
 def test_two_bad_rows_are_bad_rows(tmp_path: Path) -> None:
     config = build_of(tmp_path, lambda _: False, "limit=2")
-    check_images(config, plan(config).units, Progress())
+    check_images(config, plan(config).units, (), Notes())
 
 
 def test_a_cluster_may_see_what_its_driver_does_not(tmp_path: Path) -> None:
     config = build_of(tmp_path, lambda _: False, "distributed.address=127.0.0.1:1")
     progress = Notes()
-    check_images(config, plan(config).units, progress)
+    check_images(config, plan(config).units, (), progress)
     (note,) = progress.notes
     assert "other folders than those that sample" in note

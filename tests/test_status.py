@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from mmpr_builder.distributed import (
     reading,
     run_pairing,
     run_sampling,
+    runner,
     status,
 )
 from mmpr_builder.distributed.lock import Lock, build_lock
@@ -286,6 +288,35 @@ def test_evaluation_sets_are_told_of_before_the_first_row(
     assert told_of == [
         *("evaluation sets", "evaluation sets: 2 pictures", "evaluation sets: 4 pictures", "")
     ]
+
+
+def test_near_duplicates_alone_are_not_told_of_as_evaluation_sets(tmp_path: Path) -> None:
+    config = make_config(tmp_path, 3, "quality.near_duplicates=true")
+    progress, details = Progress(), []
+
+    def watch(now: Progress, _: bool) -> None:
+        details.append(now.snapshot()["detail"])
+
+    with progress.watched_by(watch), progress.stage("planning"):
+        assert len(list(reading.read_rows(config, config.seeds, progress))) == 7
+    assert set(details) == {""}
+
+
+def test_a_run_told_to_end_while_it_plans_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(tmp_path, 3)
+
+    def plan_for_long(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setattr(runner, "make_plan", plan_for_long)
+    with pytest.raises(Interrupted, match="signal 15 while planning"):
+        run_sampling(config, Progress())
+    status = read_status(config.out)
+    assert status is not None
+    assert status.state == "interrupted"
 
 
 def test_nothing_is_written_before_the_folder_is_held(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def lint(
     result = lint_folder(
         out, form, model=model, context=context, max_pixels=max_pixels, json_file=json_file
     )
-    _show_lint(result, json_file)
+    _show_lint(result, str(out), json_file)
     if result.counts:
         raise typer.Exit(EXIT_LINT)
 
@@ -246,7 +246,7 @@ def _add_drops(table: Table, drops: dict[str, int], where: str) -> None:
         table.add_row(f"  {reason}", f"{count:,}")
 
 
-def _show_lint(result: LintResult, json_file: Path | None) -> None:
+def _show_lint(result: LintResult, folder: str, json_file: Path | None) -> None:
     unchecked = "" if result.lengths else "; lengths were not checked: give --model"
     rows = f"{result.rows:,} rows, {result.images:,} images{unchecked}"
     if not result.counts:
@@ -257,7 +257,7 @@ def _show_lint(result: LintResult, json_file: Path | None) -> None:
         table.add_row(
             f"[bold]{reason}[/]",
             f"{count:,}",
-            escape("\n".join(_example(found) for found in result.examples[reason])),
+            escape("\n".join(_example(found, folder) for found in result.examples[reason])),
             escape(result.remedies[reason]),
         )
     console.print(table)
@@ -266,11 +266,13 @@ def _show_lint(result: LintResult, json_file: Path | None) -> None:
         console.print(f"wrote {json_file}", markup=False)
 
 
-def _example(found: Any) -> str:
+def _example(found: Any, folder: str) -> str:
+    """Where it is in `folder`, which everybody knows: long paths break in the table."""
     from mmpr_builder.report.texts import visible
 
     name = f" ({found.id[:12]})" if found.id else ""
-    return visible(f"{found.where}{name}: {found.detail}")
+    where = found.where.removeprefix(f"{folder.rstrip('/')}/")
+    return visible(f"{where}{name}: {found.detail}")
 
 
 def _table() -> Table:

@@ -85,6 +85,10 @@ class Known:
         self._missing[index] = 0
         return was_missing
 
+    def is_missing(self, index: int) -> bool:
+        """Whether nobody has met it so far."""
+        return bool(self._missing[index])
+
     def missing(self) -> tuple[int, list[str]]:
         """How many seeds nobody has met, and the ids of some."""
         count, at = self._missing.count(1), -1
@@ -191,7 +195,7 @@ def _moved(known: Known, namesakes: Iterable[tuple[int, Seed]]) -> str:
     """What to do where rows that count as new are seeds of the build whose pictures lie elsewhere
     now; "" where they are not. `namesakes` are such rows with the index of the seed of that id."""
     for index, item in namesakes:
-        if folders := _other_folders(known.seed(index), item):
+        if known.is_missing(index) and (folders := _other_folders(known.seed(index), item)):
             before, now = folders
             return (
                 f"Their images were in {before} when the build was planned and are in {now} now:"

@@ -23,38 +23,56 @@ _LEAST = 3
 """Seeds that have to miss theirs before it is more than a bad row."""
 
 
-def check_images(config: Config, todo: Sequence[Unit], progress: Progress) -> None:
+def check_images(
+    config: Config,
+    todo: Sequence[Unit],
+    finished: Sequence[Unit],
+    progress: Progress,
+    *,
+    grown: bool = False,
+) -> None:
     """Look at some seeds of the first, middle and last unit that is to be sampled.
 
-    Raises `InputError` if none finds its first image; where other machines sample, which may see
-    other folders than this one, it is a note.
+    Raises `InputError` if none finds its first image, nor those of `finished` units, which once
+    found theirs. It is a note where it may be right so: those do, the plan was `grown` just now,
+    or other machines sample, which may see other folders than this one.
     """
     if config.sampling.engine == "replay" or not todo:
         return
-    missing = []
-    for seed in _some(config.out, todo):
-        try:
-            read_bytes(seed.images[0])
-        except RowError as error:
-            if error.reason != "image_missing":
-                return
-            missing.append((seed, error.detail))
-        else:
-            return
-    if len(missing) < _LEAST:
+    missing, found = _look(config.out, todo)
+    if found or len(missing) < _LEAST:
         return
     seed, detail = missing[0]
     text = (
         f"none of the {len(missing)} seeds looked at finds its image; {seed.id!r} ({seed.origin}):"
-        f" {detail}: bring the images back to where they were when the build was planned (a link"
-        " will do), mount them, or plan anew with another out="
+        f" {detail}"
     )
-    if not has_ray_at_hand(config):
-        raise InputError(text)
-    progress.note(f"{text}; this machine may see other folders than those that sample")
+    if has_ray_at_hand(config):
+        progress.note(f"{text}; this machine may see other folders than those that sample")
+    elif grown or _look(config.out, finished)[1]:
+        progress.note(f"{text}; such seeds become drops")
+    else:
+        raise InputError(
+            f"{text}: bring the images back to where they were when the build was planned (a link"
+            " will do), mount them, or plan anew with another out="
+        )
 
 
-def _some(out: str, todo: Sequence[Unit]) -> Iterator[Seed]:
-    for number in sorted({0, len(todo) // 2, len(todo) - 1}):
-        seeds = (seed for _, seed in parts.read_seeds(out, todo[number]) if seed.images)
+def _look(out: str, units: Sequence[Unit]) -> tuple[list[tuple[Seed, str]], bool]:
+    """The seeds without their image, up to the first one that has it; and whether there is one."""
+    missing = []
+    for seed in _some(out, units) if units else ():
+        try:
+            read_bytes(seed.images[0])
+        except RowError as error:
+            if error.reason == "image_missing":
+                missing.append((seed, error.detail))
+                continue
+        return missing, True
+    return missing, False
+
+
+def _some(out: str, units: Sequence[Unit]) -> Iterator[Seed]:
+    for number in sorted({0, len(units) // 2, len(units) - 1}):
+        seeds = (seed for _, seed in parts.read_seeds(out, units[number]) if seed.images)
         yield from islice(seeds, _PER_UNIT)

@@ -28,12 +28,12 @@ def read_rows(
     from mmpr_builder.audit import screen  # Imports the scorers, which engines do without.
 
     rows = screen(seeds.read_sources(sources, limit=config.limit, taken=taken), config)
-    sets = _EvaluationSets(progress)
-    if config.quality.decontaminate.against:
-        progress.update(detail="evaluation sets")
-        rows = sets.until(rows)
     with spreading(config, progress) as spread:
-        screened = quality.screen_seeds(rows, config, sets.counted(spread))
+        if config.quality.decontaminate.against:
+            progress.update(detail="evaluation sets")
+            sets = _EvaluationSets(progress)
+            rows, spread = sets.until(rows), sets.counted(spread)
+        screened = quality.screen_seeds(rows, config, spread)
         for number, item in enumerate(screened):
             if number % _TOLD_EVERY == 0:
                 progress.update(done=number)

@@ -88,6 +88,9 @@ class Replica:
         if self.progress_ref is not None and ray.wait([self.progress_ref], timeout=0)[0]:
             try:
                 self.progress.update(ray.get(self.progress_ref))
+                self.death = None
+            except ray.exceptions.ActorUnavailableError:
+                pass  # It may answer again; a lost node is seen by its work, or is dead soon.
             except ray.exceptions.RayError as error:
                 self.death = error  # With work open the run hears of it through that.
             self.progress_ref = None

@@ -23,7 +23,7 @@ from mmpr_builder.distributed.lock import build_lock
 from mmpr_builder.distributed.manifest import has_manifest, read_manifest
 from mmpr_builder.distributed.planning import make_plan, read_drops
 from mmpr_builder.distributed.presence import check_images
-from mmpr_builder.distributed.signals import stop_on_signals
+from mmpr_builder.distributed.signals import ended_by_sigterm, stop_on_signals
 from mmpr_builder.distributed.status import reported
 from mmpr_builder.distributed.storage import exists, join, read_json, write_json
 from mmpr_builder.engines import make_sampler
@@ -75,13 +75,15 @@ def run_sampling(
     refuse_passing_folder(config)
     with build_lock(config.out, progress.note) as lock, ExitStack() as held:
         status = held.enter_context(reported(config, progress, "sampling", lock))
-        with progress.stage("planning"):
+        with ended_by_sigterm("planning"), progress.stage("planning"):
             planned = read_manifest(config.out) if has_manifest(config.out) else None
             manifest = make_plan(config, progress, lock, extend=extend)
             progress.update(done=manifest.seeds, detail="")
         before = parts.published(config.out, manifest.units)
         todo = [unit for unit in manifest.units if unit.name not in before]
-        check_images(config, todo, progress)
+        finished = [unit for unit in manifest.units if unit.name in before]
+        grown = planned is not None and manifest != planned
+        check_images(config, todo, finished, progress, grown=grown)
         status.begin(changes=bool(todo) or manifest != planned)
         driver = Driver(config, manifest, todo, progress, sampler_factory)
         if todo:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from mmpr_builder.errors import Interrupted
+
 
 @dataclass
 class StopRequest:
@@ -43,3 +45,23 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+@contextmanager
+def ended_by_sigterm(doing: str) -> Iterator[None]:
+    """Have SIGTERM raise `Interrupted` in the block, as SIGINT raises `KeyboardInterrupt`: so that
+    what it does is tidied and reported. Outside the main thread nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(signum: int, _: FrameType | None) -> None:
+        raise Interrupted(
+            f"stopped by signal {signum} while {doing}: run the same command again to go on", signum
+        )
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

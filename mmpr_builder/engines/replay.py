@@ -238,7 +238,7 @@ def _no_such_ratio(dropout: DropoutConfig, folder: str, found: set[tuple[float, 
 
 def _listed(ratios: Sequence[float]) -> str:
     """As on the command line: `0.25,0.5`."""
-    return ",".join(f"{ratio:g}" for ratio in ratios)
+    return ",".join(map(repr, ratios))
 
 
 def _read_part(part: str) -> dict[str, Rollout]:
