@@ -13,6 +13,7 @@ from mmpr_builder.scoring.anls import compare_anls
 from mmpr_builder.scoring.choice import compare_choice, read_gold
 from mmpr_builder.scoring.clean import MAX_CHARS, clean
 from mmpr_builder.scoring.decision import Decision, Symbolic, any_of, no, unknown, yes
+from mmpr_builder.scoring.doubts import doubt
 from mmpr_builder.scoring.labelled_zh import has_parts
 from mmpr_builder.scoring.labels import is_label
 from mmpr_builder.scoring.latex import has_words, plain
@@ -94,6 +95,13 @@ def _comparison(
     scorer: str, choices: tuple[str, ...], symbolic: Symbolic, question: str | None
 ) -> Callable[[str, str], Decision]:
     def compare(predicted: str, gold: str) -> Decision:
+        decision = compare_values(predicted, gold)
+        if not decision.equal or scorer in ("exact", "anls"):
+            return decision
+        why = doubt(predicted, gold, choices, question)
+        return decision if why is None else unknown("doubt", why)
+
+    def compare_values(predicted: str, gold: str) -> Decision:
         kind = kind_of(gold, choices) if scorer == "auto" else scorer
         if kind == "choice":
             return compare_choice(predicted, gold, choices, symbolic, question)

@@ -18,7 +18,7 @@ from mmpr_builder.scoring.auto import SCORERS, decide, usable_truth
 from mmpr_builder.scoring.decision import Decision, Symbolic
 from mmpr_builder.scoring.pool import JudgeClosedError, WorkerPool
 
-SCORER_VERSION = "6"
+SCORER_VERSION = "7"
 """Changes whenever a verdict may change; part of every cache key."""
 
 _CACHE_SIZE = 4096  # Answers repeat within a seed and hardly beyond; more is only memory.

@@ -11,6 +11,7 @@ from mmpr_builder.scoring.clean import clean
 from mmpr_builder.scoring.hedges import DOUBT, HEDGE, NEGATION
 from mmpr_builder.scoring.latex import plain
 from mmpr_builder.scoring.letters import LETTERS
+from mmpr_builder.scoring.neutral import SUPERLATIVES
 from mmpr_builder.scoring.neutral_zh import denies_zh
 from mmpr_builder.scoring.options import match_option, same_option
 from mmpr_builder.scoring.phrases import spoken
@@ -30,6 +31,8 @@ _CHOSEN = re.compile(
 )
 _BETWEEN = re.compile(r"between\s+(?P<rest>.+)\Z", re.IGNORECASE | re.DOTALL)
 _ASKS_BETWEEN = re.compile(r"\bbetween (?:which|what)\b", re.IGNORECASE)
+_NEGATIONS = ("不", "没", "没有", "非", "未", "无")
+_SAYS = ("是", "为", "属于", "等于", "叫", "在", "于是", "有", ":")
 _GAP = re.compile("(?:哪一?[个种项类门名位天年月只条支]?|什么|谁)")
 
 
@@ -43,13 +46,16 @@ def option_in_context(predicted: str, choices: tuple[str, ...], question: str | 
     between = _BETWEEN.match(predicted)
     if between and question and _ASKS_BETWEEN.search(question):
         return match_option(between["rest"], choices)
-    option = _with_own_text(predicted, choices)
+    option = _with_own_text(predicted, choices, question)
     return _echoed(predicted, choices, question) if option is None else option
 
 
-def _with_own_text(predicted: str, choices: tuple[str, ...]) -> int | None:
+def _with_own_text(predicted: str, choices: tuple[str, ...], question: str | None) -> int | None:
     named = _WITH_TEXT.match(predicted)
     if named and is_lead(named["before"]):
+        extremes = SUPERLATIVES & set(named["before"].lower().split())
+        if not extremes <= set(re.findall("[a-z]+", (question or "").lower())):
+            return None  # The smallest is A, where the largest is asked for
         index = LETTERS.index(named["letter"])
         own = index < len(choices) and same_option(named["text"], choices[index])
         return index if own else None
@@ -59,7 +65,9 @@ def _with_own_text(predicted: str, choices: tuple[str, ...]) -> int | None:
     working, index = squeezed(chosen["working"]), LETTERS.index(chosen["letter"])
     option = match_option(named_value(plain(working))[1], choices)
     inside = [i for i, choice in enumerate(choices) if squeezed(clean(choice)) in working]
-    if option is None and len(inside) == 1 and CHINESE.search(working):
+    before = working.partition(squeezed(clean(choices[inside[0]])))[0] if inside else ""
+    said = not before or before.endswith(_SAYS)
+    if option is None and len(inside) == 1 and CHINESE.search(working) and said:
         option = inside[0]  # 该文物属于宋朝，选D
     return option if option == index and not denies_zh(working) else None
 
@@ -91,5 +99,6 @@ def _fills(text: str, option: str, clause: str) -> bool:
         bool(head or tail)
         and before.endswith(head)
         and (not head or bool(before))
+        and not before.removesuffix(head).endswith(_NEGATIONS)
         and tail in tails
     )

@@ -7,6 +7,7 @@ tolerance. The comparison is exact arithmetic, so 1.05 is within 5 % of 1.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 from mmpr_builder.scoring import units
@@ -16,6 +17,7 @@ from mmpr_builder.scoring.decision import Decision, Symbolic, all_of, no, unknow
 from mmpr_builder.scoring.labels import is_label
 from mmpr_builder.scoring.latex import plain
 from mmpr_builder.scoring.maths import compare_math
+from mmpr_builder.scoring.neutral_zh import MEASURED_ZH
 from mmpr_builder.scoring.quantity import (
     Quantity,
     is_percent,
@@ -28,19 +30,24 @@ from mmpr_builder.scoring.relation import named_value
 from mmpr_builder.scoring.sentence import value_said
 from mmpr_builder.scoring.structure import Node, parse
 from mmpr_builder.scoring.text import compare_text, not_neutral
+from mmpr_builder.scoring.unit_asked import asks_for_count, unit_asked_for
 
+_MEASURED = tuple(sorted(MEASURED_ZH))
 TOLERANCE = Fraction(5, 100)
 _YEARS = range(1700, 2101)
 _ASKS_EXACTLY = re.compile(
     r"\bhow many\b|\bnumber of\b|\bcount\b|\b(?:which|what|in what) year\b|哪一?年"
-    r"|几(?![乎何成]|分之|[十百千万亿])|多少(?:[个人名位本只辆棵件张支次家所种颗台套条头匹座道题项组份枚根粒间层页架艘把朵首篇届场天年]"
-    r"|学生|同学)|[人个件次]数",
+    r"|几(?![乎何成]|分之|[十百千万亿])|多少(?:[个人名位本只辆棵件张支次家所种颗台套条头匹座道题项组枚根粒间层页架艘把朵首篇届场天年岁]"
+    r"|份(?!额)|周岁)|[人个件次]数|\bhow old\b|\b(?:rank|ranking|grade|page)\b",
     re.IGNORECASE,
 )
+_HOW_MUCH = re.compile("多少([\u3400-\u9fff]{1,4})")
+_NO_COUNT = re.compile("[十百千万亿的钱]|百分|比例|份额")
 # "How many percent", "how many million tons" ask for a value that is read off an axis.
 _ASKS_VALUE = re.compile(
-    r"\bhow many (?:percent|%|million|billion|thousand|tons?|dollars|degrees)|\bamount\b"
-    r"|\bper\s+(?:[0-9][0-9,]*|capita|thousand|hundred|million)\b",
+    r"\bhow many (?:percent|%|million|billion|thousand|tons?|dollars|degrees)"
+    r"|\b(?:how many|number of)\s+(?:[a-z]+\s+){0,2}(?:amount|per\s+(?:[0-9][0-9,]*|capita|thousand"
+    r"|hundred|million))\b",
     re.I,
 )
 
@@ -51,8 +58,7 @@ def compare_relaxed(
     """A chart's value or label; expects cleaned texts."""
     p, g = plain(predicted), plain(gold)
     p = without_asked_scale(p, g, question)
-    exact = bool(question and _ASKS_EXACTLY.search(question) and not _ASKS_VALUE.search(question))
-    exact = exact and scale_asked(question) is None  # "the number of visitors in thousands"
+    exact = _asks_exactly(question)
     if is_label(g):
         return compare_text(predicted, gold, question)
     quantity = parse_quantity(g)
@@ -69,6 +75,22 @@ def compare_relaxed(
         return compare_text(predicted, gold, question)
     p = without_rate(p, question)
     return _compare_value(value_said(p, question) or p, quantity, exact, question)
+
+
+def _asks_exactly(question: str | None) -> bool:
+    """Whether a count is asked for, and in no scale ("the number of visitors in thousands")."""
+    if not question or _ASKS_VALUE.search(question) or scale_asked(question) is not None:
+        return False
+    return _ASKS_EXACTLY.search(question) is not None or any(
+        _is_counted(found[1]) for found in _HOW_MUCH.finditer(question)
+    )
+
+
+def _is_counted(thing: str) -> bool:
+    """Whether what stands behind 多少 is counted: 国家, 男学生; no unit, scale or measure."""
+    if _NO_COUNT.match(thing) or thing.startswith(_MEASURED):
+        return False
+    return all(units.known_unit(thing[:n]) is None for n in range(1, len(thing) + 1))
 
 
 def _compare_items(p: str, gold: Node, exact: bool) -> Decision:
@@ -93,9 +115,18 @@ def _compare_value(p: str, gold: Quantity, exact: bool, question: str | None = N
         return not_neutral(p, gold)
     if quantity is None or quantity.number is None or gold.number is None:
         return no("relaxed", f"{p[:40]!r} is not one number")
-    quantity = as_asked(quantity, gold, question)
+    truth_number = gold.number
+    scaled = as_asked(quantity, gold, question)
+    is_year = _is_year(gold)
+    if is_year and is_percent(quantity):
+        return no("unit", "a share is no year")
+    if scaled is quantity:
+        gold, unfit = _with_unit_asked(quantity, gold, question)
+        if unfit is not None:
+            return unfit
+    quantity = scaled
     number = thousands(quantity, gold)
-    counted = gold.number.value.denominator == 1
+    counted = truth_number.value.denominator == 1
     factor = units.ratio(quantity.unit, gold.unit)
     if units.depends_on_country(quantity.unit, gold.unit):
         return unknown("unit", "money of one sign")
@@ -103,12 +134,12 @@ def _compare_value(p: str, gold: Quantity, exact: bool, question: str | None = N
         return no("unit", "another unit")
     if number is None:
         return no("relaxed", f"{p[:40]!r} is not one number")
-    value, truth = number.value * factor, gold.number.value
+    value, truth = number.value * factor, truth_number.value
     if abs(value - truth) <= TOLERANCE * abs(truth) and may_change_value(quantity, gold):
         return unknown("words", "the words beside the number may be more than the name of a thing")
     if value == truth:
         return yes("number")
-    if (exact and counted) or _is_year(gold):
+    if (exact and counted) or is_year:
         return no("number", "years and counts are exact")
     if abs(value - truth) <= TOLERANCE * abs(truth):
         return yes("relaxed", "within 5 %")
@@ -117,6 +148,25 @@ def _compare_value(p: str, gold: Quantity, exact: bool, question: str | None = N
         if abs(shares[0] - shares[1]) <= TOLERANCE * abs(shares[1]):
             return yes("relaxed", "within 5 %, as a share")
     return no("relaxed", f"{quantity.head[:40]} is not within 5 % of {gold.head[:40]}")
+
+
+def _with_unit_asked(
+    quantity: Quantity, gold: Quantity, question: str | None
+) -> tuple[Quantity, Decision | None]:
+    """The truth with the unit that the question names, and why the answer's does not fit a count
+    that it asks for."""
+    if question is None or gold.unit is not None or quantity.unit is None or gold.number is None:
+        return gold, None
+    asked = unit_asked_for(question, whole=gold.number.decimals in (0, None))
+    if asked is not None:
+        return replace(gold, unit=asked), None
+    number = quantity.number
+    if quantity.unit.dimension and asks_for_count(question) and number is not None:
+        if is_percent(quantity):
+            return gold, no("unit", "a share, where a count is asked for")
+        if abs(number.value - gold.number.value) <= TOLERANCE * abs(gold.number.value):
+            return gold, unknown("unit", "a quantity, where a count is asked for")
+    return gold, None
 
 
 def _is_year(gold: Quantity) -> bool:

@@ -66,6 +66,14 @@ def _values(node: Node) -> tuple[tuple[str, ...], bool]:
 def compare_lists(node_p: Node, node_g: Node, compare: Compare) -> Decision:
     """In any order, with plus-minus written out; the names in `k = 45, n = 2` are compared too."""
     left, right = _written_out(node_p.items), _written_out(node_g.items)
+    bases = {_base(name) for name in names_of(node_g)}
+    if len(bases) == len(right) > 1 and len(left) == len(right) and not names_of(node_p):
+        values = tuple(named_value(item)[1] for item in right)  # x=2, y=7: 2, 7 but not 7, 2
+        in_order = each(left, values, compare)
+        any_order = match_unordered(left, values, compare, "structure")
+        if in_order.equal is False and any_order.equal is not False:
+            return unknown("structure", "which value belongs to which name is not said")
+        return in_order
 
     def same_item(a: str, b: str) -> Decision:
         (name_a, value_a), (name_b, value_b) = named_value(a), named_value(b)

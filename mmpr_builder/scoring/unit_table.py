@@ -75,8 +75,6 @@ TABLE: dict[str, list[tuple[str, Fraction | int]]] = {
     "yuan": [
         ("元 yuan rmb cny 人民币 块钱", 1),
         ("角 毛", Fraction(1, 10)),
-        ("万元", 10000),
-        ("亿元", 10**8),
     ],
     "yuan_or_yen": [("¥", 1)],
     "yen": [("yen jpy 日元 日圆", 1)],
