@@ -38,6 +38,7 @@ from mmpr_builder.scoring.options import (
 )
 from mmpr_builder.scoring.phrases import spoken
 from mmpr_builder.scoring.quantity import parse_quantity
+from mmpr_builder.scoring.question_zh import CHINESE
 from mmpr_builder.scoring.relation import names_another
 from mmpr_builder.scoring.sentence import is_confirmation, is_lead, may_change, says
 from mmpr_builder.scoring.structure import bracketed
@@ -45,7 +46,6 @@ from mmpr_builder.scoring.text import normalise, said_at_the_end
 from mmpr_builder.scoring.yes_no import is_yes_no, polarity
 
 _JOINS = re.compile(r"(?:(?:or|and)\b|[/或和与])", re.IGNORECASE)
-_CHINESE = re.compile("[\u3400-\u9fff]")
 _LISTED = re.compile(r"[(（][A-Z][)）]")
 _FORMULA_MARKS = "\\=^/*+√π<>"
 _LETTER_BEHIND = re.compile(r"(.*\S)\s*[(（]([A-Z])[)）]\Z", re.DOTALL)  # 18 (B)
@@ -149,7 +149,7 @@ def _no_single_option(predicted: str, wanted: frozenset[int], choices: tuple[str
     last = _LAST_SAID.split(predicted)[-1]
     marks = (HEDGE, NEGATION, DOUBT, OTHER_AMOUNT, _NONE_OF_IT)
     option = match_option(last, choices) if last != predicted else None
-    if option is None and _CHINESE.search(predicted) and not read_letters(predicted).letters:
+    if option is None and CHINESE.search(predicted) and not read_letters(predicted).letters:
         held = [i for i, choice in enumerate(choices) if clean(choice) in predicted]
         option = held[0] if len(held) == 1 and not denies_zh(predicted) else None
     if option is not None and wanted == {option} and not any(m.search(predicted) for m in marks):
@@ -292,7 +292,7 @@ def _with_words(said: Reading, choices: tuple[str, ...]) -> frozenset[int] | Non
         return letters if other is None or other == min(letters) else None
     if any(mark.search(text) for mark in (HEDGE, NEGATION, DOUBT)) or other_letter(said):
         return None
-    if not said.dressed and _CHINESE.match(text):
+    if not said.dressed and CHINESE.match(text):
         return None  # A型 is a blood group
     if not choices:
         return letters

@@ -10,7 +10,13 @@ import re
 
 from mmpr_builder.scoring.latex import plain
 from mmpr_builder.scoring.neutral_zh import NEUTRAL_ZH, PERSON_ZH
-from mmpr_builder.scoring.question_zh import AskedZh, is_lead, read_question_zh, squeezed
+from mmpr_builder.scoring.question_zh import (
+    CHINESE,
+    AskedZh,
+    is_lead,
+    read_question_zh,
+    squeezed,
+)
 from mmpr_builder.scoring.unit_table import GENERIC
 from mmpr_builder.scoring.units import known_unit
 
@@ -48,7 +54,7 @@ _JOINED = re.compile("[和与跟及、]")
 def doubt_in_chinese(p: str, question: str) -> str | None:
     """Why an answer with the right value may be about another thing; expects `plain` text."""
     asked = read_question_zh(question)
-    if asked is None or not re.search("[\u3400-\u9fff]", p):
+    if asked is None or not CHINESE.search(p):
         return None
     text = squeezed(p)
     found = _BEFORE.match(text)

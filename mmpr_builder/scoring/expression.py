@@ -18,11 +18,7 @@ from mmpr_builder.scoring.decision import (
     unknown,
     yes,
 )
-from mmpr_builder.scoring.formula import (
-    compare_formulas,
-    compare_relations,
-    compare_with_ratio,
-)
+from mmpr_builder.scoring.formula import compare_formulas, compare_relations, compare_with_ratio
 from mmpr_builder.scoring.latex import compact, has_words
 from mmpr_builder.scoring.neutral_zh import denies_zh
 from mmpr_builder.scoring.quantity import compare_quantities, parse_quantity
@@ -51,9 +47,7 @@ from mmpr_builder.scoring.shapes import (
 from mmpr_builder.scoring.structure import MAX_ITEMS, Node, bracketed, condition_of_set, parse
 from mmpr_builder.scoring.symbols import symbols
 from mmpr_builder.scoring.text import compare_text, is_negated, not_neutral, said_at_the_end
-from mmpr_builder.scoring.working import (
-    is_conversion,
-)
+from mmpr_builder.scoring.working import is_conversion
 
 _MAX_DEPTH = 6
 _RATIO_NAME = re.compile(r"\\frac\{([A-Za-z]+)\}\{([A-Za-z]+)\}")

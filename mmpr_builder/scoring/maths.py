@@ -5,23 +5,11 @@ same spelling -> dates, parts with names -> the unit and name that is asked for 
 
 from __future__ import annotations
 
-from mmpr_builder.scoring.asked import (
-    as_asked,
-    counts_what_is_asked,
-    names_what_is_asked,
-)
+from mmpr_builder.scoring.asked import as_asked, counts_what_is_asked, names_what_is_asked
 from mmpr_builder.scoring.chain import read_chain
-from mmpr_builder.scoring.decision import (
-    Decision,
-    Symbolic,
-    no,
-    unknown,
-    yes,
-)
+from mmpr_builder.scoring.decision import Decision, Symbolic, no, unknown, yes
 from mmpr_builder.scoring.expression import compare_plain, deeper, may_be_sentence
-from mmpr_builder.scoring.formula import (
-    compare_as_ratio,
-)
+from mmpr_builder.scoring.formula import compare_as_ratio
 from mmpr_builder.scoring.labelled_zh import compare_labelled, compare_remainders
 from mmpr_builder.scoring.labels import compare_labels, is_dated
 from mmpr_builder.scoring.latex import has_words, plain
@@ -29,23 +17,14 @@ from mmpr_builder.scoring.phrases import REALS, spoken
 from mmpr_builder.scoring.quantity import compare_quantities, parse_quantity
 from mmpr_builder.scoring.question_zh import without_asked_scale
 from mmpr_builder.scoring.ratio import is_ratio
-from mmpr_builder.scoring.relation import (
-    named_value,
-    names_another,
-    split_relation,
-    without_bars,
-)
+from mmpr_builder.scoring.relation import named_value, names_another, split_relation, without_bars
 from mmpr_builder.scoring.said_zh import led_in_chinese, with_its_time
 from mmpr_builder.scoring.sentence import value_said
 from mmpr_builder.scoring.sentence_zh import has_chinese
 from mmpr_builder.scoring.steps import read_steps
 from mmpr_builder.scoring.structure import parse, without_cases
 from mmpr_builder.scoring.unit_asked import compare_as_asked
-from mmpr_builder.scoring.working import (
-    without_left_side,
-    without_sum,
-    without_unit_brackets,
-)
+from mmpr_builder.scoring.working import without_left_side, without_sum, without_unit_brackets
 from mmpr_builder.scoring.yes_no import compare_yes_no, is_yes_no
 
 

@@ -7,7 +7,6 @@ tolerance. The comparison is exact arithmetic, so 1.05 is within 5 % of 1.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from fractions import Fraction
 
 from mmpr_builder.scoring import units
@@ -18,6 +17,7 @@ from mmpr_builder.scoring.labels import is_label
 from mmpr_builder.scoring.latex import plain
 from mmpr_builder.scoring.maths import compare_math
 from mmpr_builder.scoring.neutral_zh import MEASURED_ZH
+from mmpr_builder.scoring.number import Number
 from mmpr_builder.scoring.quantity import (
     Quantity,
     is_percent,
@@ -30,7 +30,7 @@ from mmpr_builder.scoring.relation import named_value
 from mmpr_builder.scoring.sentence import value_said
 from mmpr_builder.scoring.structure import Node, parse
 from mmpr_builder.scoring.text import compare_text, not_neutral
-from mmpr_builder.scoring.unit_asked import asks_for_count, unit_asked_for
+from mmpr_builder.scoring.unit_asked import unfit_for_count, with_unit_asked
 
 _MEASURED = tuple(sorted(MEASURED_ZH))
 TOLERANCE = Fraction(5, 100)
@@ -120,10 +120,13 @@ def _compare_value(p: str, gold: Quantity, exact: bool, question: str | None = N
     is_year = _is_year(gold)
     if is_year and is_percent(quantity):
         return no("unit", "a share is no year")
-    if scaled is quantity:
-        gold, unfit = _with_unit_asked(quantity, gold, question)
-        if unfit is not None:
-            return unfit
+    if scaled is quantity and quantity.unit is not None and gold.unit is None:
+        named = with_unit_asked(gold, question)
+        if named is gold:
+            unfit = _unfit_for_count(quantity, quantity.number, truth_number, question)
+            if unfit is not None:
+                return unfit
+        gold = named
     quantity = scaled
     number = thousands(quantity, gold)
     counted = truth_number.value.denominator == 1
@@ -150,23 +153,16 @@ def _compare_value(p: str, gold: Quantity, exact: bool, question: str | None = N
     return no("relaxed", f"{quantity.head[:40]} is not within 5 % of {gold.head[:40]}")
 
 
-def _with_unit_asked(
-    quantity: Quantity, gold: Quantity, question: str | None
-) -> tuple[Quantity, Decision | None]:
-    """The truth with the unit that the question names, and why the answer's does not fit a count
-    that it asks for."""
-    if question is None or gold.unit is not None or quantity.unit is None or gold.number is None:
-        return gold, None
-    asked = unit_asked_for(question, whole=gold.number.decimals in (0, None))
-    if asked is not None:
-        return replace(gold, unit=asked), None
-    number = quantity.number
-    if quantity.unit.dimension and asks_for_count(question) and number is not None:
-        if is_percent(quantity):
-            return gold, no("unit", "a share, where a count is asked for")
-        if abs(number.value - gold.number.value) <= TOLERANCE * abs(gold.number.value):
-            return gold, unknown("unit", "a quantity, where a count is asked for")
-    return gold, None
+def _unfit_for_count(
+    quantity: Quantity, number: Number, truth: Number, question: str | None
+) -> Decision | None:
+    """Why an answer is no count where one is asked for: a share never is one, another quantity
+    may be if it is near the truth."""
+    unfit = unfit_for_count(quantity, question)
+    if unfit is None or is_percent(quantity):
+        return unfit
+    near = abs(number.value - truth.value) <= TOLERANCE * abs(truth.value)
+    return unfit if near else None
 
 
 def _is_year(gold: Quantity) -> bool:

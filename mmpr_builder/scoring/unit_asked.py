@@ -89,17 +89,31 @@ def compare_as_asked(
 ) -> Decision | None:
     """The answer's unit against the one that the question names, or against a count; None where
     the truth has a unit of its own, the answer has none, or the question names none."""
-    unit = predicted.unit
-    if question is None or gold.unit is not None or unit is None:
+    if gold.unit is not None or predicted.unit is None:
         return None
-    asked = unit_asked_for(question, whole=gold.number is None or gold.number.decimals in (0, None))
-    if asked is not None:
-        return compare_quantities(predicted, replace(gold, unit=asked), symbolic)
-    if not unit.dimension or not asks_for_count(question):
+    named = with_unit_asked(gold, question)
+    if named is not gold:
+        return compare_quantities(predicted, named, symbolic)
+    unfit = unfit_for_count(predicted, question)
+    if unfit is None:
         return None
     decision = compare_quantities(predicted, gold, symbolic)
-    if not decision.equal:
-        return decision
+    return unfit if decision.equal else decision
+
+
+def with_unit_asked(gold: Quantity, question: str | None) -> Quantity:
+    """A truth without a unit, with the one that its question names; else the truth itself."""
+    if gold.unit is not None:
+        return gold
+    whole = gold.number is None or gold.number.decimals in (0, None)
+    asked = unit_asked_for(question, whole=whole)
+    return gold if asked is None else replace(gold, unit=asked)
+
+
+def unfit_for_count(predicted: Quantity, question: str | None) -> Decision | None:
+    """Why an answer with a unit does not say how many there are, if that is asked for."""
+    if predicted.unit is None or not predicted.unit.dimension or not asks_for_count(question):
+        return None
     if is_percent(predicted):
         return no("unit", "a share, where a count is asked for")
     return unknown("unit", "a quantity, where a count is asked for")
