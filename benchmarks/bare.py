@@ -1,4 +1,8 @@
-"""The engine without us: finished prompts and opened images straight into `AsyncLLM.generate`."""
+"""The engine without us: finished prompts and opened images straight into `AsyncLLM.generate`.
+
+What it is spared is the same as for ours (vLLM's Prometheus exporter and times per token are off);
+pictures are sent with each response, as vLLM does.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any
 
 from mmpr_builder import prompts, sampling
 from mmpr_builder.config import Config
+from mmpr_builder.engines.sending import WHOLE
 from mmpr_builder.images import open_image, read_bytes
 from mmpr_builder.records import Seed
 
@@ -78,6 +83,6 @@ def parameters(config: Config, seed: Seed, n: int, first: int = 0) -> Any:
 async def tokens_of(engine: Any, prompt: dict[str, Any], params: Any) -> int:
     """Have it generated; the number of tokens."""
     total = 0
-    async for output in engine.generate(dict(prompt), params, f"bare-{next(_NUMBERS)}"):
+    async for output in engine.generate(dict(prompt), params, f"{WHOLE}{next(_NUMBERS)}"):
         total += sum(len(done.token_ids) for done in output.outputs)
     return total

@@ -47,6 +47,11 @@ from mmpr_builder.stores import sync as sync
 _ROWS_PER_BATCH = 256  # Bounds one string array far below Arrow's 2 GiB of offsets.
 
 
+def warm_up() -> None:
+    """Have pyarrow import what it wants with its first array (pandas, where that is installed)."""
+    pa.array([""])
+
+
 def seeds_to_table(seeds: Iterable[tuple[int, Seed]]) -> pa.Table:
     """(position in the build's input order, seed) pairs as one table of `SEED_SCHEMA`."""
     return to_table(({"index": index, **plain(seed)} for index, seed in seeds), SEED_SCHEMA)

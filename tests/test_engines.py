@@ -19,6 +19,7 @@ from PIL import Image
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.demo import model_path
 from mmpr_builder.engines import arguments, check_engine, make_sampler, model_identity
+from mmpr_builder.engines.sending import WHOLE
 from mmpr_builder.errors import ConfigError, EngineError, InputError, RowError
 from mmpr_builder.records import Continuation, Response, Rollout, Seed
 from mmpr_builder.sampling import Continue, Request, Sample, Sampler
@@ -525,9 +526,30 @@ async def _engine_contract(sampler: Any) -> None:
     one_by_one = await drawn(sampler, replace(ask, one_by_one=True, logprobs=True))
     assert [s.text for s in one_by_one] == [s.text for s in at_once]
     assert all(s.logprob is not None and s.logprob < 0 for s in one_by_one)
+    await _pictures_sent_once(sampler, ask, at_once)
     await _continuations(sampler, ask, at_once)
     await _rounds(sampler, replace(ask, n=8))
     await _refusals(sampler, ask)
+
+
+async def _pictures_sent_once(sampler: Any, ask: Request, samples: list[Sample]) -> None:
+    """One of n responses brings the picture along, and all see it as if each did."""
+    core = sampler.engine.engine_core
+    add, with_data = core._send_input, []
+
+    def sending(kind: Any, request: Any, *rest: Any) -> Any:
+        if getattr(request, "mm_features", None):
+            with_data.append(request.mm_features[0].data is not None)
+        return add(kind, request, *rest)
+
+    core._send_input = sending
+    unseen = replace(ask, images=(picture("blue"),))
+    light = await drawn(sampler, replace(unseen, memo={}))
+    await sampler.engine.reset_mm_cache()
+    whole = await drawn(sampler, replace(unseen, id=f"{WHOLE}a", memo={}))
+    core._send_input = add
+    assert with_data == [True, False, False, False, True, True, True, True]
+    assert [s.text for s in light] == [s.text for s in whole] != [s.text for s in samples]
 
 
 async def _continuations(sampler: Any, ask: Request, samples: list[Sample]) -> None:
@@ -602,9 +624,17 @@ async def _refusals(sampler: Any, ask: Request) -> None:
 @pytest.mark.slow
 @pytestmark_engine
 def test_an_engine_that_dies_says_so_and_arguments_that_are_wrong_too() -> None:
+    """And one that keeps no pictures is sent them."""
     with pytest.raises(ConfigError, match="max_model_len"):
         make_sampler(settings(max_model_len=10**9))
-    sampler: Any = make_sampler(settings("sampling.max_tokens=48", max_num_seqs=8))
+    # A cache too small for any picture: each response has to bring its own.
+    sampler: Any = make_sampler(
+        settings("sampling.max_tokens=48", max_num_seqs=8, mm_processor_cache_gb=1e-6)
+    )
+
+    async def answered() -> None:
+        ask = Request("b", "<image>\nDescribe the picture.", (picture(),), n=3, max_tokens=48)
+        assert len(await drawn(sampler, ask)) == 3
 
     request = Request("a", "Describe the picture.", n=256, max_tokens=400, one_by_one=True)
 
@@ -614,6 +644,7 @@ def test_an_engine_that_dies_says_so_and_arguments_that_are_wrong_too() -> None:
                 process.kill()
 
     async def killed() -> None:
+        await answered()
         with pytest.raises(EngineError):
             await die_in_the_middle()
         with pytest.raises(EngineError):

@@ -23,6 +23,7 @@ from mmpr_builder.dropout import cut_tokens, joint
 from mmpr_builder.engines import arguments, loading
 from mmpr_builder.engines.caches import CacheCounter, only_ours
 from mmpr_builder.engines.rendering import Prompts, refused
+from mmpr_builder.engines.sending import WHOLE, send_pictures_once
 from mmpr_builder.errors import EngineError, RowError
 from mmpr_builder.records import Continuation
 from mmpr_builder.sampling import CacheHits, Continue, Request, Sample
@@ -51,6 +52,8 @@ class VllmSampler:
         self._counter = CacheCounter()
         self._engine = loading.start(config, self._counter)
         only_ours(self._engine)
+        if loading.image_data_is_kept(self._engine.renderer):
+            send_pictures_once(self._engine)
         self._limit: int = self._engine.model_config.max_model_len
         self._lora = loading.lora_request(config)
         self._tokenizer = self._engine.renderer.get_tokenizer()
@@ -138,8 +141,8 @@ class VllmSampler:
     ) -> AsyncGenerator[tuple[Any, int], None]:
         """vLLM's finished outputs with the length of the prompt in tokens, each index once.
 
-        Where pictures that were left out are not in the engine any more, everything that failed
-        for it is asked for again with them.
+        Where pictures that were left out are not in the engine any more, or are too large for it to
+        keep them, everything that failed for it is asked for again, each response with its own.
         """
         given: set[int] = set()
         for retry in (False, True):
@@ -147,7 +150,8 @@ class VllmSampler:
             used = len(prompt["prompt_token_ids"])
             params = self._parameters(request, used, order)
             missed = False
-            async with contextlib.aclosing(self._generate(request.id, prompt, params)) as stream:
+            name = WHOLE + request.id if retry else request.id
+            async with contextlib.aclosing(self._generate(name, prompt, params)) as stream:
                 async for output in stream:
                     self._prompts.lighten(request)
                     for done in output.outputs:
