@@ -618,7 +618,7 @@ def test_a_stopped_actor_hands_in_what_the_caches_saved(tmp_path: Path) -> None:
         def cache_hits(self) -> CacheHits:
             return CacheHits(9, 4, 2, 1)
 
-    config = build(tmp_path)
+    config = build(tmp_path, "distributed.grace_s=0")
 
     async def work() -> Counts:
         actor = SamplerActor(config, lambda _: Caching(delay_s=60))

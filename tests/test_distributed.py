@@ -232,25 +232,37 @@ def test_rows_kept_of_an_unfinished_unit_are_not_sampled_again(tmp_path: Path) -
     assert not (Path(config.out) / "partial" / one.name).exists()
 
 
-def test_a_stop_keeps_finished_rows(tmp_path: Path) -> None:
-    config = make_config(tmp_path, 4, "sampling.endpoint.concurrency=2")
+STOPS = {
+    "at once: what is finished": (2, "0", 2, False),
+    "with a grace: what is under way, too, and nothing is begun": (1, "30", 2, False),
+    "with a grace: the whole unit": (2, "30", 4, True),
+}
+
+
+@pytest.mark.parametrize(("at_once", "grace", "kept", "published"), STOPS.values(), ids=STOPS)
+def test_a_stop_keeps(at_once: int, grace: str, kept: int, published: bool, tmp_path: Path) -> None:
+    overrides = (f"sampling.endpoint.concurrency={at_once}", f"distributed.grace_s={grace}")
+    config = make_config(tmp_path, 4, *overrides)
     (one,) = plan(config).units
 
-    async def work() -> tuple[int, dict[int, Rollout]]:
+    async def work() -> int:
         actor = SamplerActor(config, fake_samplers.answers_slowly)
         await actor.start()
         job = asyncio.create_task(actor.sample(0, one, None))
-        while not any(counts.seeds == 2 for counts in (await actor.progress()).values()):
+        while not any(counts.seeds == at_once for counts in (await actor.progress()).values()):
             await asyncio.sleep(0.01)
-        kept = await actor.drain()
+        await asyncio.sleep(0.05)  # The next seeds are under way.
+        drained = await actor.drain()
+        assert len(asyncio.all_tasks()) <= 2, "nothing is left that nobody waits for"
         with suppress(asyncio.CancelledError):
-            await job
-        return kept.seeds, parts.read_partial(config.out, one)
+            result = await job
+            assert result.published
+            return drained.seeds + result.kept.seeds
+        return drained.seeds
 
-    seeds, kept = asyncio.run(work())
-    assert seeds == 2
-    assert len(kept) == 2
-    assert not list_parts(f"{config.out}/rollouts")
+    assert asyncio.run(work()) == kept
+    assert len(parts.read_partial(config.out, one)) == (0 if published else kept)
+    assert bool(list_parts(f"{config.out}/rollouts")) is published
 
 
 # --- the second half ------------------------------------------------------------------------

@@ -36,5 +36,10 @@ class DistributedConfig(Section):
         256 * 2**20, ge=2**20, description="Image bytes in one unit at most, as read from disk."
     )
     units_in_flight: int = Field(4, ge=1, description="Units open in one engine at a time.")
+    grace_s: float = Field(
+        10,
+        ge=0,
+        description="On SIGINT or SIGTERM wait so long for seeds under way; a second one ends it.",
+    )
     max_tries: int = Field(3, ge=1, description="Tries of a unit before it is split.")
     scoring_workers: int | Literal["auto"] = Field("auto", description="Processes that score.")

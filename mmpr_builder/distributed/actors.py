@@ -8,25 +8,25 @@ engine never drains between units. What goes back to the driver are counts only.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
-import re
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 from mmpr_builder import prompts, sampling
 from mmpr_builder.config import Config
 from mmpr_builder.distributed import parts
 from mmpr_builder.distributed.counting import Counts as Counts
 from mmpr_builder.distributed.counting import count, new_hits
+from mmpr_builder.distributed.deaths import explained
 from mmpr_builder.distributed.manifest import Unit
-from mmpr_builder.errors import EngineError, MmprError
+from mmpr_builder.errors import EngineError
 from mmpr_builder.records import Outcome, Response, Rollout, Seed, Verdict
 from mmpr_builder.sampling.scoring_threads import ScoringThreads
-from mmpr_builder.tables import optional_columns
+from mmpr_builder.tables import optional_columns, warm_up
 
 SamplerFactory = Callable[[Config], sampling.Sampler]
 
@@ -35,10 +35,6 @@ _MOST_SEATS = 256
 _PER_ROUND = 4  # Responses of a seed under way, taken over all its rounds; about that.
 _ANSWER_S = 0.05
 _REPORT_S = 1.0  # Between saying that the engine is dead and ending the process.
-_LOG_TAIL_BYTES = 64 * 2**10
-
-ERROR_LINE = re.compile(r"(?:^|\s)(?P<error>[\w.]*(?:Error|Exception): \S.*)")
-"""A line of a traceback that names the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +56,11 @@ class _OpenUnit:
     finished: dict[int, Rollout] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
 
+    def handed_in(self) -> Counts:
+        """What it has; once, as a stop and its own end may both ask."""
+        counts, self.counts = self.counts, Counts()
+        return counts
+
 
 class SamplerActor:
     """Owns one sampler; a plain class, so that it can be run without Ray."""
@@ -70,6 +71,9 @@ class SamplerActor:
         self._open: dict[int, _OpenUnit] = {}
         self._sampler: sampling.Sampler | None = None
         self._scoring: ScoringThreads | None = None
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+        self._delivering = 0
         self._hits_told = sampling.CacheHits()
 
     async def start(self) -> tuple[float, str]:
@@ -77,6 +81,7 @@ class SamplerActor:
         began = time.monotonic()
         # Loading holds the event loop: what was asked before (where this runs) is answered first.
         await asyncio.sleep(_ANSWER_S)
+        warm_up()  # Now: beside a running engine its quarter of a second is missed.
         self._templates = prompts.load_templates(self._config)
         self._seats = asyncio.Semaphore(seats(self._config))
         try:
@@ -84,7 +89,7 @@ class SamplerActor:
                 self._scoring = ScoringThreads(self._config)
             self._sampler = self._factory(self._config)
         except Exception as error:  # noqa: BLE001 - any cause is reported, then the actor is ended
-            return time.monotonic() - began, _explain(error)
+            return time.monotonic() - began, explained(error)
         return time.monotonic() - began, ""
 
     async def sample(self, key: int, unit: Unit, rows: Sequence[int] | None) -> UnitResult:
@@ -97,39 +102,56 @@ class SamplerActor:
         try:
             await self._fill(job, rows)
         except EngineError as error:
-            failure, died = _explain(error), True
+            failure, died = explained(error), True
         except OSError as error:  # Storage may be back when the work is tried again.
-            failure = _explain(error)
+            failure = explained(error)
         finally:
             await _cancel(job.tasks)
             self._open.pop(key)
+        self._delivering += 1
         try:
             published = await asyncio.to_thread(self._deliver, job)
         except OSError as error:
-            return UnitResult(Counts(), failure=_explain(error), engine_died=died)
+            return UnitResult(Counts(), failure=explained(error), engine_died=died)
+        finally:
+            self._delivering -= 1
         job.counts += self._new_hits()
         if died:
             # An actor without an engine would fail every unit it is given, and quickly.
             asyncio.get_running_loop().call_later(_REPORT_S, os._exit, 70)
-        return UnitResult(job.counts, published, failure, died)
+        return UnitResult(job.handed_in(), published, failure, died)
 
     async def progress(self) -> dict[int, Counts]:
         """What the open pieces of work have so far, by key."""
         return {key: job.counts for key, job in self._open.items()}
 
     async def drain(self) -> Counts:
-        """Stop at once, keep every finished row, close the sampler; returns what was kept.
+        """Begin no more rows, keep every finished one, close the sampler; returns what was kept.
 
-        Rows in the middle of their sampling are given up; a later run samples them again.
+        Rows in the middle of their sampling have `distributed.grace_s` to end; then they are given
+        up, and a later run samples them again. What ends a unit meanwhile comes back from `sample`.
         """
         kept = Counts()
+        self._stopping = True
+        if self._config.distributed.grace_s:
+            await self._end_what_is_under_way()
         for job in list(self._open.values()):
             await _cancel(job.tasks)
             await asyncio.to_thread(self._deliver, job)
-            kept += job.counts
+            kept += job.handed_in()
+        while self._delivering:  # Units that have just ended: the process is ended after this.
+            await asyncio.sleep(_ANSWER_S)
         kept += self._new_hits()
         await self.close()
         return kept
+
+    async def _end_what_is_under_way(self) -> None:
+        for job in list(self._open.values()):
+            with contextlib.suppress(OSError):  # It is tried again at the end.
+                # Kept before the wait, too: who stops us may not grant all of it.
+                await asyncio.to_thread(self._deliver, job)
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=self._config.distributed.grace_s)
 
     async def close(self) -> None:
         """Shut the engine down; without it every run would end in its traceback."""
@@ -157,19 +179,32 @@ class SamplerActor:
         async with self._seats:
             if self._sampler is None:
                 raise EngineError("the sampler is closed: run again")
+            if self._stopping:
+                await asyncio.Event().wait()  # Its unit is still open; `drain` cancels it.
             outcomes: list[Outcome] = []
-            rollout = await sampling.roll_out(
-                seed,
-                index,
-                self._templates.pick(seed),
-                self._config,
-                self._sampler,
-                self._config.model,
-                None if self._scoring is None else _noting(self._scoring, outcomes),
-            )
+            with self._noted_under_way():
+                rollout = await sampling.roll_out(
+                    seed,
+                    index,
+                    self._templates.pick(seed),
+                    self._config,
+                    self._sampler,
+                    self._config.model,
+                    None if self._scoring is None else _noting(self._scoring, outcomes),
+                )
         job.finished[index] = rollout
         job.counts += count(rollout, self._config.sampling.n, outcomes)
         return rollout
+
+    @contextlib.contextmanager
+    def _noted_under_way(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way.add(task)
+        try:
+            yield
+        finally:
+            self._under_way.discard(task)
 
     def _new_hits(self) -> Counts:
         """What the engine's caches saved since this was asked last."""
@@ -180,7 +215,8 @@ class SamplerActor:
 
     def _deliver(self, job: _OpenUnit) -> bool:
         columns = optional_columns(self._config)
-        return parts.deliver(self._config.out, job.unit, job.finished.values(), columns)
+        finished = list(job.finished.values())  # In one go: others may end meanwhile.
+        return parts.deliver(self._config.out, job.unit, finished, columns)
 
 
 def seats(config: Config) -> int:
@@ -215,26 +251,3 @@ async def _cancel(tasks: Sequence[asyncio.Task[Rollout]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _explain(error: BaseException) -> str:
-    """The error, and what the engine's own processes said: their last error is the real cause."""
-    own = isinstance(error, MmprError)
-    said = str(error) if own else "".join(traceback.format_exception_only(error)).strip()
-    found = (ERROR_LINE.search(line) for line in _own_log().splitlines())
-    causes = dict.fromkeys(match["error"].strip() for match in found if match)
-    fresh = [cause for cause in causes if cause not in said]
-    return "\n".join([said, *(cause[:400] for cause in fresh[-2:])])
-
-
-def _own_log() -> str:
-    """The end of this process's standard error where that is a file, as under Ray."""
-    try:
-        path = Path(os.readlink("/proc/self/fd/2"))
-        if not path.is_file():
-            return ""
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _LOG_TAIL_BYTES))
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""

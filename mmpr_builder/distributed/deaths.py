@@ -1,11 +1,16 @@
-"""What Ray's errors say of the end of a process."""
+"""What errors say of the end of a process: Ray's account of it, and an engine's own log."""
 
 from __future__ import annotations
 
+import os
 import re
+import traceback
+from pathlib import Path
 
-from mmpr_builder.distributed.actors import ERROR_LINE
+from mmpr_builder.errors import MmprError
 
+_ERROR_LINE = re.compile(r"(?:^|\s)(?P<error>[\w.]*(?:Error|Exception): \S.*)")
+_LOG_TAIL_BYTES = 64 * 2**10
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -13,7 +18,7 @@ def cause_of(error: BaseException) -> str:
     """The telling line of Ray's page-long account of a death: the last error named, or the first
     line, which says how the process ended."""
     lines = [line.strip() for line in _ANSI.sub("", str(error)).splitlines() if line.strip()]
-    named = [line for line in lines if ERROR_LINE.search(line)]
+    named = [line for line in lines if _ERROR_LINE.search(line)]
     return next(iter(named[-1:] or lines), repr(error))
 
 
@@ -23,3 +28,26 @@ def is_unreachable(error: BaseException) -> bool:
     import ray
 
     return isinstance(error, ray.exceptions.ActorUnavailableError)
+
+
+def explained(error: BaseException) -> str:
+    """The error, and what the engine's own processes said: their last error is the real cause."""
+    own = isinstance(error, MmprError)
+    said = str(error) if own else "".join(traceback.format_exception_only(error)).strip()
+    found = (_ERROR_LINE.search(line) for line in _own_log().splitlines())
+    causes = dict.fromkeys(match["error"].strip() for match in found if match)
+    fresh = [cause for cause in causes if cause not in said]
+    return "\n".join([said, *(cause[:400] for cause in fresh[-2:])])
+
+
+def _own_log() -> str:
+    """The end of this process's standard error where that is a file, as under Ray."""
+    try:
+        path = Path(os.readlink("/proc/self/fd/2"))
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOG_TAIL_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from mmpr_builder.config import Config
@@ -27,7 +28,7 @@ from mmpr_builder.records import Rollout
 from mmpr_builder.tables import optional_columns
 
 _WAIT_S = 0.5
-_DRAIN_S = 20.0  # Schedulers kill 30 s after their SIGTERM.
+_DRAIN_S = 15.0  # Beside the seeds' grace: schedulers kill 30 s after their SIGTERM.
 _STORAGE_PAUSE_S = 5.0
 _NODES_LOST = 5
 """Nodes that may leave with a unit open before it is asked whether the unit is what ends them."""
@@ -143,10 +144,13 @@ class Driver:
         else:
             self._on_result(replica, replica.open[ref][1], ref, result)
 
-    def _on_result(self, replica: Replica, work: Work, ref: Any, result: UnitResult) -> None:
+    def _count_kept(self, work: Work, result: UnitResult) -> None:
         self.counts += result.kept
         if result.published:
             self._unfinished.discard(work.unit.name)
+
+    def _on_result(self, replica: Replica, work: Work, ref: Any, result: UnitResult) -> None:
+        self._count_kept(work, result)
         if result.engine_died:
             self._lost(replica, result.failure)
             return
@@ -212,18 +216,33 @@ class Driver:
         """Have finished rows written, and engines closed, within the time that is given to us."""
         import ray
 
-        self._progress.note("stopping: finished rows are being kept")
+        grace = self._config.distributed.grace_s
+        self._progress.note(
+            f"stopping: seeds under way have {grace:g} s to end, finished ones are kept"
+            " (again: stop at once)"
+        )
         refs = [replica.actor.drain.remote() for replica in self._fleet.ready]
         if not refs:
             return
-        ended, _ = ray.wait(refs, num_returns=len(refs), timeout=_DRAIN_S)
+        ended, _ = ray.wait(refs, num_returns=len(refs), timeout=grace + _DRAIN_S)
         for ref in ended:
             try:
                 self.counts += ray.get(ref)
             except ray.exceptions.RayError as error:
                 self._progress.note(f"an engine could not keep its rows: {cause_of(error)}")
         for replica in self._fleet.replicas:
+            if replica.open:
+                self._count_ended(replica)
             replica.open.clear()
+
+    def _count_ended(self, replica: Replica) -> None:
+        """Units that ended as the stop was asked for or in its grace; the others were cancelled."""
+        import ray
+
+        refs = list(replica.open)
+        for ref in ray.wait(refs, num_returns=len(refs), timeout=_WAIT_S)[0]:
+            with suppress(ray.exceptions.RayError):
+                self._count_kept(replica.open[ref][1], ray.get(ref))
 
     def _show(self) -> None:
         now = sum((replica.poll() for replica in self._fleet.replicas), self.counts)
