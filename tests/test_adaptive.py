@@ -1,12 +1,9 @@
-"""Adaptive sampling: it stops when pairs have what they need, and what it leaves is unbiased."""
+"""Adaptive sampling in rounds: alone, on actors, and beside other seeds."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import random
-import re
-import statistics
 import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -16,24 +13,13 @@ from typing import Any
 
 import fake_samplers
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from adaptive_patterns import OPEN, SEED, TEMPLATE, judged, settings
 
-from benchmarks import adaptive as bench
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.distributed import parts, plan, run_pairing
 from mmpr_builder.distributed.actors import Counts, SamplerActor, seats
 from mmpr_builder.errors import RowError
-from mmpr_builder.pairing import build_pairs, judge_responses, pass_rate
-from mmpr_builder.pairing.aims import missed_aims
-from mmpr_builder.pairing.need import (
-    Mark,
-    Rule,
-    Tally,
-    marks,
-    rule_for,
-)
-from mmpr_builder.pairing.patience import given_up, patience
+from mmpr_builder.pairing import build_pairs, judge_responses
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import (
     Continuation,
@@ -41,7 +27,6 @@ from mmpr_builder.records import (
     Response,
     Rollout,
     Seed,
-    Template,
     Verdict,
     derived_seed,
 )
@@ -57,279 +42,6 @@ from mmpr_builder.tables import (
     rollouts_to_table,
     write_parquet,
 )
-
-SEED = Seed(id="q", question="How many?", answers=("3",))
-OPEN = Seed(id="o", question="<image>\nDescribe it.", images=(ImageRef("x.png"),))
-TEMPLATE = Template("plain_en", "{question}")
-LETTERS = {"+": "correct", "-": "incorrect", "0": "no_answer", "?": "undecided"}
-
-
-def settings(*overrides: str) -> Config:
-    return load_config(None, ["sampling.policy=adaptive", *overrides])
-
-
-def judged(
-    pattern: str, texts: Sequence[int] | None = None
-) -> tuple[list[Response], list[Verdict]]:
-    """Responses by pattern: + right, - wrong, 0 no answer, ? undecided, | wrong and cut."""
-    responses, verdicts = [], []
-    for index, letter in enumerate(pattern):
-        number = index if texts is None else texts[index]
-        finish = "length" if letter == "|" else "stop"
-        responses.append(Response(f"{letter} {number}", 5, finish, index))
-        verdicts.append(Verdict(LETTERS.get(letter, "incorrect")))  # type: ignore[arg-type]
-    return responses, verdicts
-
-
-def tally_of(pattern: str, config: Config, texts: Sequence[int] | None = None) -> Tally:
-    rule = rule_for(SEED, config)
-    tally = Tally(rule)
-    for mark in marks(SEED, *judged(pattern, texts), rule):
-        tally.add(mark)
-    return tally
-
-
-# The rule
-
-STOPS = [
-    # right +, wrong -, no answer 0, undecided ?, cut |; what comes next
-    ("++++----", (), "enough"),
-    ("+++-----", (), "enough"),
-    ("+++--000", (), "enough"),
-    ("++------", (), 2),
-    ("+-------", (), 2),
-    ("+++++++?", (), 8),
-    ("++++++++", (), 8),
-    ("+" * 16, (), 4),
-    ("+" * 20, (), 3),
-    ("+" * 23, (), "hopeless"),
-    ("-" * 23, (), "hopeless"),
-    ("?" * 23, (), "hopeless"),
-    ("+" * 22 + "-", (), "enough"),
-    ("+" * 22 + "|", (), "hopeless"),
-    ("+" * 12 + "-", (), 2),
-    ("+" * 20 + "-" * 12, (), "enough"),
-    ("+" * 32, (), "n"),
-    ("+" * 32, ("sampling.n=64",), 6),
-    ("++++----", ("sampling.target_pairs=16",), "enough"),
-    ("++++----", ("sampling.target_pairs=17",), 2),
-    ("+++--000", ("sampling.target_kinds=correctness",), 4),
-    ("+++|||||", ("sampling.target_kinds=correctness,truncated",), "enough"),
-    ("++++----", ("sampling.target_kinds=dropout_ntp",), "hopeless"),
-    ("+" + "-" * 15, (), "enough"),
-    ("+" + "-" * 15, ("sampling.min_distinct=2",), 2),
-    ("++++++++", ("sampling.stop_error=1",), "hopeless"),
-    ("+" * 31, ("sampling.stop_error=0",), 1),
-]
-
-
-@pytest.mark.parametrize(("pattern", "overrides", "expected"), STOPS)
-def test_when_a_seed_is_done(pattern: str, overrides: tuple[str, ...], expected: str | int) -> None:
-    stop, size = tally_of(pattern, settings(*overrides)).next_round()
-    assert (stop or size) == expected
-
-
-def test_equal_texts_count_once() -> None:
-    texts = [0, 0, 0, 0, 4, 4, 4, 7]
-    assert tally_of("++++----", settings(), texts).pairs == 2
-    assert tally_of("++++----", settings(), texts).next_round()[0] is None
-    # The more of them repeat, the more are asked for at a time.
-    few = tally_of("++++----", settings(), [0, 0, 0, 3, 4, 4, 4, 7]).next_round()[1]
-    assert tally_of("++------", settings()).next_round()[1] < few == 4
-    # Two texts over and over: that a third will come is as unlikely as the other side elsewhere.
-    assert tally_of("+-" * 12, settings(), [0, 1] * 12).next_round()[0] == "hopeless"
-
-
-AIMS = [
-    ((), ""),
-    (("pairing.max_per_seed=10", "pairing.kinds=correctness,format,truncated,dropout_ntp"), ""),
-    (("pairing.max_per_seed=30",), "pairing.max_per_seed = 30.*sampling.target_pairs = 15$"),
-    (("pairing.max_per_seed=30", "sampling.target_pairs=30"), ""),
-    (("pairing.max_per_seed=30", "sampling.policy=fixed"), ""),
-    (("pairing.kinds=correctness",), "no format, dropout_ntp, but sampling.target_kinds"),
-]
-
-
-@pytest.mark.parametrize(("overrides", "says"), AIMS)
-def test_pairs_that_sampling_does_not_aim_for_are_named(
-    overrides: tuple[str, ...], says: str
-) -> None:
-    missed = missed_aims(settings(*overrides))
-    assert bool(missed) is bool(says)
-    assert re.search(says, missed)
-
-
-FIRST = [(SEED, (), 8), (SEED, ("sampling.n=4",), 4), (OPEN, (), 15), (OPEN, ("sampling.n=6",), 6)]
-
-
-@pytest.mark.parametrize(("seed", "overrides", "size"), FIRST)
-def test_the_first_round_is_what_is_needed_at_the_least(
-    seed: Seed, overrides: tuple[str, ...], size: int
-) -> None:
-    assert rule_for(seed, settings(*overrides)).first == size
-
-
-def test_a_seed_that_can_give_no_pair_is_left_after_one_round() -> None:
-    rule = rule_for(OPEN, settings("dropout.apply=none"))
-    tally = Tally(rule)
-    tally.add(Mark())
-    assert tally.next_round() == ("hopeless", 0)
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from("+-0?|"), st.integers(0, 9)), min_size=1, max_size=32),
-    st.integers(1, 20),
-)
-def test_enough_is_what_pairing_makes_of_it(drawn: list[tuple[str, int]], wanted: int) -> None:
-    pattern, texts = "".join(letter for letter, _ in drawn), [number for _, number in drawn]
-    config = settings(f"sampling.target_pairs={wanted}", f"pairing.max_per_seed={wanted}")
-    pairs, _ = build_pairs(SEED, *judged(pattern, texts), config)
-    tally = tally_of(pattern, config, texts)
-    assert len(pairs) == min(wanted, tally.pairs)
-    assert (tally.next_round()[0] == "enough") == (len(pairs) == wanted)
-
-
-@given(st.text("+-0?", min_size=1, max_size=16), st.text("ab", min_size=16, max_size=16))
-def test_enough_counts_both_branches_where_a_seed_has_both(pattern: str, ends: str) -> None:
-    seed = replace(SEED, images=(ImageRef("x.png"),))
-    config = settings("dropout.apply=all")
-    responses, verdicts = judged(pattern)
-    responses = [
-        replace(r, continuation=Continuation("+", f" {end}", 3, "stop", 0, 0.5))
-        if end == "a"
-        else r
-        for r, end in zip(responses, ends, strict=False)
-    ]
-    rule = rule_for(seed, config)
-    tally = Tally(rule)
-    for mark in marks(seed, responses, verdicts, rule):
-        tally.add(mark)
-    pairs, _ = build_pairs(seed, responses, verdicts, config)
-    assert len(pairs) == min(15, tally.pairs)
-
-
-@given(st.lists(st.sampled_from("+-"), min_size=64, max_size=64), st.integers(2, 64))
-def test_rounds_never_go_past_n_and_always_end(drawn: list[str], n: int) -> None:
-    config = settings(f"sampling.n={n}")
-    taken, stop = bench.stops_after(SEED, *judged("".join(drawn)), config)
-    assert 1 <= taken <= n
-    assert stop in ("enough", "hopeless", "n")
-    if stop == "n":
-        assert taken == n
-
-
-@given(st.integers(0, 6), st.integers(0, 6), st.integers(1, 20))
-def test_a_round_asks_for_no_more_than_is_needed_in_any_case(
-    right: int, wrong: int, wanted: int
-) -> None:
-    rule = Rule(99, wanted, 1, 1, 99, ("correctness",), crosses=True, continues=False)
-    more = rule._needed(right, wrong, 0)
-    best = max((right + a) * (wrong + more - a) for a in range(more + 1))
-    worse = max((right + a) * (wrong + more - 1 - a) for a in range(more))
-    assert best >= wanted
-    assert worse < wanted or more == 1
-
-
-def test_the_error_of_giving_up_is_the_one_stated() -> None:
-    rng = random.Random(5)
-    lost = split = 0
-    for _ in range(40_000):
-        rate = rng.betavariate(0.5, 0.5)
-        right = [rng.random() < rate for _ in range(32)]
-        if 0 < sum(right) < 32:
-            split += 1
-            lost += len(set(right[:23])) == 1
-    assert lost / split == pytest.approx(given_up(23, 32), abs=0.004)
-    assert given_up(23, 32) <= 0.05 < given_up(22, 32)
-    assert [patience(n, 0.05) for n in (1, 2, 8, 32, 64)] == [1, 2, 7, 23, 38]
-    assert patience(32, 0.0) == 32
-
-
-# What it costs and saves, simulated with the package's own rule and pairing
-
-SAVINGS = [("even", 0.40), ("middling", 0.35), ("hard", 0.44), ("U-shaped", 0.52)]
-
-
-@pytest.mark.parametrize(("mix", "most"), SAVINGS)
-def test_it_saves_tokens_and_loses_few_pairs(mix: str, most: float) -> None:
-    rng = random.Random(1)
-    sums = bench._compare(
-        settings(), lambda number, r: bench._truth_seed(number, r, bench.MIXES[mix](r)), rng
-    )
-    fixed, adaptive, _ = sums
-    assert adaptive.per_pair / fixed.per_pair < most
-    assert 1 - adaptive.pairs / fixed.pairs < 0.05
-
-
-def estimates(seeds: int, config: Config, draw: Any) -> tuple[float, float, float]:
-    """Mean true pass rate, mean estimate, and mean of the plain share of right ones."""
-    rng = random.Random(3)
-    plain = settings("sampling.policy=fixed")
-    found = []
-    for number in range(seeds):
-        rate = draw(rng)
-        seed = replace(SEED, id=str(number))
-        pattern = "".join("+" if rng.random() < rate else "-" for _ in range(32))
-        taken, _ = bench.stops_after(seed, *judged(pattern), config)
-        responses, verdicts = judged(pattern[:taken])
-        both = [pass_rate(seed, responses, verdicts, c) for c in (config, plain)]
-        found.append((rate, *both))
-    return tuple(statistics.fmean(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
-
-
-RATES = [
-    ("hard", bench.MIXES["hard"]),
-    ("one in ten", lambda r: 0.1),
-    ("even", bench.MIXES["even"]),
-]
-
-
-@pytest.mark.parametrize(("name", "draw"), RATES)
-def test_the_pass_rate_it_leaves_is_unbiased(name: str, draw: Any) -> None:
-    true, estimate, plain = estimates(4_000, settings(), draw)
-    assert estimate == pytest.approx(true, abs=0.006)
-    if name != "even":  # Where one side is rare the plain share is not.
-        assert plain - true > 0.01
-
-
-def test_the_pass_rate_is_less_noisy_than_the_first_round_alone() -> None:
-    rng, config, errors = random.Random(4), settings(), []
-    for number in range(2_000):
-        seed = replace(SEED, id=str(number))
-        rate = rng.betavariate(1, 3)
-        pattern = "".join("+" if rng.random() < rate else "-" for _ in range(32))
-        taken, _ = bench.stops_after(seed, *judged(pattern), config)
-        found = pass_rate(seed, *judged(pattern[:taken]), config)
-        assert found is not None
-        errors.append(((found - rate) ** 2, (pattern[:8].count("+") / 8 - rate) ** 2))
-    better, first = (statistics.fmean(column) for column in zip(*errors, strict=True))
-    assert better < 0.97 * first
-
-
-PASS_RATES = [
-    ("++++----", (), 0.5),  # one round: the plain share
-    ("+" * 23, (), 1.0),
-    ("++------??", (), 0.25),  # a later scorer decides otherwise: the first round's
-    ("++++----------", (), 0.5),  # the rule would have stopped at eight
-    ("++++----------", ("sampling.policy=fixed",), 4 / 14),
-    ("????????", (), None),
-]
-
-
-@pytest.mark.parametrize(("pattern", "overrides", "expected"), PASS_RATES)
-def test_pass_rates(pattern: str, overrides: tuple[str, ...], expected: float | None) -> None:
-    assert pass_rate(SEED, *judged(pattern), settings(*overrides)) == expected
-
-
-def test_a_pair_carries_the_unbiased_rate_and_what_was_sampled() -> None:
-    pattern = "-------+---++"
-    config = settings()
-    assert bench.stops_after(SEED, *judged(pattern), config)[0] <= len(pattern)
-    taken, _ = bench.stops_after(SEED, *judged(pattern), config)
-    pairs, _ = build_pairs(SEED, *judged(pattern[:taken]), config)
-    assert {pair.n_samples for pair in pairs} == {taken}
-    assert {pair.pass_rate for pair in pairs} == {pass_rate(SEED, *judged(pattern[:taken]), config)}
-
 
 # The loop
 

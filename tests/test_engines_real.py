@@ -1,0 +1,179 @@
+"""The real engine keeps the sampler's contract."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from engine_asks import drawn, picture, settings, using
+
+from mmpr_builder.demo import model_path
+from mmpr_builder.engines import check_engine, make_sampler
+from mmpr_builder.engines.sending import WHOLE
+from mmpr_builder.errors import ConfigError, EngineError, RowError
+from mmpr_builder.sampling import Continue, Request, Sample
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+pytestmark_engine = pytest.mark.skipif(
+    not (model_path() / "config.json").is_file(), reason="the demo model is not built"
+)
+
+
+@pytest.mark.slow
+@pytestmark_engine
+def test_the_real_engine_keeps_the_contract() -> None:
+    """One start of the engine (half a minute) for everything that only it can show."""
+    config = settings("sampling.max_tokens=48", max_num_seqs=32, block_size=32)
+    check_engine(config)
+    sampler = make_sampler(config)
+    using(sampler, _engine_contract(sampler))
+    using(sampler, asyncio.sleep(0))  # Closing twice is harmless.
+
+
+async def _engine_contract(sampler: Any) -> None:
+    ask = Request("a", "<image>\nDescribe the picture.", (picture(),), n=4, seed=7, max_tokens=48)
+    at_once = await drawn(sampler, ask)
+    assert [s.index for s in at_once] == [0, 1, 2, 3]
+    assert [s.seed for s in at_once] == [7, 8, 9, 10]
+    assert len({s.text for s in at_once}) > 1
+    for sample in at_once:
+        stop = sample.finish_reason == "stop"
+        assert sample.tokens == len(sample.token_ids) + stop <= 48
+        assert sample.logprob is None
+        assert sample.prompt_tokens > 36  # the image is in it
+        assert "<|" not in sample.text
+    one_by_one = await drawn(sampler, replace(ask, one_by_one=True, logprobs=True))
+    assert [s.text for s in one_by_one] == [s.text for s in at_once]
+    assert all(s.logprob is not None and s.logprob < 0 for s in one_by_one)
+    await _pictures_sent_once(sampler, ask, at_once)
+    await _continuations(sampler, ask, at_once)
+    await _rounds(sampler, replace(ask, n=8))
+    await _refusals(sampler, ask)
+
+
+async def _pictures_sent_once(sampler: Any, ask: Request, samples: list[Sample]) -> None:
+    """One of n responses brings the picture along, and all see it as if each did."""
+    core = sampler.engine.engine_core
+    add, with_data = core._send_input, []
+
+    def sending(kind: Any, request: Any, *rest: Any) -> Any:
+        if getattr(request, "mm_features", None):
+            with_data.append(request.mm_features[0].data is not None)
+        return add(kind, request, *rest)
+
+    core._send_input = sending
+    unseen = replace(ask, images=(picture("blue"),))
+    light = await drawn(sampler, replace(unseen, memo={}))
+    await sampler.engine.reset_mm_cache()
+    whole = await drawn(sampler, replace(unseen, id=f"{WHOLE}a", memo={}))
+    core._send_input = add
+    assert with_data == [True, False, False, False, True, True, True, True]
+    assert [s.text for s in light] == [s.text for s in whole] != [s.text for s in samples]
+
+
+async def _continuations(sampler: Any, ask: Request, samples: list[Sample]) -> None:
+    for image in (False, True):
+        how = Continue(keep=0.5, image=image, max_tokens=12, seed=3)
+        made = await asyncio.gather(*(sampler.continue_response(ask, s, how) for s in samples))
+        for sample, found in zip(samples, made, strict=True):
+            assert found is not None
+            assert sample.text.startswith(found.prefix)
+            assert found.prefix
+            assert not found.prefix[-1].isspace()
+            assert 0 < found.tokens <= 12
+            assert "  " not in found.prefix[-1:] + found.text[:2]
+            assert found.image is image
+            # The model went on from its own tokens: their text is exactly the response's.
+            assert found.prefix_tokens is not None
+            own = sampler._decode(sample.token_ids[: found.prefix_tokens])
+            assert sample.text.startswith(own.strip())
+            assert own.strip() == found.prefix.strip()
+    nothing = Continue(keep=0.0, image=False, max_tokens=12, seed=3)
+    assert (await sampler.continue_response(ask, samples[0], nothing)).prefix == ""
+
+
+async def _rounds(sampler: Any, ask: Request) -> None:
+    """Rounds give what one request gives, from one rendering, and find their prompt computed."""
+    whole = await drawn(sampler, replace(ask, id="whole", memo={}))
+    before = sampler.cache_hits()
+    ask = replace(ask, id="rounds", memo={})
+    found = await drawn(sampler, replace(ask, first=0, n=4))
+    after_first = sampler.cache_hits()
+    for first, n in ((4, 3), (7, 1)):
+        found += await drawn(sampler, replace(ask, first=first, n=n))
+    assert [(s.index, s.text, s.seed) for s in found] == [(s.index, s.text, s.seed) for s in whole]
+    hits = sampler.cache_hits()
+    # The first round found the picture in the front end's cache; later ones did not look.
+    assert after_first.image_queries - before.image_queries == 1
+    assert after_first.image_hits - before.image_hits == 1
+    assert hits.image_queries == after_first.image_queries
+    # Blocks of 32 tokens: one of a prompt's 51 is whole.
+    queries = hits.prefix_queries - after_first.prefix_queries
+    assert queries == 4 * found[0].prompt_tokens
+    assert hits.prefix_hits - after_first.prefix_hits == 4 * (found[0].prompt_tokens // 32) * 32
+    await _displaced(sampler, ask, whole)
+
+
+async def _displaced(sampler: Any, ask: Request, whole: list[Sample]) -> None:
+    """A picture that was left out and is not in the engine any more is sent again."""
+    await sampler.engine.engine_core.reset_mm_cache_async()
+    await sampler.engine.reset_prefix_cache()
+    await sampler.engine.reset_encoder_cache()
+    again = await drawn(sampler, replace(ask, first=4, n=4))
+    assert [s.text for s in again] == [s.text for s in whole[4:]]
+
+
+async def _refusals(sampler: Any, ask: Request) -> None:
+    refused = {
+        "prompt_too_long": replace(ask, prompt="<image>" + "word " * 9_000),
+        "image_count": replace(ask, prompt="no image here"),
+        "image_unreadable": replace(ask, images=(b"no image",)),
+    }
+    for reason, request in refused.items():
+        with pytest.raises(RowError) as raised:
+            await drawn(sampler, request)
+        assert raised.value.reason == reason
+    nearly = replace(ask, prompt="<image>" + "word " * 600, n=1, max_tokens=4_096)
+    (sample,) = await drawn(sampler, nearly)
+    assert sample.prompt_tokens + sample.tokens <= 4_096
+    again = await drawn(sampler, replace(ask, id="after the refusals", n=1))
+    assert len(again) == 1
+
+
+@pytest.mark.slow
+@pytestmark_engine
+def test_an_engine_that_dies_says_so_and_arguments_that_are_wrong_too() -> None:
+    """And one that keeps no pictures is sent them."""
+    with pytest.raises(ConfigError, match="max_model_len"):
+        make_sampler(settings(max_model_len=10**9))
+    # A cache too small for any picture: each response has to bring its own.
+    sampler: Any = make_sampler(
+        settings("sampling.max_tokens=48", max_num_seqs=8, mm_processor_cache_gb=1e-6)
+    )
+
+    async def answered() -> None:
+        ask = Request("b", "<image>\nDescribe the picture.", (picture(),), n=3, max_tokens=48)
+        assert len(await drawn(sampler, ask)) == 3
+
+    request = Request("a", "Describe the picture.", n=256, max_tokens=400, one_by_one=True)
+
+    async def die_in_the_middle() -> None:
+        async for _ in sampler.sample(request):
+            for process in sampler.engine.engine_core.resources.engine_manager.processes:
+                process.kill()
+
+    async def killed() -> None:
+        await answered()
+        with pytest.raises(EngineError):
+            await die_in_the_middle()
+        with pytest.raises(EngineError):
+            await drawn(sampler, request)
+
+    using(sampler, killed())
