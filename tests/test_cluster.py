@@ -20,7 +20,8 @@ import psutil
 import pytest
 from openai_server import OpenAIServer, choices
 from ray_nodes import BIN, RayNodes, free_port, wait_for
-from test_distributed import is_agent, make_config, rollouts, sample_here
+from small_builds import make_config, rollouts, sample_here
+from test_distributed import is_agent
 
 from mmpr_builder.cli.status import state
 from mmpr_builder.config import Config

@@ -18,254 +18,20 @@ import fake_samplers
 import psutil
 import pytest
 import ray
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from ray_nodes import wait_for
+from small_builds import ids, make_config, rollouts, sample_here
 
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.distributed import SamplingSummary, parts, plan, run_pairing, run_sampling
-from mmpr_builder.distributed.actors import Counts, SamplerActor, seats
+from mmpr_builder.distributed.actors import Counts, SamplerActor
 from mmpr_builder.distributed.capacity import Shape
 from mmpr_builder.distributed.cluster import refuse_passing_folder
-from mmpr_builder.distributed.manifest import Unit, read_manifest
+from mmpr_builder.distributed.manifest import read_manifest
 from mmpr_builder.distributed.replicas import start_replica
-from mmpr_builder.distributed.units import Work, WorkQueue
 from mmpr_builder.errors import ConfigError, EngineError, InputError, SetupError
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Rollout
-from mmpr_builder.tables import list_parts, read_parquet, rollouts_from_table
-
-
-def make_config(tmp_path: Path, count: int, *overrides: str, out: str = "out") -> Config:
-    """A build of `count` small questions (one in five without a truth) and of four bad rows."""
-    rows = [
-        {
-            "id": f"q{i}",
-            "question": f"What is {i} + 1?",
-            **({"answer": str(i % 3)} if i % 5 else {}),
-        }
-        for i in range(count)
-    ] + [{"id": f"bad{i}"} for i in range(4)]
-    rows = rows[-2:] + rows[:-2]
-    (tmp_path / "seeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return load_config(
-        None,
-        [
-            "sampling.engine=endpoint",
-            "sampling.endpoint.url=http://127.0.0.1:9/v1",
-            "sampling.n=4",
-            "model=fake",
-            f"seeds={tmp_path / 'seeds.jsonl'}",
-            f"out={tmp_path / out}",
-            "distributed.unit_queries=4",
-            *overrides,
-        ],
-    )
-
-
-def rollouts(config: Config) -> list[Rollout]:
-    return [
-        rollout
-        for uri in list_parts(f"{config.out}/rollouts")
-        for rollout in rollouts_from_table(read_parquet(uri))
-    ]
-
-
-def ids(config: Config) -> list[str]:
-    return [rollout.seed.id for rollout in rollouts(config)]
-
-
-def test_what_was_asked_of_an_actor_is_answered_before_its_engine_loads(tmp_path: Path) -> None:
-    """Where it runs, that is; while it loads nothing can be told."""
-    order: list[str] = []
-
-    def load(config: Config) -> fake_samplers.FakeSampler:
-        order.append("loads")
-        return fake_samplers.answers(config)
-
-    async def work() -> None:
-        where = asyncio.ensure_future(asyncio.sleep(0))
-        where.add_done_callback(lambda _: order.append("answered"))
-        await SamplerActor(make_config(tmp_path, 1), load).start()
-
-    asyncio.run(work())
-    assert order == ["answered", "loads"]
-
-
-def sample_here(config: Config) -> None:
-    """The first half without Ray: one actor as a plain object, unit after unit."""
-
-    async def work() -> None:
-        actor = SamplerActor(config, fake_samplers.answers)
-        assert (await actor.start())[1] == ""
-        for key, unit in enumerate(plan(config).units):
-            assert (await actor.sample(key, unit, None)).published
-        await actor.close()
-
-    asyncio.run(work())
-
-
-# --- which work is next ---------------------------------------------------------------------
-
-
-def unit(number: int, count: int = 8) -> Unit:
-    return Unit(f"unit-{number:05}", number * 100, count, 0, f"digest{number}")
-
-
-def rows_of(one: Unit) -> list[int]:
-    return [one.first + i for i in range(one.count)]
-
-
-def test_units_are_handed_out_in_order_up_to_the_limit() -> None:
-    queue = WorkQueue(map(unit, range(3)), 3, rows_of)
-    works: list[Work] = []
-    while (work := queue.take(works, 2)) is not None:
-        works.append(work)
-    assert [work.unit.name for work in works] == ["unit-00000", "unit-00001"]
-    assert len(queue) == 1
-
-
-def test_a_suspect_gets_an_engine_to_itself() -> None:
-    queue = WorkQueue([unit(0), unit(1)], 3, rows_of)
-    for _ in range(2):
-        works = [queue.take([], 4), queue.take([], 4)]
-        queue.died([work for work in works if work])
-    first = queue.take([], 4)
-    assert first is not None
-    assert first.alone
-    assert queue.take([first], 4) is None
-    innocent = Work(unit(7))
-    assert queue.take([innocent], 4) is None
-
-
-def test_one_death_together_with_others_convicts_nobody() -> None:
-    queue = WorkQueue(map(unit, range(4)), 1, rows_of)
-    works = [queue.take([], 9) for _ in range(4)]
-    assert queue.died([work for work in works if work]) == []
-    assert all(work.rows is None for work in queue._waiting)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6),
-    poison=st.sets(st.tuples(st.integers(0, 5), st.integers(0, 8)), max_size=3),
-    max_tries=st.integers(1, 4),
-    limit=st.integers(1, 3),
-)
-def test_exactly_the_rows_that_kill_are_set_aside(
-    sizes: list[int], poison: set[tuple[int, int]], max_tries: int, limit: int
-) -> None:
-    units = [unit(i, size) for i, size in enumerate(sizes)]
-    deadly = {u * 100 + row for u, row in poison if u < len(sizes) and row < sizes[u]}
-    queue = WorkQueue(units, max_tries, rows_of)
-    delivered: list[int] = []
-    guilty: list[int] = []
-    for _ in range(10_000):
-        works: list[Work] = []
-        while (work := queue.take(works, limit)) is not None:
-            works.append(work)
-        if not works:
-            break
-        rows = [row for w in works for row in (rows_of(w.unit) if w.rows is None else w.rows)]
-        if deadly & set(rows):
-            guilty += [w.rows[0] for w in queue.died(works) if w.rows]
-        else:
-            delivered += rows
-    assert not len(queue)
-    assert sorted(guilty) == sorted(deadly)
-    assert sorted(delivered) == sorted({r for u in units for r in rows_of(u)} - deadly)
-
-
-def test_work_that_fails_without_a_death_is_given_up_after_max_tries() -> None:
-    queue = WorkQueue([unit(0)], 2, rows_of)
-    work = queue.take([], 1)
-    assert work is not None
-    assert queue.try_again(work)
-    again = queue.take([], 1)
-    assert again is not None
-    assert not queue.try_again(again)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        (["sampling.n=32"], 32),
-        (["sampling.n=1"], 256),
-        (["sampling.n=4096"], 8),
-        (["sampling.n=8", "engine.max_num_seqs=64"], 16),
-        (["sampling.engine=endpoint", "sampling.endpoint.concurrency=7"], 7),
-    ],
-)
-def test_seats_keep_an_engine_full_and_memory_bounded(overrides: list[str], expected: int) -> None:
-    assert seats(load_config(None, overrides)) == expected
-
-
-# --- parts ----------------------------------------------------------------------------------
-
-
-def test_a_torn_and_a_foreign_part_are_noticed(tmp_path: Path) -> None:
-    config = make_config(tmp_path, 12)
-    sample_here(config)
-    manifest = read_manifest(config.out)
-    assert len(parts.published(config.out, manifest.units)) == 3
-    first, second, third = (Path(parts.rollouts_uri(config.out, u)) for u in manifest.units)
-    first.write_bytes(first.read_bytes()[:-20])
-    second.write_bytes(third.read_bytes())
-    assert list(parts.published(config.out, manifest.units)) == [manifest.units[2].name]
-
-
-def test_rows_kept_of_an_unfinished_unit_are_not_sampled_again(tmp_path: Path) -> None:
-    config = make_config(tmp_path, 4)
-    (one,) = plan(config).units
-    indices = [index for index, _ in parts.read_seeds(config.out, one)]
-
-    async def work(rows: list[int] | None) -> tuple[int, bool]:
-        actor = SamplerActor(config, fake_samplers.answers)
-        await actor.start()
-        result = await actor.sample(0, one, rows)
-        return result.kept.seeds, result.published
-
-    assert asyncio.run(work(indices[1:3])) == (2, False)
-    assert ids(config) == []
-    assert asyncio.run(work(None)) == (2, True)
-    assert ids(config) == ["q0", "q1", "q2", "q3"]
-    assert not (Path(config.out) / "partial" / one.name).exists()
-
-
-STOPS = {
-    "at once: what is finished": (2, "0", 2, False),
-    "with a grace: what is under way, too, and nothing is begun": (1, "30", 2, False),
-    "with a grace: the whole unit": (2, "30", 4, True),
-}
-
-
-@pytest.mark.parametrize(("at_once", "grace", "kept", "published"), STOPS.values(), ids=STOPS)
-def test_a_stop_keeps(at_once: int, grace: str, kept: int, published: bool, tmp_path: Path) -> None:
-    overrides = (f"sampling.endpoint.concurrency={at_once}", f"distributed.grace_s={grace}")
-    config = make_config(tmp_path, 4, *overrides)
-    (one,) = plan(config).units
-
-    async def work() -> int:
-        actor = SamplerActor(config, fake_samplers.answers_slowly)
-        await actor.start()
-        job = asyncio.create_task(actor.sample(0, one, None))
-        while not any(counts.seeds == at_once for counts in (await actor.progress()).values()):
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)  # The next seeds are under way.
-        drained = await actor.drain()
-        assert len(asyncio.all_tasks()) <= 2, "nothing is left that nobody waits for"
-        with suppress(asyncio.CancelledError):
-            result = await job
-            assert result.published
-            return drained.seeds + result.kept.seeds
-        return drained.seeds
-
-    assert asyncio.run(work()) == kept
-    assert len(parts.read_partial(config.out, one)) == (0 if published else kept)
-    assert bool(list_parts(f"{config.out}/rollouts")) is published
-
-
-# --- the second half ------------------------------------------------------------------------
+from mmpr_builder.tables import list_parts, read_parquet
 
 
 def folder_bytes(out: str, *names: str) -> dict[str, bytes]:
@@ -363,9 +129,6 @@ def test_a_ray_job_must_not_build_into_its_passing_folder(
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(unpacked))
     with pytest.raises(ConfigError, match="all nodes reach") if refused else nullcontext():
         refuse_passing_folder(config)
-
-
-# --- the first half on a real Ray -----------------------------------------------------------
 
 
 class Notes(Progress):

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from test_distributed import make_config, sample_here
+from small_builds import make_config, sample_here
 
 from mmpr_builder.cli import main
 from mmpr_builder.cli.status import rows, state
