@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 
 from mmpr_builder import distributed, engines, prompts, sampling, stores, tables
 from mmpr_builder.config import Config
-from mmpr_builder.distributed.actors import seats
 from mmpr_builder.distributed.order import Slice
+from mmpr_builder.distributed.seats import seats
 from mmpr_builder.distributed.workers import PartJudge
 from mmpr_builder.errors import InputError
 from mmpr_builder.estimates import Found, Probe, extrapolate

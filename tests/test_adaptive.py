@@ -17,7 +17,8 @@ from adaptive_patterns import OPEN, SEED, TEMPLATE, judged, settings
 
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.distributed import parts, plan, run_pairing
-from mmpr_builder.distributed.actors import Counts, SamplerActor, seats
+from mmpr_builder.distributed.actors import Counts, SamplerActor
+from mmpr_builder.distributed.seats import seats
 from mmpr_builder.errors import RowError
 from mmpr_builder.pairing import build_pairs, judge_responses
 from mmpr_builder.progress import Progress

@@ -71,7 +71,8 @@ async def _pictures_sent_once(sampler: Any, ask: Request, samples: list[Sample])
     core._send_input = sending
     unseen = replace(ask, images=(picture("blue"),))
     light = await drawn(sampler, replace(unseen, memo={}))
-    await sampler.engine.reset_mm_cache()
+    for reset in ("mm", "prefix", "encoder"):
+        await getattr(sampler.engine, f"reset_{reset}_cache")()
     whole = await drawn(sampler, replace(unseen, id=f"{WHOLE}a", memo={}))
     core._send_input = add
     assert with_data == [True, False, False, False, True, True, True, True]

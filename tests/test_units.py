@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from pathlib import Path
 
 import fake_samplers
@@ -14,10 +13,10 @@ from small_builds import ids, make_config, sample_here
 
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.distributed import parts, plan
-from mmpr_builder.distributed.actors import SamplerActor, seats
+from mmpr_builder.distributed.actors import SamplerActor
 from mmpr_builder.distributed.manifest import Unit, read_manifest
+from mmpr_builder.distributed.seats import seats
 from mmpr_builder.distributed.units import Work, WorkQueue
-from mmpr_builder.tables import list_parts
 
 
 def test_what_was_asked_of_an_actor_is_answered_before_its_engine_loads(tmp_path: Path) -> None:
@@ -156,36 +155,3 @@ def test_rows_kept_of_an_unfinished_unit_are_not_sampled_again(tmp_path: Path) -
     assert asyncio.run(work(None)) == (2, True)
     assert ids(config) == ["q0", "q1", "q2", "q3"]
     assert not (Path(config.out) / "partial" / one.name).exists()
-
-
-STOPS = {
-    "at once: what is finished": (2, "0", 2, False),
-    "with a grace: what is under way, too, and nothing is begun": (1, "30", 2, False),
-    "with a grace: the whole unit": (2, "30", 4, True),
-}
-
-
-@pytest.mark.parametrize(("at_once", "grace", "kept", "published"), STOPS.values(), ids=STOPS)
-def test_a_stop_keeps(at_once: int, grace: str, kept: int, published: bool, tmp_path: Path) -> None:
-    overrides = (f"sampling.endpoint.concurrency={at_once}", f"distributed.grace_s={grace}")
-    config = make_config(tmp_path, 4, *overrides)
-    (one,) = plan(config).units
-
-    async def work() -> int:
-        actor = SamplerActor(config, fake_samplers.answers_slowly)
-        await actor.start()
-        job = asyncio.create_task(actor.sample(0, one, None))
-        while not any(counts.seeds == at_once for counts in (await actor.progress()).values()):
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)  # The next seeds are under way.
-        drained = await actor.drain()
-        assert len(asyncio.all_tasks()) <= 2, "nothing is left that nobody waits for"
-        with suppress(asyncio.CancelledError):
-            result = await job
-            assert result.published
-            return drained.seeds + result.kept.seeds
-        return drained.seeds
-
-    assert asyncio.run(work()) == kept
-    assert len(parts.read_partial(config.out, one)) == (0 if published else kept)
-    assert bool(list_parts(f"{config.out}/rollouts")) is published

@@ -39,6 +39,8 @@ class DistributedConfig(Section):
     grace_s: float = Field(
         10,
         ge=0,
+        le=3600,
+        allow_inf_nan=False,
         description="On SIGINT or SIGTERM wait so long for seeds under way; a second one ends it.",
     )
     max_tries: int = Field(3, ge=1, description="Tries of a unit before it is split.")

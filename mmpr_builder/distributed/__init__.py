@@ -10,9 +10,9 @@ extending    more seeds for a build that is there   order   where each then stan
 lock         one driver per folder
 units        which work is next; the hunt for a row that kills
 parts        published units and rows kept of unfinished ones
-actors       what runs beside the engine
+actors       what runs beside the engine          seats    how many seeds at once
 fleet        engines as nodes come and go   capacity    how many fit
-replicas     one as a Ray actor             deaths      what Ray says of its end
+replicas     one as a Ray actor             deaths      what errors say of its end
 status       what a run says of itself      overview    what its folder says     metrics   Ray's
 cluster      which Ray
 runner       the first half   driver       its loop   signals      asked to stop

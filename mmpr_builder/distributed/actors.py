@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from mmpr_builder.distributed.counting import Counts as Counts
 from mmpr_builder.distributed.counting import count, new_hits
 from mmpr_builder.distributed.deaths import explained
 from mmpr_builder.distributed.manifest import Unit
+from mmpr_builder.distributed.seats import seats
 from mmpr_builder.errors import EngineError
 from mmpr_builder.records import Outcome, Response, Rollout, Seed, Verdict
 from mmpr_builder.sampling.scoring_threads import ScoringThreads
@@ -30,9 +30,6 @@ from mmpr_builder.tables import optional_columns, warm_up
 
 SamplerFactory = Callable[[Config], sampling.Sampler]
 
-_USUAL_SEQUENCES = 512  # vLLM's own default is 128 to 1,024, by device.
-_MOST_SEATS = 256
-_PER_ROUND = 4  # Responses of a seed under way, taken over all its rounds; about that.
 _ANSWER_S = 0.05
 _REPORT_S = 1.0  # Between saying that the engine is dead and ending the process.
 
@@ -55,6 +52,10 @@ class _OpenUnit:
     tasks: list[asyncio.Task[Rollout]] = field(default_factory=list)
     finished: dict[int, Rollout] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    written: int | None = None
+    """Rows that were delivered; None before the first time."""
+    published: bool = False
 
     def handed_in(self) -> Counts:
         """What it has; once, as a stop and its own end may both ask."""
@@ -74,6 +75,7 @@ class SamplerActor:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._stopping = False
         self._delivering = 0
+        self._hurry = asyncio.Event()
         self._hits_told = sampling.CacheHits()
 
     async def start(self) -> tuple[float, str]:
@@ -110,13 +112,13 @@ class SamplerActor:
             self._open.pop(key)
         self._delivering += 1
         try:
-            published = await asyncio.to_thread(self._deliver, job)
+            published = await self._deliver(job)
         except OSError as error:
             return UnitResult(Counts(), failure=explained(error), engine_died=died)
         finally:
             self._delivering -= 1
         job.counts += self._new_hits()
-        if died:
+        if died and not self._stopping:
             # An actor without an engine would fail every unit it is given, and quickly.
             asyncio.get_running_loop().call_later(_REPORT_S, os._exit, 70)
         return UnitResult(job.handed_in(), published, failure, died)
@@ -125,33 +127,50 @@ class SamplerActor:
         """What the open pieces of work have so far, by key."""
         return {key: job.counts for key, job in self._open.items()}
 
-    async def drain(self) -> Counts:
+    async def drain(self, grace_s: float | None = None) -> Counts:
         """Begin no more rows, keep every finished one, close the sampler; returns what was kept.
 
-        Rows in the middle of their sampling have `distributed.grace_s` to end; then they are given
-        up, and a later run samples them again. What ends a unit meanwhile comes back from `sample`.
+        Rows in the middle of their sampling have `grace_s` to end (`distributed.grace_s` unless
+        given; `hurry` cuts it short); then they are given up, and a later run samples them again.
+        What ends a unit meanwhile comes back from `sample`. Raises `OSError` where rows could not
+        be kept, after all others were.
         """
-        kept = Counts()
         self._stopping = True
-        if self._config.distributed.grace_s:
-            await self._end_what_is_under_way()
+        await self._end_what_is_under_way(
+            self._config.distributed.grace_s if grace_s is None else grace_s
+        )
+        kept, failures = Counts(), []
         for job in list(self._open.values()):
             await _cancel(job.tasks)
-            await asyncio.to_thread(self._deliver, job)
-            kept += job.handed_in()
+            try:
+                await self._deliver(job)
+            except OSError as error:
+                failures.append(error)
+            else:
+                kept += job.handed_in()
         while self._delivering:  # Units that have just ended: the process is ended after this.
             await asyncio.sleep(_ANSWER_S)
         kept += self._new_hits()
         await self.close()
+        if failures:
+            raise failures[0]
         return kept
 
-    async def _end_what_is_under_way(self) -> None:
-        for job in list(self._open.values()):
-            with contextlib.suppress(OSError):  # It is tried again at the end.
-                # Kept before the wait, too: who stops us may not grant all of it.
-                await asyncio.to_thread(self._deliver, job)
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=self._config.distributed.grace_s)
+    async def hurry(self) -> None:
+        """End the grace of `drain` now."""
+        self._hurry.set()
+
+    async def _end_what_is_under_way(self, grace_s: float) -> None:
+        if not grace_s or not self._under_way:
+            return
+        # What is finished is kept meanwhile: who stops us may not grant all of the time.
+        early = [asyncio.create_task(self._deliver(job)) for job in self._open.values()]
+        hurried = asyncio.create_task(self._hurry.wait())
+        ended = asyncio.gather(*self._under_way, return_exceptions=True)
+        either: list[asyncio.Future[Any]] = [hurried, ended]
+        await asyncio.wait(either, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        await asyncio.gather(*early, return_exceptions=True)  # Failures show when tried again.
 
     async def close(self) -> None:
         """Shut the engine down; without it every run would end in its traceback."""
@@ -213,26 +232,18 @@ class SamplerActor:
         before, self._hits_told = self._hits_told, self._sampler.cache_hits()
         return new_hits(before, self._hits_told)
 
-    def _deliver(self, job: _OpenUnit) -> bool:
-        columns = optional_columns(self._config)
-        finished = list(job.finished.values())  # In one go: others may end meanwhile.
-        return parts.deliver(self._config.out, job.unit, finished, columns)
-
-
-def seats(config: Config) -> int:
-    """Seeds being answered by one engine at once.
-
-    Enough that the engine always finds its next sequences waiting (twice what it runs at once),
-    few enough that decoded images and requests stay within tens of megabytes.
-    """
-    if config.sampling.engine == "endpoint":
-        return config.sampling.endpoint.concurrency
-    running = config.engine.get("max_num_seqs")
-    running = running if isinstance(running, int) else _USUAL_SEQUENCES
-    if config.sampling.policy == "adaptive":
-        # In a later round a seed has but a few responses under way.
-        return max(8, min(2 * _MOST_SEATS, math.ceil(2 * running / _PER_ROUND)))
-    return max(8, min(_MOST_SEATS, math.ceil(2 * running / config.sampling.n)))
+    async def _deliver(self, job: _OpenUnit) -> bool:
+        """Keep what is finished and not yet kept; whether the unit is published. A unit's own end
+        and a stop may both ask: one after the other."""
+        async with job.writing:
+            finished = list(job.finished.values())
+            if not job.published and job.written != len(finished):
+                columns = optional_columns(self._config)
+                job.published = await asyncio.to_thread(
+                    parts.deliver, self._config.out, job.unit, finished, columns
+                )
+                job.written = len(finished)
+        return job.published
 
 
 def _noting(scoring: sampling.Scoring, outcomes: list[Outcome]) -> sampling.Scoring:

@@ -73,7 +73,7 @@ class Driver:
                     self._collect()
                     self._show()
                 if stop.signum is not None:
-                    self._drain()
+                    self._drain(stop)
                     self._show()
                     raise _interrupted(self._config, stop.signum, self.counts)
         finally:
@@ -212,37 +212,42 @@ class Driver:
         self.counts += Counts(seeds=1, errors=1)
         self._progress.note(f"seed {seed.id!r} ({seed.origin}) kills the engine: set aside")
 
-    def _drain(self) -> None:
+    def _drain(self, stop: StopRequest) -> None:
         """Have finished rows written, and engines closed, within the time that is given to us."""
         import ray
 
-        grace = self._config.distributed.grace_s
-        self._progress.note(
-            f"stopping: seeds under way have {grace:g} s to end, finished ones are kept"
-            " (again: stop at once)"
-        )
-        refs = [replica.actor.drain.remote() for replica in self._fleet.ready]
+        grace = 0.0 if stop.at_once else self._config.distributed.grace_s
+        wait = f"seeds under way have {grace:g} s to end (again: do not wait), " if grace else ""
+        self._progress.note(f"stopping: {wait}finished ones are kept")
+        actors = [replica.actor for replica in self._fleet.ready]
+        refs = [actor.drain.remote(grace) for actor in actors]
         if not refs:
             return
-        ended, _ = ray.wait(refs, num_returns=len(refs), timeout=grace + _DRAIN_S)
+        try:
+            ended, _ = ray.wait(refs, num_returns=len(refs), timeout=grace + _DRAIN_S)
+        except KeyboardInterrupt:
+            self._progress.note("not waiting any longer (again: stop at once)")
+            hurried = [actor.hurry.remote() for actor in actors]
+            ended, _ = ray.wait(refs, num_returns=len(refs), timeout=_DRAIN_S)
+            del hurried
         for ref in ended:
             try:
                 self.counts += ray.get(ref)
             except ray.exceptions.RayError as error:
                 self._progress.note(f"an engine could not keep its rows: {cause_of(error)}")
-        for replica in self._fleet.replicas:
-            if replica.open:
-                self._count_ended(replica)
-            replica.open.clear()
+        self._count_ended()
 
-    def _count_ended(self, replica: Replica) -> None:
+    def _count_ended(self) -> None:
         """Units that ended as the stop was asked for or in its grace; the others were cancelled."""
         import ray
 
-        refs = list(replica.open)
-        for ref in ray.wait(refs, num_returns=len(refs), timeout=_WAIT_S)[0]:
+        works = {ref: work for r in self._fleet.replicas for ref, (_, work) in r.open.items()}
+        refs = list(works)
+        for ref in ray.wait(refs, num_returns=len(refs), timeout=_WAIT_S)[0] if refs else ():
             with suppress(ray.exceptions.RayError):
-                self._count_kept(replica.open[ref][1], ray.get(ref))
+                self._count_kept(works[ref], ray.get(ref))
+        for replica in self._fleet.replicas:
+            replica.open.clear()
 
     def _show(self) -> None:
         now = sum((replica.poll() for replica in self._fleet.replicas), self.counts)

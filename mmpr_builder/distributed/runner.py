@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from mmpr_builder.config import Config
 from mmpr_builder.distributed import parts
@@ -92,7 +93,7 @@ def run_sampling(
                 progress.note(f"seeds may give fewer pairs than they could: {missed}")
             try:
                 with ray_session(config, progress), stop_on_signals() as stop:
-                    lock.when_lost(stop.ask)
+                    lock.when_lost(partial(stop.ask, at_once=True))
                     driver.sample(stop)
             except Interrupted:
                 lock.check()  # Nobody stopped us but the run that has the folder now.

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request to stop in good order; a second one stops at once."""
+"""SIGINT and SIGTERM as a request to stop in good order; a further one interrupts that, too."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ class StopRequest:
     """`signum` is the signal that asked for the stop, None as long as none did."""
 
     signum: int | None = None
+    at_once: bool = False
+    """Whether nothing may be waited for: the folder is another run's by now."""
 
-    def ask(self, signum: int) -> None:
+    def ask(self, signum: int, *, at_once: bool = False) -> None:
         """Ask for the stop as that signal would."""
         self.signum = self.signum or signum
+        self.at_once |= at_once
 
 
 @contextmanager

@@ -52,13 +52,13 @@ class VllmSampler:
         self._counter = CacheCounter()
         self._engine = loading.start(config, self._counter)
         only_ours(self._engine)
-        if loading.image_data_is_kept(self._engine.renderer):
-            send_pictures_once(self._engine)
         self._limit: int = self._engine.model_config.max_model_len
         self._lora = loading.lora_request(config)
         self._tokenizer = self._engine.renderer.get_tokenizer()
         self._numbers = itertools.count()
         try:
+            if loading.image_data_is_kept(self._engine.renderer):
+                send_pictures_once(self._engine)
             self._prompts = Prompts(config, self._engine)
         except BaseException:
             self._engine.shutdown()
