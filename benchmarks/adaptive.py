@@ -314,8 +314,10 @@ async def _sample(seeds: list[Seed], config: Config, sampler: Any) -> dict[str, 
                 sums[name].add(rollout.responses, pairs, rollout.stop)
                 sums[name].needed += needed
     after = sampler.cache_hits()
+    cuts = ", three cuts" if len(config.dropout.keep) > 1 else ""
     print(
-        f"{config.sampling.policy}: {sums['both'].tokens / took:,.0f} tokens/s over {took:.0f} s,"
+        f"{config.sampling.policy}{cuts}: {sums['both'].tokens / took:,.0f} tokens/s"
+        f" over {took:.0f} s,"
         f" prefix cache {after.prefix_hits - hits.prefix_hits:,} of"
         f" {after.prefix_queries - hits.prefix_queries:,} prompt tokens"
     )

@@ -62,6 +62,11 @@ def answers_slowly(config: Config) -> FakeSampler:
     return FakeSampler(delay_s=0.3)
 
 
+def holds(config: Config) -> FakeSampler:
+    """Never answers prompts that say HELD."""
+    return FakeSampler(gate=Path(config.out, "no such file"))
+
+
 @dataclass
 class DiesOnce:
     """Makes samplers of which the very first request finds the engine dead."""

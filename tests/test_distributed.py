@@ -269,7 +269,7 @@ def test_storage_that_stays_away_ends_the_run_with_the_reason(
 
 
 DRIVER = """
-import sys
+import os, sys
 import fake_samplers
 from mmpr_builder.config import load_config
 from mmpr_builder.distributed import run_sampling
@@ -279,14 +279,16 @@ try:
     with Progress.auto() as progress:
         run_sampling(
             load_config(None, sys.argv[1:]), progress,
-            sampler_factory=fake_samplers.answers_slowly,
+            sampler_factory=getattr(fake_samplers, os.environ["FACTORY"]),
         )
 except Interrupted as stop:
     sys.exit(128 + stop.signum)
 """
 
 
-def start_driver(config: Config, *overrides: str) -> subprocess.Popen[str]:
+def start_driver(
+    config: Config, *overrides: str, factory: str = "answers_slowly"
+) -> subprocess.Popen[str]:
     """A run in a process (and process group) of its own."""
     words = [
         *(f"sampling.{key}" for key in ("engine=endpoint", "n=4")),
@@ -298,7 +300,7 @@ def start_driver(config: Config, *overrides: str) -> subprocess.Popen[str]:
         *overrides,
     ]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    environment["PYTHONPATH"] = str(Path(__file__).parent)
+    environment |= {"PYTHONPATH": str(Path(__file__).parent), "FACTORY": factory}
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER, *words],
         env=environment,
@@ -378,6 +380,26 @@ def test_a_run_asked_to_stop_keeps_finished_rows_and_leaves_no_process(
     assert 2 <= len(done) < 15
     sample_here_what_is_left(config)
     assert rollouts(config) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_the_grace_and_what_is_finished_is_kept(tmp_path: Path) -> None:
+    config = make_config(tmp_path, 8)
+    path = tmp_path / "seeds.jsonl"
+    path.write_text(path.read_text().replace("What is 6 +", "HELD: what is 6 +"))
+    driver = start_driver(config, "distributed.grace_s=120", factory="holds")
+    wait_for_parts(config, 1, driver)
+    children = family(driver)
+    os.killpg(driver.pid, signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        driver.wait(timeout=5)
+    os.killpg(driver.pid, signal.SIGINT)
+    assert driver.wait(timeout=40) == 128 + signal.SIGINT, driver.communicate()[1]
+    assert_gone(children, within_s=15)
+    done, open_unit = read_manifest(config.out).units
+    assert list(parts.published(config.out, [done, open_unit])) == [done.name]
+    kept = parts.read_partial(config.out, open_unit).values()
+    assert {rollout.seed.id for rollout in kept} == {"q4", "q5", "q7"}
 
 
 def sample_here_what_is_left(config: Config) -> None:
