@@ -218,7 +218,7 @@ class Driver:
 
         grace = 0.0 if stop.at_once else self._config.distributed.grace_s
         wait = f"seeds under way have {grace:g} s to end (again: do not wait), " if grace else ""
-        self._progress.note(f"stopping: {wait}finished ones are kept")
+        self._progress.note(f"stopping: {wait}finished rows are being kept")
         actors = [replica.actor for replica in self._fleet.ready]
         refs = [actor.drain.remote(grace) for actor in actors]
         if not refs:
