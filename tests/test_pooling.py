@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import subprocess
@@ -13,14 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fake_samplers
 import pytest
 from pair_samples import LastWord, make_rollout, picture
+from small_builds import sample_here
 
 from mmpr_builder import build
 from mmpr_builder.config import Config, PairingConfig, QualityConfig, load_config
-from mmpr_builder.distributed import parts, plan, run_pairing
-from mmpr_builder.distributed.actors import SamplerActor
+from mmpr_builder.distributed import parts, run_pairing
 from mmpr_builder.distributed.manifest import read_manifest
 from mmpr_builder.errors import ConfigError, InputError
 from mmpr_builder.output import load_pairs, read_run
@@ -65,15 +63,7 @@ def sample(tmp_path: Path, name: str, rows: Sequence[Row], *words: str) -> Confi
             *words,
         ],
     )
-
-    async def work() -> None:
-        actor = SamplerActor(config, fake_samplers.answers)
-        assert (await actor.start())[1] == ""
-        for key, unit in enumerate(plan(config).units):
-            assert (await actor.sample(key, unit, None)).published
-        await actor.close()
-
-    asyncio.run(work())
+    sample_here(config)
     return config
 
 

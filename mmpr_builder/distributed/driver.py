@@ -227,9 +227,9 @@ class Driver:
             ended, _ = ray.wait(refs, num_returns=len(refs), timeout=grace + _DRAIN_S)
         except KeyboardInterrupt:
             self._progress.note("not waiting any longer (again: stop at once)")
-            hurried = [actor.hurry.remote() for actor in actors]
+            for actor in actors:
+                actor.hurry.remote()
             ended, _ = ray.wait(refs, num_returns=len(refs), timeout=_DRAIN_S)
-            del hurried
         for ref in ended:
             try:
                 self.counts += ray.get(ref)

@@ -6,7 +6,6 @@ each common kind run with all other tests.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import shutil
@@ -20,7 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import fake_samplers
 import fsspec
 import pytest
 from fault_build import DELAY, POISON
@@ -41,11 +39,11 @@ from fault_harness import (
     titled,
 )
 from moto.server import ThreadedMotoServer
+from small_builds import sample_here
 
 from mmpr_builder import demo
 from mmpr_builder.config import load_config
-from mmpr_builder.distributed import parts, plan
-from mmpr_builder.distributed.actors import SamplerActor
+from mmpr_builder.distributed import parts
 from mmpr_builder.tables import read_parquet
 
 SEEDS = 160
@@ -69,14 +67,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             *("sampling.n=4", f"seeds={written}", f"out={folder / 'pool'}"),
         ],
     )
-
-    async def fill() -> None:
-        actor = SamplerActor(config, fake_samplers.answers)
-        await actor.start()
-        for key, unit in enumerate(plan(config).units):
-            assert (await actor.sample(key, unit, None)).published
-
-    asyncio.run(fill())
+    sample_here(config)
     return folder
 
 
