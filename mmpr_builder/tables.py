@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from mmpr_builder.columns import groups_of, lists_array
 from mmpr_builder.columns import storable as storable
+from mmpr_builder.escaping import redacted
 from mmpr_builder.parquet import broken_parts as broken_parts
 from mmpr_builder.parquet import column_names as column_names
 from mmpr_builder.parquet import is_complete as is_complete
@@ -93,7 +94,8 @@ def rollouts_from_table(table: pa.Table) -> list[Rollout]:
 
 def drops_to_table(drops: Iterable[Drop]) -> pa.Table:
     """Drops as one table of `DROP_SCHEMA`."""
-    return to_table((plain(drop) for drop in drops), DROP_SCHEMA)
+    rows = (plain(replace(drop, detail=redacted(drop.detail))) for drop in drops)
+    return to_table(rows, DROP_SCHEMA)
 
 
 def drops_from_table(table: pa.Table) -> list[Drop]:

@@ -18,7 +18,7 @@ settings.load_profile("steady")
 
 def pytest_configure(config: pytest.Config) -> None:
     # Where tests run in other processes, the one that sums up does not read conftests below this.
-    sys.path.append(str(Path(__file__).parent / "faults"))
+    sys.path += [str(Path(__file__).parent / name) for name in ("faults", "families")]
     import kills
 
     config.pluginmanager.register(kills, "kills")

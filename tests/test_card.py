@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_datasets_loads_the_folder_as_the_card_says(built: Path) -> None:
 def test_every_source_is_named_with_its_licence_or_that_it_is_not_stated(built: Path) -> None:
     text = card_of(built).text
     assert "| `grid.jsonl` | its own | CC-BY-4.0 |" in text
-    assert r"| `sums\|&lt;b>.jsonl` | sums | not stated |" in text
+    assert r"| `sums\|<b>.jsonl` | sums | not stated |" in text
     assert "| grid | 5 | 61.1% | 3 | 9 |" in text
 
 
@@ -98,3 +99,22 @@ def test_the_same_build_gives_the_same_card(tmp_path: Path) -> None:
         write_build(tmp_path / name, rollouts)
         cards.append((tmp_path / name / "README.md").read_text(encoding="utf-8"))
     assert cards[0] == cards[1]
+
+
+HOSTILE = "![x](javascript:alert(1)) <img src=x> | *b* `c` $x$ www.evil.org\x1b[31m\u202e\n# h"
+
+
+def test_names_from_data_are_text_in_the_card_and_no_markup(tmp_path: Path) -> None:
+    rollouts = sample_rollouts(tmp_path)
+    rollouts = [replace(r, seed=replace(r.seed, source=HOSTILE)) for r in rollouts]
+    seeds = (SourceConfig(path=HOSTILE, name=HOSTILE, license=HOSTILE),)
+    config = Config(seeds=seeds, name=HOSTILE, model=HOSTILE)
+    write_build(tmp_path / "out", rollouts, config)
+    text = card_of(tmp_path / "out").text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)
+    escaped = re.compile(r"\\[!-/:-@\[-`{-~]")
+    outside_code = re.sub(r"`[^`\n]*`", "", escaped.sub("", text))
+    assert "evil" in outside_code
+    for markup in ("](java", "<img", "*b*", "$x$", " www.evil", "| # h"):
+        assert markup not in outside_code
+    assert "\n# h" not in text

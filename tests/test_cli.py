@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_builds import make_config, sample_here
 
 ROOT = Path(__file__).parents[1]
 
@@ -125,3 +126,26 @@ def test_the_job_script_is_the_same_command(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "sampling.temperature" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["plan", "build"])
+def test_seeds_that_no_pair_can_come_of_end_with_a_code_of_their_own(
+    tmp_path: Path, command: str
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"query": "How many?", "label": "3", "img": "1.png"}\n' * 2)
+    done = mmpr(command, f"seeds={rows}", f"out={tmp_path / 'out'}")
+    assert done.returncode == 6, done.stderr
+    assert "no pair can come of 1 seeds" in done.stderr
+    assert "images from image, images," in done.stderr
+
+
+def test_a_run_that_makes_no_pair_says_so_and_fails(tmp_path: Path) -> None:
+    config = make_config(tmp_path, 6)
+    sample_here(config)
+    words = ["sampling.engine=endpoint", "sampling.endpoint.url=http://127.0.0.1:9/v1"]
+    words += ["sampling.n=4", "model=fake", f"seeds={tmp_path / 'seeds.jsonl'}"]
+    words += [f"out={config.out}", "distributed.unit_queries=4", "pairing.kinds=truncated"]
+    done = mmpr("pair", *words)
+    assert done.returncode == 6, done.stderr
+    assert "no pairs: the drops above say why" in done.stderr

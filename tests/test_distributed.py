@@ -166,7 +166,9 @@ def sampled(config: Config, factory: object, progress: Progress | None = None) -
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_all_seeds_are_sampled_once_and_nothing_is_done_twice(tmp_path: Path) -> None:
-    config = make_config(tmp_path, 21, "distributed.replicas=2", "sampling.endpoint.concurrency=3")
+    overrides = ("distributed.replicas=2", "sampling.endpoint.concurrency=3", "name=größe ☃")
+    # Ray's metrics take tags in ASCII only; a build may be called and lie where it likes.
+    config = make_config(tmp_path, 21, *overrides, out="out-größe-构建")
     progress = Notes()
     summary = sampled(config, fake_samplers.answers_slowly, progress)
     assert ids(config) == [f"q{i}" for i in range(21)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 from engine_asks import settings
 
-from mmpr_builder.engines import arguments, check_engine, model_identity
+from mmpr_builder.config import Config, load_config
+from mmpr_builder.engines import arguments, check_engine, check_images, model_identity
 from mmpr_builder.errors import ConfigError, InputError
 
 
@@ -157,3 +159,31 @@ def test_identity_changes_with_the_model_and_not_with_its_place(model: Path) -> 
     third = model_identity(settings(f"model={moved}"))
     assert third["model.weights"] != second["model.weights"]
     assert third["model.config"] == second["model.config"]
+
+
+def with_class(model: Path, name: str, *overrides: str) -> Config:
+    (model / "config.json").write_text(json.dumps({"architectures": [name]}))
+    return load_config(None, [f"model={model}", *overrides])
+
+
+def test_a_model_that_takes_no_images_is_refused_for_seeds_that_have_some(model: Path) -> None:
+    with pytest.raises(InputError, match=r"Qwen2ForCausalLM\) takes no images, and the seeds have"):
+        check_images(with_class(model, "Qwen2ForCausalLM"))
+    check_images(with_class(model, "Qwen2_5_VLForConditionalGeneration"))
+    check_images(with_class(model, "SomethingNewForCausalLM"))  # Not ours to say.
+    with pytest.raises(ConfigError, match=r"lets no image through.*raise its `image`"):
+        check_images(
+            with_class(
+                model,
+                "Qwen2_5_VLForConditionalGeneration",
+                "engine.limit_mm_per_prompt={image: 0}",
+            )
+        )
+
+
+def test_vllm_s_list_of_models_is_read_as_vllm_has_it() -> None:
+    from vllm.model_executor.models import registry
+
+    found = arguments._vllm_models()
+    assert found["_MULTIMODAL_MODELS"] == set(registry._MULTIMODAL_MODELS)
+    assert found["_TEXT_GENERATION_MODELS"] == set(registry._TEXT_GENERATION_MODELS)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai_server import OpenAIServer, choices
+from pair_samples import picture
 
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.distributed import parts, plan, planning, read_inputs, run_pairing
@@ -454,3 +455,19 @@ def test_seed_files_of_the_old_units_are_not_touched(tmp_path: Path) -> None:
     assert read_parquet(tmp_path / "out/seeds/order-1.parquet").to_pylist() == [
         {"first": 0, "shift": 0}
     ]
+
+
+def test_rows_that_a_setting_opens_are_added_by_an_extension(tmp_path: Path) -> None:
+    for name in ("else", "data"):
+        (tmp_path / name).mkdir()
+    picture(tmp_path / "else" / "1.png", "red")
+    rows = [question(0), question(1, image=f"{tmp_path}/else/1.png")]
+    write(tmp_path / "data", a=rows)
+    config = make_config(tmp_path / "data", "a")
+    assert sample(config) == ["q0"]
+    opened = make_config(tmp_path / "data", "a", f"seeds.0.roots=[{tmp_path / 'else'}]")
+    with pytest.raises(
+        BuildConflictError, match=r"(?s)seeds\.0\.roots: \[\] in that build.*--extend"
+    ):
+        plan(opened)
+    assert sample(opened, extend=True) == ["q1"]

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image, ImageCms, ImageDraw
 
 from mmpr_builder import images
+from mmpr_builder.access import Access
 from mmpr_builder.errors import RowError
 from mmpr_builder.images import open_image, read_bytes
 from mmpr_builder.records import ImageRef
@@ -250,7 +251,7 @@ def test_bytes_come_from_files_urls_and_data_urls(tmp_path: Path) -> None:
         out.write(data)
     url = "data:image/png;base64," + base64.b64encode(data).decode()
     for uri in (str(tmp_path / "a b%20.png"), "memory://images-test/1.png", url):
-        assert read_bytes(ImageRef(uri)) == data
+        assert read_bytes(ImageRef(uri), Access(urls=("memory://images-test",))) == data
 
 
 @pytest.mark.parametrize(
@@ -259,7 +260,8 @@ def test_bytes_come_from_files_urls_and_data_urls(tmp_path: Path) -> None:
         ("{tmp}/none.png", "image_missing"),
         ("{tmp}", "image_unreadable"),
         ("memory://images-test/none.png", "image_missing"),
-        ("nosuchscheme://x/1.png", "image_unreadable"),
+        ("memory://elsewhere/1.png", "image_not_allowed"),
+        ("nosuchscheme://x/1.png", "image_not_allowed"),
         ("data:image/png,abc", "image_unreadable"),
         ("data:image/png;base64,@@@@", "image_unreadable"),
         ("{tmp}/" + "x" * 5000, "image_unreadable"),
@@ -268,7 +270,7 @@ def test_bytes_come_from_files_urls_and_data_urls(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_read_is_a_reason(tmp_path: Path, uri: str, reason: str) -> None:
     with pytest.raises(RowError) as caught:
-        read_bytes(ImageRef(uri.format(tmp=tmp_path)))
+        read_bytes(ImageRef(uri.format(tmp=tmp_path)), Access(urls=("memory://images-test",)))
     assert caught.value.reason == reason
     assert caught.value.detail
 

@@ -11,9 +11,12 @@ PACKAGE = Path(__file__).parents[1] / "mmpr_builder"
 
 # Lowest first. A module may import from lower layers and from its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("records", "errors"),
+    ("records", "errors", "escaping"),
     ("config",),
-    ("files", "embedded", "images", "columns", "schemas", "parquet", "tables", "stores"),
+    (
+        *("files", "access", "fetching", "embedded", "images"),
+        *("columns", "schemas", "parquet", "tables", "stores"),
+    ),
     (
         *("seeds", "prompts", "sampling", "dropout", "extraction", "scoring"),
         *("pairing", "output", "report", "progress", "display", "quality", "export"),

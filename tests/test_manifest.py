@@ -25,7 +25,7 @@ from mmpr_builder.distributed.demo_source import with_demo
 from mmpr_builder.distributed.lock import LOCK_NAME, build_lock
 from mmpr_builder.distributed.manifest import read_manifest
 from mmpr_builder.distributed.planning import read_drops
-from mmpr_builder.errors import BuildConflictError, InputError, SetupError
+from mmpr_builder.errors import BuildConflictError, InputError, NothingUsableError, SetupError
 from mmpr_builder.records import ImageRef, Seed
 from mmpr_builder.stores import resolve
 from mmpr_builder.tables import read_parquet, seeds_from_table, write_parquet
@@ -209,8 +209,26 @@ def test_a_damaged_manifest_is_an_error_with_a_fix(
 
 def test_no_rows_at_all_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "seeds.jsonl").write_text("")
-    with pytest.raises(InputError, match="no rows"):
+    with pytest.raises(NothingUsableError, match="no rows"):
         plan(make_config(tmp_path))
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([{"x": 1}, {"y": 1}], r"none of 2 rows .* 2 missing_question. The first is missing_q"),
+        ([{"question": "Q", "label": "A"}] * 2, "no pair can come of 1 seeds: none has a truth"),
+        ([{"question": "Q", "img": "1.png"}, {"x": 1}], "images from image, images,"),
+    ],
+)
+def test_seeds_of_which_no_pair_can_come_are_an_error_before_anything_starts(
+    tmp_path: Path, rows: list[dict[str, Any]], says: str
+) -> None:
+    config = make_config(tmp_path)
+    (tmp_path / "seeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(NothingUsableError, match=says):
+        plan(config)
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 

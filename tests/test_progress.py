@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import pytest
 
@@ -106,6 +107,20 @@ def test_lines_come_at_most_every_ten_seconds() -> None:
     assert len(lines) == 1 + 3 + 1
     assert "20/100 seeds  20 %  1.0 seeds/s  ETA 1:20" in lines[2]
     assert lines[-1] == "sampling  34 seeds  35.0 s"
+
+
+@pytest.mark.parametrize("make", [io.StringIO, lambda: Terminal()])
+def test_what_rows_say_reaches_the_log_without_control_characters(
+    make: Callable[[], io.StringIO],
+) -> None:
+    stream = make()
+    with Progress.auto(stream=stream) as progress, progress.stage("sampling", total=4):
+        progress.update(done=1, detail="hostile\x1b]0;title\x07 \u202e")
+        progress.note("not sampled: id\x1b[2J\x9b31m of https://bob:pw@host/x?sig=1")
+    shown = stream.getvalue()
+    assert "id␛[2J\ufffd31m of https://host/x?…" in shown
+    for bad in ("\x1b]0;", "\x1b[2J", "\x9b", "\u202e", "pw@"):
+        assert bad not in shown
 
 
 def test_a_stage_that_fails_is_not_shown_as_done() -> None:

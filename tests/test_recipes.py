@@ -17,7 +17,7 @@ from public_layouts import SOURCES, make_all, picture
 
 from mmpr_builder import build, distributed
 from mmpr_builder.config import Config, LayoutName, load_config, sampling_identity, tiles_for
-from mmpr_builder.engines import arguments, budgets, rendering
+from mmpr_builder.engines import budgets, rendering
 from mmpr_builder.engines.endpoint import EndpointSampler
 from mmpr_builder.errors import ConfigError, InputError
 from mmpr_builder.prompts import load_templates
@@ -229,13 +229,18 @@ def two_sources(**more: Any) -> Config:
 
 
 def test_the_engine_has_room_for_the_largest_budget_of_any_source() -> None:
-    found = arguments.engine_arguments(two_sources(), cpu=True)
-    assert found["mm_processor_kwargs"] == {"max_dynamic_patch": 18}
+    hf, chat = ["InternVLForConditionalGeneration"], ["InternVLChatModel"]
+    assert budgets.engine_arguments(two_sources(), hf) == {
+        "mm_processor_kwargs": {"max_patches": 18}
+    }
+    assert budgets.engine_arguments(two_sources(), chat) == {
+        "hf_overrides": {"max_dynamic_patch": 18}
+    }
     own = two_sources(engine={"mm_processor_kwargs": {"use_fast": True}})
-    found = arguments.engine_arguments(own, cpu=True)
-    assert found["mm_processor_kwargs"] == {"max_dynamic_patch": 18, "use_fast": True}
-    none = arguments.engine_arguments(two_sources(images={}), cpu=True)
-    assert "mm_processor_kwargs" not in none
+    assert budgets.engine_arguments(own, hf) == {
+        "mm_processor_kwargs": {"max_patches": 18, "use_fast": True}
+    }
+    assert budgets.engine_arguments(two_sources(images={}), hf) == {}
 
 
 def test_budgets_that_cannot_all_be_kept_are_refused() -> None:
@@ -290,7 +295,7 @@ def test_each_seed_is_shown_at_the_budget_of_its_source(tmp_path: Path) -> None:
     prompts = object.__new__(rendering.Prompts)
     prompts._renderer, prompts._images, prompts._limit = fake, config.images, 4
     prompts._chat = prompts._tokenize = None
-    prompts._rendering = asyncio.Semaphore(1)
+    prompts._rendering, prompts._architectures = asyncio.Semaphore(1), []
 
     async def show_all() -> None:
         for name, images in (("a", (picture,)), ("b", (picture,)), ("a", ())):

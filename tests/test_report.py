@@ -20,6 +20,7 @@ from PIL import Image
 
 from mmpr_builder.config import Config
 from mmpr_builder.errors import InputError
+from mmpr_builder.escaping import visible
 from mmpr_builder.output import pair_parts, read_run
 from mmpr_builder.records import Seed
 from mmpr_builder.report import KINDS, samples, write_report
@@ -35,7 +36,7 @@ from mmpr_builder.report.figures import (
 )
 from mmpr_builder.report.samples import in_order, pick_samples, read_browser
 from mmpr_builder.report.sides import read_sides
-from mmpr_builder.report.texts import Span, compare, visible, words
+from mmpr_builder.report.texts import Span, compare, words
 from mmpr_builder.report.thumbnails import MOST_CHARACTERS, thumbnail
 
 VOID = {"meta", "input", "br"}

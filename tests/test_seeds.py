@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mmpr_builder.access import access_of
 from mmpr_builder.config import SourceConfig
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.images import open_image, read_bytes
@@ -28,6 +29,7 @@ from mmpr_builder.seeds import (
     language_of,
     read_seeds,
     read_sources,
+    refuse_forbidden,
 )
 from mmpr_builder.seeds.keys import Keys
 
@@ -93,13 +95,17 @@ def test_numbered_placeholders_reorder_the_images(tmp_path: Path) -> None:
     [
         ("/abs/1.png", "/abs/1.png"),
         ("s3://bucket/1.png", "s3://bucket/1.png"),
+        ("https://host/1.png?v=2", "https://host/1.png?v=2"),
         ("data:image/png;base64,AAAA", "data:image/png;base64,AAAA"),
         ("./x/1.png", "{folder}/x/1.png"),
         ({"path": "1.png", "bytes": None}, "{folder}/1.png"),
     ],
 )
 def test_image_paths_resolve(tmp_path: Path, image: Any, expected: str) -> None:
-    assert seed(tmp_path, image=image).images[0].uri == expected.format(folder=tmp_path)
+    write(tmp_path / "a.jsonl", [{"question": "What?", "image": image}])
+    (found,) = read_seeds(tmp_path / "a.jsonl", roots=["/abs"], allow=["s3", "https://host"])
+    assert isinstance(found, Seed), found
+    assert found.images[0].uri == expected.format(folder=tmp_path)
 
 
 def test_root_is_where_relative_images_start(tmp_path: Path) -> None:
@@ -709,11 +715,12 @@ def test_seeds_and_images_come_over_http(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{server.server_port}"
         check_sources([SourceConfig(path=f"{url}/a.jsonl")])
         (item,) = read_seeds(f"{url}/a.jsonl")
-        assert colours_of(item) == [(255, 0, 0)]
+        access = access_of([SourceConfig(path=f"{url}/a.jsonl")])
+        assert open_image(read_bytes(item.images[0], access)).getpixel((0, 0)) == (255, 0, 0)
         with pytest.raises(InputError, match=r"did you mean 'a\.jsonl'"):
             check_sources([SourceConfig(path=f"{url}/b.jsonl")])
         with pytest.raises(RowError, match="image_missing"):
-            read_bytes(ImageRef(f"{url}/2.png"))
+            read_bytes(ImageRef(f"{url}/2.png"), access)
         server.shutdown()
     with pytest.raises(InputError, match="cannot be reached"):
         check_sources([SourceConfig(path=f"{url}/a.jsonl")])
@@ -740,3 +747,93 @@ def test_keys_are_known_again_with_the_text_they_came_with() -> None:
     assert all(keys.add(number.to_bytes(4, "big")) for number in range(20_000))
     assert keys.get((19_999).to_bytes(4, "big")) == ""
     keys.close()
+
+
+# ---------------------------------------------------------------- splits
+
+
+SPLIT_FILES = [
+    (["train.jsonl", "val.jsonl", "test.jsonl"], "train", ["train.jsonl"]),
+    (["train.jsonl", "val.jsonl", "test.jsonl"], "dev", ["val.jsonl"]),
+    (["train.jsonl", "testmini.jsonl", "testA.jsonl", "more.jsonl"], "train", ["train", "more"]),
+    (["train.jsonl", "trainval.jsonl", "minival.jsonl"], "train", ["train.jsonl"]),
+    (["test.jsonl", "testmini.jsonl"], "testmini", ["testmini.jsonl"]),
+    (["test.jsonl", "train/a.jsonl", "val/a.jsonl"], "train", ["train/a.jsonl"]),
+    (["all.jsonl", "test/a.jsonl", "train/a.jsonl"], "train", ["all.jsonl", "train/a.jsonl"]),
+    (["train/test.jsonl", "train/a.jsonl"], "train", ["train/a.jsonl"]),
+    (["latest.jsonl", "values.jsonl"], "train", ["latest.jsonl", "values.jsonl"]),
+]
+
+
+@pytest.mark.parametrize(("files", "split", "expected"), SPLIT_FILES)
+def test_a_split_reads_its_own_files_and_no_others(
+    tmp_path: Path, files: list[str], split: str, expected: list[str]
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name, [{"question": name}])
+    found = {item.question for item in read_seeds(tmp_path, split=split) if isinstance(item, Seed)}
+    assert found == {name if name.endswith(".jsonl") else f"{name}.jsonl" for name in expected}
+
+
+def test_files_that_may_be_of_another_split_are_left_out_aloud(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("train.jsonl", "testmini.jsonl"):
+        write(tmp_path / name, [{"question": "Q"}])
+    (tmp_path / "more").mkdir()
+    write(tmp_path / "more" / "a.jsonl", [{"question": "Q"}])
+    list(read_seeds(tmp_path))
+    said = [record.getMessage() for record in caplog.records]
+    assert any("testmini.jsonl: left out" in text for text in said)
+    assert any(f"{tmp_path}/more is not read" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    "name", ["testmini", "testA", "test_dev", "minitest", "a/test/b", "trainTest"]
+)
+def test_forbidden_splits_know_what_else_they_are_called(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "set"
+    (folder / name).parent.mkdir(parents=True)
+    write(folder / f"{name}.jsonl", [{"question": "Q"}])
+    whole = SourceConfig(path=str(folder), forbidden_splits=("test",))
+    with pytest.raises(InputError, match=r"off limits|no file of split 'train'"):
+        check_sources([whole])
+    if "/" not in name:  # Of a file's path its own name counts.
+        with pytest.raises(InputError, match="off limits"):
+            check_sources([whole.model_copy(update={"path": str(folder / f"{name}.jsonl")})])
+
+
+@pytest.mark.parametrize("split", ["testmini", "testA", "train[:9%]+test", "minitest"])
+def test_a_forbidden_split_cannot_be_asked_for_by_another_name(split: str) -> None:
+    source = SourceConfig(path="org/name", split=split, forbidden_splits=("test",))
+    with pytest.raises(InputError, match="off limits"):
+        refuse_forbidden(source)
+
+
+# ---------------------------------------------------------------- hostile sizes and names
+
+
+def test_two_columns_of_one_name_are_an_error_that_names_them(tmp_path: Path) -> None:
+    names = ["question", "answer", "answer"]
+    pq.write_table(pa.table([["Q"], ["A"], ["B"]], names=names), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="several columns are named 'answer': rename all but one"):
+        list(read_seeds(tmp_path / "a.parquet"))
+    table = pa.table([["Q"], ["A"], ["x"], ["y"]], names=["question", "answer", "z", "z"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    (item,) = read_seeds(tmp_path / "a.parquet")
+    assert isinstance(item, Seed)
+
+
+def test_of_equal_truths_ten_are_kept(tmp_path: Path) -> None:
+    many = seed(tmp_path, answer=["cat"] * 100_000 + ["dog"] * 4)
+    assert many.answers == ("cat",) * 10 + ("dog",) * 4
+    ten = ["a", "b", "a", "c", "a", "b", "a", "a", "a", "d"]
+    assert sorted(seed(tmp_path, answer=ten).answers) == sorted(ten)
+
+
+def test_over_a_thousand_different_truths_are_a_drop(tmp_path: Path) -> None:
+    assert len(seed(tmp_path, answer=[str(n) for n in range(1000)]).answers) == 1000
+    item = one(tmp_path, question="Q", answer=[str(n) for n in range(1001)])
+    assert isinstance(item, Drop)
+    assert item.reason == "too_many_answers"

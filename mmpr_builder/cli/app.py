@@ -18,6 +18,7 @@ EXIT_SETUP = 2
 EXIT_QUARANTINED = 3
 EXIT_FINDINGS = 4
 EXIT_LINT = 5
+EXIT_NOTHING = 6
 
 # Groups of commands in `mmpr --help`, in this order.
 PANELS = BUILD, LOOK, HAND_ON = "Build", "Look", "Check and hand on"

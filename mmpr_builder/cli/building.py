@@ -14,6 +14,7 @@ from rich.table import Table
 from mmpr_builder import summary
 from mmpr_builder.cli.app import (
     BUILD,
+    EXIT_NOTHING,
     EXIT_QUARANTINED,
     Settings,
     app,
@@ -133,3 +134,6 @@ def _run(command: str, settings: list[str] | None, **options: bool) -> None:
         console.print(summary.sampled(config, result.sampling))
     if result.sampling is not None and result.sampling.quarantined:
         sys.exit(EXIT_QUARANTINED)
+    if result.run is not None and not result.run["counts"]["pairs"]["total"]:
+        console.print("[bold red]no pairs:[/] the drops above say why")
+        sys.exit(EXIT_NOTHING)

@@ -92,6 +92,14 @@ def import_release(
         str | None,
         typer.Option(help="Where relative paths start; default: beside the file, or one above."),
     ] = None,
+    roots: Annotated[
+        list[str] | None,
+        typer.Option(help="Further folder whose images rows may name; may be given again."),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="Image URLs that rows may name: https, s3, … or their beginning."),
+    ] = None,
     source: Annotated[
         str | None, typer.Option(help="Source name of rows that have none; default: the entry's.")
     ] = None,
@@ -104,15 +112,22 @@ def import_release(
 
     Old and new pairs then mix: `load_pairs([A, B])`. Rows that are no pairs go to DIR/drops.
     """
+    from mmpr_builder.escaping import visible
     from mmpr_builder.export.importing import import_pairs
-    from mmpr_builder.report.texts import visible
 
     places = [word.removeprefix("out=") for word in words if word.startswith("out=")]
     files = [word for word in words if not word.startswith("out=")]
     if len(places) != 1 or len(files) != 1:
         raise ConfigError(f"import {' '.join(words)}: give one file and out=DIR")
     done = import_pairs(
-        files[0], places[0], root=root, source=source, kind=kind, overwrite=overwrite
+        files[0],
+        places[0],
+        root=root,
+        roots=roots or (),
+        allow=allow or (),
+        source=source,
+        kind=kind,
+        overwrite=overwrite,
     )
     table = _table()
     table.add_row("pairs", f"{done.rows:,} from {done.images:,} images")
@@ -225,7 +240,7 @@ def _export_queries(outs: list[str], dest: str, options: ExportOptions) -> Expor
 
 
 def _show_export(form: Format, done: Exported) -> None:
-    from mmpr_builder.report.texts import visible
+    from mmpr_builder.escaping import visible
 
     table = _table()
     images = f", {done.images:,} image files" if done.images else ""
@@ -268,7 +283,7 @@ def _show_lint(result: LintResult, folder: str, json_file: Path | None) -> None:
 
 def _example(found: Any, folder: str) -> str:
     """Where it is in `folder`, which everybody knows: long paths break in the table."""
-    from mmpr_builder.report.texts import visible
+    from mmpr_builder.escaping import visible
 
     name = f" ({found.id[:12]})" if found.id else ""
     where = found.where.removeprefix(f"{folder.rstrip('/')}/")

@@ -108,8 +108,8 @@ def _check_kind(kind: str | None) -> None:
 
 
 def _explain_none(out: str, wanted: Any, found: int) -> None:
+    from mmpr_builder.escaping import visible
     from mmpr_builder.report.lookup import find_drop
-    from mmpr_builder.report.texts import visible
 
     drop = find_drop(out, wanted.name) if wanted.name else None
     if drop is not None:

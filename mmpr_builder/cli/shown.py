@@ -10,7 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mmpr_builder.report.texts import compare, question_text, visible
+from mmpr_builder.escaping import visible
+from mmpr_builder.report.texts import compare, question_text
 
 if TYPE_CHECKING:
     from mmpr_builder.diff import BuildDiff, Change

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from mmpr_builder.config.identity import identity_hash, sampling_identity
 from mmpr_builder.config.inputs import (
+    NETWORK,
     Branch,
     ImagesConfig,
     LayoutName,
@@ -27,6 +28,7 @@ from mmpr_builder.config.table import settings_table, valid_keys
 from mmpr_builder.config.whole import Config, source_label, tiles_for
 
 __all__ = [
+    "NETWORK",
     "BalanceConfig",
     "Branch",
     "Config",

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmpr_builder.config.sampling import SamplingConfig
 from mmpr_builder.config.whole import Config
+from mmpr_builder.escaping import redacted
 
 # Only these decide what the rollouts of given seeds say. `sampling.endpoint` is left out (where a
 # model is served does not change it); so are the sizes of units and the number of replicas.
@@ -29,7 +30,7 @@ _ADDED = ("blind", "target_per_response", "target_gap")
 
 
 def sampling_identity(config: Config) -> dict[str, Any]:
-    """The settings that decide what rollouts say, flat: dotted key -> value."""
+    """The settings that decide what rollouts say, flat and without secrets: dotted key -> value."""
     flat: dict[str, Any] = {}
     for key in _IDENTITY:
         _flatten(key, config.model_dump(mode="json")[key], flat)
@@ -46,9 +47,14 @@ def sampling_identity(config: Config) -> dict[str, Any]:
         _flatten("quality.decontaminate", chosen["decontaminate"], kept)
     if chosen["near_duplicates"]:
         kept["quality.near_duplicates"] = True
+    opened = (".roots", ".allow")
+    kept = {
+        k: v for k, v in kept.items() if v or not (k.startswith("seeds.") and k.endswith(opened))
+    }
     # These belong to the second half: changing them must not cost a token.
     later = (".scorer", ".license", ".get", ".forbidden_splits")
-    return {k: v for k, v in kept.items() if not (k.startswith("seeds.") and k.endswith(later))}
+    kept = {k: v for k, v in kept.items() if not (k.startswith("seeds.") and k.endswith(later))}
+    return redacted(kept)
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:

@@ -27,6 +27,8 @@ LayoutName = Literal[
     "sroie",
     "vqa",
 ]
+NETWORK = ("http", "https", "s3", "gs", "az", "abfs", "hf")
+"""Protocols that `seeds.N.allow` can open to the image URLs of rows."""
 DATA = "{data}"
 """In a source's `path` or `root`: stands for `data`, the folder of public data sets."""
 
@@ -37,6 +39,14 @@ class SourceConfig(Section):
     path: str = Field(description="File, folder, glob, URL or hub id; `demo` is the small world.")
     name: str | None = Field(None, description="Source name; default: a row's own, or the stem.")
     root: str | None = Field(None, description="Where relative image paths start; default: beside.")
+    roots: tuple[str, ...] = Field(
+        (), description="Further folders whose images rows may name, by absolute paths or links."
+    )
+    allow: tuple[str, ...] = Field(
+        (),
+        description="Protocols of image URLs that rows may name (`https`, `s3`, …), or beginnings"
+        " of URLs; private addresses only by such a beginning.",
+    )
     split: str = Field("train", description="Split, for data sets from a hub or folder.")
     forbidden_splits: tuple[str, ...] = Field(
         (), description="Splits that must not be read, say because models are measured on them."
@@ -68,7 +78,29 @@ class SourceConfig(Section):
     license: str | None = Field(None, description="Licence of its data, for card and report.")
     get: str | None = Field(None, description="Where it can be had, told when it is missing.")
 
-    _accept_commas = field_validator("forbidden_splits", mode="before")(split_commas)
+    _accept_commas = field_validator("forbidden_splits", "roots", "allow", mode="before")(
+        split_commas
+    )
+
+    @field_validator("roots", mode="after")
+    @classmethod
+    def _folders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for root in value:
+            if "://" in root:
+                raise ValueError(f"{root!r} is a URL: name it in `allow`")
+        return value
+
+    @field_validator("allow", mode="after")
+    @classmethod
+    def _network(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            scheme, mark, host = entry.partition("://")
+            if scheme not in NETWORK or (mark and not host.strip("/")) or "@" in entry:
+                raise ValueError(
+                    f"{entry!r} is neither one of {', '.join(NETWORK)} nor the beginning of such a"
+                    " URL, with a host"
+                )
+        return value
 
     @field_validator("tiles", mode="after")
     @classmethod

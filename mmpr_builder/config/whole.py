@@ -152,8 +152,10 @@ class Config(Section):
 
 
 def _placed(source: SourceConfig, data: str) -> SourceConfig:
+    folder = data.rstrip("/") or "/"
     texts = {"path": source.path, "root": source.root}
-    found = {k: v.replace(DATA, data.rstrip("/") or "/") for k, v in texts.items() if v}
+    found: dict[str, Any] = {k: v.replace(DATA, folder) for k, v in texts.items() if v}
+    found["roots"] = tuple(root.replace(DATA, folder) for root in source.roots)
     if source.path == "demo":
         found["license"] = source.license or OWN_LICENCE
     return source.model_copy(update=found)

@@ -29,6 +29,7 @@ from mmpr_builder.distributed.actors import Counts
 from mmpr_builder.distributed.judging import PairingSummary, run_pairing
 from mmpr_builder.distributed.manifest import Manifest, Unit
 from mmpr_builder.distributed.planning import plan, read_inputs
+from mmpr_builder.distributed.reading import Usable
 from mmpr_builder.distributed.runner import SamplingSummary, run_sampling
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "PairingSummary",
     "SamplingSummary",
     "Unit",
+    "Usable",
     "plan",
     "read_inputs",
     "run_pairing",

@@ -24,6 +24,7 @@ from mmpr_builder.distributed.deaths import explained
 from mmpr_builder.distributed.manifest import Unit
 from mmpr_builder.distributed.seats import seats
 from mmpr_builder.errors import EngineError
+from mmpr_builder.escaping import redacted
 from mmpr_builder.records import Outcome, Response, Rollout, Seed, Verdict
 from mmpr_builder.sampling.scoring_threads import ScoringThreads
 from mmpr_builder.tables import optional_columns, warm_up
@@ -208,7 +209,7 @@ class SamplerActor:
                     self._templates.pick(seed),
                     self._config,
                     self._sampler,
-                    self._config.model,
+                    redacted(self._config.model),
                     None if self._scoring is None else _noting(self._scoring, outcomes),
                 )
         job.finished[index] = rollout

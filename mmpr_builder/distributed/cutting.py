@@ -42,5 +42,5 @@ def image_size(ref: ImageRef) -> int:
         return ASSUMED_IMAGE_BYTES
     try:
         return os.stat(ref.uri).st_size
-    except OSError:
+    except (OSError, ValueError):  # A name that no file can have.
         return ASSUMED_IMAGE_BYTES

@@ -23,6 +23,7 @@ from mmpr_builder.distributed.replicas import Replica
 from mmpr_builder.distributed.signals import StopRequest
 from mmpr_builder.distributed.units import Work, WorkQueue
 from mmpr_builder.errors import EngineError, Interrupted
+from mmpr_builder.escaping import redacted
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Rollout
 from mmpr_builder.tables import optional_columns
@@ -202,7 +203,7 @@ class Driver:
             prompt="",
             template="",
             style="open",
-            model=self._config.model,
+            model=redacted(self._config.model),
             error=(parts.KILLED_ENGINE, detail),
             index=index,
         )

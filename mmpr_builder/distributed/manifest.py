@@ -20,6 +20,7 @@ from typing import Any, Self
 from mmpr_builder.config import Config, SourceConfig, identity_hash, sampling_identity
 from mmpr_builder.distributed.storage import exists, join, read_json, write_json
 from mmpr_builder.errors import BuildConflictError, InputError
+from mmpr_builder.escaping import redacted
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
@@ -83,9 +84,9 @@ class Manifest:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        identity = Identity(
-            content["identity"], content["templates"], content["model"], content["inputs"]
-        )
+        parts = [content[name] for name in ("identity", "templates", "model", "inputs")]
+        # Earlier versions wrote passwords and signatures of URLs down.
+        identity = Identity(*map(redacted, parts))
         names = [field.name for field in fields(Unit)]
         units = tuple(Unit(**{name: unit[name] for name in names}) for unit in content["units"])
         extensions = content.get("extensions", 0)
@@ -199,7 +200,8 @@ def _source_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
     return [
         key
         for key in sorted({*old, *new})
-        if key != "scorer" and old.get(key) != new.get(key)
+        # What rows may name decides which of them are seeds; what those are asked stays the same.
+        if key not in ("scorer", "roots", "allow") and old.get(key) != new.get(key)
         if not (key == "limit" and _is_higher(old.get(key), new.get(key)))
     ]
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mmpr_builder.config import Config
+from mmpr_builder.escaping import redacted
 from mmpr_builder.progress import Progress
 
 _EVERY_S = 2.0  # Ray hands them on every ten seconds.
@@ -42,8 +43,17 @@ COUNTERS = {
 
 @contextmanager
 def exported(config: Config, progress: Progress) -> Iterator[None]:
-    """Keep Ray's metrics in step with `progress` until the block ends; needs a connected Ray."""
-    with progress.watched_by(_Exporter(config).watch):
+    """Keep Ray's metrics in step with `progress` until the block ends; needs a connected Ray.
+
+    They are figures to look at: where Ray refuses one, the run goes on without them.
+    """
+    try:
+        watch = _Exporter(config).watch
+    except Exception as error:  # noqa: BLE001
+        progress.note(f"no metrics of this run in Ray: {error!r}"[:300])
+        yield
+        return
+    with progress.watched_by(watch):
         yield
 
 
@@ -54,7 +64,10 @@ class _Exporter:
         from ray.util.metrics import Counter, Gauge
 
         keys = ("build", "out", "stage")
-        self._tags = {"build": config.name, "out": config.out}
+        tags = {"build": config.name, "out": redacted(config.out)}
+        # Ray takes ASCII only.
+        self._tags = {k: v.encode("ascii", "backslashreplace").decode() for k, v in tags.items()}
+        self._refused = False
         self._gauges = {
             figure: Gauge(name, description=meaning, tag_keys=keys)
             for name, (figure, meaning) in GAUGES.items()
@@ -67,10 +80,14 @@ class _Exporter:
         self._next = 0.0
 
     def watch(self, progress: Progress, ended: bool) -> None:
-        if not ended and time.monotonic() < self._next:
+        if self._refused or (not ended and time.monotonic() < self._next):
             return
         self._next = time.monotonic() + _EVERY_S
-        self._set(progress.snapshot())
+        try:
+            self._set(progress.snapshot())
+        except Exception as error:  # noqa: BLE001
+            self._refused = True
+            progress.note(f"no more metrics of this run in Ray: {error!r}"[:300])
 
     def _set(self, snapshot: dict[str, Any]) -> None:
         tags = {**self._tags, "stage": snapshot["stage"]}

@@ -24,6 +24,7 @@ from mmpr_builder.distributed.order import Slice
 from mmpr_builder.distributed.pool_pieces import PooledSlice
 from mmpr_builder.distributed.storage import exists, join, read_json, write_json
 from mmpr_builder.engines.arbiter import Arbiter, Case, Opinion, Prompt, check, load_prompt
+from mmpr_builder.escaping import redacted
 from mmpr_builder.pairing import Scores
 from mmpr_builder.records import Outcome, Style, Verdict, content_id
 from mmpr_builder.stores import names_in
@@ -203,7 +204,11 @@ def _what_is_asked(config: Config, seeds: int) -> str:
     only ever grows."""
     from mmpr_builder.scoring import SCORER_VERSION
 
-    settings = config.model_dump(mode="json", include={"scoring", "seeds", "rollouts"})
+    settings = redacted(config.model_dump(mode="json", include={"scoring", "seeds", "rollouts"}))
+    for source in settings["seeds"]:
+        for key in ("roots", "allow"):  # Earlier versions did not know them.
+            if not source[key]:
+                del source[key]
     if not settings["rollouts"]:
         del settings["rollouts"]
     for key in ("url", "api_key_env", "concurrency", "timeout_s", "retries"):

@@ -46,9 +46,10 @@ from mmpr_builder.distributed.manifest import (
 )
 from mmpr_builder.distributed.order import write_order
 from mmpr_builder.distributed.planned_drops import DropFile, PlannedDrops
-from mmpr_builder.distributed.reading import read_rows
+from mmpr_builder.distributed.reading import Usable, read_rows
 from mmpr_builder.distributed.storage import join, remove_folder
 from mmpr_builder.errors import BuildConflictError, InputError
+from mmpr_builder.escaping import redacted
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop, Seed, content_id
 from mmpr_builder.stores import names_in, patience
@@ -63,7 +64,7 @@ def plan(config: Config, *, extend: bool = False, progress: Progress | None = No
 
     With `extend` a plan whose inputs have grown gets units for the seeds that are new.
     Raises `BuildConflictError` when the folder belongs to other settings, changed inputs or
-    another run, `InputError` when no seed can be read.
+    another run, `NothingUsableError` when no pair could come of any row.
     """
     with build_lock(config.out) as lock:
         return make_plan(config, progress or Progress(), lock, extend=extend)
@@ -94,12 +95,11 @@ def make_plan(config: Config, progress: Progress, lock: Lock, *, extend: bool = 
     remove_folder(join(config.out, "seeds"))
     remove_demo(config)
     sources = with_demo(config)
+    found = Usable(config)
     with DropFile() as drops:
-        rows = _without_drops(enumerate(read_rows(config, sources, progress)), drops)
+        rows = _without_drops(enumerate(found.watch(read_rows(config, sources, progress))), drops)
         units = tuple(_write_units(config, rows, identity_hash(identity.settings)))
-        if not units and not drops.count:
-            paths = ",".join(source.path for source in config.seeds)
-            raise InputError(f"seeds={paths}: no rows: give other seeds=")
+        found.check()
         manifest = Manifest(identity, units, drops.count, _versions())
         drops.publish(_drops_uri(config.out, manifest))
     lock.check()
@@ -216,11 +216,17 @@ def _identity(config: Config) -> Identity:
         found = demo_fingerprint(config) if demo else seeds.fingerprint(source)
         inputs.update({f"{number}:{name}": value for name, value in found.items()})
     inputs.update(quality.fingerprint(config.quality.decontaminate))
+    shown = redacted(inputs)
+    if len(shown) < len(inputs):
+        raise InputError(
+            f"{', '.join(sorted(shown))}: some of these differ only in the user or query of their"
+            " URL, which is not stored: give each input a path of its own"
+        )
     return Identity(
         settings=sampling_identity(config),
         templates=prompts.load_templates(config).fingerprint(),
-        model=engines.model_identity(config),
-        inputs=inputs,
+        model=redacted(engines.model_identity(config)),
+        inputs=shown,
     )
 
 

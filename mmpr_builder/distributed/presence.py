@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from mmpr_builder.access import access_of
 from mmpr_builder.config import Config
 from mmpr_builder.distributed import parts
 from mmpr_builder.distributed.cluster import has_ray_at_hand
@@ -39,7 +40,7 @@ def check_images(
     """
     if config.sampling.engine == "replay" or not todo:
         return
-    missing, found = _look(config.out, todo)
+    missing, found = _look(config, todo)
     if found or len(missing) < _LEAST:
         return
     seed, detail = missing[0]
@@ -49,7 +50,7 @@ def check_images(
     )
     if has_ray_at_hand(config):
         progress.note(f"{text}; this machine may see other folders than those that sample")
-    elif grown or _look(config.out, finished)[1]:
+    elif grown or _look(config, finished)[1]:
         progress.note(f"{text}; such seeds become drops")
     else:
         raise InputError(
@@ -58,12 +59,12 @@ def check_images(
         )
 
 
-def _look(out: str, units: Sequence[Unit]) -> tuple[list[tuple[Seed, str]], bool]:
+def _look(config: Config, units: Sequence[Unit]) -> tuple[list[tuple[Seed, str]], bool]:
     """The seeds without their image, up to the first one that has it; and whether there is one."""
-    missing = []
-    for seed in _some(out, units) if units else ():
+    missing, access = [], access_of(config.seeds)
+    for seed in _some(config.out, units) if units else ():
         try:
-            read_bytes(seed.images[0])
+            read_bytes(seed.images[0], access)
         except RowError as error:
             if error.reason == "image_missing":
                 missing.append((seed, error.detail))

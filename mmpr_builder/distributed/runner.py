@@ -27,8 +27,9 @@ from mmpr_builder.distributed.presence import check_images
 from mmpr_builder.distributed.signals import ended_by_sigterm, stop_on_signals
 from mmpr_builder.distributed.status import reported
 from mmpr_builder.distributed.storage import exists, join, read_json, write_json
+from mmpr_builder.engines import check_images as check_model_images
 from mmpr_builder.engines import make_sampler
-from mmpr_builder.errors import EngineError, Interrupted
+from mmpr_builder.errors import EngineError, Interrupted, NothingUsableError
 from mmpr_builder.pairing.aims import missed_aims
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop
@@ -80,10 +81,14 @@ def run_sampling(
             planned = read_manifest(config.out) if has_manifest(config.out) else None
             manifest = make_plan(config, progress, lock, extend=extend)
             progress.update(done=manifest.seeds, detail="")
+        if not manifest.seeds:
+            raise NothingUsableError(f"{config.out}: no seed was planned: its drops/ say why")
         before = parts.published(config.out, manifest.units)
         todo = [unit for unit in manifest.units if unit.name not in before]
         finished = [unit for unit in manifest.units if unit.name in before]
         grown = planned is not None and manifest != planned
+        if any(unit.image_bytes for unit in todo):
+            check_model_images(config)
         check_images(config, todo, finished, progress, grown=grown)
         status.begin(changes=bool(todo) or manifest != planned)
         driver = Driver(config, manifest, todo, progress, sampler_factory)

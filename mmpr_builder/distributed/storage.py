@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from mmpr_builder.errors import InputError, StorageError
+from mmpr_builder.escaping import redacted
 from mmpr_builder.stores import is_there, read_bytes, remove_folder
 from mmpr_builder.tables import put_text
 
@@ -23,8 +24,9 @@ def exists(uri: str) -> bool:
 
 
 def write_json(uri: str, content: Any) -> None:
-    """Replace a file by `content` as JSON; a reader sees the old or the new one, never a part."""
-    put_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", uri)
+    """Replace a file by `content` as JSON, without secrets; a reader sees the old or the new one,
+    never a part."""
+    put_text(json.dumps(redacted(content), ensure_ascii=False, indent=1) + "\n", uri)
 
 
 def read_json(uri: str) -> Any:

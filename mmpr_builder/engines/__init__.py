@@ -63,6 +63,17 @@ def check_engine(config: Config) -> None:
             replay.check(config)
 
 
+def check_images(config: Config) -> None:
+    """Raise `InputError` when seeds with images are to be asked of a model that takes none.
+
+    What neither the model's configuration nor vLLM's list of models tells is found out later.
+    """
+    if config.sampling.engine == "vllm":
+        from mmpr_builder.engines import arguments
+
+        arguments.check_images(config)
+
+
 def model_identity(config: Config) -> dict[str, str]:
     """What decides the answers beyond the settings: the model's files, the replayed rollouts.
 

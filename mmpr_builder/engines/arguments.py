@@ -84,6 +84,19 @@ def engine_keys() -> list[str]:
     Read out of vLLM's source: importing it takes eight seconds and loads torch, and the process
     that checks a recipe needs neither.
     """
+    fields = {
+        statement.target.id
+        for node in _vllm_source("engine", "arg_utils.py").body
+        if isinstance(node, ast.ClassDef) and node.name in ("EngineArgs", "AsyncEngineArgs")
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    }
+    public = {name for name in fields if not name.startswith("_")}
+    return sorted((public - _OURS.keys()) | set(CHAT_KEYS))
+
+
+def _vllm_source(*names: str) -> ast.Module:
+    """A file of the installed vLLM; an empty one where it has no such file."""
     spec = importlib.util.find_spec("vllm")
     if spec is None or spec.origin is None:
         raise MissingExtraError(
@@ -91,16 +104,52 @@ def engine_keys() -> list[str]:
             " pip install 'mmpr-builder[cuda]' (NVIDIA) or 'mmpr-builder[cpu]',"
             " or set sampling.engine=endpoint"
         )
-    source = Path(spec.origin).parent / "engine" / "arg_utils.py"
-    fields = {
-        statement.target.id
-        for node in ast.parse(source.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ClassDef) and node.name in ("EngineArgs", "AsyncEngineArgs")
-        for statement in node.body
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-    }
-    public = {name for name in fields if not name.startswith("_")}
-    return sorted((public - _OURS.keys()) | set(CHAT_KEYS))
+    source = Path(spec.origin).parent.joinpath(*names)
+    return ast.parse(source.read_text(encoding="utf-8") if source.is_file() else "")
+
+
+def check_images(config: Config) -> None:
+    """Raise `InputError` when the model, or its settings, take no images."""
+    limits = config.engine.get("limit_mm_per_prompt")
+    if isinstance(limits, dict) and limits.get("image") == 0:
+        raise ConfigError(
+            f"engine.limit_mm_per_prompt = {limits!r} lets no image through, and the seeds have"
+            " images: raise its `image`, or give seeds without images"
+        )
+    architectures = _architectures(config)
+    known = _vllm_models()
+    text_only = known["_TEXT_GENERATION_MODELS"] - known["_MULTIMODAL_MODELS"]
+    if architectures and text_only.issuperset(architectures):
+        raise InputError(
+            f"model = {config.model!r} ({', '.join(architectures)}) takes no images, and the seeds"
+            " have images: give a vision-language model, or seeds without images"
+        )
+
+
+def _architectures(config: Config) -> list[str]:
+    """The classes that a model's configuration names; none where there is none to read."""
+    overrides = config.engine.get("hf_overrides")
+    found = models.read_config(config.model, config.engine.get("revision"))
+    if isinstance(overrides, dict):
+        found = {**found, **overrides}
+    names = found.get("architectures")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _vllm_models() -> dict[str, set[str]]:
+    """The names in the tables of vLLM's own list of models, by table; read like `engine_keys`.
+
+    Holds for vLLM 0.30 to 0.32; where a table is not there, nothing is known of its models.
+    """
+    tree = _vllm_source("model_executor", "models", "registry.py")
+    found: dict[str, set[str]] = {"_MULTIMODAL_MODELS": set(), "_TEXT_GENERATION_MODELS": set()}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            keys = {str(k.value) for k in node.value.keys if isinstance(k, ast.Constant)}
+            for target in node.targets:
+                if isinstance(target, ast.Name) and target.id in found:
+                    found[target.id] = keys
+    return found
 
 
 def quiet_environment() -> None:
@@ -119,14 +168,11 @@ def quiet_environment() -> None:
 def engine_arguments(config: Config, *, cpu: bool) -> dict[str, Any]:
     """Keyword arguments of vLLM's `AsyncEngineArgs`: the user's, completed by our defaults."""
     given = {key: value for key, value in config.engine.items() if key not in CHAT_KEYS}
-    found = {
+    return {
         "model": models.resolve(config.model),
         **dict(_defaults(config, given, cpu=cpu)),
         **given,
     }
-    if room := budgets.largest(config):
-        found["mm_processor_kwargs"] = {**room, **given.get("mm_processor_kwargs", {})}
-    return found
 
 
 def default_context(config: Config, own: int, *, cpu: bool) -> int:

@@ -1,15 +1,17 @@
 """How large a model sees an image: the tile budget of a source as its image processor takes it.
 
-    images.family internvl, tiles 12   ->  {"max_dynamic_patch": 12}
-    images.family qwen_vl, tiles 12    ->  {"max_pixels": 2408448}
-    images.kwargs {"max_crops": "{tiles}"}, tiles 12   ->  {"max_crops": 12}
+    images.family internvl, tiles 12, InternVLChatModel      ->  {"max_dynamic_patch": 12}
+    images.family internvl, tiles 12, InternVL-hf            ->  {"max_patches": 12}
+    images.family qwen_vl, tiles 12                          ->  {"max_pixels": 2408448}
+    images.kwargs {"max_crops": "{tiles}"}, tiles 12         ->  {"max_crops": 12}
 
-The family is a setting: nothing is read out of a model's name.
+The family is a setting: nothing is read out of a model's name. Which of its layouts a model has its
+configuration says, by the class that it names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmpr_builder.config import Config, ImagesConfig
@@ -24,14 +26,28 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "qwen_vl": {"max_pixels": _PIXELS},
 }
 """Arguments of each family's image processor, as vLLM 0.32 hands them on."""
+LAYOUTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("internvl", "InternVLForConditionalGeneration"): {"max_patches": _TILES},
+}
+"""Those of a family's models of another class."""
+CHAT_MODEL = "InternVLChatModel"
+"""Its largest budget is a setting of the model: vLLM would hand an argument of the engine on to its
+video processor, too, which takes no such argument."""
 
 
-def processor_arguments(images: ImagesConfig, tiles: int | None) -> dict[str, Any]:
-    """What an image processor is given for a budget; {} without one, or without a family."""
+def processor_arguments(
+    images: ImagesConfig, tiles: int | None, architectures: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What an image processor is given for a budget; {} without one, or without a family.
+
+    `architectures` are the classes that the model's configuration names.
+    """
     if tiles is None:
         return {}
     values = {_TILES: tiles, _PIXELS: tiles * TILE_SIDE**2}
-    wanted = {**FAMILIES.get(images.family or "", {}), **images.kwargs}
+    family = images.family or ""
+    own = next((LAYOUTS[family, name] for name in architectures if (family, name) in LAYOUTS), None)
+    wanted = {**(FAMILIES.get(family, {}) if own is None else own), **images.kwargs}
     return {key: _filled(value, values) for key, value in wanted.items()}
 
 
@@ -42,14 +58,20 @@ def _filled(value: Any, values: Mapping[str, int]) -> Any:
     return values.get(value, value) if isinstance(value, str) else value
 
 
-def largest(config: Config) -> dict[str, Any]:
-    """What the engine is set up for: room for the largest budget of any source."""
-    budgets = [
-        tiles
-        for source in config.seeds
-        if (tiles := source.tiles or config.images.tiles) is not None
-    ]
-    return processor_arguments(config.images, max(budgets, default=None))
+def largest(config: Config) -> int | None:
+    """The largest budget of any source, in tiles."""
+    budgets = [source.tiles or config.images.tiles for source in config.seeds]
+    return max((tiles for tiles in budgets if tiles is not None), default=None)
+
+
+def engine_arguments(config: Config, architectures: Sequence[str]) -> dict[str, Any]:
+    """What the engine is set up with, so that it has room for the largest budget."""
+    room = processor_arguments(config.images, largest(config), architectures)
+    if not room:
+        return {}
+    key = "hf_overrides" if CHAT_MODEL in architectures else "mm_processor_kwargs"
+    given = config.engine.get(key, {})
+    return {key: {**room, **given}} if isinstance(given, dict) else {}
 
 
 def check(config: Config) -> None:
@@ -63,7 +85,8 @@ def check(config: Config) -> None:
             " for the largest budget, so set images.tiles as theirs"
         )
     given = config.engine.get("mm_processor_kwargs")
-    both = sorted(set(given) & set(largest(config))) if isinstance(given, Mapping) else []
+    own = processor_arguments(config.images, largest(config))
+    both = sorted(set(given) & set(own)) if isinstance(given, Mapping) else []
     if both:
         raise ConfigError(
             f"engine.mm_processor_kwargs = {given!r}: {', '.join(both)} is set by images.family"

@@ -151,8 +151,10 @@ class EndpointSampler:
         reason = ""
         for attempt in range(self._settings.retries + 1):
             try:
-                response = await self._client.post("chat/completions", json=body)
-            except httpx.RequestError as error:
+                # The client's own limit begins anew with every byte.
+                async with asyncio.timeout(self._settings.timeout_s):
+                    response = await self._client.post("chat/completions", json=body)
+            except (httpx.RequestError, TimeoutError) as error:
                 reason, pause = f"{type(error).__name__}: {error}", None
             else:
                 if response.is_success:

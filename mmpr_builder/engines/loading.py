@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from mmpr_builder.config import Config
-from mmpr_builder.engines import arguments, caches, models
+from mmpr_builder.engines import arguments, budgets, caches, models
 from mmpr_builder.errors import ConfigError, EngineError, InputError
+from mmpr_builder.escaping import redacted
 
 
 def start(config: Config, counter: caches.CacheCounter) -> Any:
@@ -23,16 +24,17 @@ def start(config: Config, counter: caches.CacheCounter) -> Any:
     cpu = current_platform.is_cpu()
     given = arguments.engine_arguments(config, cpu=cpu)
     try:
-        settings = AsyncEngineArgs(**given)
+        model = AsyncEngineArgs(**given).create_model_config()
+        given |= budgets.engine_arguments(config, model.architectures)
         if "max_model_len" not in config.engine:
-            own = settings.create_model_config().max_model_len
-            settings.max_model_len = arguments.default_context(config, own, cpu=cpu)
+            given["max_model_len"] = arguments.default_context(config, model.max_model_len, cpu=cpu)
+        settings = AsyncEngineArgs(**given)
         # Only under this name does vLLM take its settings for throughput (on an H100 1,024
         # sequences in batches of 16,384 tokens instead of 128 and 2,048).
         vllm_config = settings.create_engine_config(UsageContext.LLM_CLASS)
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise ConfigError(
-            f"vLLM cannot load model = {config.model!r} with engine = {config.engine!r}:"
+            f"vLLM cannot load model = {config.model!r} with engine = {redacted(config.engine)!r}:"
             f" {first_lines(error)}"
         ) from error
     try:
@@ -82,6 +84,15 @@ def check_template(renderer: Any, chat: Any, config: Config) -> None:
             f"model = {config.model!r} cannot be asked: {first_lines(error)}: give a Jinja"
             " chat template with engine.chat_template=FILE"
         ) from error
+
+
+def keep_budgets_from_videos(renderer: Any) -> None:
+    """Have InternVL's processor build no video processor, which refuses a picture's budget.
+
+    vLLM 0.30 to 0.32 build both with the arguments of a request. No request here has a video.
+    """
+    if renderer.mm_processor is not None and hasattr(renderer.mm_processor.info, "ctx_video_token"):
+        renderer.mm_processor.info.ctx_video_token = None
 
 
 def image_limit(model_config: Any) -> int:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from mmpr_builder.config import Config
 from mmpr_builder.errors import InputError
@@ -53,6 +54,19 @@ def check(name: str, *, revision: str | None = None, setting: str = "model") -> 
             f"{setting} = {name!r} is not a folder, and as a hub id it is not in the local cache,"
             " while HF_HUB_OFFLINE forbids to fetch it: give a folder, or unset HF_HUB_OFFLINE"
         )
+
+
+def read_config(name: str, revision: str | None = None) -> dict[str, Any]:
+    """A model's config.json; {} where it cannot be read here."""
+    folder = Path(resolve(name))
+    path = folder / "config.json" if folder.is_dir() else None
+    if path is None and _HUB_ID.fullmatch(name):
+        path = cached(name, "config.json", revision)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def is_offline() -> bool:

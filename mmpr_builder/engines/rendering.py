@@ -28,6 +28,8 @@ class Prompts:
         """Raises `InputError` when the model has no chat template."""
         self._images = config.images
         self._renderer = engine.renderer
+        self._architectures = engine.model_config.architectures
+        loading.keep_budgets_from_videos(engine.renderer)
         self._limit = loading.image_limit(engine.model_config)
         self._chat, self._tokenize = loading.chat_parameters(config, engine)
         self._engine_keeps = loading.image_data_is_kept(engine.renderer)
@@ -85,7 +87,7 @@ class Prompts:
                 else {"type": "text", "text": part}
                 for part in shown
             ]
-            sizes = budgets.processor_arguments(self._images, request.tiles)
+            sizes = budgets.processor_arguments(self._images, request.tiles, self._architectures)
             return await self._render(content, sizes if opened else {})
 
     async def _render(

@@ -12,15 +12,15 @@ which way each kind was found. Rows that `mmpr export` wrote carry their own id,
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mmpr_builder import __version__, images, prompts, tables
+from mmpr_builder.access import Access, Places, named_access
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.export.folder import staged, write_json
 from mmpr_builder.export.options import KINDS, check_kinds
@@ -28,7 +28,7 @@ from mmpr_builder.export.parquet import ParquetFiles
 from mmpr_builder.export.readback import image_names, read_lines, recipe_entries, text_of
 from mmpr_builder.output.pictures import as_stored
 from mmpr_builder.output.rows import pair_schema
-from mmpr_builder.records import IMAGE_PLACEHOLDER, Drop, ImageRef, content_id
+from mmpr_builder.records import IMAGE_PLACEHOLDER, Drop, content_id
 
 MARK = "import.json"
 
@@ -79,6 +79,8 @@ def import_pairs(
     out: str,
     *,
     root: str | None = None,
+    roots: Sequence[str] = (),
+    allow: Sequence[str] = (),
     source: str | None = None,
     kind: str = "correctness",
     overwrite: bool = False,
@@ -87,10 +89,13 @@ def import_pairs(
 
     `root` is where relative paths start. Without it: for a recipe its own folder or the one above,
     whichever has the first annotation (released recipes name the data set's own folder); for a
-    JSONL file its folder. `source` and `kind` are for rows that name none. Raises `SetupError`.
+    JSONL file its folder. Rows may name images below an entry's root or one of `roots`, and URLs
+    that `allow` opens (see `access`). `source` and `kind` are for rows that name none. Raises
+    `SetupError`.
     """
     check_kinds((kind,))
-    entries = _entries(Path(path), root, kind)
+    entries = _entries(Path(path), root, kind, roots)
+    access = named_access(path, roots=roots, allow=allow)
     drops: Counter[str] = Counter()
     said: Counter[str] = Counter()
     of: Counter[str] = Counter()
@@ -101,7 +106,7 @@ def import_pairs(
         pairs = ParquetFiles(folder / "pairs", schema)
         dropped = ParquetFiles(folder / "drops", tables.DROP_SCHEMA)
         for entry in entries:
-            for item in _read(entry, source):
+            for item in _read(entry, source, access):
                 if isinstance(item, Drop):
                     drops[item.reason] += 1
                     dropped.add(tables.plain(item))
@@ -146,7 +151,7 @@ def _finish(folder: Path, path: str, done: Imported) -> None:
     )
 
 
-def _entries(path: Path, root: str | None, kind: str) -> list[_Entry]:
+def _entries(path: Path, root: str | None, kind: str, roots: Sequence[str]) -> list[_Entry]:
     if not path.is_file():
         raise InputError(f"{path}: no such file: give a meta.json or a JSONL file")
     if path.suffix == ".jsonl":
@@ -158,10 +163,23 @@ def _entries(path: Path, root: str | None, kind: str) -> list[_Entry]:
             if not isinstance(entry.get(field), str):
                 raise InputError(f"{path}: entry {name!r} has no {field!r}: give a recipe's path")
     base = _base(path, recipe, root)
+    for name, entry in recipe.items():
+        for field in ("root", "annotation"):
+            _check_place(f"{path}: entry {name!r}: {field!r}", base / entry[field], base, roots)
     return [
         _entry(name, base / entry["annotation"], base / entry["root"], kind)
         for name, entry in recipe.items()
     ]
+
+
+def _check_place(what: str, place: Path, base: Path, roots: Sequence[str]) -> None:
+    """A recipe may come from a stranger: it names what is below it, and what the caller names."""
+    real = place.resolve()
+    if not any(real.is_relative_to(root.resolve()) for root in (base, *map(Path, roots))):
+        raise InputError(
+            f"{what} is {str(real)!r}, outside of {base}: if it may be read, name a folder that"
+            " holds it with --roots"
+        )
 
 
 def _base(path: Path, recipe: Mapping[str, Mapping[str, Any]], root: str | None) -> Path:
@@ -189,10 +207,15 @@ def _entry(name: str, annotation: Path, root: Path, kind: str) -> _Entry:
     return _Entry(name, annotation, root, kind, "default")
 
 
-def _read(entry: _Entry, source: str | None) -> Iterator[tuple[dict[str, Any], bool] | Drop]:
+def _read(
+    entry: _Entry, source: str | None, access: Access
+) -> Iterator[tuple[dict[str, Any], bool] | Drop]:
     """(what is known of a pair, whether it names its kind itself) or a drop, for each line."""
     seen: _Seen | None = None
+    places = Places(access)
     try:
+        if not entry.annotation.is_file():
+            raise FileNotFoundError("no such file")
         for number, row in read_lines(entry.annotation):
             origin = f"{entry.annotation.name}:{number}"
             try:
@@ -200,7 +223,7 @@ def _read(entry: _Entry, source: str | None) -> Iterator[tuple[dict[str, Any], b
                     raise RowError("bad_json", row)
                 names = tuple(image_names(row))
                 if seen is None or seen.names != names:
-                    seen = _load(entry.root, names)
+                    seen = _load(entry.root, names, places)
                 yield _pair(entry, row, seen, origin, source), row.get("kind") in KINDS
             except RowError as error:
                 yield Drop(origin, "import", error.reason, error.detail)
@@ -208,8 +231,8 @@ def _read(entry: _Entry, source: str | None) -> Iterator[tuple[dict[str, Any], b
         yield Drop(entry.name, "import", "annotation_missing", f"{entry.annotation}: {error}")
 
 
-def _load(root: Path, names: tuple[str, ...]) -> _Seen:
-    data = [images.read_bytes(ImageRef(os.path.join(root, name))) for name in names]
+def _load(root: Path, names: tuple[str, ...], places: Places) -> _Seen:
+    data = [images.read_bytes(places.ref(name, str(root)), places.access) for name in names]
     return _Seen(
         names,
         tuple(as_stored(one) for one in data),

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmpr_builder.access import sampled_access
 from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError, InputError, RowError
 from mmpr_builder.export.faults import Fault, pair_faults
@@ -195,7 +196,7 @@ def _query(
     if not bounds[0] - _ROUNDING <= rate <= bounds[1] + _ROUNDING:
         reason = "too_hard" if rate < bounds[0] else "too_easy"
         raise RowError(reason, f"pass rate {rate:.3f}")
-    pictures = load_images(rollout)
+    pictures = load_images(rollout, sampled_access(config))
     item = Item(
         seed.origin,
         seed.id,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from mmpr_builder.access import Access, sampled_access
 from mmpr_builder.config import Config
 from mmpr_builder.errors import RowError
 from mmpr_builder.output.counts import Counts
@@ -55,8 +56,10 @@ class Block:
 
 @dataclass(slots=True)
 class _Filling:
-    """A block while it is being made."""
+    """A block while it is being made. `how` is `sampling_json` of its build."""
 
+    how: str
+    access: Access
     tables: list[pa.Table] = field(default_factory=list)
     shared: list[dict[str, Any]] = field(default_factory=list)
     paired: list[tuple[Rollout, Sequence[Verdict], Sequence[Pair]]] = field(default_factory=list)
@@ -64,12 +67,10 @@ class _Filling:
     pictures: list[tuple[bytes, ...]] = field(default_factory=list)
     picture_of: list[int] = field(default_factory=list)
 
-    def add(
-        self, rollout: Rollout, verdicts: Sequence[Verdict], pairs: Sequence[Pair], how: str
-    ) -> None:
+    def add(self, rollout: Rollout, verdicts: Sequence[Verdict], pairs: Sequence[Pair]) -> None:
         """Raises `RowError`, having added nothing, when the images are not those sampled from."""
-        images = load_images(rollout)
-        runs = [(rollout, how, list(pairs))]
+        images = load_images(rollout, self.access)
+        runs = [(rollout, self.how, list(pairs))]
         if isinstance(rollout, PooledRollout):
             runs = _by_member(rollout, pairs)
         shared = [seed_row(member, len(images), said) for member, said, _ in runs]
@@ -118,8 +119,7 @@ def make_block(
     Images that are gone or no longer those that were sampled turn a seed's pairs into a drop, and
     so does a reject list that names them all.
     """
-    how = sampling_json(config)
-    filling, counts = _Filling(), Counts()
+    filling, counts = _Filling(sampling_json(config), sampled_access(config)), Counts()
     drops: list[tuple[int, Drop]] = []
     weighed, slips = is_weighed(config), list[Slip]()
     for rollout, verdicts, made, unpaired in judged:
@@ -127,7 +127,7 @@ def make_block(
         rejected = len(made) - len(pairs)
         if pairs:
             try:
-                filling.add(rollout, verdicts, pairs, how)
+                filling.add(rollout, verdicts, pairs)
             except RowError as error:
                 pairs = []
                 dropped = [Drop(rollout.seed.id, "output", error.reason, error.detail)]

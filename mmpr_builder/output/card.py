@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmpr_builder import stores, tables
+from mmpr_builder.escaping import markdown, visible
 from mmpr_builder.output.rows import pair_features
 from mmpr_builder.quality.controls import controls_of
 
@@ -58,6 +59,7 @@ def render_card(run: Mapping[str, Any], measured: Measured) -> str:
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
     environment.filters["cell"] = _cell
+    environment.filters["code"] = _code
     template = environment.from_string(
         Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")
     )
@@ -150,8 +152,13 @@ def _size(pairs: int) -> str:
 
 
 def _cell(value: object) -> str:
-    """Any value as the content of one table cell or code span of Markdown."""
+    """Any value as text of Markdown, on one line: what it says, and no markup of its own."""
     if value is None:
         return "–"
-    text = f"{value:,}" if isinstance(value, int) else str(value)
-    return " ".join(text.split()).replace("|", "\\|").replace("`", "'").replace("<", "&lt;")
+    return f"{value:,}" if isinstance(value, int) else markdown(str(value))
+
+
+def _code(value: object) -> str:
+    """Any value as a code span of Markdown in a table."""
+    text = " ".join(visible(str(value)).split()).replace("`", "'").replace("|", "\\|")
+    return f"`{text}`" if text else "–"

@@ -13,7 +13,9 @@ import io
 from PIL import Image
 
 from mmpr_builder import images
+from mmpr_builder.access import Access
 from mmpr_builder.errors import RowError
+from mmpr_builder.images import NO_NETWORK
 from mmpr_builder.records import Rollout
 
 _EXIF_ORIENTATION = 0x0112
@@ -22,15 +24,16 @@ _PNG_TURNS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 """Where a PNG can say how it is turned: names of a chunk and of two texts, never compressed."""
 
 
-def load_images(rollout: Rollout) -> list[bytes]:
+def load_images(rollout: Rollout, access: Access = NO_NETWORK) -> list[bytes]:
     """The bytes to store for each image of a rollout, in order.
 
-    Raises `RowError` "image_missing", "image_unreadable", … as `images.read_bytes` does, and
-    "image_changed" when a file is not the one that was sampled from.
+    `access` says which URLs may be asked. Raises `RowError` "image_missing", "image_unreadable", …
+    as `images.read_bytes` does, and "image_changed" when a file is not the one that was sampled
+    from.
     """
     stored = []
     for i, ref in enumerate(rollout.seed.images):
-        data = images.read_bytes(ref)
+        data = images.read_bytes(ref, access)
         found = hashlib.sha256(data).hexdigest()
         sampled = rollout.image_sha256[i] if i < len(rollout.image_sha256) else found
         if found != sampled:

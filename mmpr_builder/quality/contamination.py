@@ -22,9 +22,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mmpr_builder.access import Access
 from mmpr_builder.config import DecontaminateConfig
 from mmpr_builder.errors import InputError, RowError
-from mmpr_builder.images import open_image, read_bytes
+from mmpr_builder.images import NO_NETWORK, open_image, read_bytes
 from mmpr_builder.quality.pictures import (
     EQUAL,
     RADIUS,
@@ -98,10 +99,11 @@ def index_evaluation(
     items: Iterable[tuple[str, Seed | Drop]],
     config: DecontaminateConfig,
     spread: Spread = in_threads,
+    access: Access = NO_NETWORK,
 ) -> EvaluationIndex:
     """Hash what evaluation sets hold: (name of the set, its rows as `read_seeds` gives them).
 
-    `spread` says where their pictures are opened.
+    `spread` says where their pictures are opened, `access` which URLs may be asked for them.
 
     Raises `InputError` for a row or picture that cannot be read, unless `config.unreadable` is
     "skip": what is not looked at cannot be found. Without a single usable row always.
@@ -124,7 +126,11 @@ def index_evaluation(
     hashes: list[int] = []
     owners: list[int] = []
     places = ((number, i) for number, row in enumerate(rows) for i in range(len(row.images)))
-    found = spread(_open_hashes, places, lambda place: rows[place[0]].images[place[1]])
+    found = spread(
+        functools.partial(_open_hashes, access),
+        places,
+        lambda place: rows[place[0]].images[place[1]],
+    )
     for (number, i), result in found:
         if isinstance(result, tuple):
             hashes += result
@@ -143,10 +149,13 @@ def index_evaluation(
 class Decontaminator:
     """Compares seeds with an index; holds some opened pictures of it. Safe to use from threads."""
 
-    def __init__(self, index: EvaluationIndex, config: DecontaminateConfig) -> None:
+    def __init__(
+        self, index: EvaluationIndex, config: DecontaminateConfig, access: Access = NO_NETWORK
+    ) -> None:
         self._index = index
         self._config = config
-        self._open = functools.lru_cache(_KEPT_OPEN)(_opened)
+        self._access = access
+        self._open = functools.lru_cache(_KEPT_OPEN)(functools.partial(_opened, access))
 
     def leak(self, seed: Seed) -> Leak | None:
         """The evaluation row that a seed repeats, the first one of the strongest rule, or None.
@@ -159,7 +168,7 @@ class Decontaminator:
     def _by_picture(self, seed: Seed, asked: Sequence[str]) -> Leak | None:
         alone: Leak | None = None
         for ref in seed.images if len(self._index.hashes) else ():
-            picture = _try_open(ref)
+            picture = _try_open(self._access, ref)
             if picture is None:
                 continue
             for number, place in self._candidates(picture):
@@ -220,23 +229,23 @@ def _refuse(what: str, config: DecontaminateConfig) -> None:
         )
 
 
-def _opened(ref: ImageRef) -> Image:
-    return shrink(open_image(read_bytes(ref)))
+def _opened(access: Access, ref: ImageRef) -> Image:
+    return shrink(open_image(read_bytes(ref, access)))
 
 
-def _try_open(ref: ImageRef) -> Image | None:
+def _try_open(access: Access, ref: ImageRef) -> Image | None:
     try:
-        return _opened(ref)
+        return _opened(access, ref)
     except RowError:
         return None
 
 
-def _open_hashes() -> Callable[[ImageRef], tuple[int, ...] | str]:
-    return _try_hashes
+def _open_hashes(access: Access) -> Callable[[ImageRef], tuple[int, ...] | str]:
+    return functools.partial(_try_hashes, access)
 
 
-def _try_hashes(ref: ImageRef) -> tuple[int, ...] | str:
+def _try_hashes(access: Access, ref: ImageRef) -> tuple[int, ...] | str:
     try:
-        return hashes_with_crops(_opened(ref))
+        return hashes_with_crops(_opened(access, ref))
     except RowError as error:
         return str(error)

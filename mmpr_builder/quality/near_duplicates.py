@@ -18,8 +18,9 @@ from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any, Literal
 
+from mmpr_builder.access import Access
 from mmpr_builder.errors import RowError
-from mmpr_builder.images import open_image, read_bytes
+from mmpr_builder.images import NO_NETWORK, open_image, read_bytes
 from mmpr_builder.quality.buckets import Buckets
 from mmpr_builder.quality.pictures import likeness, picture_hash, shrink
 from mmpr_builder.quality.words import ngrams, numbers, weight, words
@@ -83,10 +84,15 @@ class Comparison:
     others: tuple[tuple[ImageRef, ...], ...]
 
 
-def print_of(seed: Seed) -> Print | None:
-    """The print of a seed; None if a picture cannot be opened (sampling drops such a seed)."""
+def print_of(seed: Seed, access: Access = NO_NETWORK) -> Print | None:
+    """The print of a seed; None if a picture cannot be opened (sampling drops such a seed).
+
+    `access` says which URLs may be asked for pictures.
+    """
     try:
-        hashes = tuple(picture_hash(shrink(open_image(read_bytes(ref)))) for ref in seed.images)
+        hashes = tuple(
+            picture_hash(shrink(open_image(read_bytes(ref, access)))) for ref in seed.images
+        )
     except RowError:
         return None
     truth = words(seed.answers[0]) or (seed.answers[0],) if seed.answers else ()
@@ -94,10 +100,10 @@ def print_of(seed: Seed) -> Print | None:
     return Print(asked, truth, hashes, seed.images, tuple(_keys(asked, truth, hashes)))
 
 
-def first_same(asked: Comparison) -> int:
+def first_same(access: Access, asked: Comparison) -> int:
     """The place of the first of `asked.others` with the same pictures; their number if none."""
     for place, other in enumerate(asked.others):
-        if _same_pictures(asked.images, other):
+        if _same_pictures(asked.images, other, access):
             return place
     return len(asked.others)
 
@@ -108,8 +114,9 @@ class NearDuplicates:
     Each seed is noted, in order, then settled, in order: others may be noted in between.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access = NO_NETWORK) -> None:
         self._buckets = Buckets()
+        self._access = access
 
     def note(self, name: str, found: Print) -> Note:
         """Remember a seed and find those that it may repeat."""
@@ -131,7 +138,8 @@ class NearDuplicates:
         for place, earlier in enumerate(note.alike[start:], start):
             if not self._buckets.has(earlier.number):
                 continue  # It was a repetition itself.
-            if place == start or _same_pictures(note.found.images, earlier.images):
+            images = (note.found.images, earlier.images)
+            if place == start or _same_pictures(*images, self._access):
                 self.forget(note)
                 return earlier.id
         return None
@@ -165,15 +173,15 @@ def _same_text(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     return Indel.normalized_similarity(one, other) >= TEXT_SIMILARITY
 
 
-def _same_pictures(ones: Sequence[ImageRef], others: Sequence[ImageRef]) -> bool:
-    return all(_same_picture(a, b) for a, b in zip(ones, others, strict=True))
+def _same_pictures(ones: Sequence[ImageRef], others: Sequence[ImageRef], access: Access) -> bool:
+    return all(_same_picture(a, b, access) for a, b in zip(ones, others, strict=True))
 
 
-def _same_picture(one: ImageRef, other: ImageRef) -> bool:
+def _same_picture(one: ImageRef, other: ImageRef, access: Access) -> bool:
     if one == other:
         return True
     try:
-        pictures = [shrink(open_image(read_bytes(ref))) for ref in (one, other)]
+        pictures = [shrink(open_image(read_bytes(ref, access))) for ref in (one, other)]
     except RowError:  # It was there a moment ago.
         return False
     found = likeness(*pictures)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mmpr_builder import seeds
+from mmpr_builder.access import Access, access_of
 from mmpr_builder.config import Config, DecontaminateConfig, SourceConfig
 from mmpr_builder.quality.contamination import (
     CONTAMINATED,
@@ -64,48 +65,60 @@ def screen_seeds(
     if not settings.against and not near:
         yield from items
         return
+    access = access_of([*config.seeds, *_evaluation_sources(settings)])
     index = None
     if settings.against:
-        index = index_evaluation(evaluation_sets(settings), settings, spread)
-    clean = _without_leaks(spread(partial(_open_look, index, settings, near), items, _seed_of))
+        index = index_evaluation(evaluation_sets(config), settings, spread, access)
+    look = partial(_open_look, index, settings, near, access)
+    clean = _without_leaks(spread(look, items, _seed_of))
     if near:
-        yield from _without_near_duplicates(clean, spread)
+        yield from _without_near_duplicates(clean, spread, access)
     else:
         yield from (item for item, _ in clean)
 
 
-def evaluation_sets(config: DecontaminateConfig) -> Iterator[tuple[str, Seed | Drop]]:
-    """(name, row) of every evaluation set, in order."""
-    for path in config.against:
-        for item in seeds.read_seeds(path, split=config.split):
-            yield path, item
+def evaluation_sets(config: Config) -> Iterator[tuple[str, Seed | Drop]]:
+    """(name, row) of every evaluation set, in order.
+
+    Their rows may name what those of any source may, besides files beside them.
+    """
+    roots = [root for source in config.seeds for root in (source.root, *source.roots) if root]
+    allow = [entry for source in config.seeds for entry in source.allow]
+    for source in _evaluation_sources(config.quality.decontaminate):
+        local = [root for root in roots if "://" not in root]
+        for item in seeds.read_seeds(source.path, split=source.split, roots=local, allow=allow):
+            yield source.path, item
 
 
 def fingerprint(config: DecontaminateConfig) -> dict[str, str]:
     """File of an evaluation set -> what changes when its content does."""
     found: dict[str, str] = {}
-    for path in config.against:
-        prints = seeds.fingerprint(SourceConfig(path=path, split=config.split))
+    for source in _evaluation_sources(config):
+        prints = seeds.fingerprint(source)
         found.update({f"decontaminate:{name}": value for name, value in prints.items()})
     return found
 
 
+def _evaluation_sources(config: DecontaminateConfig) -> list[SourceConfig]:
+    return [SourceConfig(path=path, split=config.split) for path in config.against]
+
+
 def _open_look(
-    index: EvaluationIndex | None, config: DecontaminateConfig, near: bool
+    index: EvaluationIndex | None, config: DecontaminateConfig, near: bool, access: Access
 ) -> Callable[[Seed], Look]:
-    checker = None if index is None else Decontaminator(index, config)
+    checker = None if index is None else Decontaminator(index, config, access)
 
     def look(seed: Seed) -> Look:
         leak = None if checker is None else checker.leak(seed)
         if leak is not None:
             return Look(leak.detail, None)
-        return Look(None, print_of(seed) if near else None)
+        return Look(None, print_of(seed, access) if near else None)
 
     return look
 
 
-def _open_compare() -> Callable[[Comparison], int]:
-    return first_same
+def _open_compare(access: Access) -> Callable[[Comparison], int]:
+    return partial(first_same, access)
 
 
 def _seed_of(item: Seed | Drop) -> Seed | None:
@@ -127,14 +140,14 @@ def _without_leaks(
 
 
 def _without_near_duplicates(
-    items: Iterable[tuple[Seed | Drop, Print | None]], spread: Spread
+    items: Iterable[tuple[Seed | Drop, Print | None]], spread: Spread, access: Access
 ) -> Iterator[Seed | Drop]:
-    with closing(NearDuplicates()) as earlier:
+    with closing(NearDuplicates(access)) as earlier:
         noted = (
             (item, None if found is None else earlier.note(_id_of(item), found))
             for item, found in items
         )
-        for (item, note), same in spread(_open_compare, noted, _comparison_of):
+        for (item, note), same in spread(partial(_open_compare, access), noted, _comparison_of):
             first = None if note is None else earlier.settle(note, same)
             if isinstance(item, Drop) or note is None:
                 yield item

@@ -27,6 +27,7 @@ from markupsafe import Markup
 
 from mmpr_builder import __version__, tables
 from mmpr_builder.errors import InputError
+from mmpr_builder.escaping import visible
 from mmpr_builder.output import pair_parts, read_run
 from mmpr_builder.pairing.rejects import read_reject_list
 from mmpr_builder.report import figures, flows
@@ -35,7 +36,6 @@ from mmpr_builder.report.dropped import read_examples
 from mmpr_builder.report.facts import build_facts, written_by
 from mmpr_builder.report.samples import Browser, pick_samples, read_browser
 from mmpr_builder.report.sides import read_sides
-from mmpr_builder.report.texts import visible
 
 SAMPLES = 300
 """Pairs on the page at most: enough for an hour of looking."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mmpr_builder import tables
+from mmpr_builder.escaping import visible
 from mmpr_builder.extraction import extract_answer
 from mmpr_builder.quality import continuation_fault, response_fault
 from mmpr_builder.records import Continuation, Response, Rollout
 from mmpr_builder.report.dropped import EXAMPLES, Example
-from mmpr_builder.report.texts import visible
 
 _MOST_RESPONSES = 4_000
 """Looked at, at most: about a second. What is rarer than one in a thousand may show no example."""

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmpr_builder.escaping import visible
 from mmpr_builder.quality.contamination import CONTAMINATED
 from mmpr_builder.quality.controls import Control, Left, controls_of
 from mmpr_builder.report.asides import read_asides
 from mmpr_builder.report.dropped import Example, read_drops
 from mmpr_builder.report.figures import Bar, pass_rate_bars
-from mmpr_builder.report.texts import visible
 
 _RULE = re.compile(r": (question_and_image|question|image): ")
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mmpr_builder import tables
+from mmpr_builder.escaping import visible
 from mmpr_builder.records import Drop
-from mmpr_builder.report.texts import question_text, visible
+from mmpr_builder.report.texts import question_text
 
 EXAMPLES = 3
 _SHOWN = 300

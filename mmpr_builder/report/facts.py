@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmpr_builder.report.texts import visible
+from mmpr_builder.escaping import visible
 
 
 def build_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:

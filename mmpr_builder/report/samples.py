@@ -16,8 +16,9 @@ from typing import Any, get_args
 import pyarrow.parquet as pq
 
 from mmpr_builder import stores, tables
+from mmpr_builder.escaping import visible
 from mmpr_builder.records import Kind
-from mmpr_builder.report.texts import as_json, compare, plain_spans, question_text, visible
+from mmpr_builder.report.texts import as_json, compare, plain_spans, question_text
 from mmpr_builder.report.thumbnails import thumbnail
 
 SHOWN_CHARACTERS = 6_000

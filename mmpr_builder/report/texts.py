@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from rapidfuzz.distance import LCSseq
 
+from mmpr_builder.escaping import visible
 from mmpr_builder.records import IMAGE_PLACEHOLDER
 from mmpr_builder.report.mathml import FORMULA, to_mathml
 
@@ -26,12 +27,6 @@ ALIKE = 0.4
 _CJK = r"\u3000-\u30ff\u3400-\u9fff\uff00-\uffef"
 # A word keeps the blanks behind it: they would match everywhere, and say nothing.
 _WORD = re.compile(rf"({FORMULA.pattern}|[{_CJK}]|[^\s{_CJK}]+?(?=[\s{_CJK}$\\]|\Z)|[$\\]|\s+)\s*")
-_KEEP = {"\n", "\t"}
-_CONTROL = {i: 0x2400 + i for i in range(32) if chr(i) not in _KEEP}
-# Those that turn the direction of a line would show a text that is not the one that is there.
-_CONTROL |= dict.fromkeys(
-    (0x7F, *range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +39,6 @@ class Span:
     mark: Mark
     text: str
     formula: bool = False
-
-
-def visible(text: str) -> str:
-    """Control characters as signs that can be seen; line ends and tabs stay."""
-    return text.translate(_CONTROL)
 
 
 def question_text(text: str) -> str:

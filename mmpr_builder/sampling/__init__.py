@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 from dataclasses import replace
 
+from mmpr_builder.access import access_of
 from mmpr_builder.config import Config, tiles_for
 from mmpr_builder.dropout import wants_blind, wants_continuation
 from mmpr_builder.errors import RowError
@@ -79,7 +80,10 @@ async def roll_out(
     try:
         blank = replace(blank, prompt=render(template, seed))
         # Reading blocks (a disk, a network): in a thread, so that the engine never waits for it.
-        images = await asyncio.to_thread(lambda: tuple(read_bytes(ref) for ref in seed.images))
+        access = access_of(config.seeds)
+        images = await asyncio.to_thread(
+            lambda: tuple(read_bytes(ref, access) for ref in seed.images)
+        )
         hashes = tuple(hashlib.sha256(data).hexdigest() for data in images)
         blank = replace(blank, image_sha256=hashes)
         request = request_for(seed, blank.prompt, images, config)

@@ -23,6 +23,10 @@ from mmpr_builder.seeds.json_entries import quote
 
 Fields = Mapping[str, Any]
 
+MAX_TRUTHS = 1_000
+"""Most different truths of a row. The longest real list, of names for one thing, had some 60."""
+MAX_REPEATS = 10
+"""Times that one truth counts: VQA asks ten annotators, of whom three make an answer right."""
 MAX_QUESTION_CHARS = 200_000
 """Longest question, in characters: more than any model's context holds beside an image."""
 
@@ -107,7 +111,7 @@ def _image(name: str, value: Any, item: Any) -> str | ImageRef:
         item = item["path"]
     if isinstance(item, ImageRef):
         return item
-    if isinstance(item, str) and item.strip():
+    if isinstance(item, str) and item.strip() and "\0" not in item:
         return item if item.startswith("data:") else clean(name, item)
     raise RowError(
         "bad_image_field", f"field {name!r} must be a string or a list of strings{got(value)}"
@@ -197,15 +201,30 @@ def answers_of(fields: Fields, choices: Sequence[str], *, indices: bool) -> tupl
     items = value if isinstance(value, list) else [value]
     if items and all(isinstance(item, Mapping) and "answer" in item for item in items):
         items = [item["answer"] for item in items]  # VQAv2's annotators
-    texts = [
-        _letter_of(item, choices, indices, name)
-        for item in items
-        if not (isinstance(item, str) and not item.strip())
-    ]
+    items = _bounded(name, [i for i in items if not (isinstance(i, str) and not i.strip())])
+    texts = [_letter_of(item, choices, indices, name) for item in items]
     if len(texts) < 2:
         return tuple(texts)
     counts = Counter(texts)
     return tuple(sorted(texts, key=lambda text: -counts[text]))
+
+
+def _bounded(name: str, items: list[Any]) -> list[Any]:
+    """At most `MAX_REPEATS` of each truth, which say as much as more would."""
+    if len(items) <= MAX_REPEATS:
+        return items
+    seen: Counter[str] = Counter()
+    kept = []
+    for item in items:
+        text = repr(item)
+        seen[text] += 1
+        if seen[text] <= MAX_REPEATS:
+            kept.append(item)
+        if len(seen) > MAX_TRUTHS:
+            raise RowError(
+                "too_many_answers", f"field {name!r} has over {MAX_TRUTHS:,} different truths"
+            )
+    return kept
 
 
 def _letter_of(item: Any, choices: Sequence[str], indices: bool, name: str) -> str:

@@ -132,19 +132,27 @@ def _json(file: SeedFile) -> Iterator[Row]:
 def check_columns(names: list[str], uri: str, *, turns: bool = False) -> list[str]:
     """The columns worth reading. Raises `InputError` if none of them can hold a question."""
     if turns and set(names) & set(TURNS):
-        return [name for name in names if name in (*TURNS, *ALIASES["id"], *ALIASES["image"])]
+        wanted = (*TURNS, *ALIASES["id"], *ALIASES["image"])
+        return _once_each([name for name in names if name in wanted], uri)
     if not turns and set(names) & set(TURNS) and not set(names) & set(ALIASES["question"]):
         raise InputError(
             f"{uri}: its rows are conversations: set the source's `format` to conversations"
         )
     if turns or not set(names) & set(ALIASES["question"]):
-        wanted = ", ".join(TURNS if turns else ALIASES["question"])
+        expected = ", ".join(TURNS if turns else ALIASES["question"])
         raise InputError(
-            f"{uri}: no column holds a question: expected one of {wanted},"
+            f"{uri}: no column holds a question: expected one of {expected},"
             f" found {', '.join(names)}; rename it"
         )
     known = {alias for aliases in ALIASES.values() for alias in aliases}
-    return [name for name in names if name in known]
+    return _once_each([name for name in names if name in known], uri)
+
+
+def _once_each(names: list[str], uri: str) -> list[str]:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{uri}: several columns are named {twice!r}: rename all but one")
+    return names
 
 
 def open_parquet(uri: str) -> Any:
@@ -171,7 +179,7 @@ def _parquet(file: SeedFile, turns: bool) -> Iterator[Row]:
             for batch in table.iter_batches(size, row_groups=[group], columns=leaves):
                 for fields in batch.to_pylist():
                     for name in embedded:
-                        image = _refs(fields[name], file.uri, row, name, name in partial)
+                        image = _refs(fields[name], file.shown, row, name, name in partial)
                         fields[name] = image
                     row += 1
                     yield Row(row, fields)
@@ -240,7 +248,7 @@ def _dataset(file: SeedFile, turns: bool) -> Iterator[Row]:
     dataset = dataset.select_columns(columns)
     # Images of a folder stay files; those of a data set are found by row, on every machine.
     in_place = file.format == "imagefolder"
-    uri = dataset_uri(file.uri, file.split)
+    uri = dataset_uri(file.shown, file.split)
     for row, fields in enumerate(dataset):
         for name in columns:
             value = fields[name]

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
+from mmpr_builder.access import Places, named_access
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.files import SeedFile, absolute, filesystem, is_url, locate
 from mmpr_builder.records import Drop, ImageRef, Language, Seed, content_id
@@ -42,6 +43,8 @@ def read_seeds(
     path: str | Path,
     *,
     root: str | Path | None = None,
+    roots: Sequence[str] = (),
+    allow: Sequence[str] = (),
     limit: int | None = None,
     source: str | None = None,
     split: str = "train",
@@ -51,16 +54,19 @@ def read_seeds(
 ) -> Iterator[Seed | Drop]:
     """Read a file, folder, glob, URL or data set, one `Seed` or `Drop` per row, in order.
 
-    `root` is where relative image paths start (default: the folder of each file), `limit` the
-    number of rows to read, `source` a name for all rows (default: a row's own, else the file's
-    stem), `split` that of a data set, `scorer` is passed on, `layout` is one of
-    `layouts.LAYOUTS`, `language` that of all rows. Ids are the rows' own, else content hashes;
-    `read_sources` makes them unique.
+    `root` is where relative image paths start (default: the folder of each file). Rows may name
+    files below it or one of `roots`, and URLs that `allow` opens: protocols, or beginnings of URLs
+    (see `access`). `limit` is the number of rows to read, `source` a name for all rows (default: a
+    row's own, else the file's stem), `split` that of a data set, `scorer` is passed on, `layout` is
+    one of `layouts.LAYOUTS`, `language` that of all rows. Ids are the rows' own, else content
+    hashes; `read_sources` makes them unique.
 
     Raises `InputError` when nothing is at `path` or a file is broken as a whole.
     """
+    base = None if root is None else check_root(os.fspath(root))
     fixed = _Fixed(
-        root=None if root is None else check_root(os.fspath(root)),
+        root=base,
+        places=Places(named_access(str(path), root=base, roots=roots, allow=allow)),
         source=source,
         scorer=scorer,
         language=None if language == "auto" else cast(Language, language),
@@ -98,6 +104,7 @@ class _Fixed:
     """What a source says of all its rows; None leaves it to each."""
 
     root: str | None
+    places: Places
     source: str | None
     scorer: str
     language: Language | None
@@ -112,7 +119,7 @@ def _item(file: SeedFile, base: str, row: Row, fixed: _Fixed) -> Seed | Drop:
         own_id = row_id(row.fields)
         return _seed(row.fields, own_id, base, file.stem, origin, fixed)
     except RowError as error:
-        detail = f"{file.uri}:{row.number}: {error.detail}"
+        detail = f"{file.shown}:{row.number}: {error.detail}"
         return Drop(own_id or origin, "seeds", error.reason, detail)
 
 
@@ -126,7 +133,10 @@ def _seed(
     return Seed(
         id=own_id or content_id(source, question, *map(_image_key, images), "", *answers),
         question=question,
-        images=tuple(_resolve(image, fixed.root or base) for image in images),
+        images=tuple(
+            image if isinstance(image, ImageRef) else fixed.places.ref(image, fixed.root or base)
+            for image in images
+        ),
         answers=answers,
         choices=choices,
         source=source,
@@ -183,17 +193,6 @@ def _image_key(image: str | ImageRef) -> str:
     if isinstance(image, str):
         return image
     return f"{image.uri.rsplit('/', 1)[-1]}#{image.row}/{image.column}/{image.index}"
-
-
-def _resolve(image: str | ImageRef, base: str) -> ImageRef:
-    if isinstance(image, ImageRef):
-        return image
-    if image.startswith("data:") or is_url(image):
-        return ImageRef(image)
-    if image.startswith(("/", "~", "file://")):
-        return ImageRef(absolute(image))
-    image = image.removeprefix("./")
-    return ImageRef(f"{base}/{image}" if base else image)
 
 
 def language_of(text: str) -> Language:

@@ -17,8 +17,8 @@ from mmpr_builder.files import (
     filesystem,
     is_url,
     locate,
+    off_limits,
     split_name,
-    splits_in,
 )
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds import layouts
@@ -44,6 +44,8 @@ def read_sources(
         for read in read_seeds(
             source.path,
             root=source.root,
+            roots=source.roots,
+            allow=source.allow,
             limit=source.limit,
             source=source.name,
             split=source.split,
@@ -136,12 +138,10 @@ def refuse_forbidden(source: SourceConfig, files: Sequence[SeedFile] = ()) -> No
     named = [("split", source.split), ("path", path.rpartition("/")[2])]
     named += [("file", file.uri[start:]) for file in files if file.format != "hub"]
     for what, text in named if forbidden else ():
-        found = splits_in(text)
-        if found & forbidden and not (what != "split" and "train" in found):
+        if off_limits(text, forbidden):
             raise InputError(
                 f"source {source_label(source)!r}: {what} {text!r} is off limits: its"
-                " forbidden_splits are"
-                f" {', '.join(source.forbidden_splits)}; use another split"
+                f" forbidden_splits are {', '.join(source.forbidden_splits)}; use another split"
             )
 
 

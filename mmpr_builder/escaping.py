@@ -1,0 +1,100 @@
+"""Text from settings, rows and models, made fit to be written down or shown.
+
+redacted("https://bob:pw@host/x.jsonl?sig=9f")    "https://host/x.jsonl?…"
+redacted({"engine": {"hf_token": "hf_a1"}})       {"engine": {"hf_token": "***"}}
+visible("a\\x1b[2J")                               "a␛[2J"
+markdown("![x](http://h/p.png)")                  "\\\\!\\\\[x\\\\](http://h/p.png)"
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+HIDDEN = "***"
+"""Stands for a value that must not be written."""
+
+_USER = re.compile(r"://(?P<user>[^\s/<>`]*)@")
+_AZURE = ("abfs", "abfss", "wasb", "wasbs")
+"""Here `CONTAINER@ACCOUNT` is a place."""
+_QUERY = re.compile(r"[?#]")
+_WORD = re.compile(r"[^\s<>`]+")
+_CLOSING = "'\",:;)]}"
+"""Closes a quotation, a bracket or a sentence behind a URL."""
+# The words a name ends with; `api_key_env` names a variable and hides nothing.
+_SECRET_NAME = re.compile(
+    r"(?:token|secret|passw(?:or)?d|passphrase|credentials?|authorization|signature"
+    r"|(?:api|access|account|private|secret|shared)[-_.]?key)\Z",
+    re.IGNORECASE,
+)
+_KEEP = {"\n", "\t"}
+_CONTROL = {i: 0x2400 + i for i in range(32) if chr(i) not in _KEEP}
+# Those that turn the direction of a line would show a text that is not the one that is there.
+_CONTROL |= dict.fromkeys(
+    (0x7F, *range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD
+)
+# With what GitHub makes links of by itself: a scheme, `www.`, an address of mail.
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$&<>@]|:(?=//)|(?<=\bwww)\.)", re.IGNORECASE)
+
+
+def redacted(value: T) -> T:
+    """`value` (text, or JSON-like tables and lists) without what gives access to something.
+
+    URLs lose user names, passwords, queries and fragments; settings with secret-looking names lose
+    their value. Redacting twice changes nothing more.
+    """
+    return _redacted(value)  # type: ignore[no-any-return]
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return _WORD.sub(_without_query, _USER.sub(_no_user, value)) if "://" in value else value
+    if isinstance(value, Mapping):
+        return {
+            _redacted(key): HIDDEN
+            if isinstance(item, str) and item and _SECRET_NAME.search(str(key))
+            else _redacted(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return type(value)(_redacted(item) for item in value)
+    return value
+
+
+def _no_user(found: re.Match[str]) -> str:
+    is_place = found.string.endswith(_AZURE, 0, found.start()) and ":" not in found["user"]
+    return found[0] if is_place else "://"
+
+
+def _without_query(word: re.Match[str]) -> str:
+    scheme, mark, url = word[0].partition("://")
+    place, *rest = _QUERY.split(url, maxsplit=1)
+    if not mark or not rest or not rest[0].strip(_CLOSING):
+        return word[0]
+    return f"{scheme}://{place}?…{rest[0][len(rest[0].rstrip(_CLOSING)) :]}"
+
+
+def public_url(url: str) -> str:
+    """A URL without user name and password, over HTTP without query and fragment; other text as it
+    is."""
+    place = _USER.sub(_no_user, url, count=1)
+    over_http = place.startswith(("http://", "https://"))
+    return _QUERY.split(place, maxsplit=1)[0] if over_http else place
+
+
+def visible(text: str) -> str:
+    """Control characters as signs that can be seen; line ends and tabs stay."""
+    return text.translate(_CONTROL)
+
+
+def line(text: str) -> str:
+    """One line of text for a terminal or a log: nothing hidden, nothing secret."""
+    return visible(redacted(text))
+
+
+def markdown(text: str) -> str:
+    """Text as Markdown that shows it and does nothing else, on one line."""
+    return _MARKUP.sub(r"\\\1", " ".join(visible(text).split()))
