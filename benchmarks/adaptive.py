@@ -287,7 +287,7 @@ BRANCHES = ("correctness", "DropoutNTP", "both")
 
 async def _sample(seeds: list[Seed], config: Config, sampler: Any) -> dict[str, Sums]:
     from mmpr_builder import prompts
-    from mmpr_builder.distributed.seats import seats
+    from mmpr_builder.runs.actors import seats
     from mmpr_builder.sampling.scoring_threads import ScoringThreads
     from mmpr_builder.scoring import Judge
 

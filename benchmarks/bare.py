@@ -14,8 +14,8 @@ from typing import Any
 
 from mmpr_builder import prompts, sampling
 from mmpr_builder.config import Config
-from mmpr_builder.engines.sending import WHOLE
-from mmpr_builder.images import open_image, read_bytes
+from mmpr_builder.engines.vllm_internals import WHOLE
+from mmpr_builder.io.images import open_image, read_bytes
 from mmpr_builder.records import Seed
 
 Ask = Callable[[Seed], Awaitable[int]]

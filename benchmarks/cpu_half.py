@@ -22,11 +22,12 @@ from pathlib import Path
 
 from benchmarks import pool
 from benchmarks.results import Spread, cpu_seconds, parser, record, spread, table
-from mmpr_builder import output, pairing, scoring, tables
+from mmpr_builder import output, pairing, scoring
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.distributed import run_pairing
 from mmpr_builder.extraction import extract_answer
+from mmpr_builder.io import tables
 from mmpr_builder.progress import Progress
+from mmpr_builder.runs import run_pairing
 
 GOAL = 3_000
 SHOWN = 16  # Functions of the profile.

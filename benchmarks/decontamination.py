@@ -30,7 +30,7 @@ from mmpr_builder.demo.drawing import draw
 from mmpr_builder.demo.questions import ask
 from mmpr_builder.demo.world import make_scene
 from mmpr_builder.errors import RowError
-from mmpr_builder.images import open_image, read_bytes
+from mmpr_builder.io.images import open_image, read_bytes
 from mmpr_builder.quality import Decontaminator, index_evaluation
 from mmpr_builder.records import ImageRef, Seed
 from mmpr_builder.seeds import read_seeds

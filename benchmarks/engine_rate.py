@@ -36,9 +36,9 @@ from benchmarks.watch import Stages, cpu_by_role
 from mmpr_builder import prompts, sampling
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.demo import write_seeds
-from mmpr_builder.distributed import run_sampling
 from mmpr_builder.engines import make_sampler
 from mmpr_builder.records import Continuation, Seed
+from mmpr_builder.runs import run_sampling
 from mmpr_builder.seeds import read_seeds
 
 GOAL = 0.97

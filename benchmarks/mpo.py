@@ -24,13 +24,13 @@ from typing import Any
 from benchmarks.results import parser, record, spread, table
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.demo import model_path, write_seeds
-from mmpr_builder.images import read_bytes
+from mmpr_builder.io.images import read_bytes
+from mmpr_builder.io.tables import list_parts, read_parquet, rollouts_from_table
 from mmpr_builder.output import BuildWriter, make_block
 from mmpr_builder.pairing import judge_and_pair
 from mmpr_builder.records import Seed, Verdict, derived_seed
 from mmpr_builder.scoring import Judge
 from mmpr_builder.seeds import read_seeds
-from mmpr_builder.tables import list_parts, read_parquet, rollouts_from_table
 
 GOAL = 8.7  # Points of MathVista that MMPR gave InternVL2-8B: 58.3 -> 67.0 (arXiv 2411.10442).
 TRAIN_SEED, HELD_OUT_SEED = 510_001, 720_001

@@ -15,13 +15,13 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from mmpr_builder import tables
 from mmpr_builder.config import load_config
-from mmpr_builder.distributed import run_sampling
 from mmpr_builder.errors import BuildConflictError
-from mmpr_builder.images import read_bytes
+from mmpr_builder.io import tables
+from mmpr_builder.io.images import read_bytes
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import ImageRef, Response, Rollout
+from mmpr_builder.runs import run_sampling
 
 WORK = Path("out/bench")
 """Where benchmarks leave what can be used again; git ignores it."""

@@ -31,11 +31,12 @@ from benchmarks import pool
 from benchmarks.results import parser, record, table
 from benchmarks.scale import MEMORY_GOAL, MOST, TIME_GOAL, Half, with_small_pictures
 from benchmarks.watch import Stages, Watch
-from mmpr_builder import build, tables
+from mmpr_builder import build
 from mmpr_builder.config import load_config
-from mmpr_builder.images import read_bytes
+from mmpr_builder.io import tables
+from mmpr_builder.io.columns import optional_columns
+from mmpr_builder.io.images import read_bytes
 from mmpr_builder.records import Continuation, Response, Rollout
-from mmpr_builder.schemas import optional_columns
 
 BLIND, RATIOS = 8, (0.25, 0.5, 0.75)
 SHAPE = (

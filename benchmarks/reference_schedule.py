@@ -26,7 +26,7 @@ from mmpr_builder import prompts, sampling
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.demo import write_seeds
 from mmpr_builder.engines import make_sampler
-from mmpr_builder.images import read_bytes
+from mmpr_builder.io.images import read_bytes
 from mmpr_builder.records import Seed
 from mmpr_builder.seeds import read_seeds
 

@@ -23,9 +23,10 @@ from pathlib import Path
 from benchmarks import pool
 from benchmarks.results import parser, record, table
 from benchmarks.watch import Stages, Watch
-from mmpr_builder import build, prompts, tables
+from mmpr_builder import build, prompts
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.images import open_image, read_bytes
+from mmpr_builder.io import tables
+from mmpr_builder.io.images import open_image, read_bytes
 from mmpr_builder.records import ImageRef, Rollout
 
 TIME_GOAL, MEMORY_GOAL = 1.10, 1.20

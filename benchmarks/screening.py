@@ -25,12 +25,12 @@ from pathlib import Path
 
 from benchmarks.decontamination import demo_rows
 from benchmarks.results import parser, record, table
+from mmpr_builder.cluster import parallel
+from mmpr_builder.cluster.session import ray_session
 from mmpr_builder.config import Config
-from mmpr_builder.distributed import spreading
-from mmpr_builder.distributed.cluster import ray_session
+from mmpr_builder.io.ordered_map import Spread, in_threads
 from mmpr_builder.progress import Progress
 from mmpr_builder.quality import screen_seeds
-from mmpr_builder.quality.spread import Spread, in_threads
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds import read_seeds
 
@@ -108,8 +108,8 @@ def run(way: str, files: Sequence[str], copies: int, folder: Path) -> dict[str, 
     if way == "threads":
         return measured(rows, copies, config, in_threads)
     with ray_session(config, Progress()):
-        list(spreading.on_ray(lambda: abs, range(4096), lambda i: i))  # Its workers have started.
-        return measured(rows, copies, config, spreading.on_ray)
+        list(parallel.on_ray(lambda: abs, range(4096), lambda i: i))  # Its workers have started.
+        return measured(rows, copies, config, parallel.on_ray)
 
 
 def as_row(seed: Seed) -> dict[str, object]:

@@ -13,10 +13,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from mmpr_builder import distributed, engines, prompts, seeds
+from mmpr_builder import engines, prompts, runs, seeds
 from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError
-from mmpr_builder.pairing.rejects import read_reject_list
+from mmpr_builder.pairing.unpaired import read_reject_list
 from mmpr_builder.progress import Progress
 from mmpr_builder.quality import least_samples
 from mmpr_builder.records import Drop
@@ -28,7 +28,7 @@ from mmpr_builder.sampling import wants_blind, wants_continuation
 class BuildResult:
     """What a command did. `run` is the content of run.json; None before anything was paired."""
 
-    sampling: distributed.SamplingSummary | None
+    sampling: runs.SamplingSummary | None
     run: dict[str, Any] | None
 
 
@@ -49,9 +49,9 @@ def check(config: Config) -> None:
     engines.check_engine(config)
     _check_blind(config)
     if config.scoring.judge.url is not None:
-        from mmpr_builder.engines import arbiter
+        from mmpr_builder.engines import llm_judge
 
-        arbiter.load_prompt(config.scoring.judge)
+        llm_judge.load_prompt(config.scoring.judge)
 
 
 def _check_blind(config: Config) -> None:
@@ -69,12 +69,12 @@ def sample(config: Config, progress: Progress, *, extend: bool = False) -> Build
     """The first half: seeds to rollouts. `extend` adds what the inputs have more."""
     with progress.stage("checking the settings"):
         check(config)
-    return BuildResult(distributed.run_sampling(config, progress, extend=extend), None)
+    return BuildResult(runs.run_sampling(config, progress, extend=extend), None)
 
 
 def pair(config: Config, progress: Progress) -> BuildResult:
     """The second half: rollouts to pairs, card and report."""
-    paired = distributed.run_pairing(config, progress)
+    paired = runs.run_pairing(config, progress)
     with progress.stage("writing the report"):
         write_report(config.out)
     return BuildResult(None, paired.run)
@@ -109,8 +109,8 @@ def plan(config: Config, *, extend: bool = False) -> Estimate:
     check(config)
     seeds_read, with_truth, continued, blind, drops = 0, 0, 0, 0, Counter[str]()
     shown = False
-    usable = distributed.Usable(config)
-    for item in usable.watch(distributed.read_inputs(config, extend=extend)):
+    usable = runs.Usable(config)
+    for item in usable.watch(runs.read_inputs(config, extend=extend)):
         if isinstance(item, Drop):
             drops[item.reason] += 1
         else:

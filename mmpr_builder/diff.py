@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-from mmpr_builder import tables
+from mmpr_builder.io import tables
 from mmpr_builder.output import pair_parts, read_run
 from mmpr_builder.records import Kind
 

@@ -18,7 +18,12 @@ Every message quotes the value, names the place and ends with the fix.
 
 from __future__ import annotations
 
+import re
+
 from mmpr_builder.escaping import redacted
+
+ERROR_LINE = re.compile(r"(?:^|\s)(?P<error>[\w.]*(?:Error|Exception): \S.*)")
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class MmprError(Exception):
@@ -75,3 +80,11 @@ class Interrupted(MmprError):
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.signum = signum
+
+
+def cause_of(error: BaseException) -> str:
+    """The telling line of Ray's page-long account of a death: the last error named, or the first
+    line, which says how the process ended."""
+    lines = [line.strip() for line in _ANSI.sub("", str(error)).splitlines() if line.strip()]
+    named = [line for line in lines if ERROR_LINE.search(line)]
+    return next(iter(named[-1:] or lines), repr(error))

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmpr_builder import stores
 from mmpr_builder.errors import InputError, MmprError, SetupError
+from mmpr_builder.io import stores
 from mmpr_builder.output import pair_parts, read_run
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from mmpr_builder import tables
+from mmpr_builder.io import tables
 
 
 def plant(

@@ -9,10 +9,10 @@ from pathlib import Path
 import fake_samplers
 
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.distributed import plan
-from mmpr_builder.distributed.actors import SamplerActor
+from mmpr_builder.io.tables import list_parts, read_parquet, rollouts_from_table
 from mmpr_builder.records import Rollout
-from mmpr_builder.tables import list_parts, read_parquet, rollouts_from_table
+from mmpr_builder.runs import plan
+from mmpr_builder.runs.actors import SamplerActor
 
 
 def make_config(tmp_path: Path, count: int, *overrides: str, out: str = "out") -> Config:

@@ -13,15 +13,15 @@ import pytest
 from pair_samples import picture
 from web import serving
 
-from mmpr_builder import fetching
-from mmpr_builder.access import Access, access_of, check_url
 from mmpr_builder.config import SourceConfig, load_config
 from mmpr_builder.errors import ConfigError, InputError, RowError
 from mmpr_builder.export.importing import import_pairs
-from mmpr_builder.images import open_image, read_bytes
+from mmpr_builder.io import fetching
+from mmpr_builder.io.access import Access, access_of, check_url
+from mmpr_builder.io.images import open_image, read_bytes
+from mmpr_builder.io.tables import drops_from_table, list_parts, read_parquet
 from mmpr_builder.records import Drop, ImageRef, Seed
 from mmpr_builder.seeds import read_seeds, read_sources
-from mmpr_builder.tables import drops_from_table, list_parts, read_parquet
 
 SECRET = b"-----BEGIN KEY-----\nnobody may see this\n"
 

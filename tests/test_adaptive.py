@@ -16,10 +16,16 @@ import pytest
 from adaptive_patterns import OPEN, SEED, TEMPLATE, judged, settings
 
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.distributed import parts, plan, run_pairing
-from mmpr_builder.distributed.actors import Counts, SamplerActor
-from mmpr_builder.distributed.seats import seats
 from mmpr_builder.errors import RowError
+from mmpr_builder.folder import parts
+from mmpr_builder.io.tables import (
+    ROLLOUT_SCHEMA,
+    is_complete,
+    read_parquet,
+    rollouts_from_table,
+    rollouts_to_table,
+    write_parquet,
+)
 from mmpr_builder.pairing import build_pairs, judge_responses
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import (
@@ -31,18 +37,12 @@ from mmpr_builder.records import (
     Verdict,
     derived_seed,
 )
+from mmpr_builder.runs import plan, run_pairing
+from mmpr_builder.runs.actors import Counts, SamplerActor, seats
 from mmpr_builder.sampling import CacheHits, Continue, Request, Sample, roll_out
 from mmpr_builder.sampling.scoring_threads import ScoringThreads
 from mmpr_builder.scoring import Judge
 from mmpr_builder.scoring.auto import decide
-from mmpr_builder.tables import (
-    ROLLOUT_SCHEMA,
-    is_complete,
-    read_parquet,
-    rollouts_from_table,
-    rollouts_to_table,
-    write_parquet,
-)
 
 # The loop
 

@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from benchmarks import adaptive as bench
 from mmpr_builder.config import Config
 from mmpr_builder.pairing import build_pairs, pass_rate
-from mmpr_builder.pairing.aims import missed_aims
 from mmpr_builder.pairing.need import (
     Mark,
     Rule,
     Tally,
+    given_up,
     marks,
+    missed_aims,
+    patience,
     rule_for,
 )
-from mmpr_builder.pairing.patience import given_up, patience
 from mmpr_builder.records import (
     Continuation,
     ImageRef,

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from mmpr_builder import audit, build, distributed, prompts, seeds
+from mmpr_builder import audit, build, prompts, runs, seeds
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.errors import BuildConflictError, InputError
+from mmpr_builder.io.tables import list_parts, read_parquet, rollouts_to_table, write_parquet
 from mmpr_builder.records import Drop, Response, Rollout, Seed, Style, Verdict
 from mmpr_builder.scoring import Judge
 from mmpr_builder.scoring.decision import Decision, Query
-from mmpr_builder.tables import list_parts, read_parquet, rollouts_to_table, write_parquet
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "data" / "real"
@@ -172,7 +172,7 @@ def planned_seeds(config: Config) -> list[str]:
 
 def test_an_unusable_truth_is_a_drop_before_a_token_is_sampled(tmp_path: Path) -> None:
     config = make_config(tmp_path)
-    manifest = distributed.plan(config)
+    manifest = runs.plan(config)
     assert planned_seeds(config) == ["good", "open"]
     assert manifest.drops == 2
     drops = read_parquet(f"{config.out}/seeds/drops.parquet").to_pylist()
@@ -185,7 +185,7 @@ def test_an_unusable_truth_is_a_drop_before_a_token_is_sampled(tmp_path: Path) -
 
 def test_with_open_such_a_seed_goes_on_without_a_truth(tmp_path: Path) -> None:
     config = make_config(tmp_path, "scoring.unusable_truth=open")
-    distributed.plan(config)
+    runs.plan(config)
     assert planned_seeds(config) == ["good", "empty", "open"]
     items = list(audit.screen(seeds.read_sources(config.seeds), config))
     assert [item.has_truth for item in items if isinstance(item, Seed)] == [True, False, False]
@@ -193,10 +193,10 @@ def test_with_open_such_a_seed_goes_on_without_a_truth(tmp_path: Path) -> None:
 
 def test_what_becomes_of_unusable_truths_belongs_to_the_build(tmp_path: Path) -> None:
     config = make_config(tmp_path)
-    first = distributed.plan(config)
-    assert distributed.plan(config) == first
+    first = runs.plan(config)
+    assert runs.plan(config) == first
     with pytest.raises(BuildConflictError, match=r"scoring\.unusable_truth"):
-        distributed.plan(make_config(tmp_path, "scoring.unusable_truth=open"))
+        runs.plan(make_config(tmp_path, "scoring.unusable_truth=open"))
 
 
 def test_the_plan_counts_what_will_be_dropped(

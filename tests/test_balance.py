@@ -15,15 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pair_samples import LastWord, make_rollout, write_build
 
-from mmpr_builder import tables
 from mmpr_builder.config import BalanceConfig, Config, load_config
+from mmpr_builder.io import tables
 from mmpr_builder.output import BuildWriter, load_pairs, make_block, pair_schema, read_run
 from mmpr_builder.output.counts import Counts
-from mmpr_builder.output.pieces import PairRows
 from mmpr_builder.output.rows import TEXT_SCHEMA
+from mmpr_builder.output.shards import PairRows
 from mmpr_builder.pairing import judge_and_pair
-from mmpr_builder.pairing.balance import Balance
-from mmpr_builder.pairing.weighing import Weighed
+from mmpr_builder.pairing.balance import Balance, Weighed
 from mmpr_builder.quality import Findings
 from mmpr_builder.records import Drop, Rollout, Seed
 

@@ -20,10 +20,16 @@ from pair_samples import LastWord, make_rollout, picture, write_build
 
 from mmpr_builder import build
 from mmpr_builder.config import Config, load_config, sampling_identity
-from mmpr_builder.distributed import parts, plan, run_pairing
-from mmpr_builder.distributed.actors import Counts, SamplerActor
 from mmpr_builder.engines import check_engine, make_sampler
 from mmpr_builder.errors import ConfigError, EngineError, RowError
+from mmpr_builder.folder import parts
+from mmpr_builder.io.tables import (
+    list_parts,
+    read_parquet,
+    rollouts_from_table,
+    rollouts_to_table,
+    write_parquet,
+)
 from mmpr_builder.output import read_run
 from mmpr_builder.pairing import judge_and_pair, judge_responses
 from mmpr_builder.probe import run_probe
@@ -40,15 +46,10 @@ from mmpr_builder.records import (
     derived_seed,
     generated_tokens,
 )
+from mmpr_builder.runs import plan, run_pairing
+from mmpr_builder.runs.actors import Counts, SamplerActor
 from mmpr_builder.sampling import Request, Sample, roll_out
 from mmpr_builder.scoring import Judge
-from mmpr_builder.tables import (
-    list_parts,
-    read_parquet,
-    rollouts_from_table,
-    rollouts_to_table,
-    write_parquet,
-)
 
 TEMPLATE = Template("short_en", "{question}\nEnd with Final answer: …")
 

@@ -10,8 +10,8 @@ import pytest
 from huggingface_hub import DatasetCard
 from pair_samples import make_rollout, sample_rollouts, write_build
 
-from mmpr_builder import tables
 from mmpr_builder.config import Config, SourceConfig
+from mmpr_builder.io import tables
 from mmpr_builder.output import pair_features
 from mmpr_builder.records import Seed
 

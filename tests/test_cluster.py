@@ -23,12 +23,12 @@ from ray_nodes import BIN, RayNodes, free_port, wait_for
 from small_builds import make_config, rollouts, sample_here
 from test_distributed import is_agent
 
-from mmpr_builder.cli.status import state
+from mmpr_builder.cli.looking import state
 from mmpr_builder.config import Config
-from mmpr_builder.distributed import run_pairing
-from mmpr_builder.distributed.overview import look
+from mmpr_builder.folder.status import look
+from mmpr_builder.io.tables import list_parts
 from mmpr_builder.progress import Progress
-from mmpr_builder.tables import list_parts
+from mmpr_builder.runs import run_pairing
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,8 +11,8 @@ import pytest
 from pair_samples import make_rollout, sample_rollouts, write_build
 from test_report import Page
 
-from mmpr_builder import tables
 from mmpr_builder.config import Config
+from mmpr_builder.io import tables
 from mmpr_builder.output import read_run
 from mmpr_builder.output.card import Measured, render_card
 from mmpr_builder.quality.controls import _KINDS, controls_of

@@ -21,17 +21,18 @@ import ray
 from ray_nodes import wait_for
 from small_builds import ids, make_config, rollouts, sample_here
 
+from mmpr_builder.cluster.capacity import Shape
+from mmpr_builder.cluster.session import refuse_passing_folder
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.distributed import SamplingSummary, parts, plan, run_pairing, run_sampling
-from mmpr_builder.distributed.actors import Counts, SamplerActor
-from mmpr_builder.distributed.capacity import Shape
-from mmpr_builder.distributed.cluster import refuse_passing_folder
-from mmpr_builder.distributed.manifest import read_manifest
-from mmpr_builder.distributed.replicas import start_replica
 from mmpr_builder.errors import ConfigError, EngineError, InputError, SetupError
+from mmpr_builder.folder import parts
+from mmpr_builder.folder.manifest import read_manifest
+from mmpr_builder.io.tables import list_parts, read_parquet
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Rollout
-from mmpr_builder.tables import list_parts, read_parquet
+from mmpr_builder.runs import SamplingSummary, plan, run_pairing, run_sampling
+from mmpr_builder.runs.actors import Counts, SamplerActor
+from mmpr_builder.runs.replicas import start_replica
 
 
 def folder_bytes(out: str, *names: str) -> dict[str, bytes]:
@@ -47,7 +48,7 @@ def test_pairs_do_not_depend_on_the_size_of_units_or_the_number_of_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("mmpr_builder.distributed.workers._RESPONSES_WORTH_A_PROCESS", 1)
+    monkeypatch.setattr("mmpr_builder.runs.pair_workers._RESPONSES_WORTH_A_PROCESS", 1)
     made = []
     for out, size, workers in [("a", 4, 1), ("b", 7, 2), ("c", 100, 1)]:
         overrides = [
@@ -151,7 +152,7 @@ class Notes(Progress):
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
     """One private Ray for all tests that do not kill it."""
-    from mmpr_builder.distributed.cluster import ray_session
+    from mmpr_builder.cluster.session import ray_session
 
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PYTHONPATH", str(Path(__file__).parent))  # Workers import the fakes.
@@ -262,7 +263,7 @@ def test_an_engine_that_cannot_start_ends_the_run_with_the_reason(
 def test_storage_that_stays_away_ends_the_run_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmpr_builder.distributed.driver._STORAGE_PAUSE_S", 0.1)
+    monkeypatch.setattr("mmpr_builder.runs.driver._STORAGE_PAUSE_S", 0.1)
     config = make_config(tmp_path, 3)
     plan(config)
     (tmp_path / "out" / "rollouts").write_text("a file where the folder should be")

@@ -11,7 +11,7 @@ from engine_asks import drawn, picture, settings, using
 
 from mmpr_builder.demo import model_path
 from mmpr_builder.engines import check_engine, make_sampler
-from mmpr_builder.engines.sending import WHOLE
+from mmpr_builder.engines.vllm_internals import WHOLE
 from mmpr_builder.errors import ConfigError, EngineError, RowError
 from mmpr_builder.sampling import Continue, Request, Sample
 

@@ -19,7 +19,7 @@ from trainer_loaders import Seen
 from mmpr_builder import load_pairs
 from mmpr_builder.errors import BuildConflictError, ConfigError, InputError
 from mmpr_builder.export import FORMATS, ExportOptions, PerEntry, write_export
-from mmpr_builder.export.folder import json_line, staged
+from mmpr_builder.export.destination import json_line, staged
 from mmpr_builder.records import Drop, Rollout, Seed
 from mmpr_builder.seeds import read_seeds
 

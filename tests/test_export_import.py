@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from pair_samples import picture, sample_rollouts, write_build
 
-from mmpr_builder import load_pairs, tables
+from mmpr_builder import load_pairs
 from mmpr_builder.diff import compare_builds
 from mmpr_builder.errors import BuildConflictError, ConfigError, InputError
 from mmpr_builder.export import FORMATS, ExportOptions, write_export
 from mmpr_builder.export.importing import Imported, import_pairs
+from mmpr_builder.io import tables
 from mmpr_builder.output import pair_schema
 from mmpr_builder.push import uploads
 from mmpr_builder.report import write_report

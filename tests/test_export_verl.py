@@ -13,11 +13,12 @@ import trainer_loaders as loaders
 from pair_samples import LastWord, make_rollout, picture, sample_rollouts, write_build
 from test_cli import mmpr
 
-from mmpr_builder import Config, Verdict, tables
+from mmpr_builder import Config, Verdict
 from mmpr_builder.errors import ConfigError, InputError
 from mmpr_builder.export import Exported, ExportOptions, verl
 from mmpr_builder.export.verl import write_queries
 from mmpr_builder.export.verl_reward import compute_score
+from mmpr_builder.io import tables
 from mmpr_builder.records import Rollout, Seed
 
 

@@ -17,15 +17,16 @@ from openai_server import OpenAIServer, choices
 from pair_samples import picture
 
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.distributed import parts, plan, planning, read_inputs, run_pairing
-from mmpr_builder.distributed.actors import SamplerActor
-from mmpr_builder.distributed.extending import Found, known_seeds, new_seeds
-from mmpr_builder.distributed.manifest import Identity, Manifest, Unit, read_manifest
-from mmpr_builder.distributed.order import in_order, shifts_of
 from mmpr_builder.errors import BuildConflictError, InputError
+from mmpr_builder.folder import parts
+from mmpr_builder.folder.manifest import Identity, Manifest, Unit, read_manifest
+from mmpr_builder.folder.order import in_order, shifts_of
+from mmpr_builder.io.tables import list_parts, read_parquet
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop, Seed
-from mmpr_builder.tables import list_parts, read_parquet
+from mmpr_builder.runs import plan, planning, read_inputs, run_pairing
+from mmpr_builder.runs.actors import SamplerActor
+from mmpr_builder.runs.extending import Found, known_seeds, new_seeds
 
 Row = dict[str, Any]
 
@@ -283,7 +284,7 @@ def test_an_extension_that_died_before_its_end_changes_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mmpr_builder.distributed.planning.write_manifest", die)
+        patch.setattr("mmpr_builder.runs.planning.write_manifest", die)
         with pytest.raises(KeyboardInterrupt):
             plan(make_config(tmp_path, "ab"), extend=True)
     assert plan(make_config(tmp_path, "a")) == first

@@ -8,13 +8,13 @@ from typing import Any
 import fake_samplers
 import pytest
 
+from mmpr_builder.cluster.capacity import Node, Shape, capacity, engine_shape
 from mmpr_builder.config import load_config
-from mmpr_builder.distributed import fleet
-from mmpr_builder.distributed.capacity import Node, Shape, capacity, engine_shape
-from mmpr_builder.distributed.replicas import bundles
 from mmpr_builder.engines.arguments import engine_arguments
 from mmpr_builder.errors import EngineError, SetupError
 from mmpr_builder.progress import Progress
+from mmpr_builder.runs import fleet
+from mmpr_builder.runs.replicas import bundles
 
 # --- how many engines fit -------------------------------------------------------------------
 
@@ -65,7 +65,7 @@ def test_what_an_engine_needs_follows_from_its_parallel_sizes(
 def test_a_cuda_build_of_vllm_waits_for_gpus_where_none_is_yet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mmpr_builder.distributed.capacity._is_cpu_build", lambda: False)
+    monkeypatch.setattr("mmpr_builder.cluster.capacity._is_cpu_build", lambda: False)
     assert engine_shape(load_config(None), gpu_nodes(0)) == Shape(1)
 
 

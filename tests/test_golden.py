@@ -20,12 +20,12 @@ from old_builds import OTHER, PLAIN, settings
 from small_builds import make_config, sample_here
 
 from mmpr_builder.config import Config, ScoringConfig
-from mmpr_builder.distributed import plan, run_pairing
-from mmpr_builder.distributed.actors import SamplerActor
 from mmpr_builder.engines import make_sampler
+from mmpr_builder.io.tables import list_parts, read_parquet
 from mmpr_builder.progress import Progress
+from mmpr_builder.runs import plan, run_pairing
+from mmpr_builder.runs.actors import SamplerActor
 from mmpr_builder.scoring import Judge
-from mmpr_builder.tables import list_parts, read_parquet
 
 FILE = Path(__file__).parent / "golden" / "hashes.json"
 CASES = Path(__file__).parent / "cases"

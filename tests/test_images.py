@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw
 
-from mmpr_builder import images
-from mmpr_builder.access import Access
 from mmpr_builder.errors import RowError
-from mmpr_builder.images import open_image, read_bytes
+from mmpr_builder.io import images
+from mmpr_builder.io.access import Access
+from mmpr_builder.io.images import open_image, read_bytes
 from mmpr_builder.records import ImageRef
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

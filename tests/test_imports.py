@@ -1,35 +1,34 @@
-"""Imports point downwards only; ray and vllm stay in their folders."""
+"""Imports point downwards only; ray and vllm stay in their rooms; no two files share a name."""
 
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mmpr_builder"
 
-# Lowest first. A module may import from lower layers and from its own.
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("records", "errors", "escaping"),
-    ("config",),
-    (
-        *("files", "access", "fetching", "embedded", "images"),
-        *("columns", "schemas", "parquet", "tables", "stores"),
-    ),
-    (
-        *("seeds", "prompts", "sampling", "dropout", "extraction", "scoring"),
-        *("pairing", "output", "report", "progress", "display", "quality", "export"),
-        *("audit", "diff", "push", "estimates"),
-    ),
-    ("demo",),
-    ("engines",),
-    ("distributed",),
+# Lowest first. A module may import from lower rooms and from its own.
+ROOMS: tuple[tuple[str, ...], ...] = (
+    ("records", "escaping"),
+    ("errors",),
+    ("config", "progress", "extraction"),
+    ("io", "prompts", "dropout", "scoring", "demo"),
+    ("seeds",),
+    ("quality",),
+    ("pairing",),
+    ("sampling", "output", "audit"),
+    ("engines", "export", "report", "diff", "push"),
+    ("folder",),
+    ("cluster",),
+    ("runs",),
     ("build", "probe"),
-    ("summary", "cli"),
+    ("cli", "__main__"),
 )
-RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-HOME_OF = {"ray": "distributed", "vllm": "engines"}
+RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
+HOMES = {"ray": ("cluster", "runs"), "vllm": ("engines",)}
 # The demo's trainer and its measuring are commands of their own.
 COMMANDS = {"demo/train.py", "demo/measure.py"}
 
@@ -40,7 +39,7 @@ def modules() -> list[Path]:
     )
 
 
-def top(path: Path) -> str:
+def room(path: Path) -> str:
     first = path.relative_to(PACKAGE).parts[0]
     return first.removesuffix(".py")
 
@@ -60,11 +59,50 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_downwards_only(path: Path) -> None:
     relative = str(path.relative_to(PACKAGE))
-    own = top(path)
-    assert own in RANK, f"{own} has no layer: place it in LAYERS"
+    own = room(path)
+    assert own in RANK, f"{own} has no rank: place it in ROOMS"
     for name in imported(path):
         root, *rest = name.split(".")
-        if root in HOME_OF and relative not in COMMANDS:
-            assert own == HOME_OF[root], f"{relative} imports {root}"
+        if root in HOMES and relative not in COMMANDS:
+            assert own in HOMES[root], f"{relative} imports {root}"
         if root == "mmpr_builder" and rest and rest[0] in RANK and relative not in COMMANDS:
-            assert RANK[rest[0]] <= RANK[own], f"{relative} imports {name} from above"
+            assert RANK[rest[0]] < RANK[own] or rest[0] == own, f"{relative} imports {name}"
+
+
+def test_no_module_imports_one_that_imports_it() -> None:
+    names = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in modules()}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    edges = {name: at_import(path) & names.keys() - {name} for name, path in names.items()}
+    # Whatever imports nothing that is left, or is imported by nothing, lies on no circle.
+    while edges:
+        imported_by_others = set().union(*edges.values())
+        free = {name for name, to in edges.items() if not to or name not in imported_by_others}
+        if not free:
+            break
+        edges = {name: to - free for name, to in edges.items() if name not in free}
+    assert not edges, f"import circles among {edges}"
+
+
+def at_import(path: Path) -> set[str]:
+    """What a module imports when it is imported, not later inside its functions."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            place = PACKAGE.parent.joinpath(*node.module.split("."))
+            parts = [a.name for a in node.names if is_module(place / a.name)]
+            found |= {f"{node.module}.{name}" for name in parts}
+            if len(parts) < len(node.names):
+                found.add(node.module)
+    return found
+
+
+def test_no_file_name_stands_in_two_folders() -> None:
+    folders = defaultdict(list)
+    for path in modules():
+        if path.name != "__init__.py" and room(path) not in ("scoring", "demo"):
+            folders[path.name].append(str(path.parent.relative_to(PACKAGE)))
+    assert not {name: where for name, where in folders.items() if len(where) > 1}
+
+
+def is_module(place: Path) -> bool:
+    return place.with_suffix(".py").exists() or (place / "__init__.py").exists()

@@ -15,15 +15,16 @@ import pytest
 from openai_server import OpenAIServer, choices
 from rich.console import Console
 
-from mmpr_builder import build, summary
+from mmpr_builder import build
+from mmpr_builder.cli import closing
 from mmpr_builder.config import Config, JudgeConfig, load_config
-from mmpr_builder.distributed import run_pairing
-from mmpr_builder.engines.arbiter import Arbiter, Case, load_prompt, read_opinion
+from mmpr_builder.engines.llm_judge import Arbiter, Case, load_prompt, read_opinion
 from mmpr_builder.errors import ConfigError, InputError, SetupError
+from mmpr_builder.io.tables import list_parts, read_parquet, rollouts_to_table, write_parquet
 from mmpr_builder.output import load_pairs
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Response, Rollout, Seed
-from mmpr_builder.tables import list_parts, read_parquet, rollouts_to_table, write_parquet
+from mmpr_builder.runs import run_pairing
 
 INTEGRAL = "\\int_0^1 x\\,dx"
 """No rule decides it: the screen keeps it from symbolic mathematics."""
@@ -76,7 +77,7 @@ def pair(config: Config) -> dict[str, Any]:
 def shown(run: dict[str, Any]) -> str:
     """The tables that the command line ends with."""
     console = Console(width=200, file=io.StringIO())
-    console.print(summary.finished(Config(), run))
+    console.print(closing.finished(Config(), run))
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 

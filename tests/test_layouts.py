@@ -14,7 +14,7 @@ from mmpr_builder.config import SourceConfig, load_config
 from mmpr_builder.errors import InputError
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds import check_sources, fingerprint, read_seeds, read_sources
-from mmpr_builder.seeds.json_entries import entries
+from mmpr_builder.seeds.formats import entries
 from mmpr_builder.seeds.layouts import conversations
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real"

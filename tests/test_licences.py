@@ -11,14 +11,14 @@ import pytest
 from pair_samples import make_rollout
 from public_layouts import make_all
 
-from mmpr_builder import build, distributed
+from mmpr_builder import build, runs
 from mmpr_builder.config import Config, load_config, sampling_identity, shipped_names
 from mmpr_builder.config.licences import ALLOWED, forbids_commercial_use
-from mmpr_builder.distributed import run_pairing
 from mmpr_builder.errors import ConfigError
+from mmpr_builder.io.tables import read_parquet, rollouts_to_table, write_parquet
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Seed
-from mmpr_builder.tables import read_parquet, rollouts_to_table, write_parquet
+from mmpr_builder.runs import run_pairing
 
 COMMERCIAL = {"vqav2", "m3cot", "chartqa", "clevr_math", "geometry3k", "textvqa"}
 """Of the 22 sources: CC BY, CC BY-SA, GPL and MIT."""
@@ -118,7 +118,7 @@ def test_the_others_are_left_out_before_anything_is_looked_for(tmp_path: Path) -
     words = [f"data={tmp_path}", f"out={tmp_path}/out", "model=demo", "engine={}"]
     config = load_config("mmpr_v1", [*words, "images.family=null", "licenses=commercial"])
     build.check(config)
-    items = [item for item in distributed.read_inputs(config) if isinstance(item, Seed)]
+    items = [item for item in runs.read_inputs(config) if isinstance(item, Seed)]
     assert {seed.source for seed in items} == COMMERCIAL
 
 

@@ -16,17 +16,17 @@ from PIL import Image
 from planting import plant
 from test_cli import mmpr
 
-from mmpr_builder import images, load_pairs, tables
+from mmpr_builder import load_pairs
 from mmpr_builder.config import Config
 from mmpr_builder.demo import model_path
 from mmpr_builder.errors import InputError
 from mmpr_builder.export import FORMATS, ExportOptions, write_export
+from mmpr_builder.export.faults import REMEDIES
 from mmpr_builder.export.items import Item, Picture, read_items
 from mmpr_builder.export.lint import LintResult, lint_folder
-from mmpr_builder.export.lint_images import ImageChecker
-from mmpr_builder.export.lint_lengths import TokenCounter
-from mmpr_builder.export.remedies import REMEDIES
+from mmpr_builder.export.lint_checks import ImageChecker, TokenCounter
 from mmpr_builder.export.verl import read_rollouts, rollout_parts, write_queries
+from mmpr_builder.io import images, tables
 from mmpr_builder.output import pair_parts
 from mmpr_builder.records import Seed
 from mmpr_builder.scoring import Judge

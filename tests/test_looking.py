@@ -235,7 +235,7 @@ def test_a_shell_completes_commands_recipes_keys_and_values(
 
 
 def test_every_key_is_offered() -> None:
-    from mmpr_builder.cli.completion import values_of
+    from mmpr_builder.cli.app import values_of
 
     few = {key: values_of(key) for key in valid_keys() if values_of(key)}
     assert few["dropout.apply"] == ("no_truth", "all", "none")

@@ -19,16 +19,16 @@ import pytest
 from PIL import Image
 
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.distributed import lock, plan
-from mmpr_builder.distributed.cutting import ASSUMED_IMAGE_BYTES, cut, image_size
-from mmpr_builder.distributed.demo_source import with_demo
-from mmpr_builder.distributed.lock import LOCK_NAME, build_lock
-from mmpr_builder.distributed.manifest import read_manifest
-from mmpr_builder.distributed.planning import read_drops
 from mmpr_builder.errors import BuildConflictError, InputError, NothingUsableError, SetupError
+from mmpr_builder.folder import lock
+from mmpr_builder.folder.lock import LOCK_NAME, build_lock
+from mmpr_builder.folder.manifest import read_manifest
+from mmpr_builder.io.stores import resolve
+from mmpr_builder.io.tables import read_parquet, seeds_from_table, write_parquet
 from mmpr_builder.records import ImageRef, Seed
-from mmpr_builder.stores import resolve
-from mmpr_builder.tables import read_parquet, seeds_from_table, write_parquet
+from mmpr_builder.runs import plan
+from mmpr_builder.runs.inputs import with_demo
+from mmpr_builder.runs.planning import ASSUMED_IMAGE_BYTES, cut, image_size, read_drops
 
 
 def write_rows(path: Path, count: int, bad: tuple[int, ...] = ()) -> Path:
@@ -302,7 +302,7 @@ def test_sizes_that_are_not_cheap_to_know_are_assumed(ref: ImageRef) -> None:
 
 HOLD = """
 import sys, time
-from mmpr_builder.distributed.lock import build_lock
+from mmpr_builder.folder.lock import build_lock
 with build_lock(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

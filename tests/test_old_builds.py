@@ -15,12 +15,13 @@ from old_builds import OTHER, PLAIN, settings
 
 from mmpr_builder import load_pairs
 from mmpr_builder.config import Config
-from mmpr_builder.distributed import parts, plan, run_pairing
-from mmpr_builder.distributed.actors import SamplerActor
 from mmpr_builder.export import FORMATS, ExportOptions, write_export
+from mmpr_builder.folder import parts
+from mmpr_builder.io.tables import list_parts, read_parquet
 from mmpr_builder.progress import Progress
 from mmpr_builder.report import write_report
-from mmpr_builder.tables import list_parts, read_parquet
+from mmpr_builder.runs import plan, run_pairing
+from mmpr_builder.runs.actors import SamplerActor
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ import yaml
 from pair_samples import blocks, make_rollout, picture, sample_rollouts, write_build
 from PIL import Image
 
-from mmpr_builder import images, tables
 from mmpr_builder.config import Config, OutputConfig
 from mmpr_builder.errors import InputError
+from mmpr_builder.io import images, tables
 from mmpr_builder.output import BuildWriter, load_pairs, pair_schema, read_run, shards
-from mmpr_builder.output.pictures import as_stored
 from mmpr_builder.output.rows import TEXT_SCHEMA
-from mmpr_builder.output.sizes import row_bytes
+from mmpr_builder.output.shards import row_bytes
+from mmpr_builder.output.stored_images import as_stored
 from mmpr_builder.records import Drop, ImageRef, Seed
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

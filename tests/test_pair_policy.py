@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from mmpr_builder.config import Config, PairingConfig, load_config
 from mmpr_builder.errors import ConfigError
 from mmpr_builder.pairing import build_pairs
-from mmpr_builder.pairing.aims import missed_aims
-from mmpr_builder.pairing.answers import common_answer, common_answers
-from mmpr_builder.pairing.need import Tally, marks, rule_for
+from mmpr_builder.pairing.candidates import common_answer, common_answers
+from mmpr_builder.pairing.need import Tally, marks, missed_aims, rule_for
 from mmpr_builder.records import (
     Continuation,
     Drop,

@@ -18,9 +18,10 @@ from small_builds import sample_here
 
 from mmpr_builder import build
 from mmpr_builder.config import Config, PairingConfig, QualityConfig, load_config
-from mmpr_builder.distributed import parts, run_pairing
-from mmpr_builder.distributed.manifest import read_manifest
 from mmpr_builder.errors import ConfigError, InputError
+from mmpr_builder.folder import parts
+from mmpr_builder.folder.manifest import read_manifest
+from mmpr_builder.io.tables import list_parts, read_parquet, rollouts_to_table, write_parquet
 from mmpr_builder.output import load_pairs, read_run
 from mmpr_builder.pairing import build_pairs, judge_and_pair, scorer_for
 from mmpr_builder.pairing.pooled import pool, pooled_rate, rates_by_model
@@ -35,7 +36,7 @@ from mmpr_builder.records import (
     Seed,
     Verdict,
 )
-from mmpr_builder.tables import list_parts, read_parquet, rollouts_to_table, write_parquet
+from mmpr_builder.runs import run_pairing
 
 Row = dict[str, Any]
 
@@ -131,7 +132,7 @@ def test_every_seed_of_all_builds_ends_once_in_the_order_of_the_first_that_has_i
 
 def test_units_and_workers_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("mmpr_builder.distributed.workers._RESPONSES_WORTH_A_PROCESS", 1)
+    monkeypatch.setattr("mmpr_builder.runs.pair_workers._RESPONSES_WORTH_A_PROCESS", 1)
     made = []
     for name, size, more in (
         ("a", 4, ["distributed.unit_queries=3"]),

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.distributed import plan, run_sampling
-from mmpr_builder.distributed.presence import check_images
 from mmpr_builder.errors import InputError
 from mmpr_builder.progress import Progress
+from mmpr_builder.runs import plan, run_sampling
+from mmpr_builder.runs.inputs import check_images
 
 
 class Notes(Progress):

@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 from pair_samples import make_rollout
 
-from mmpr_builder import tables
 from mmpr_builder.config import Config, SamplingConfig, SourceConfig
 from mmpr_builder.errors import InputError
-from mmpr_builder.estimates import estimate
-from mmpr_builder.probe import draw, run_probe
+from mmpr_builder.io import tables
+from mmpr_builder.probe import draw, estimate, run_probe
 from mmpr_builder.progress import Progress
 from mmpr_builder.prompts import load_template, render
 from mmpr_builder.records import Drop, Seed

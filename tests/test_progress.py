@@ -7,8 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from mmpr_builder.display import LineProgress, LiveProgress, clock_time, describe, summary
-from mmpr_builder.progress import Progress
+from mmpr_builder.progress import (
+    LineProgress,
+    LiveProgress,
+    Progress,
+    clock_time,
+    describe,
+    summary,
+)
 
 
 class Clock:

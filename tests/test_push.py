@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from pair_samples import sample_rollouts, write_build
 
-from mmpr_builder import tables
 from mmpr_builder.errors import InputError
+from mmpr_builder.io import tables
 from mmpr_builder.push import uploads
 from mmpr_builder.report import write_report
 

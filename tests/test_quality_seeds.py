@@ -17,13 +17,13 @@ from mmpr_builder.config import Config, DecontaminateConfig, QualityConfig, samp
 from mmpr_builder.demo.drawing import draw
 from mmpr_builder.demo.questions import ask
 from mmpr_builder.demo.world import make_scene
-from mmpr_builder.distributed import planning
 from mmpr_builder.errors import InputError, RowError
-from mmpr_builder.images import open_image, read_bytes
+from mmpr_builder.io.images import open_image, read_bytes
+from mmpr_builder.io.ordered_map import in_threads
 from mmpr_builder.quality import Decontaminator, index_evaluation, screen_seeds
-from mmpr_builder.quality.spread import in_threads
-from mmpr_builder.quality.words import similarity, words
+from mmpr_builder.quality.likeness import similarity, words
 from mmpr_builder.records import Drop, ImageRef, Seed
+from mmpr_builder.runs import planning
 from mmpr_builder.seeds import read_seeds
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real"

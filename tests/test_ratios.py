@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from pair_samples import LastWord, make_rollout, picture, write_build
 from rich.console import Console
 
-from mmpr_builder import tables
+from mmpr_builder.cli.closing import finished
 from mmpr_builder.config import Config, identity_hash, load_config, sampling_identity
 from mmpr_builder.engines import check_engine, make_sampler
 from mmpr_builder.errors import ConfigError
+from mmpr_builder.io import tables
 from mmpr_builder.output import read_run
 from mmpr_builder.pairing import build_pairs, judge_and_pair, judge_responses
 from mmpr_builder.pairing.need import Mark, Tally, marks, rule_for
@@ -39,7 +40,6 @@ from mmpr_builder.records import (
 from mmpr_builder.report import write_report
 from mmpr_builder.sampling import Continue, Request, Sample, request_for, roll_out
 from mmpr_builder.scoring import Judge
-from mmpr_builder.summary import finished
 
 THREE = "dropout.keep=0.25,0.5,0.75"
 KEEPS = (0.25, 0.5, 0.75)

@@ -15,7 +15,7 @@ import yaml
 from openai_server import OpenAIServer, choices
 from public_layouts import SOURCES, make_all, picture
 
-from mmpr_builder import build, distributed
+from mmpr_builder import build, runs
 from mmpr_builder.config import Config, LayoutName, load_config, sampling_identity, tiles_for
 from mmpr_builder.engines import budgets, rendering
 from mmpr_builder.engines.endpoint import EndpointSampler
@@ -35,7 +35,7 @@ OFFLINE = ("model=demo", "engine={}", "images.family=null")
 def planned(folder: Path, recipe: str, *more: str) -> tuple[Config, list[Seed | Drop]]:
     words = [f"data={folder}", f"out={folder}/out", *OFFLINE, *more]
     config = load_config(recipe, words)
-    return config, list(distributed.read_inputs(config))
+    return config, list(runs.read_inputs(config))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -166,7 +166,7 @@ def test_one_question_can_be_asked_with_several_templates(tmp_path: Path) -> Non
     templates = load_templates(config)
     asked = {
         seed.id: templates.pick(seed).name
-        for seed in distributed.read_inputs(config)
+        for seed in runs.read_inputs(config)
         if isinstance(seed, Seed)
     }
     assert asked == {"q1": "final_answer_en", "q1#2": "visual_final_answer_en"}

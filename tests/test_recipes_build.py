@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from mmpr_builder.cli import app
 from mmpr_builder.config import load_config
-from mmpr_builder.distributed import read_inputs
 from mmpr_builder.records import Drop, Seed
+from mmpr_builder.runs import read_inputs
 
 # The recipes' own models are not at hand, and the demo model takes no tiles.
 SMALL = ("model=demo", "engine={}", "images.family=null", "sampling.n=8", "sampling.max_tokens=64")

@@ -11,7 +11,7 @@ from pair_samples import sample_rollouts, write_build
 from mmpr_builder.config import Config, PairingConfig, load_config
 from mmpr_builder.errors import InputError
 from mmpr_builder.output import read_run
-from mmpr_builder.pairing.rejects import read_reject_list
+from mmpr_builder.pairing.unpaired import read_reject_list
 
 A, B = "a" * 32, "0123456789abcdef" * 2
 

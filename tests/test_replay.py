@@ -11,9 +11,9 @@ from engine_asks import ASK, drawn, settings, using
 from mmpr_builder.config import Config
 from mmpr_builder.engines import check_engine, make_sampler, model_identity
 from mmpr_builder.errors import ConfigError, InputError, RowError
+from mmpr_builder.io.tables import rollouts_to_table, write_parquet
 from mmpr_builder.records import Continuation, Response, Rollout, Seed
 from mmpr_builder.sampling import Continue, Request, Sample, Sampler
-from mmpr_builder.tables import rollouts_to_table, write_parquet
 
 STORED = Rollout(
     seed=Seed(id="a", question="<image>\nHow many?"),

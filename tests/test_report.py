@@ -24,7 +24,7 @@ from mmpr_builder.escaping import visible
 from mmpr_builder.output import pair_parts, read_run
 from mmpr_builder.records import Seed
 from mmpr_builder.report import KINDS, samples, write_report
-from mmpr_builder.report.dropped import read_examples
+from mmpr_builder.report.examples import read_examples
 from mmpr_builder.report.facts import build_facts
 from mmpr_builder.report.figures import (
     drop_bars,
@@ -34,10 +34,15 @@ from mmpr_builder.report.figures import (
     seed_flow,
     source_costs,
 )
-from mmpr_builder.report.samples import in_order, pick_samples, read_browser
+from mmpr_builder.report.samples import (
+    MOST_CHARACTERS,
+    in_order,
+    pick_samples,
+    read_browser,
+    thumbnail,
+)
 from mmpr_builder.report.sides import read_sides
 from mmpr_builder.report.texts import Span, compare, words
-from mmpr_builder.report.thumbnails import MOST_CHARACTERS, thumbnail
 
 VOID = {"meta", "input", "br"}
 ROOM = 10**8
@@ -414,7 +419,7 @@ def test_figures_by_source_add_up(tmp_path: Path) -> None:
 
 
 def test_examples_of_drops_name_seed_reason_and_question(tmp_path: Path) -> None:
-    from mmpr_builder import tables
+    from mmpr_builder.io import tables
 
     rollouts = sample_rollouts(tmp_path)
     out = tmp_path / "out"

@@ -18,15 +18,15 @@ from openai_server import OpenAIServer, choices
 from pair_samples import picture
 from web import serving
 
-from mmpr_builder.access import access_of
 from mmpr_builder.config import Config, load_config, sampling_identity
-from mmpr_builder.distributed.manifest import Manifest, refuse_other_build
 from mmpr_builder.errors import BuildConflictError, InputError, RowError
 from mmpr_builder.escaping import public_url, redacted, visible
-from mmpr_builder.images import read_bytes
+from mmpr_builder.folder.manifest import Manifest, refuse_other_build
+from mmpr_builder.io.access import access_of
+from mmpr_builder.io.images import read_bytes
+from mmpr_builder.io.tables import list_parts, read_parquet
 from mmpr_builder.records import Seed
 from mmpr_builder.seeds import read_sources
-from mmpr_builder.tables import list_parts, read_parquet
 
 SECRETS = ("bob", "pw-f3a9", "sig-77c1", "hf_planted", "key-planted", "cookie-planted")
 

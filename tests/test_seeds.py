@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmpr_builder.access import access_of
 from mmpr_builder.config import SourceConfig
 from mmpr_builder.errors import InputError, RowError
-from mmpr_builder.images import open_image, read_bytes
+from mmpr_builder.io.access import access_of
+from mmpr_builder.io.images import open_image, read_bytes
+from mmpr_builder.io.keyed import Keys
 from mmpr_builder.records import Drop, ImageRef, Seed
 from mmpr_builder.seeds import (
     Taken,
@@ -31,7 +32,6 @@ from mmpr_builder.seeds import (
     read_sources,
     refuse_forbidden,
 )
-from mmpr_builder.seeds.keys import Keys
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mmpr_builder.engines.sending import WHOLE, send_pictures_once
+from mmpr_builder.engines.vllm_internals import WHOLE, send_pictures_once
 
 
 @dataclass

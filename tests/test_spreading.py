@@ -14,18 +14,19 @@ import pytest
 import ray
 from PIL import Image
 
+from mmpr_builder.cluster import parallel
+from mmpr_builder.cluster.session import ray_session
 from mmpr_builder.config import Config
 from mmpr_builder.demo.drawing import draw
 from mmpr_builder.demo.world import make_scene
-from mmpr_builder.distributed import plan, reading, spreading
-from mmpr_builder.distributed.cluster import ray_session
-from mmpr_builder.distributed.planned_drops import DropFile, PlannedDrops
 from mmpr_builder.errors import InputError, SetupError
+from mmpr_builder.folder.planned_drops import DropFile, PlannedDrops
+from mmpr_builder.io.ordered_map import in_threads
 from mmpr_builder.progress import Progress
 from mmpr_builder.quality import screen_seeds
 from mmpr_builder.quality.near_duplicates import NearDuplicates, print_of
-from mmpr_builder.quality.spread import in_threads
 from mmpr_builder.records import Drop, ImageRef, Seed
+from mmpr_builder.runs import inputs, plan
 
 LONG = "one two three four five six seven eight nine ten eleven twelve"
 
@@ -95,10 +96,10 @@ def no_ray(*_: object) -> Iterator[None]:
 def test_ray_is_not_started_for_a_little_nor_on_a_single_core(
     after_s: float, cores: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spreading, "ray_session", no_ray)
+    monkeypatch.setattr(parallel, "ray_session", no_ray)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
-    monkeypatch.setattr(spreading, "has_ray_at_hand", lambda _: False)
-    with spreading.spreading(Config(), Progress(), after_s=after_s) as spread:
+    monkeypatch.setattr(parallel, "has_ray_at_hand", lambda _: False)
+    with parallel.spreading(Config(), Progress(), after_s=after_s) as spread:
         found = list(spread(lambda: abs, range(-300, 0), lambda i: i))
     assert found == [(i, -i) for i in range(-300, 0)]
 
@@ -109,12 +110,12 @@ def test_without_ray_screening_goes_on_here_and_says_so(monkeypatch: pytest.Monk
         raise SetupError("Ray did not start")
         yield
 
-    monkeypatch.setattr(spreading, "ray_session", fails)
-    monkeypatch.setattr(spreading, "has_ray_at_hand", lambda _: True)
+    monkeypatch.setattr(parallel, "ray_session", fails)
+    monkeypatch.setattr(parallel, "has_ray_at_hand", lambda _: True)
     said: list[str] = []
     progress = Progress()
     monkeypatch.setattr(progress, "note", said.append)
-    with spreading.spreading(Config(), progress, after_s=0.0) as spread:
+    with parallel.spreading(Config(), progress, after_s=0.0) as spread:
         first = list(spread(lambda: abs, range(-9, 0), lambda i: i))
         again = list(spread(lambda: abs, range(-9, 0), lambda i: i))
     assert first == again == [(i, -i) for i in range(-9, 0)]
@@ -163,7 +164,7 @@ def test_seeds_screened_by_ray_are_those_screened_here(tmp_path: Path, ray_of_tw
     reasons = [item.reason for item in here if isinstance(item, Drop)]
     assert reasons.count("contaminated") == 4
     assert reasons.count("near_duplicate") >= 45
-    assert screened(seeds, config, spreading.on_ray) == here
+    assert screened(seeds, config, parallel.on_ray) == here
 
 
 @pytest.mark.slow
@@ -178,7 +179,7 @@ def test_a_dead_worker_costs_nothing_and_a_picture_that_kills_has_no_answer(
             os._exit(1)
         return -number
 
-    found = list(spreading.on_ray(lambda: work, range(150), lambda i: i))
+    found = list(parallel.on_ray(lambda: work, range(150), lambda i: i))
     assert found == [(i, None if i == 70 else -i) for i in range(150)]
 
 
@@ -191,7 +192,7 @@ def test_a_picture_for_which_there_is_no_memory_has_no_answer_and_no_other_is_lo
         return [-number for number in asked]
 
     monkeypatch.setattr(ray, "get", get)
-    assert spreading._fetched([1, 2, 3, 4], [1, 2, 3, 4], lambda asked: asked) == [-1, -2, None, -4]
+    assert parallel._fetched([1, 2, 3, 4], [1, 2, 3, 4], lambda asked: asked) == [-1, -2, None, -4]
 
 
 @pytest.mark.slow
@@ -204,7 +205,7 @@ def test_a_plan_made_on_ray_is_the_same(
     (tmp_path / "a.jsonl").write_text("\n".join(rows[::2] + rows[1::2]))
     made = {}
     for name, after_s in (("here", 600.0), ("ray", 0.0)):
-        monkeypatch.setattr(reading, "spreading", partial(spreading.spreading, after_s=after_s))
+        monkeypatch.setattr(inputs, "spreading", partial(parallel.spreading, after_s=after_s))
         config = Config.model_validate(
             {
                 "seeds": str(tmp_path / "a.jsonl"),

@@ -18,22 +18,8 @@ from PIL import Image
 from small_builds import make_config, sample_here
 
 from mmpr_builder.cli import main
-from mmpr_builder.cli.status import rows, state
+from mmpr_builder.cli.looking import rows, state
 from mmpr_builder.config import Config
-from mmpr_builder.distributed import (
-    parts,
-    plan,
-    reading,
-    run_pairing,
-    run_sampling,
-    runner,
-    status,
-)
-from mmpr_builder.distributed.lock import Lock, build_lock
-from mmpr_builder.distributed.manifest import read_manifest
-from mmpr_builder.distributed.overview import look
-from mmpr_builder.distributed.planning import make_plan
-from mmpr_builder.distributed.status import Half, Reporter, Status, life, read_status, reported
 from mmpr_builder.errors import (
     BuildConflictError,
     EngineError,
@@ -41,8 +27,14 @@ from mmpr_builder.errors import (
     Interrupted,
     SetupError,
 )
+from mmpr_builder.folder import parts, status
+from mmpr_builder.folder.lock import Lock, build_lock
+from mmpr_builder.folder.manifest import read_manifest
+from mmpr_builder.folder.status import Half, Reporter, Status, life, look, read_status, reported
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Seed
+from mmpr_builder.runs import inputs, plan, run_pairing, run_sampling, sample_run
+from mmpr_builder.runs.planning import make_plan
 
 
 def told(config: Config, progress: Progress, half: Half) -> AbstractContextManager[Reporter]:
@@ -256,7 +248,7 @@ def test_planning_is_reported_while_it_goes_on(
         seen.append(dict(rows(config.out, look(config.out), time.time())))
         raise InputError("a.jsonl: torn")
 
-    monkeypatch.setattr(reading.seeds, "read_sources", rows_of_hours)
+    monkeypatch.setattr(inputs.seeds, "read_sources", rows_of_hours)
     with pytest.raises(InputError):
         run_sampling(config, Progress())
     assert seen[0]["state"] == "running (sampling)"
@@ -270,7 +262,7 @@ def test_planning_is_reported_while_it_goes_on(
 def test_evaluation_sets_are_told_of_before_the_first_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_TOLD_EVERY", 2)
+    monkeypatch.setattr(inputs, "_TOLD_EVERY", 2)
     Image.new("RGB", (40, 40), "red").save(tmp_path / "x.png")
     row = {"question": "<image>\nWhich colour?", "image": "x.png"}
     lines = (json.dumps({"id": f"e{i}", **row}) + "\n" for i in range(4))
@@ -283,7 +275,7 @@ def test_evaluation_sets_are_told_of_before_the_first_row(
         details.append(now.snapshot()["detail"])
 
     with progress.watched_by(watch), progress.stage("planning"):
-        assert len(list(reading.read_rows(config, config.seeds, progress))) == 7
+        assert len(list(inputs.read_rows(config, config.seeds, progress))) == 7
     told_of = list(dict.fromkeys(details))
     assert told_of == [
         *("evaluation sets", "evaluation sets: 2 pictures", "evaluation sets: 4 pictures", "")
@@ -298,7 +290,7 @@ def test_near_duplicates_alone_are_not_told_of_as_evaluation_sets(tmp_path: Path
         details.append(now.snapshot()["detail"])
 
     with progress.watched_by(watch), progress.stage("planning"):
-        assert len(list(reading.read_rows(config, config.seeds, progress))) == 7
+        assert len(list(inputs.read_rows(config, config.seeds, progress))) == 7
     assert set(details) == {""}
 
 
@@ -311,7 +303,7 @@ def test_a_run_told_to_end_while_it_plans_says_so(
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
 
-    monkeypatch.setattr(runner, "make_plan", plan_for_long)
+    monkeypatch.setattr(sample_run, "make_plan", plan_for_long)
     with pytest.raises(Interrupted, match="signal 15 while planning"):
         run_sampling(config, Progress())
     status = read_status(config.out)
@@ -387,7 +379,7 @@ def test_an_extension_that_fails_says_so_and_the_build_is_done_without_it(
     rows_before, when = source.read_text(), source.stat()
     source.write_text(rows_before + '{"id": "new", "question": "What is new?"}\n')
     with monkeypatch.context() as patch:
-        patch.setattr(reading.seeds, "read_sources", away)
+        patch.setattr(inputs.seeds, "read_sources", away)
         with pytest.raises(OSError, match="away"):
             run_sampling(config, Progress(), extend=True)
     found = content(config)

@@ -16,10 +16,11 @@ import pytest
 from small_builds import make_config
 
 from mmpr_builder.config import Config
-from mmpr_builder.distributed import parts, plan
-from mmpr_builder.distributed.actors import Counts, SamplerActor, UnitResult
-from mmpr_builder.distributed.manifest import Unit, read_manifest
 from mmpr_builder.errors import EngineError
+from mmpr_builder.folder import parts
+from mmpr_builder.folder.manifest import Unit, read_manifest
+from mmpr_builder.runs import plan
+from mmpr_builder.runs.actors import Counts, SamplerActor, UnitResult
 from mmpr_builder.sampling import Request, Sample
 
 
@@ -186,7 +187,7 @@ def test_a_stop_that_is_hurried_keeps_what_ended_since(tmp_path: Path) -> None:
 def test_an_engine_that_dies_in_the_grace_does_not_end_the_process_before_rows_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmpr_builder.distributed.actors._REPORT_S", 0.0)
+    monkeypatch.setattr("mmpr_builder.runs.actors._REPORT_S", 0.0)
     monkeypatch.setattr(os, "_exit", lambda code: pytest.fail("the process is ended"))
     overrides = ("sampling.endpoint.concurrency=4", "distributed.grace_s=60")
     config = make_config(tmp_path, 4, *overrides)

@@ -20,16 +20,17 @@ from moto.server import ThreadedMotoServer
 from test_extend import FIRST, SECOND, make_config, sample, write
 
 import mmpr_builder as mb
-from mmpr_builder import stores, tables
 from mmpr_builder.config import Config
-from mmpr_builder.distributed import lock, parts, plan, run_pairing, run_sampling
-from mmpr_builder.distributed.lock import LOCK_NAME, build_lock
-from mmpr_builder.distributed.manifest import read_manifest
-from mmpr_builder.distributed.storage import exists, read_json, remove_folder, write_json
 from mmpr_builder.errors import BuildConflictError, InputError, SetupError, StorageError
+from mmpr_builder.folder import lock, parts
+from mmpr_builder.folder.files import exists, read_json, remove_folder, write_json
+from mmpr_builder.folder.lock import LOCK_NAME, build_lock
+from mmpr_builder.folder.manifest import read_manifest
+from mmpr_builder.io import stores, tables
 from mmpr_builder.output import pair_parts
 from mmpr_builder.progress import Progress
 from mmpr_builder.report import write_report
+from mmpr_builder.runs import plan, run_pairing, run_sampling
 
 BUCKET = "builds"
 

@@ -12,14 +12,14 @@ from pair_samples import make_rollout
 
 from mmpr_builder import audit
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.distributed import run_pairing
+from mmpr_builder.io.tables import list_parts, read_parquet, rollouts_to_table, write_parquet
 from mmpr_builder.pairing import judge_and_pair
 from mmpr_builder.progress import Progress
 from mmpr_builder.quality import Findings
 from mmpr_builder.quality.suspects import CONTROL
 from mmpr_builder.records import Continuation, Drop, Rollout, Seed
+from mmpr_builder.runs import run_pairing
 from mmpr_builder.scoring import Judge
-from mmpr_builder.tables import list_parts, read_parquet, rollouts_to_table, write_parquet
 
 ON = load_config(None, ["quality.suspect_truths=true", "distributed.scoring_workers=1"])
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmpr_builder import schemas, tables
 from mmpr_builder.errors import InputError
+from mmpr_builder.io import columns, tables
 from mmpr_builder.records import Continuation, Drop, ImageRef, Response, Rollout, Seed
 
 TEXT = st.text(max_size=12)  # Hypothesis leaves surrogates out by itself.
@@ -96,17 +96,17 @@ UNSEEN = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(UNSEEN, max_size=4), st.sets(st.sampled_from(sorted(schemas.OPTIONAL_COLUMNS))))
+@given(st.lists(UNSEEN, max_size=4), st.sets(st.sampled_from(sorted(columns.OPTIONAL_COLUMNS))))
 def test_samples_without_images_and_further_ratios_come_back_unchanged(
     rollouts: list[Rollout], asked: set[str]
 ) -> None:
-    filled = {schemas.BLIND: any(r.blind for r in rollouts)}
-    filled[schemas.FURTHER] = any(r.further for one in rollouts for r in one.responses)
+    filled = {columns.BLIND: any(r.blind for r in rollouts)}
+    filled[columns.FURTHER] = any(r.further for one in rollouts for r in one.responses)
     table = tables.rollouts_to_table(rollouts, sorted(asked))
     assert table.schema.names[: len(tables.ROLLOUT_SCHEMA)] == tables.ROLLOUT_SCHEMA.names
     more = {name for name in filled if filled[name] or name in asked}
     assert {*table.schema.names} == {*tables.ROLLOUT_SCHEMA.names} | more
-    assert schemas.fits(table.schema, tables.ROLLOUT_SCHEMA)
+    assert columns.fits(table.schema, tables.ROLLOUT_SCHEMA)
     assert tables.rollouts_from_table(table) == rollouts
     assert tables.rollouts_from_table(table.slice(1, 2)) == rollouts[1:3]
 
@@ -114,8 +114,8 @@ def test_samples_without_images_and_further_ratios_come_back_unchanged(
 def test_other_columns_than_the_optional_ones_are_another_schema() -> None:
     table = tables.rollouts_to_table([rollout(0)])
     odd = table.append_column("blind", pa.array([3]))
-    assert not schemas.fits(odd.schema, tables.ROLLOUT_SCHEMA)
-    assert not schemas.fits(table.append_column("x", pa.array([3])).schema, tables.ROLLOUT_SCHEMA)
+    assert not columns.fits(odd.schema, tables.ROLLOUT_SCHEMA)
+    assert not columns.fits(table.append_column("x", pa.array([3])).schema, tables.ROLLOUT_SCHEMA)
 
 
 @settings(max_examples=60, deadline=None)
@@ -265,7 +265,7 @@ def test_schemas_name_every_field_of_their_records() -> None:
         return {field.name for field in dataclasses.fields(record)}
 
     assert set(tables.SEED_SCHEMA.names) == names(Seed) | {"index"}
-    rollouts = {*tables.ROLLOUT_SCHEMA.names, schemas.BLIND}
+    rollouts = {*tables.ROLLOUT_SCHEMA.names, columns.BLIND}
     assert rollouts == (names(Rollout) - {"seed"}) | names(Seed)
     assert tables.DROP_SCHEMA.names == ["item_id", "stage", "reason", "detail"]
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from small_builds import ids, make_config, sample_here
 
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.distributed import parts, plan
-from mmpr_builder.distributed.actors import SamplerActor
-from mmpr_builder.distributed.manifest import Unit, read_manifest
-from mmpr_builder.distributed.seats import seats
-from mmpr_builder.distributed.units import Work, WorkQueue
+from mmpr_builder.folder import parts
+from mmpr_builder.folder.manifest import Unit, read_manifest
+from mmpr_builder.runs import plan
+from mmpr_builder.runs.actors import SamplerActor, seats
+from mmpr_builder.runs.work_queue import Work, WorkQueue
 
 
 def test_what_was_asked_of_an_actor_is_answered_before_its_engine_loads(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ read_cases, judge_case, confusion    a labelled file against the scorer         
 suspect_truths(rollouts, judge)      seeds whose samples agree on another answer   suspects.py
 """
 
-from mmpr_builder.audit.doubts import check_seed
-from mmpr_builder.audit.finding import Finding
 from mmpr_builder.audit.labels import (
     NOT_CORRECT,
     Confusion,
@@ -19,9 +17,17 @@ from mmpr_builder.audit.labels import (
     judge_case,
     read_cases,
 )
-from mmpr_builder.audit.seeds import Row, SeedAudit, audit_seeds
-from mmpr_builder.audit.suspects import SuspectTruth, suspect_truths
-from mmpr_builder.audit.truths import UNUSABLE_TRUTH, check_truth, screen
+from mmpr_builder.audit.suspect_truths import SuspectTruth, suspect_truths
+from mmpr_builder.audit.truths import (
+    UNUSABLE_TRUTH,
+    Finding,
+    Row,
+    SeedAudit,
+    audit_seeds,
+    check_seed,
+    check_truth,
+    screen,
+)
 
 __all__ = [
     "NOT_CORRECT",

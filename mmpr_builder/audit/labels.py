@@ -24,7 +24,7 @@ from math import sqrt
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from mmpr_builder.audit.finding import Scorer
+from mmpr_builder.audit.truths import Scorer
 from mmpr_builder.errors import InputError
 from mmpr_builder.extraction import STYLES
 from mmpr_builder.records import Outcome, Style, Verdict

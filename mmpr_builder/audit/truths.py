@@ -8,19 +8,93 @@ Two degrees: *unusable* (no truth of the seed works, so every token sampled for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
 
-from mmpr_builder.audit.finding import SHOWN, Finding, Scorer, finding_of
 from mmpr_builder.config import Config
 from mmpr_builder.pairing import scorer_for
-from mmpr_builder.records import Drop, Seed
+from mmpr_builder.prompts import Templates
+from mmpr_builder.quality.suspects import Compares
+from mmpr_builder.records import Drop, Language, Seed, Style, Verdict
 from mmpr_builder.scoring import Judge
 from mmpr_builder.scoring.auto import kind_of, usable_truth
 from mmpr_builder.scoring.choice import read_gold
 from mmpr_builder.scoring.clean import MAX_CHARS, clean
 from mmpr_builder.scoring.decision import Decision, Query, unknown
+from mmpr_builder.scoring.latex import plain
+from mmpr_builder.scoring.options import match_option
+from mmpr_builder.scoring.quantity import parse_quantity
+from mmpr_builder.seeds.choices import find_choices
+
+# ---- finding
+# What an audit finds, and what it needs of a judge.
+#
+# Finding("q7", "seeds.jsonl:118", "maps", "choice", "not_an_option", unusable=True, value="E", …)
+
+
+SHOWN = 200
+"""Characters of a truth, or of a detail, that a finding keeps at most."""
+
+REMEDIES = {
+    "empty_truth": "write the answer, or leave the field out if it is not known",
+    "truth_too_long": "give the answer alone, or leave it out: then the seed goes to DropoutNTP",
+    "not_an_option": "give the letter or the text of one of the options, or mend the options",
+    "undecided_truth": "write it in a simpler form, or fix another scorer for its source",
+    "unequal_to_itself": "write it in a simpler form, or fix another scorer for its source",
+    "contradicting_truths": "keep the truths that are right",
+    "ambiguous_options": "make the options differ, or leave the seed out",
+    "lost_in_extraction": "write the truth on one line without marks of its own, or use another"
+    " prompts.style",
+}
+"""Reason of a finding -> what to do about it."""
+
+
+class Scorer(Compares, Protocol):
+    """What the checks need of a judge (`scoring.Judge` is one)."""
+
+    def score_response(
+        self,
+        text: str,
+        gold: str | Sequence[str],
+        *,
+        style: Style = "final_answer",
+        scorer: str = "auto",
+        choices: Sequence[str] | None = None,
+        question: str | None = None,
+    ) -> Verdict: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with a seed's truths. `value` is the truth or option concerned."""
+
+    seed_id: str
+    origin: str
+    source: str
+    kind: str
+    """What the truth is compared as: the scorer fixed for it, or what "auto" takes it for."""
+    reason: str
+    """A key of `REMEDIES`."""
+    unusable: bool
+    """True: no response can be right. False: doubtful."""
+    value: str
+    detail: str
+
+    @property
+    def remedy(self) -> str:
+        return REMEDIES[self.reason]
+
+
+def finding_of(
+    seed: Seed, kind: str, reason: str, detail: str, value: str, *, unusable: bool
+) -> Finding:
+    """A finding about `value`, a truth of this seed."""
+    shown = value if len(value) <= SHOWN else f"{value[:SHOWN]}…"
+    return Finding(seed.id, seed.origin, seed.source, kind, reason, unusable, shown, detail)
+
 
 UNUSABLE_TRUTH = "unusable_truth"
 """Reason of the `Drop` of a seed that no response could answer right."""
@@ -103,3 +177,252 @@ def option_unknown(truth: str, seed: Seed) -> tuple[str, str] | None:
         return None
     shown = "; ".join(seed.choices)[:SHOWN]
     return "not_an_option", f"{truth[:60]!r} is none of the {len(seed.choices)} options: {shown}"
+
+
+# ---- dress
+# A truth as responses would say it: whole synthetic responses, by style and kind of answer.
+#
+# ("12", "math", "boxed", "en")  ->  "The picture shows it.\nSo the answer is $\boxed{12}$.", …
+
+
+_REASONING: dict[Language, str] = {
+    "en": "The picture shows what is asked for, and it can be read off step by step.",
+    "zh": "从图中可以一步一步读出所求的内容。",
+}
+
+
+def responses_saying(truth: str, kind: str, style: Style, language: Language) -> list[str]:
+    """Responses of this style whose final answer is the truth, plain and in its usual dresses.
+
+    Style "open" marks no answer: no responses.
+    """
+    if style == "open":
+        return []
+    lead = _REASONING[language]
+    if style == "boxed":
+        close = (
+            "所以答案是 $\\boxed{%}$。" if language == "zh" else "So the answer is $\\boxed{%}$."
+        )
+        wraps = [f"{lead}\n{close}", f"{lead}\n\\[\\boxed{{%}}\\]"]
+    elif style == "think_boxed":
+        wraps = [f"<think>\n{lead}\n</think>\n\\boxed{{%}}"]
+    elif language == "zh":
+        wraps = [f"{lead}\n最终答案：%", f"{lead}\n**最终答案：** %"]
+    else:
+        wraps = [f"{lead}\nFinal answer: %", f"{lead}\n**Final answer:** %"]
+    said = [truth, *_dressed(truth, kind, in_box=style != "final_answer")]
+    return [wrap.replace("%", answer, 1) for wrap in wraps for answer in said]
+
+
+def _dressed(truth: str, kind: str, *, in_box: bool) -> list[str]:
+    if kind == "choice" and len(truth) == 1:
+        return [f"({truth})", f"\\text{{{truth}}}" if in_box else f"**{truth}**"]
+    if in_box and kind in ("vqa", "anls") and not set(truth) & set("\\${}"):
+        return [f"\\text{{{truth}}}"]
+    if not in_box and kind == "math" and "$" not in truth and "\n" not in truth:
+        return [f"${truth}$"]
+    return []
+
+
+# ---- doubts
+# Truths that can be used and may still fail: options of equal value, truths that contradict one
+# another, answers that extraction loses.
+
+
+_MAX_TRUTHS = 8  # Compared with one another; a question's annotators are about ten.
+
+
+def check_seed(
+    seed: Seed, judge: Scorer, *, scorer: str, style: Style, language: Language
+) -> list[Finding]:
+    """Everything that is wrong with the truths of a seed, the unusable first.
+
+    `style` and `language` are those of the template it is asked with. May ask the symbolic workers
+    whether two options are equal.
+    """
+    if not seed.has_truth:
+        return []
+    unusable = check_truth(seed, judge, scorer)
+    if unusable is not None:
+        return [unusable]
+    kind = kind_of_seed(seed, scorer)
+    found: list[Finding] = []
+    for truth in dict.fromkeys(seed.answers):
+        problem = problem_of(truth, seed, judge, scorer) or option_unknown(truth, seed)
+        problem = problem or _beyond_options(truth, seed)
+        problem = problem or _lost(truth, seed, judge, scorer, kind, style, language)
+        problem = problem or _ambiguous(truth, seed, judge)
+        if problem is not None:
+            found.append(finding_of(seed, kind, *problem, truth, unusable=False))
+    contradiction = _contradiction(seed, judge, scorer)
+    if contradiction is not None:
+        found.append(contradiction)
+    return found
+
+
+def _beyond_options(truth: str, seed: Seed) -> tuple[str, str] | None:
+    """A letter that none of the options in the question's text has: they were not read as options,
+    for the truth is none of them."""
+    letter = clean(truth)
+    if seed.choices or not (len(letter) == 1 and "A" <= letter <= "Z"):
+        return None
+    found = find_choices(seed.question)
+    if found is None or ord(letter) - ord("A") < len(found.texts):
+        return None
+    shown = "; ".join(found.texts)[:SHOWN]
+    return "not_an_option", f"{letter!r} is none of the {len(found.texts)} options: {shown}"
+
+
+def _lost(
+    truth: str,
+    seed: Seed,
+    judge: Scorer,
+    scorer: str,
+    kind: str,
+    style: Style,
+    language: Language,
+) -> tuple[str, str] | None:
+    """A response that says the truth in one of the usual dresses and is not called right."""
+    for text in responses_saying(truth, kind, style, language):
+        verdict = judge.score_response(
+            text,
+            [truth],
+            style=style,
+            scorer=scorer,
+            choices=list(seed.choices) or None,
+            question=seed.question,
+        )
+        if verdict.outcome != "correct" and verdict.rule not in ("timeout", "screened"):
+            said = text.rpartition("\n")[2] if "\n" not in truth else text
+            detail = f"{said!r} gives {verdict.answer!r}: {verdict.outcome} ({verdict.rule})"
+            return "lost_in_extraction", detail[:SHOWN]
+    return None
+
+
+def _ambiguous(truth: str, seed: Seed, judge: Scorer) -> tuple[str, str] | None:
+    """Another option says the same as the right one: by its words or by its value."""
+    named = read_gold(clean(truth), seed.choices) if seed.choices else None
+    if named is None or len(named) != 1:
+        return None
+    (right,) = named
+    own = seed.choices[right]
+    if not _has_words(own):
+        return None
+    for other, text in enumerate(seed.choices):
+        if other == right or not _has_words(text):
+            continue
+        same = match_option(own, (own, text)) is None
+        if same or judge.score_answer(text, [own]).outcome == "correct":
+            detail = f"option {_letter(other)} ({text!r}) equals option {_letter(right)} ({own!r})"
+            return "ambiguous_options", detail[:SHOWN]
+    return None
+
+
+def _has_words(option: str) -> bool:
+    """Options can be pictures, or be left empty where the picture shows them."""
+    return bool(clean(option.replace("<image>", "")[:MAX_CHARS]))
+
+
+def _letter(index: int) -> str:
+    return chr(ord("A") + index)
+
+
+def _contradiction(seed: Seed, judge: Scorer, scorer: str) -> Finding | None:
+    """Two accepted truths that are numbers, and not the same one under the seed's scorer."""
+    numbers = [
+        truth
+        for truth in dict.fromkeys(seed.answers)
+        if usable_truth(truth) and _is_number(truth) and not seed.choices
+    ][:_MAX_TRUTHS]
+    for i, left in enumerate(numbers):
+        for right in numbers[i + 1 :]:
+            verdict = judge.score_answer(right, [left], scorer=scorer, question=seed.question)
+            if verdict.outcome == "incorrect":
+                detail = f"accepted are {left!r} and {right!r}"
+                kind = kind_of_seed(seed, scorer)
+                return finding_of(seed, kind, "contradicting_truths", detail, right, unusable=False)
+    return None
+
+
+def _is_number(truth: str) -> bool:
+    quantity = parse_quantity(plain(clean(truth)))
+    return quantity is not None and quantity.number is not None
+
+
+# ---- seeds
+# An audit of seeds: every truth checked, counted by source and by what it is compared as.
+
+
+@dataclass
+class Row:
+    """The seeds of one source that are compared as one kind. Reasons count seeds, not truths."""
+
+    seeds: int = 0
+    unusable: Counter[str] = field(default_factory=Counter)
+    doubtful: Counter[str] = field(default_factory=Counter)
+    clean: int = 0
+    """Seeds about which nothing was found."""
+
+
+@dataclass
+class SeedAudit:
+    """What was found; `rows` by (source, kind)."""
+
+    without_truth: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+    """Input rows that are no seeds, by reason."""
+    rows: dict[tuple[str, str], Row] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def seeds(self) -> int:
+        """Seeds with a truth."""
+        return sum(row.seeds for row in self.rows.values())
+
+    def add(self, seed: Seed, kind: str, found: list[Finding]) -> None:
+        row = self.rows.setdefault((seed.source, kind), Row())
+        row.seeds += 1
+        row.clean += not found
+        row.unusable.update({one.reason for one in found if one.unusable})
+        row.doubtful.update({one.reason for one in found if not one.unusable})
+        self.findings += found
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts and the complete list of findings, as plain values."""
+        return {
+            "seeds_with_truth": self.seeds,
+            "seeds_without_truth": self.without_truth,
+            "unread": dict(sorted(self.unread.items())),
+            "rows": [
+                {
+                    "source": source,
+                    "kind": kind,
+                    "seeds": row.seeds,
+                    "clean": row.clean,
+                    "unusable": dict(sorted(row.unusable.items())),
+                    "doubtful": dict(sorted(row.doubtful.items())),
+                }
+                for (source, kind), row in sorted(self.rows.items())
+            ],
+            "findings": [{**asdict(one), "remedy": one.remedy} for one in self.findings],
+        }
+
+
+def audit_seeds(
+    items: Iterable[Seed | Drop], config: Config, templates: Templates, judge: Scorer
+) -> SeedAudit:
+    """Check the truths of all seeds as a build with this config would score them."""
+    audit = SeedAudit()
+    for item in items:
+        if isinstance(item, Drop):
+            audit.unread[item.reason] += 1
+        elif not item.has_truth:
+            audit.without_truth += 1
+        else:
+            scorer = scorer_for(item, config)
+            template = templates.pick(item)
+            found = check_seed(
+                item, judge, scorer=scorer, style=template.style, language=template.language
+            )
+            audit.add(item, kind_of_seed(item, scorer), found)
+    return audit

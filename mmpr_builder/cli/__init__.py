@@ -15,7 +15,7 @@ import sys
 
 from rich.markup import escape
 
-from mmpr_builder.cli import auditing, building, exporting, looking, sharing, status
+from mmpr_builder.cli import auditing, building, exporting, looking
 from mmpr_builder.cli.app import EXIT_NOTHING, EXIT_SETUP, PANELS, app, console
 from mmpr_builder.errors import Interrupted, MmprError, NothingUsableError, SetupError
 from mmpr_builder.escaping import visible

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmpr_builder import summary
+from mmpr_builder.cli import closing
 from mmpr_builder.cli.app import (
     BUILD,
     EXIT_NOTHING,
@@ -100,14 +100,14 @@ def plan(
     be_offline_safe(config)
     from mmpr_builder import build as stages
 
-    console.print(summary.planned(config, stages.plan(config, extend=extend)))
+    console.print(closing.planned(config, stages.plan(config, extend=extend)))
     if probe is not None:
         from mmpr_builder.probe import run_probe
         from mmpr_builder.progress import Progress
 
         with Progress.auto() as progress:
             found = run_probe(config, probe, progress, extend=extend)
-        console.print(summary.probed(config, found))
+        console.print(closing.probed(config, found))
 
 
 @app.command("settings", rich_help_panel=BUILD)
@@ -129,9 +129,9 @@ def _run(command: str, settings: list[str] | None, **options: bool) -> None:
     with Progress.auto() as progress:
         result = step(config, progress, **options)
     if result.run is not None:
-        console.print(summary.finished(config, result.run))
+        console.print(closing.finished(config, result.run))
     elif result.sampling is not None:
-        console.print(summary.sampled(config, result.sampling))
+        console.print(closing.sampled(config, result.sampling))
     if result.sampling is not None and result.sampling.quarantined:
         sys.exit(EXIT_QUARANTINED)
     if result.run is not None and not result.run["counts"]["pairs"]["total"]:

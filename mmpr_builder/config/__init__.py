@@ -10,21 +10,27 @@ change between runs.
 from __future__ import annotations
 
 from mmpr_builder.config.identity import identity_hash, sampling_identity
-from mmpr_builder.config.inputs import (
+from mmpr_builder.config.recipes import load_config, settings_table, valid_keys
+from mmpr_builder.config.sections import (
     NETWORK,
+    BalanceConfig,
     Branch,
+    DecontaminateConfig,
+    DistributedConfig,
+    DropoutConfig,
+    EndpointConfig,
     ImagesConfig,
+    JudgeConfig,
     LayoutName,
+    OutputConfig,
+    PairingConfig,
     PromptConfig,
+    QualityConfig,
+    SamplingConfig,
+    ScoringConfig,
     SourceConfig,
 )
-from mmpr_builder.config.judging import JudgeConfig, PairingConfig, ScoringConfig
-from mmpr_builder.config.quality import BalanceConfig, DecontaminateConfig, QualityConfig
-from mmpr_builder.config.recipes import load_config
-from mmpr_builder.config.running import DistributedConfig, OutputConfig
-from mmpr_builder.config.sampling import DropoutConfig, EndpointConfig, SamplingConfig
 from mmpr_builder.config.shipped import find_shipped, shipped_folder, shipped_names
-from mmpr_builder.config.table import settings_table, valid_keys
 from mmpr_builder.config.whole import Config, source_label, tiles_for
 
 __all__ = [

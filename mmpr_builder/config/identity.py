@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mmpr_builder.config.sampling import SamplingConfig
+from mmpr_builder.config.sections import SamplingConfig
 from mmpr_builder.config.whole import Config
 from mmpr_builder.escaping import redacted
 

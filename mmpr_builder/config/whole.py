@@ -9,13 +9,22 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from mmpr_builder.config.base import Section, split_commas
-from mmpr_builder.config.inputs import DATA, ImagesConfig, PromptConfig, SourceConfig
-from mmpr_builder.config.judging import PairingConfig, ScoringConfig
 from mmpr_builder.config.licences import forbids_commercial_use
-from mmpr_builder.config.quality import QualityConfig
-from mmpr_builder.config.running import DistributedConfig, OutputConfig
-from mmpr_builder.config.sampling import DropoutConfig, SamplingConfig
+from mmpr_builder.config.sections import (
+    DATA,
+    DistributedConfig,
+    DropoutConfig,
+    ImagesConfig,
+    OutputConfig,
+    PairingConfig,
+    PromptConfig,
+    QualityConfig,
+    SamplingConfig,
+    ScoringConfig,
+    Section,
+    SourceConfig,
+    split_commas,
+)
 
 NO_SUCH_SOURCE = "no_such_source"
 """The type of pydantic's error for a name in `sources` that no source has."""

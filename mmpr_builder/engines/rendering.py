@@ -14,9 +14,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from mmpr_builder.config import Config
-from mmpr_builder.engines import budgets, loading
+from mmpr_builder.engines import budgets, vllm_internals
 from mmpr_builder.errors import RowError
-from mmpr_builder.images import open_image
+from mmpr_builder.io.images import open_image
 from mmpr_builder.prompts import parts
 from mmpr_builder.sampling import Request, without_images
 
@@ -29,13 +29,13 @@ class Prompts:
         self._images = config.images
         self._renderer = engine.renderer
         self._architectures = engine.model_config.architectures
-        loading.keep_budgets_from_videos(engine.renderer)
-        self._limit = loading.image_limit(engine.model_config)
-        self._chat, self._tokenize = loading.chat_parameters(config, engine)
-        self._engine_keeps = loading.image_data_is_kept(engine.renderer)
+        vllm_internals.keep_budgets_from_videos(engine.renderer)
+        self._limit = vllm_internals.image_limit(engine.model_config)
+        self._chat, self._tokenize = vllm_internals.chat_parameters(config, engine)
+        self._engine_keeps = vllm_internals.image_data_is_kept(engine.renderer)
         # Decoded pictures and their tensors are large: only a few prompts are rendered at a time.
         self._rendering = asyncio.Semaphore(max(4, os.cpu_count() or 1))
-        loading.check_template(self._renderer, self._chat, config)
+        vllm_internals.check_template(self._renderer, self._chat, config)
 
     async def shown(self, request: Request) -> dict[str, Any]:
         """The prompt with its images. Raises `RowError`."""
@@ -110,7 +110,9 @@ class Prompts:
 def refused(error: BaseException) -> RowError:
     """A request that vLLM will not answer, as an error of its row."""
     too_long = getattr(error, "parameter", None) in ("input_tokens", "input_text")
-    return RowError("prompt_too_long" if too_long else "prompt_refused", loading.first_lines(error))
+    return RowError(
+        "prompt_too_long" if too_long else "prompt_refused", vllm_internals.first_lines(error)
+    )
 
 
 def _key(request: Request, form: str) -> tuple[str, str, tuple[bytes, ...]]:

@@ -24,10 +24,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmpr_builder import tables
 from mmpr_builder.config import Config, DropoutConfig
 from mmpr_builder.dropout import wants_continuation
 from mmpr_builder.errors import ConfigError, InputError, RowError
+from mmpr_builder.io import tables
 from mmpr_builder.records import Continuation, Response, Rollout
 from mmpr_builder.sampling import Continue, Request, Sample, without_images
 

@@ -20,10 +20,9 @@ from typing import Any
 
 from mmpr_builder.config import Config
 from mmpr_builder.dropout import cut_tokens, joint
-from mmpr_builder.engines import arguments, loading
-from mmpr_builder.engines.caches import CacheCounter, only_ours
+from mmpr_builder.engines import arguments, vllm_internals
 from mmpr_builder.engines.rendering import Prompts, refused
-from mmpr_builder.engines.sending import WHOLE, send_pictures_once
+from mmpr_builder.engines.vllm_internals import WHOLE, CacheCounter, only_ours, send_pictures_once
 from mmpr_builder.errors import EngineError, RowError
 from mmpr_builder.records import Continuation
 from mmpr_builder.sampling import CacheHits, Continue, Request, Sample
@@ -50,14 +49,14 @@ class VllmSampler:
         arguments.check(config)
         arguments.quiet_environment()
         self._counter = CacheCounter()
-        self._engine = loading.start(config, self._counter)
+        self._engine = vllm_internals.start(config, self._counter)
         only_ours(self._engine)
         self._limit: int = self._engine.model_config.max_model_len
-        self._lora = loading.lora_request(config)
+        self._lora = vllm_internals.lora_request(config)
         self._tokenizer = self._engine.renderer.get_tokenizer()
         self._numbers = itertools.count()
         try:
-            if loading.image_data_is_kept(self._engine.renderer):
+            if vllm_internals.image_data_is_kept(self._engine.renderer):
                 send_pictures_once(self._engine)
             self._prompts = Prompts(config, self._engine)
         except BaseException:
@@ -233,7 +232,7 @@ def _translated(engine: Any) -> Iterator[None]:
         if not engine.errored and isinstance(error.__cause__, ValueError):
             raise refused(error.__cause__) from error
         raise EngineError(
-            f"vLLM failed: {loading.first_lines(error.__cause__ or error)}"
+            f"vLLM failed: {vllm_internals.first_lines(error.__cause__ or error)}"
         ) from error
     except EngineDeadError as error:
         raise EngineError("the vLLM engine died; its own messages are in the log") from error

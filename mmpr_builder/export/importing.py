@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mmpr_builder import __version__, images, prompts, tables
-from mmpr_builder.access import Access, Places, named_access
+from mmpr_builder import __version__, prompts
 from mmpr_builder.errors import InputError, RowError
-from mmpr_builder.export.folder import staged, write_json
+from mmpr_builder.export.destination import ParquetFiles, staged, write_json
 from mmpr_builder.export.options import KINDS, check_kinds
-from mmpr_builder.export.parquet import ParquetFiles
 from mmpr_builder.export.readback import image_names, read_lines, recipe_entries, text_of
-from mmpr_builder.output.pictures import as_stored
+from mmpr_builder.io import images, tables
+from mmpr_builder.io.access import Access, Places, named_access
 from mmpr_builder.output.rows import pair_schema
+from mmpr_builder.output.stored_images import as_stored
 from mmpr_builder.records import IMAGE_PLACEHOLDER, Drop, content_id
 
 MARK = "import.json"

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmpr_builder import stores
 from mmpr_builder.errors import InputError, RowError
+from mmpr_builder.io import stores
 from mmpr_builder.records import IMAGE_PLACEHOLDER
 
 _NEEDED = ("images", "prompt", "chosen", "rejected")
@@ -199,3 +201,26 @@ def _reply(messages: Sequence[Mapping[str, Any]] | None, side: str) -> str:
             "odd_response", f"{side}: one turn of the assistant is expected, found {roles}"
         )
     return "".join(part["text"] or "" for part in messages[0].get("content") or ())
+
+
+# ---- digests
+# SHA-256 of images that come again and again: the pairs of a seed follow each other.
+
+
+_KEPT = 8  # Images of one multi-image seed; comparing them is nothing beside hashing them.
+
+
+class Digests:
+    """Remembers the last few images, so that the next pair of the same seed costs no hash."""
+
+    def __init__(self) -> None:
+        self._last: deque[tuple[bytes, bytes]] = deque(maxlen=_KEPT)
+
+    def of(self, data: bytes) -> bytes:
+        """The 32 bytes of its SHA-256."""
+        for known, digest in self._last:
+            if known == data:
+                return digest
+        digest = hashlib.sha256(data).digest()
+        self._last.append((data, digest))
+        return digest

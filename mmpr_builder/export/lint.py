@@ -20,16 +20,14 @@ from typing import IO
 
 import pyarrow.parquet as pq
 
-from mmpr_builder import stores
 from mmpr_builder.errors import InputError
-from mmpr_builder.export.faults import Fault
+from mmpr_builder.export.faults import REMEDIES, Fault
 from mmpr_builder.export.items import BadRow, Item, read_items
-from mmpr_builder.export.lint_images import ImageChecker, Size
-from mmpr_builder.export.lint_lengths import TokenCounter
+from mmpr_builder.export.lint_checks import ImageChecker, Size, TokenCounter
 from mmpr_builder.export.readback import read_export
-from mmpr_builder.export.remedies import REMEDIES
 from mmpr_builder.export.writing import Format
-from mmpr_builder.output.reading import pair_parts
+from mmpr_builder.io import stores
+from mmpr_builder.output.load import pair_parts
 
 _BATCH = 128
 _EXAMPLES = 3

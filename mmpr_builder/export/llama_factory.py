@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mmpr_builder.export.destination import ImageFiles, JsonlFiles, write_json
 from mmpr_builder.export.faults import Fault, pair_faults
-from mmpr_builder.export.folder import ImageFiles, JsonlFiles, write_json
 from mmpr_builder.export.items import Item
 from mmpr_builder.export.options import ExportOptions
 from mmpr_builder.export.writing import Format

@@ -17,10 +17,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmpr_builder.columns import storable
 from mmpr_builder.errors import InputError, RowError
-from mmpr_builder.export.folder import MARK
+from mmpr_builder.export.destination import MARK
 from mmpr_builder.export.items import BadRow, Item, Picture, split_prompt
+from mmpr_builder.io.columns import storable
 
 _VERL = ["prompt", "images", "extra_info", "reward_model"]
 _RECIPES = {"internvl": "meta.json", "nemo-rl": "recipe/meta.json"}

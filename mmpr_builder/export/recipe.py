@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpr_builder.errors import ConfigError
-from mmpr_builder.export.folder import ImageFiles, JsonlFiles, write_json
+from mmpr_builder.export.destination import ImageFiles, JsonlFiles, write_json
 from mmpr_builder.export.items import Item
 from mmpr_builder.export.options import ExportOptions
 from mmpr_builder.records import content_id

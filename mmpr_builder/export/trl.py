@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from mmpr_builder.errors import RowError
+from mmpr_builder.export.destination import ParquetFiles
 from mmpr_builder.export.faults import Fault, pair_faults
 from mmpr_builder.export.items import Item
 from mmpr_builder.export.options import ExportOptions
-from mmpr_builder.export.parquet import ParquetFiles
 from mmpr_builder.export.writing import Format
 from mmpr_builder.output.rows import pair_schema
 

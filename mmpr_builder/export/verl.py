@@ -22,21 +22,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmpr_builder.access import sampled_access
 from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError, InputError, RowError
+from mmpr_builder.export.destination import JsonlFiles, ParquetFiles, staged, suffix_of
 from mmpr_builder.export.faults import Fault, pair_faults
-from mmpr_builder.export.folder import JsonlFiles, staged, suffix_of
 from mmpr_builder.export.items import Item, Picture
 from mmpr_builder.export.options import ExportOptions
-from mmpr_builder.export.parquet import ParquetFiles
 from mmpr_builder.export.writing import DROPS, Exported, Format, check_options, finish_folder
-from mmpr_builder.output.pictures import load_images
+from mmpr_builder.io.access import sampled_access
+from mmpr_builder.io.tables import plain, read_parquet, rollouts_from_table
+from mmpr_builder.output.stored_images import load_images
 from mmpr_builder.pairing import Scores, judge_and_pair, scorer_for
 from mmpr_builder.pairing.pooled import rate_of
 from mmpr_builder.prompts import parts as prompt_parts
 from mmpr_builder.records import Rollout
-from mmpr_builder.tables import plain, read_parquet, rollouts_from_table
 
 TRAIN = "train.parquet"
 ABILITY = "multimodal_reasoning"
@@ -245,7 +244,7 @@ def _named(pictures: Sequence[bytes]) -> list[dict[str, Any]]:
 
 def rollout_parts(out: str | Path) -> list[str]:
     """The finished parts of a build's rollouts. Raises `InputError` when there are none."""
-    from mmpr_builder.tables import ROLLOUT_SCHEMA, list_parts
+    from mmpr_builder.io.tables import ROLLOUT_SCHEMA, list_parts
 
     parts = list_parts(f"{str(out).rstrip('/')}/rollouts", ROLLOUT_SCHEMA)
     if not parts:

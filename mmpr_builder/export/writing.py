@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 from mmpr_builder import __version__
 from mmpr_builder.errors import ConfigError, InputError, RowError
+from mmpr_builder.export.destination import MARK, JsonlFiles, staged, write_json
 from mmpr_builder.export.faults import Fault
-from mmpr_builder.export.folder import MARK, JsonlFiles, staged, write_json
 from mmpr_builder.export.items import BadRow, Item, read_items
 from mmpr_builder.export.options import ExportOptions, check_kinds
-from mmpr_builder.files import is_url
-from mmpr_builder.output.reading import pair_parts
+from mmpr_builder.io.seed_files import is_url
+from mmpr_builder.output.load import pair_parts
 
 DROPS = "drops.jsonl"
 
@@ -176,7 +176,7 @@ def _check_result(
 def _unknown_source(outs: Sequence[str], name: str, options: ExportOptions) -> str:
     import pyarrow.compute as pc
 
-    from mmpr_builder import tables
+    from mmpr_builder.io import tables
 
     there: set[str] = set()
     for out in outs:

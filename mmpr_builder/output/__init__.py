@@ -19,7 +19,7 @@ pairing again replaces them wholly, and the same rollouts and config give the sa
 from __future__ import annotations
 
 from mmpr_builder.output.blocks import Block, Judged, make_block, rejected_ids
-from mmpr_builder.output.reading import load_pairs, pair_parts, read_run
+from mmpr_builder.output.load import load_pairs, pair_parts, read_run
 from mmpr_builder.output.rows import pair_features, pair_schema, sampling_json
 from mmpr_builder.output.writer import BuildWriter, finish_build, versions
 

@@ -15,8 +15,8 @@ import jinja2
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mmpr_builder import stores, tables
 from mmpr_builder.escaping import markdown, visible
+from mmpr_builder.io import stores, tables
 from mmpr_builder.output.rows import pair_features
 from mmpr_builder.quality.controls import controls_of
 

@@ -11,15 +11,140 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, get_args
 
-from mmpr_builder.output.slips import Entry, Slip, slip_of
-from mmpr_builder.output.sums import blind, by_number, by_ratio, fixed, merge, nested
-from mmpr_builder.pairing.pooled import members_of
-from mmpr_builder.pairing.weighing import Sums, sums
-from mmpr_builder.quality import Findings
+from mmpr_builder.pairing.balance import Sums, Weighed, sums, weigh
+from mmpr_builder.pairing.pooled import member_of, members_of
+from mmpr_builder.quality import Findings, GateYield, gate_yield
 from mmpr_builder.records import Drop, Kind, Outcome, Pair, Rollout, Verdict, generated_tokens
+
+# ---- sums
+# Sums added up, and told as the tables of run.json with a fixed order of keys.
+
+
+def merge(into: Any, other: Any) -> None:
+    """Add up two records of sums, or two dicts of them, entry by entry."""
+    if isinstance(into, Counter):
+        into.update(other)
+        return
+    if isinstance(into, dict):
+        for name, sums in other.items():
+            merge(into.setdefault(name, type(sums)()), sums)
+        return
+    for entry in fields(into):
+        mine, theirs = getattr(into, entry.name), getattr(other, entry.name)
+        if isinstance(mine, int):
+            setattr(into, entry.name, mine + theirs)
+        else:
+            merge(mine, theirs)
+
+
+def fixed(counter: Counter[str], keys: Sequence[str]) -> dict[str, int]:
+    return {key: counter[key] for key in keys}
+
+
+def by_ratio(findings: Findings, pairs: Counter[float]) -> dict[str, dict[str, Any]]:
+    """What became of the continuations at each ratio: those that were asked for, and those made."""
+    made = {at.keep: at for at in gate_yield(findings.continuations)}
+    nothing = GateYield(0.0, 0, {})
+    return {
+        f"{keep:g}": {
+            "made": at.continuations,
+            "fit": at.fit,
+            "pairs": pairs[keep],
+            "unfit": by_number(Counter(at.faults)),
+            "not_made": findings.not_made[keep],
+        }
+        for keep in sorted({*made, *findings.not_made})
+        for at in [made.get(keep, nothing)]
+    }
+
+
+def blind(findings: Findings) -> dict[str, dict[str, int]]:
+    """How seeds did without their images; empty where that was not asked for."""
+    if not findings.blind:
+        return {}
+    tables = nested(findings.blind)
+    return {
+        "seeds": fixed(Counter(tables.get("seeds")), ("measured", "not_measured", "solved")),
+        "responses": fixed(Counter(tables.get("responses")), get_args(Outcome)),
+        "pass_rates": dict(sorted(tables.get("pass_rates", {}).items())),
+    }
+
+
+def by_number(counter: Counter[str]) -> dict[str, int]:
+    """By falling number, then by name; what was counted and taken back again is left out."""
+    counted = [(name, count) for name, count in counter.items() if count]
+    return dict(sorted(counted, key=lambda item: (-item[1], item[0])))
+
+
+def nested(counter: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    tables: dict[str, Counter[str]] = {}
+    for (outer, inner), count in sorted(counter.items()):
+        if count:
+            tables.setdefault(outer, Counter())[inner] = count
+    return {outer: by_number(table) for outer, table in tables.items()}
+
+
+# ---- slips
+# What is counted of the pairs of one seed; enough to leave some of them out again later.
+#
+# A worker lays out and counts the pairs of a seed before anybody knows which of them a balance over
+# the whole build lets stand. Their slip travels with the rows, so that the one process that writes
+# can take out rows and correct the counts without a look at the rollout.
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One pair. Outcomes, models and indices are (chosen, rejected)."""
+
+    kind: Kind
+    indices: tuple[int, int]
+    outcomes: tuple[str, str]
+    models: tuple[str, str]
+    keep: float | None
+    weighed: Weighed | None
+
+
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """The pairs of one seed, in their order."""
+
+    seed_id: str
+    index: int
+    """Position of the seed in the build's input order."""
+    source: str
+    truth: str
+    """"with_truth" or "without_truth"."""
+    entries: tuple[Entry, ...]
+
+
+def slip_of(
+    rollout: Rollout, verdicts: Sequence[Verdict], pairs: Sequence[Pair], *, weighed: bool = False
+) -> Slip:
+    """The slip of a seed; its pairs are weighed only where something depends on it."""
+    seed = rollout.seed
+
+    def outcome(index: int) -> str:
+        return verdicts[index].outcome if seed.has_truth and verdicts else "no_truth"
+
+    entries = []
+    for pair in pairs:
+        indices = (pair.chosen_index, pair.rejected_index)
+        entries.append(
+            Entry(
+                kind=pair.kind,
+                indices=indices,
+                outcomes=(outcome(indices[0]), outcome(indices[1])),
+                models=(member_of(rollout, indices[0]).model, member_of(rollout, indices[1]).model),
+                keep=pair.dropout_keep,
+                weighed=weigh(seed, pair) if weighed else None,
+            )
+        )
+    truth = "with_truth" if seed.has_truth else "without_truth"
+    return Slip(seed.id, rollout.index, seed.source, truth, tuple(entries))
+
 
 _GENERATED = ("responses", "continuations", "blind")
 _BY_SOURCE = ("outcomes", "finish_reasons", "pass_rates", "kinds", "drops")

@@ -25,13 +25,13 @@ from typing import Any
 import pyarrow as pa
 
 from mmpr_builder import __version__, prompts
-from mmpr_builder.columns import values_array
 from mmpr_builder.config import Config
 from mmpr_builder.errors import RowError
+from mmpr_builder.io.columns import values_array
+from mmpr_builder.io.tables import plain, to_table
 from mmpr_builder.pairing.pass_rate import curriculum
 from mmpr_builder.pairing.pooled import PooledRollout, member_of, rates_by_model, settings_of
 from mmpr_builder.records import Continuation, Pair, Response, Rollout, Verdict
-from mmpr_builder.tables import plain, to_table
 
 _FLAT = {
     "id": "string",

@@ -13,17 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mmpr_builder import tables
 from mmpr_builder.config import Config
 from mmpr_builder.escaping import redacted
+from mmpr_builder.io import tables
 from mmpr_builder.output import card, shards
-from mmpr_builder.output.balancing import balance_of, balanced
-from mmpr_builder.output.blocks import Block, rejected_ids
-from mmpr_builder.output.counts import Counts
-from mmpr_builder.output.pieces import PairRows, TableRows
+from mmpr_builder.output.blocks import Block, balance_of, balanced, rejected_ids
+from mmpr_builder.output.counts import Counts, nested
 from mmpr_builder.output.rows import pair_schema
-from mmpr_builder.output.sums import nested
-from mmpr_builder.pairing.weighing import before_and_after, is_weighed
+from mmpr_builder.output.shards import PairRows, TableRows
+from mmpr_builder.pairing.balance import before_and_after, is_weighed
 from mmpr_builder.records import Drop
 
 _PACKAGES = (

@@ -22,21 +22,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mmpr_builder.config import Config, PairingConfig
-from mmpr_builder.pairing.candidates import Side
-from mmpr_builder.pairing.couples import Material, couples_of, fates_of
-from mmpr_builder.pairing.judging import (
-    NO_TRUTH,
-    Scores,
-    judge_blind,
-    judge_responses,
-    scorer_for,
-)
+from mmpr_builder.pairing.balance import evenness, is_weighed, sums, weigh_couple
+from mmpr_builder.pairing.candidates import Side, eligible
+from mmpr_builder.pairing.choosing import Material, couples_of, fates_of
 from mmpr_builder.pairing.pass_rate import outside_band, pass_rate
 from mmpr_builder.pairing.pooled import PooledRollout, continued_by, models_of, pair_pooled
-from mmpr_builder.pairing.unpaired import why_unpaired
-from mmpr_builder.pairing.unseen import without_solved_blind
-from mmpr_builder.pairing.weighing import evenness, is_weighed, sums, weigh_couple
-from mmpr_builder.pairing.writers import eligible
+from mmpr_builder.pairing.unpaired import why_unpaired, without_solved_blind
+from mmpr_builder.pairing.verdicts import NO_TRUTH, Scores, judge_blind, judge_responses, scorer_for
 from mmpr_builder.quality import Bars, Findings, barred
 from mmpr_builder.quality.suspects import suspicion
 from mmpr_builder.records import (

@@ -12,20 +12,88 @@ and the random seed, not on the order in which responses came.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpr_builder.pairing.writers import ALL, Eligible
+from mmpr_builder.config import PairingConfig
 from mmpr_builder.records import (
     IMAGE_PLACEHOLDER,
     Continuation,
+    Drop,
     Kind,
+    Outcome,
     Response,
     Seed,
     Verdict,
     content_id,
 )
+from mmpr_builder.scoring.clean import MAX_CHARS
+from mmpr_builder.scoring.letters import LETTERS, read_letters
+from mmpr_builder.scoring.yes_no import polarity
+
+# ---- writers
+# Who may write which side of a pair: `pairing.chosen_from` and `pairing.rejected_from`.
+#
+#     chosen_from: [strong]   rejected_from: [weak]   a right response of strong, a wrong one of
+# weak
+#
+# DropoutNTP pairs stay within one response, whose model is then both: `chosen_from` decides there.
+
+
+@dataclass(frozen=True, slots=True)
+class Eligible:
+    """Indices of the responses that may stand on a side; None: all may."""
+
+    chosen: frozenset[int] | None = None
+    rejected: frozenset[int] | None = None
+
+    def may_be_chosen(self, index: int) -> bool:
+        return self.chosen is None or index in self.chosen
+
+    def may_be_rejected(self, index: int) -> bool:
+        return self.rejected is None or index in self.rejected
+
+    def may_stand(self, index: int, outcome: Outcome) -> bool:
+        """Whether a response may stand where its verdict puts it."""
+        if outcome in ("incorrect", "no_answer"):
+            return self.may_be_rejected(index)
+        return self.may_be_chosen(index)
+
+
+ALL = Eligible()
+
+
+def eligible(models: Sequence[str] | None, policy: PairingConfig, seed: Seed) -> Eligible:
+    """Who may stand where by `pairing.chosen_from` and `pairing.rejected_from`.
+
+    Raises `ValueError` when these are set and nobody says who wrote the responses.
+    """
+    if not policy.chosen_from and not policy.rejected_from:
+        return ALL
+    if models is None:
+        raise ValueError(
+            f"seed {seed.id!r}: pairing.chosen_from or rejected_from is set, and the models that"
+            " wrote the responses are not given: pass models=[…], one for each response"
+        )
+    sides = (
+        frozenset(i for i, model in enumerate(models) if model in wanted) if wanted else None
+        for wanted in (policy.chosen_from, policy.rejected_from)
+    )
+    return Eligible(*sides)
+
+
+def not_wanted(seed: Seed, models: Sequence[str], verdicts: Sequence[Verdict]) -> Drop:
+    """The drop of a seed whose pairs would all have a side by another model than asked for."""
+    counts = Counter(
+        (model, verdict.outcome) for model, verdict in zip(models, verdicts, strict=True)
+    )
+    said = ", ".join(
+        f"{model}: {n} {outcome}" if seed.has_truth else f"{model}: {n}"
+        for (model, outcome), n in sorted(counts.items())
+    )
+    return Drop(seed.id, "pairing", "model_not_wanted", f"{len(models)} responses: {said}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,3 +302,48 @@ def _by_texts(couple: tuple[Side, Side]) -> tuple[str, str, float]:
 def normal(text: str) -> str:
     """A text with its blanks alike: texts that differ in nothing else are the same text."""
     return " ".join(text.split())
+
+
+# ---- answers
+# Answers that every question of their kind has, so that a habit shows: yes and no, letters.
+#
+# "Yes, it is."  -> yes      "是的"  -> yes      "False"  -> false
+# "(B)", "B. 12 cm"  -> B    "12 cm", "yes and no"  -> None
+
+
+_OPTIONS = 8
+"""Letters that count where the number of options is not known: A to H."""
+
+
+@functools.lru_cache(maxsize=65536)
+def common_answer(answer: str | None, options: int = 0) -> str | None:
+    """ "yes", "no", "true", "false", the letter of an option, or None for any other answer.
+
+    `options` is how many the question has; 0: not known. A text that repeats an option without
+    its letter is none: the habit is in the letter.
+    """
+    if not answer or len(answer) > MAX_CHARS:
+        return None
+    said = polarity(answer.strip())
+    if said is not None:
+        return said
+    reading = read_letters(answer.strip())
+    if len(reading.letters) != 1 or not reading.dressed:
+        return None
+    (number,) = reading.letters
+    return LETTERS[number] if number < (options or _OPTIONS) else None
+
+
+def common_answers(
+    chosen: str | None, rejected: str | None, options: int = 0
+) -> tuple[str, str] | None:
+    """Both answers of a pair if they are of the same family, yes and no or letters; else None."""
+    names = common_answer(chosen, options), common_answer(rejected, options)
+    if names[0] is None or names[1] is None or is_letter(names[0]) != is_letter(names[1]):
+        return None
+    return names[0], names[1]
+
+
+def is_letter(name: str) -> bool:
+    """Whether a name is the letter of an option, not yes or no."""
+    return len(name) == 1

@@ -35,8 +35,9 @@ from __future__ import annotations
 
 import functools
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,9 +50,96 @@ from mmpr_builder.pairing.candidates import (
     normal,
     usable_continuations,
 )
-from mmpr_builder.pairing.patience import patience
-from mmpr_builder.pairing.reach import Reach, crossed, reach
 from mmpr_builder.records import Kind, Response, Seed, Verdict
+
+# ---- patience
+# How many useless responses of a seed it takes to give it up; `need.py` says why so many.
+
+
+@functools.lru_cache(maxsize=1024)
+def patience(n: int, error: float) -> int:
+    """Useless responses after which a seed is given up (see the module's text); n at most."""
+    return next((seen for seen in range(1, n) if given_up(seen, n) <= error), n)
+
+
+def given_up(seen: int, n: int) -> float:
+    """Share of the seeds that n responses would split which a stop at `seen` equal ones loses.
+
+    For pass rates spread as Beta(1/2, 1/2); 0 where n responses split none.
+    """
+    split = 1 - 2 * _all_wrong(n)
+    return 2 * (_all_wrong(seen) - _all_wrong(n)) / split if split > 0 else 0.0
+
+
+@functools.lru_cache(maxsize=8192)
+def _all_wrong(seen: int) -> float:
+    """A(s) = C(2s, s) / 4^s, as a product that neither overflows nor recurses."""
+    value = 1.0
+    for i in range(1, seen + 1):
+        value *= 1 - 1 / (2 * i)
+    return value
+
+
+# ---- reach
+# How many pairs some texts can give where a text may not be used at will.
+#
+#     3 chosen x 8 rejected, each in 4 pairs at most            min(3 x 4, 8 x 3) = 12, not 24
+#     lengths 10 20 30 x 12 29 90, at most 5 tokens apart       10-12, 30-29: 2 pairs, not 9
+#
+# Counting each side's possible uses and taking the smaller sum is exact for either limit alone;
+# with
+# both it can be a few pairs too many, where lengths make some texts wait for the same partners.
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """For each text of either side how many pairs it can stand in, as a sum and one by one."""
+
+    chosen: Mapping[str, int]
+    rejected: Mapping[str, int]
+
+    @property
+    def pairs(self) -> int:
+        """Different pairs."""
+        return min(sum(self.chosen.values()), sum(self.rejected.values()))
+
+    def depends_on(self, chosen: Iterable[str], rejected: Iterable[str]) -> bool:
+        """Whether there would be fewer pairs without one of these texts."""
+        sums = sum(self.chosen.values()), sum(self.rejected.values())
+        if sums[0] <= sums[1] and any(self.chosen[text] for text in chosen):
+            return True
+        return sums[1] <= sums[0] and any(self.rejected[text] for text in rejected)
+
+
+def reach(
+    chosen: Mapping[str, int], rejected: Mapping[str, int], most: int | None, gap: int | None
+) -> Reach:
+    """`chosen` and `rejected` are texts with their tokens; `most` pairs for each text on its side;
+    a pair's texts differ by at most `gap` tokens. None: no limit."""
+    return Reach(
+        _uses(chosen, sorted(rejected.values()), most, gap),
+        _uses(rejected, sorted(chosen.values()), most, gap),
+    )
+
+
+def crossed(chosen: int, rejected: int, most: int | None) -> int:
+    """Pairs of so many texts if their lengths do not matter."""
+    if most is None:
+        return chosen * rejected
+    return min(chosen * min(most, rejected), rejected * min(most, chosen))
+
+
+def _uses(
+    texts: Mapping[str, int], others: Sequence[int], most: int | None, gap: int | None
+) -> dict[str, int]:
+    def partners(tokens: int) -> int:
+        if gap is None:
+            return len(others)
+        return bisect_right(others, tokens + gap) - bisect_left(others, tokens - gap)
+
+    found = {text: partners(tokens) for text, tokens in texts.items()}
+    return found if most is None else {text: min(most, n) for text, n in found.items()}
+
 
 Stop = Literal["enough", "hopeless", "n"]
 
@@ -273,3 +361,44 @@ def _mark(seed: Seed, response: Response, verdict: Verdict, rule: Rule) -> Mark:
 
 def _is_near(chosen: int, rejected: int, rule: Rule) -> bool:
     return rule.gap is None or abs(chosen - rejected) <= rule.gap
+
+
+# ---- aims
+# What pairing is set to make that adaptive sampling does not care for.
+
+
+def missed_aims(config: Config) -> str:
+    """What pairing is set to make that adaptive sampling does not care for; "" if nothing."""
+    sampling, policy = config.sampling, config.pairing
+    if sampling.policy != "adaptive":
+        return ""
+    said = []
+    if policy.max_per_seed > sampling.target_pairs:
+        said.append(
+            f"pairing.max_per_seed = {policy.max_per_seed}, but a seed is done when it can give"
+            f" sampling.target_pairs = {sampling.target_pairs}"
+        )
+    if _stricter(policy.max_per_response, sampling.target_per_response):
+        said.append(
+            f"pairing.max_per_response = {policy.max_per_response}, but"
+            f" sampling.target_per_response = {_shown(sampling.target_per_response)}: set it alike"
+        )
+    if _stricter(policy.max_gap, sampling.target_gap):
+        said.append(
+            f"pairing.max_gap = {policy.max_gap}, but sampling.target_gap ="
+            f" {_shown(sampling.target_gap)}: set it alike"
+        )
+    unmade = [kind for kind in sampling.target_kinds if kind not in policy.kinds]
+    if unmade:
+        said.append(
+            f"pairing.kinds makes no {', '.join(unmade)}, but sampling.target_kinds counts them"
+        )
+    return "; ".join(said)
+
+
+def _stricter(limit: int | None, aim: int | None) -> bool:
+    return limit is not None and (aim is None or limit < aim)
+
+
+def _shown(limit: int | None) -> str:
+    return "no limit" if limit is None else str(limit)

@@ -16,8 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mmpr_builder.prompts.loading import JUDGE_PREFIX, SLOT, load_template, template_names
-from mmpr_builder.prompts.picking import Templates, load_templates
+from mmpr_builder.prompts.templates import (
+    JUDGE_PREFIX,
+    SLOT,
+    Templates,
+    load_template,
+    load_templates,
+    template_names,
+)
 from mmpr_builder.records import IMAGE_PLACEHOLDER, Seed, Template
 
 __all__ = [

@@ -16,20 +16,19 @@ suspicion(seed, verdicts, …)    truths that the samples contradict            
 All are pure but for the two that hold a state, which depends on the order of the input alone.
 """
 
-from mmpr_builder.quality.bars import Bars, barred
-from mmpr_builder.quality.blind import BlindResult, blind_result, least_samples
 from mmpr_builder.quality.contamination import Decontaminator, Leak, index_evaluation
-from mmpr_builder.quality.distinct import distinct_responses
-from mmpr_builder.quality.findings import Findings
+from mmpr_builder.quality.controls import Findings
+from mmpr_builder.quality.filters import Bars, BlindResult, barred, blind_result, least_samples
 from mmpr_builder.quality.gate import (
     Fault,
     GateYield,
     continuation_fault,
+    distinct_responses,
+    find_loop,
     gate_yield,
     misses_image,
 )
 from mmpr_builder.quality.hygiene import NEVER_REJECTED, contradiction, response_fault
-from mmpr_builder.quality.loops import find_loop
 from mmpr_builder.quality.near_duplicates import NearDuplicates, print_of
 from mmpr_builder.quality.screening import evaluation_sets, fingerprint, screen_seeds
 from mmpr_builder.quality.suspects import SUSPECT_TRUTH, suspicion

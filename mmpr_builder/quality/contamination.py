@@ -22,21 +22,24 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mmpr_builder.access import Access
 from mmpr_builder.config import DecontaminateConfig
 from mmpr_builder.errors import InputError, RowError
-from mmpr_builder.images import NO_NETWORK, open_image, read_bytes
-from mmpr_builder.quality.pictures import (
+from mmpr_builder.io.access import Access
+from mmpr_builder.io.images import NO_NETWORK, open_image, read_bytes
+from mmpr_builder.io.ordered_map import Spread, in_threads
+from mmpr_builder.quality.likeness import (
     EQUAL,
     RADIUS,
     Likeness,
     hashes_with_crops,
     likeness,
+    ngrams,
     picture_hash,
     shrink,
+    similarity,
+    weight,
+    words,
 )
-from mmpr_builder.quality.spread import Spread, in_threads
-from mmpr_builder.quality.words import ngrams, similarity, weight, words
 from mmpr_builder.records import Drop, ImageRef, Seed
 
 if TYPE_CHECKING:

@@ -12,12 +12,79 @@ pairing's own to see (pairing/candidates.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from mmpr_builder.quality.loops import find_loop
-from mmpr_builder.quality.words import similarity, words
+from mmpr_builder.quality.likeness import similarity, words
 from mmpr_builder.records import Continuation, Response
+
+# ---- loops
+# Finds texts that go round in circles: a run of words over and over again.
+#
+# "the area is 12, so the area is 12, so the area is 12, so …"   -> "the area is 12 so"
+
+
+LONGEST_PERIOD = 64
+"""Words in the longest run that is looked for."""
+_LEAST_WORDS = 24  # A loop is at least so long; "red circle, red circle, red circle" is a row.
+_LEAST_TURNS = 4
+_LEAST_NUMBERS = 80  # Tables, matrices and digits of a number repeat without going in circles.
+_SAME_SENTENCES = 5
+_SENTENCE_WORDS = 8
+_SENTENCE_END = re.compile(r"[\n。！？]|[.!?](?=\s|$)")
+
+
+def find_loop(text: str) -> str | None:
+    """The words that repeat (at most 12 of them), or None. Linear in the length of `text`.
+
+    A loop is a run of 1 to 64 words that comes four times or more in a row and fills 24 words (80
+    if they are numbers only), or one sentence of 8 words or more that stands there five times.
+    """
+    import numpy as np
+
+    whole = words(text)
+    all_words = [word for word in whole if word.isalnum()]
+    ids = {word: number for number, word in enumerate(dict.fromkeys(all_words))}
+    sequence = np.fromiter((ids[word] for word in all_words), np.int64, len(all_words))
+    again = len(all_words) - len(ids)  # Words that stood there before, as all of a run's do.
+    for period in range(1, min(LONGEST_PERIOD, len(all_words) // _LEAST_TURNS) + 1):
+        needed = max(_LEAST_WORDS - period, (_LEAST_TURNS - 1) * period)
+        if again < needed:
+            continue
+        same = sequence[period:] == sequence[:-period]
+        if np.count_nonzero(same) < needed:
+            continue
+        end, length = _longest_run(same)
+        turn = all_words[end : end + period]
+        least = _LEAST_NUMBERS if all(word.isdecimal() for word in turn) else _LEAST_WORDS
+        if length + period >= max(least, _LEAST_TURNS * period):
+            return " ".join(turn[:12])
+    if len(whole) < _SAME_SENTENCES * _SENTENCE_WORDS:
+        return None
+    return _repeated_sentence(text)
+
+
+def _longest_run(flags: Any) -> tuple[int, int]:
+    """(start, length) of the longest run of true values."""
+    import numpy as np
+
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
+    starts, ends = edges[::2], edges[1::2]
+    if not len(starts):
+        return 0, 0
+    longest = int(np.argmax(ends - starts))
+    return int(starts[longest]), int(ends[longest] - starts[longest])
+
+
+def _repeated_sentence(text: str) -> str | None:
+    counts = Counter(words(sentence) for sentence in _SENTENCE_END.split(text))
+    for sentence, count in counts.items():
+        if count >= _SAME_SENTENCES and len(sentence) >= _SENTENCE_WORDS:
+            return " ".join(sentence[:12])
+    return None
+
 
 NEAR_EQUAL = 0.9
 """Share of words in common with the part of the response that was cut off."""
@@ -127,3 +194,37 @@ def _cut_off(response: Response, continuation: Continuation) -> str:
     """What the response itself said where the continuation begins."""
     prefix = continuation.prefix
     return response.text[len(prefix) :] if response.text.startswith(prefix) else response.text
+
+
+# ---- distinct
+# Near-copies among the responses to one question.
+#
+# "There are 3 red and 2 blue ones, 5 in all."
+# "There are 3 red and 2 blue ones: 5 in total."     -> one group at 0.7
+
+
+def distinct_responses(texts: Sequence[str], least: float = 0.95) -> list[int]:
+    """For each text the index of the one that stands for it; its own where nothing is like it.
+
+    Two texts are near-copies if they share `least` of their words in order (insertions and
+    deletions of words over both lengths). Texts are taken in alphabetical order and join the
+    first earlier one that they are near to, so the groups do not depend on the order of `texts`;
+    of equal texts the first index stands for all. Quadratic in the number of distinct texts.
+    """
+    from rapidfuzz.distance import Indel
+
+    of_text: dict[str, int] = {}
+    for index, text in enumerate(texts):
+        of_text.setdefault(text, index)
+    leaders: list[tuple[tuple[str, ...], int]] = []
+    stands_for: dict[str, int] = {}
+    for text in sorted(of_text):
+        mine = words(text)
+        for theirs, index in leaders:
+            if Indel.normalized_similarity(mine, theirs, score_cutoff=least) >= least:
+                stands_for[text] = index
+                break
+        else:
+            leaders.append((mine, of_text[text]))
+            stands_for[text] = of_text[text]
+    return [stands_for[text] for text in texts]

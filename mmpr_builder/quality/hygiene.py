@@ -16,8 +16,7 @@ import re
 from fractions import Fraction
 
 from mmpr_builder.extraction import SPECIAL_TOKEN
-from mmpr_builder.quality.gate import Fault
-from mmpr_builder.quality.loops import find_loop
+from mmpr_builder.quality.gate import Fault, find_loop
 from mmpr_builder.records import Language
 
 NEVER_REJECTED = frozenset({"leaked_token", "refusal"})

@@ -18,12 +18,19 @@ from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any, Literal
 
-from mmpr_builder.access import Access
 from mmpr_builder.errors import RowError
-from mmpr_builder.images import NO_NETWORK, open_image, read_bytes
-from mmpr_builder.quality.buckets import Buckets
-from mmpr_builder.quality.pictures import likeness, picture_hash, shrink
-from mmpr_builder.quality.words import ngrams, numbers, weight, words
+from mmpr_builder.io.access import Access
+from mmpr_builder.io.images import NO_NETWORK, open_image, read_bytes
+from mmpr_builder.io.keyed import Buckets
+from mmpr_builder.quality.likeness import (
+    likeness,
+    ngrams,
+    numbers,
+    picture_hash,
+    shrink,
+    weight,
+    words,
+)
 from mmpr_builder.records import ImageRef, Seed
 
 NEAR_DUPLICATE = "near_duplicate"

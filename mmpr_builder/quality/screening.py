@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from mmpr_builder import seeds
-from mmpr_builder.access import Access, access_of
 from mmpr_builder.config import Config, DecontaminateConfig, SourceConfig
+from mmpr_builder.io.access import Access, access_of
+from mmpr_builder.io.ordered_map import Spread, in_threads
 from mmpr_builder.quality.contamination import (
     CONTAMINATED,
     Decontaminator,
@@ -36,7 +37,6 @@ from mmpr_builder.quality.near_duplicates import (
     first_same,
     print_of,
 )
-from mmpr_builder.quality.spread import Spread, in_threads
 from mmpr_builder.records import Drop, Seed
 
 NOT_SCREENED = "not_screened"

@@ -25,14 +25,15 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from mmpr_builder import __version__, tables
+from mmpr_builder import __version__
 from mmpr_builder.errors import InputError
 from mmpr_builder.escaping import visible
+from mmpr_builder.io import tables
 from mmpr_builder.output import pair_parts, read_run
-from mmpr_builder.pairing.rejects import read_reject_list
-from mmpr_builder.report import figures, flows
-from mmpr_builder.report.controls import shown_controls
-from mmpr_builder.report.dropped import read_examples
+from mmpr_builder.pairing.unpaired import read_reject_list
+from mmpr_builder.report import figures
+from mmpr_builder.report.control_figures import shown_controls
+from mmpr_builder.report.examples import read_examples
 from mmpr_builder.report.facts import build_facts, written_by
 from mmpr_builder.report.samples import Browser, pick_samples, read_browser
 from mmpr_builder.report.sides import read_sides
@@ -105,7 +106,7 @@ def _figures(counts: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "seed_flow": figures.seed_flow(counts),
         "response_flow": figures.response_flow(counts),
-        "flow_width": flows.WIDTH,
+        "flow_width": figures.WIDTH,
         "pass_rates": figures.pass_rate_bars(counts["pass_rates"]),
         "costs": figures.source_costs(counts["sources"]),
         "outcomes": figures.outcome_stacks(counts),

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mmpr_builder import stores, tables
 from mmpr_builder.errors import InputError
+from mmpr_builder.io import stores, tables
 from mmpr_builder.records import Drop
 
 _Place = tuple[str, int, int]

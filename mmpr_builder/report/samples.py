@@ -5,7 +5,9 @@ What goes into the page is plain JSON; its script sets it as text and never as m
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +16,38 @@ from itertools import chain, zip_longest
 from typing import Any, get_args
 
 import pyarrow.parquet as pq
+from PIL import Image
 
-from mmpr_builder import stores, tables
 from mmpr_builder.escaping import visible
+from mmpr_builder.io import images, stores, tables
 from mmpr_builder.records import Kind
 from mmpr_builder.report.texts import as_json, compare, plain_spans, question_text
-from mmpr_builder.report.thumbnails import thumbnail
+
+# ---- thumbnails
+# Small pictures for the report, of bounded size and the same bytes each time.
+
+
+MOST_CHARACTERS = 48_000
+"""Of the data URL."""
+
+_STEPS = ((640, 82), (640, 60), (480, 60), (480, 40), (360, 40), (240, 30))
+"""(longest side in px, JPEG quality), tried until the file is small enough."""
+
+
+def thumbnail(data: bytes) -> str:
+    """A small JPEG of an image as a data URL of at most `MOST_CHARACTERS`."""
+    picture = images.open_image(data)
+    encoded = b""
+    for side, quality in _STEPS:
+        small = picture.copy()
+        small.thumbnail((side, side), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        small.save(buffer, format="JPEG", quality=quality, optimize=True)
+        encoded = base64.b64encode(buffer.getvalue())
+        if len(encoded) <= MOST_CHARACTERS - 40:
+            break
+    return "data:image/jpeg;base64," + encoded.decode("ascii")
+
 
 SHOWN_CHARACTERS = 6_000
 """Longer texts are cut in the page (it says so); the pairs themselves are whole."""

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmpr_builder import tables
-from mmpr_builder.pairing.answers import common_answers, is_letter
+from mmpr_builder.io import tables
+from mmpr_builder.pairing.candidates import common_answers, is_letter
 from mmpr_builder.records import Kind
 
 _BINS = 24

@@ -15,11 +15,11 @@ import asyncio
 import hashlib
 from dataclasses import replace
 
-from mmpr_builder.access import access_of
 from mmpr_builder.config import Config, tiles_for
 from mmpr_builder.dropout import wants_blind, wants_continuation
 from mmpr_builder.errors import RowError
-from mmpr_builder.images import read_bytes
+from mmpr_builder.io.access import access_of
+from mmpr_builder.io.images import read_bytes
 from mmpr_builder.prompts import render
 from mmpr_builder.records import Rollout, Seed, Template, derived_seed
 from mmpr_builder.sampling.protocol import (
@@ -30,8 +30,13 @@ from mmpr_builder.sampling.protocol import (
     Sample,
     Sampler,
 )
-from mmpr_builder.sampling.rounds import Scoring, answer_adaptively, answer_fixed
-from mmpr_builder.sampling.unseen import answered_blind, without_images
+from mmpr_builder.sampling.rounds import (
+    Scoring,
+    answer_adaptively,
+    answer_fixed,
+    answered_blind,
+    without_images,
+)
 
 __all__ = [
     "CacheHits",

@@ -9,7 +9,7 @@ names that are understood: `formats.ALIASES`. Nothing is held but the row at han
 two hashes and an id per row go to disk (to keep ids unique, and to find rows that ask the same).
 """
 
-from mmpr_builder.seeds.reading import ZH_SHARE, language_of, read_seeds
+from mmpr_builder.seeds.reading import ZH_SHARE, Taken, asked, language_of, read_seeds
 from mmpr_builder.seeds.sources import (
     branches,
     check_sources,
@@ -17,7 +17,6 @@ from mmpr_builder.seeds.sources import (
     read_sources,
     refuse_forbidden,
 )
-from mmpr_builder.seeds.unique import Taken, asked
 
 __all__ = [
     "ZH_SHARE",

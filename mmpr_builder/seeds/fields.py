@@ -18,8 +18,7 @@ from typing import Any
 from mmpr_builder.errors import RowError
 from mmpr_builder.records import IMAGE_PLACEHOLDER, ImageRef
 from mmpr_builder.seeds.choices import MAX_CHOICES, find_choices
-from mmpr_builder.seeds.formats import ALIASES
-from mmpr_builder.seeds.json_entries import quote
+from mmpr_builder.seeds.formats import ALIASES, quote
 
 Fields = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from itertools import islice
 
 from mmpr_builder.config import Branch, SourceConfig, source_label
 from mmpr_builder.errors import InputError
-from mmpr_builder.files import (
+from mmpr_builder.io.seed_files import (
     SeedFile,
     absolute,
     file_fingerprint,
@@ -23,8 +23,7 @@ from mmpr_builder.files import (
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds import layouts
 from mmpr_builder.seeds.formats import check_columns, load, open_parquet
-from mmpr_builder.seeds.reading import check_root, read_seeds
-from mmpr_builder.seeds.unique import Taken, UniqueIds
+from mmpr_builder.seeds.reading import Taken, UniqueIds, check_root, read_seeds
 
 
 def read_sources(

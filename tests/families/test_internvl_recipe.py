@@ -14,7 +14,7 @@ from public_layouts import make_all
 from typer.testing import CliRunner
 
 from mmpr_builder.cli import app
-from mmpr_builder.tables import list_parts, read_parquet, rollouts_from_table
+from mmpr_builder.io.tables import list_parts, read_parquet, rollouts_from_table
 
 TILES = {"iconqa": 1, "ai2d": 6, "chartqa": 12, "docvqa": 18, "infovqa": 24}
 PARTS = {1: 1, 6: 2 * 2 + 1, 12: 3 * 3 + 1, 18: 4 * 4 + 1, 24: 4 * 4 + 1}

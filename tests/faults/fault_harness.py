@@ -26,9 +26,9 @@ from typing import Any
 
 import psutil
 
-from mmpr_builder import stores
+from mmpr_builder.io import stores
+from mmpr_builder.io.tables import list_parts, read_parquet, rollouts_from_table
 from mmpr_builder.records import Rollout
-from mmpr_builder.tables import list_parts, read_parquet, rollouts_from_table
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -43,8 +43,8 @@ from small_builds import sample_here
 
 from mmpr_builder import demo
 from mmpr_builder.config import load_config
-from mmpr_builder.distributed import parts
-from mmpr_builder.tables import read_parquet
+from mmpr_builder.folder import parts
+from mmpr_builder.io.tables import read_parquet
 
 SEEDS = 160
 UNIT = 4
@@ -514,7 +514,7 @@ def test_at_the_end_even_rays_agents_are_gone() -> None:
 
 PARENT = """
 import pathlib, subprocess, sys, tempfile, time
-from mmpr_builder.distributed.guard import end_children_with_us
+from mmpr_builder.runs.replicas import end_children_with_us
 if len(sys.argv) > 1:
     end_children_with_us()
 child = "import subprocess; subprocess.run(['sleep', '99'])"

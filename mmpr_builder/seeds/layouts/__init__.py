@@ -11,38 +11,24 @@ is wrong with one row is that row's error; only a file that is broken as a whole
 
 from __future__ import annotations
 
-from mmpr_builder.seeds.layouts import (
-    ai2d,
-    answer_lists,
-    chartqa,
-    clevr_math,
-    conversations,
-    geometry3k,
-    gqa,
-    iconqa,
-    mapqa,
-    ocrvqa,
-    scienceqa,
-    sroie,
-    vqa,
-)
-from mmpr_builder.seeds.layouts.reading import Layout, files_of, image_folder, watched
+from mmpr_builder.seeds.layouts import conversations, public
+from mmpr_builder.seeds.layouts.base import Layout, files_of, image_folder, watched
 
 __all__ = ["LAYOUTS", "Layout", "files_of", "image_folder", "watched"]
 
 LAYOUTS: dict[str, Layout] = {
-    "ai2d": ai2d.LAYOUT,
-    "answer_lists": answer_lists.LAYOUT,
-    "chartqa": chartqa.LAYOUT,
-    "clevr_math": clevr_math.LAYOUT,
-    "conversations": conversations.LAYOUT,
-    "geometry3k": geometry3k.LAYOUT,
-    "gqa": gqa.LAYOUT,
-    "iconqa": iconqa.LAYOUT,
-    "mapqa": mapqa.LAYOUT,
-    "ocrvqa": ocrvqa.LAYOUT,
-    "scienceqa": scienceqa.LAYOUT,
-    "sroie": sroie.LAYOUT,
-    "vqa": vqa.LAYOUT,
+    "ai2d": public.AI2D,
+    "answer_lists": public.ANSWER_LISTS,
+    "chartqa": public.CHARTQA,
+    "clevr_math": public.CLEVR_MATH,
+    "conversations": conversations.CONVERSATIONS,
+    "geometry3k": public.GEOMETRY3K,
+    "gqa": public.GQA,
+    "iconqa": public.ICONQA,
+    "mapqa": public.MAPQA,
+    "ocrvqa": public.OCRVQA,
+    "scienceqa": public.SCIENCEQA,
+    "sroie": public.SROIE,
+    "vqa": public.VQA,
 }
 """By the name that `seeds.N.format` takes."""

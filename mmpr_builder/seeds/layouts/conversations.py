@@ -18,10 +18,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmpr_builder.errors import RowError
-from mmpr_builder.files import SeedFile
-from mmpr_builder.seeds.formats import Row, read_rows
-from mmpr_builder.seeds.json_entries import quote
-from mmpr_builder.seeds.layouts.reading import Layout, each
+from mmpr_builder.io.seed_files import SeedFile
+from mmpr_builder.seeds.formats import Row, quote, read_rows
+from mmpr_builder.seeds.layouts.base import Layout, each
 
 MAX_WORDS = 12
 """Longest reply, in words, that is taken for an answer."""
@@ -30,7 +29,7 @@ _MARK = re.compile(r"(?:\bfinal answer|\banswer|答案)(?: is)?\s*[:：]\s*", re
 _ASKED, _REPLIED = ("human", "user"), ("gpt", "assistant")
 
 
-def _read(file: SeedFile) -> Iterator[Row]:
+def _read_conversations(file: SeedFile) -> Iterator[Row]:
     number = 0
     for row in read_rows(file, turns=True):
         try:
@@ -97,4 +96,4 @@ def truth(reply: str) -> str | None:
     return text.strip().removesuffix(".").strip() or None
 
 
-LAYOUT = Layout("", each(_read), rows=True)
+CONVERSATIONS = Layout("", each(_read_conversations), rows=True)

@@ -1,0 +1,106 @@
+"""Suspect truths: seeds whose samples agree with one another and not with the truth.
+
+    SuspectTruth("q7", …, truths=("12",), majority="15", majority_share=0.81, truth_share=0.03, …)
+
+Many independent samples seldom make the same mistake, so a clear majority for another answer says
+that the truth is wrong at least as often as that the model is. Nothing is decided here: this is a
+list to look through. The control `quality.suspect_truths` drops such seeds unseen, finds them in
+the same way and asks for more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from mmpr_builder.audit.truths import Scorer
+from mmpr_builder.extraction import extract_answer
+from mmpr_builder.quality.suspects import Bounds, agreement
+from mmpr_builder.records import Outcome, Rollout, Seed
+
+
+@dataclass(frozen=True, slots=True)
+class SuspectTruth:
+    """A seed whose responses agree on another answer. Shares are of the `answered` responses."""
+
+    seed_id: str
+    origin: str
+    source: str
+    question: str
+    truths: tuple[str, ...]
+    majority: str
+    """The most frequent spelling of the answer that the responses agree on."""
+    majority_share: float
+    truth_share: float
+    answered: int
+    """Responses with a final answer."""
+    responses: int
+
+
+def suspect_truths(
+    rollouts: Iterable[Rollout],
+    judge: Scorer,
+    *,
+    scorer_of: Callable[[Seed], str] = lambda seed: seed.scorer,
+    majority: float = 0.6,
+    min_answered: int = 4,
+    truth_share: float = 0.1,
+) -> Iterator[SuspectTruth]:
+    """Seeds of which at least `majority` of the answers agree on one that is known to be wrong.
+
+    Looked at are seeds with a truth and at least `min_answered` responses with a final answer, of
+    which at most `truth_share` are right (`quality.suspects.agreement`, without what the control
+    of a build asks for beyond). For most seeds this costs only the verdicts that pairing needs
+    anyway.
+    """
+    bounds = Bounds(majority, truth_share, min_answered, answering=0.0, chance=1.0)
+    for rollout in rollouts:
+        found = _suspect(rollout, judge, scorer_of, bounds)
+        if found is not None:
+            yield found
+
+
+def _suspect(
+    rollout: Rollout,
+    judge: Scorer,
+    scorer_of: Callable[[Seed], str],
+    bounds: Bounds,
+) -> SuspectTruth | None:
+    seed = rollout.seed
+    if not seed.has_truth or len(rollout.responses) < bounds.min_answered:
+        return None
+    scorer = scorer_of(seed)
+    said = Counter(_answers(rollout))
+
+    def outcome_of(answer: str) -> Outcome:
+        return judge.score_answer(
+            answer,
+            list(seed.answers),
+            scorer=scorer,
+            choices=list(seed.choices) or None,
+            question=seed.question,
+        ).outcome
+
+    found = agreement(seed, said, len(rollout.responses), outcome_of, judge, scorer, bounds)
+    if found is None:
+        return None
+    return SuspectTruth(
+        seed_id=seed.id,
+        origin=seed.origin,
+        source=seed.source,
+        question=seed.question,
+        truths=seed.answers,
+        majority=found.answer,
+        majority_share=found.votes / found.answered,
+        truth_share=found.right / found.answered,
+        answered=found.answered,
+        responses=len(rollout.responses),
+    )
+
+
+def _answers(rollout: Rollout) -> Iterator[str]:
+    for text, count in Counter(response.text for response in rollout.responses).items():
+        answer = extract_answer(text, rollout.style)
+        if answer is not None:
+            yield from [answer] * count

@@ -1,0 +1,190 @@
+"""Screening spread over the cores of this machine, or over those of a cluster, while planning.
+
+    here, in threads ── after 20 s, if there is more ──▶ batches as Ray tasks, in order, some ahead
+
+The driver reads, decides and writes; what costs anything (pictures, their hashes, MinHash) is done
+by tasks: Ray spreads them over whatever nodes there are by then, and repeats elsewhere what a lost
+one was doing. A picture that ends every process which opens it, or for which there is never enough
+memory, is tried alone and then has no answer; who asked must not take it for a clean one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Generic
+
+from mmpr_builder.cluster.session import has_ray_at_hand, ray_session
+from mmpr_builder.config import Config
+from mmpr_builder.errors import SetupError
+from mmpr_builder.io.ordered_map import Answer, Asked, Item, Spread, in_threads
+from mmpr_builder.progress import Progress
+
+WORTH_RAY_S = 20.0
+"""Seconds of work in this process before Ray is started: it takes some 5 to start and its workers
+some 3 to import what they need, so what is nearly over by then would end no sooner."""
+
+_BATCH = 64  # Items of one task: about a second of it, against milliseconds for handing it out.
+_BATCH_SPAN = 256  # Items that a batch may cover, where only some of them need work.
+_AHEAD = 4  # Batches per core under way or waiting for their turn.
+_MOST_AHEAD = 128  # Batches in all. One driver decides; it keeps no more than this busy.
+_THREADS = 4  # In each task: reading waits for storage.
+_TRIES = 3  # Of a task whose process ends, which can be another's fault (memory, a node).
+_KEPT_WORKS = 4  # Functions a worker process holds ready: looks, comparisons, those of a last run.
+
+
+@contextmanager
+def spreading(
+    config: Config, progress: Progress, *, after_s: float = WORTH_RAY_S
+) -> Iterator[Spread]:
+    """A `Spread` that moves to Ray, all its calls alike, once `after_s` seconds were not enough.
+
+    Ray is connected, or started on this machine, then, and let go when the block ends. On a single
+    core without a cluster all stays here, and so it does where Ray cannot be had.
+    """
+    deadline = time.monotonic() + after_s
+    several = has_ray_at_hand(config) or len(os.sched_getaffinity(0)) > 1
+    with ExitStack() as held:
+        connected: list[bool] = []
+
+        def spread(
+            open_work: Callable[[], Callable[[Asked], Answer]],
+            items: Iterable[Item],
+            ask: Callable[[Item], Asked | None],
+        ) -> Iterator[tuple[Item, Answer | None]]:
+            rest = iter(items)
+            first = _until(rest, deadline) if several else rest
+            yield from in_threads(open_work, first, ask)
+            for item in rest:
+                if not connected:
+                    connected.append(_connect(config, progress, held))
+                go_on = on_ray if connected[0] else in_threads
+                yield from go_on(open_work, chain([item], rest), ask)
+
+        yield spread
+
+
+def _connect(config: Config, progress: Progress, held: ExitStack) -> bool:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        held.enter_context(ray_session(config, progress))
+    except SetupError as error:  # Slower is better than not at all.
+        progress.note(f"pictures are opened by this process alone: {error}")
+        return False
+    if threading.current_thread() is threading.main_thread():
+        # Ray's own handler would end us with another exit code than without it.
+        signal.signal(signal.SIGTERM, before)
+    return True
+
+
+def _until(items: Iterator[Item], deadline: float) -> Iterator[Item]:
+    while time.monotonic() < deadline:
+        try:
+            yield next(items)
+        except StopIteration:
+            return
+
+
+@dataclass(slots=True)
+class _Batch(Generic[Item, Asked]):
+    """Consecutive items; `places` of those that need work, and what is asked of them."""
+
+    items: list[Item] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+
+
+def on_ray(
+    open_work: Callable[[], Callable[[Asked], Answer]],
+    items: Iterable[Item],
+    ask: Callable[[Item], Asked | None],
+) -> Iterator[tuple[Item, Answer | None]]:
+    """A `Spread` over the Ray that is connected."""
+    import ray
+
+    shared = ray.put(open_work)
+    task = ray.remote(_answers).options(
+        num_cpus=1, scheduling_strategy="SPREAD", max_retries=_TRIES
+    )
+
+    def submit(asked: list[Asked]) -> Any:
+        # In a list it is not fetched for every task, only where a process does not have it.
+        return task.remote(shared.hex(), [shared], asked)
+
+    waiting: deque[tuple[_Batch[Item, Asked], Any]] = deque()
+    for batch in _batches(items, ask):
+        waiting.append((batch, submit(batch.asked) if batch.asked else None))
+        cores = int(ray.cluster_resources().get("CPU", 1))
+        most = min(_MOST_AHEAD, _AHEAD * cores)
+        while waiting and (waiting[0][1] is None or len(waiting) >= most):
+            yield from _in_place(*waiting.popleft(), submit)
+    while waiting:
+        yield from _in_place(*waiting.popleft(), submit)
+
+
+def _batches(
+    items: Iterable[Item], ask: Callable[[Item], Asked | None]
+) -> Iterator[_Batch[Item, Asked]]:
+    batch = _Batch[Item, Asked]()
+    for item in items:
+        asked = ask(item)
+        if asked is not None:
+            batch.places.append(len(batch.items))
+            batch.asked.append(asked)
+        batch.items.append(item)
+        if len(batch.asked) >= _BATCH or len(batch.items) >= _BATCH_SPAN:
+            yield batch
+            batch = _Batch()
+    if batch.items:
+        yield batch
+
+
+def _in_place(
+    batch: _Batch[Item, Asked], ref: Any, submit: Callable[[list[Asked]], Any]
+) -> Iterator[tuple[Item, Any]]:
+    answers: list[Any] = [None] * len(batch.items)
+    if ref is not None:
+        for place, answer in zip(batch.places, _fetched(batch.asked, ref, submit), strict=True):
+            answers[place] = answer
+    yield from zip(batch.items, answers, strict=True)
+
+
+def _fetched(asked: list[Asked], ref: Any, submit: Callable[[list[Asked]], Any]) -> list[Any]:
+    """The answers of a task; where it ended every process, those of its items one by one."""
+    import ray
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
+
+    while True:
+        try:
+            return list(ray.get(ref))
+        except NodeDiedError:  # However often its nodes left: nothing in it is to blame.
+            ref = submit(asked)
+        except (WorkerCrashedError, OutOfMemoryError):
+            if len(asked) == 1:
+                return [None]
+            break
+    alone = [(one, submit([one])) for one in asked]
+    return [_fetched([one], again, submit)[0] for one, again in alone]
+
+
+_works: dict[str, Callable[[Any], Any]] = {}  # Of a worker process, which does task after task.
+
+
+def _answers(key: str, maker: list[Any], asked: list[Any]) -> list[Any]:
+    """What a task does: the work, made once in each process, over some items."""
+    import ray
+
+    if key not in _works:
+        while len(_works) >= _KEPT_WORKS:
+            del _works[next(iter(_works))]
+        _works[key] = ray.get(maker[0])()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(_works[key], asked))

@@ -1,0 +1,571 @@
+"""What all tables of settings have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+
+from mmpr_builder.records import Kind
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def split_commas(value: object) -> object:
+    """A list, or its items separated by commas, as on the command line.
+
+    Raises `ValueError` for an empty item: what was to stand there would be left out unseen.
+    """
+    if not isinstance(value, str):
+        return value
+    items = [part.strip() for part in value.split(",")]
+    if "" in items:
+        raise ValueError("an item is empty: name each, with one comma between two")
+    return items
+
+
+# ---- inputs
+# What is asked: sources of seeds, prompts, the size of images.
+
+
+ScorerName = Literal["auto", "math", "choice", "relaxed", "vqa", "anls", "exact"]
+Domain = Literal["general", "science", "chart", "math", "ocr", "document"]
+Branch = Literal["auto", "correctness", "dropout", "both"]
+LayoutName = Literal[
+    "auto",
+    "ai2d",
+    "answer_lists",
+    "chartqa",
+    "clevr_math",
+    "conversations",
+    "geometry3k",
+    "gqa",
+    "iconqa",
+    "mapqa",
+    "ocrvqa",
+    "scienceqa",
+    "sroie",
+    "vqa",
+]
+NETWORK = ("http", "https", "s3", "gs", "az", "abfs", "hf")
+"""Protocols that `seeds.N.allow` can open to the image URLs of rows."""
+DATA = "{data}"
+"""In a source's `path` or `root`: stands for `data`, the folder of public data sets."""
+
+
+class SourceConfig(Section):
+    """One file, folder or data set of seeds, and what is particular about it."""
+
+    path: str = Field(description="File, folder, glob, URL or hub id; `demo` is the small world.")
+    name: str | None = Field(None, description="Source name; default: a row's own, or the stem.")
+    root: str | None = Field(None, description="Where relative image paths start; default: beside.")
+    roots: tuple[str, ...] = Field(
+        (), description="Further folders whose images rows may name, by absolute paths or links."
+    )
+    allow: tuple[str, ...] = Field(
+        (),
+        description="Protocols of image URLs that rows may name (`https`, `s3`, …), or beginnings"
+        " of URLs; private addresses only by such a beginning.",
+    )
+    split: str = Field("train", description="Split, for data sets from a hub or folder.")
+    forbidden_splits: tuple[str, ...] = Field(
+        (), description="Splits that must not be read, say because models are measured on them."
+    )
+    format: LayoutName = Field(
+        "auto", description="Layout of its files, see docs/seeds.md; `auto` reads rows of any kind."
+    )
+    domain: Domain | None = Field(
+        None, description="What it is about: picks the prompts of `prompts.mix`."
+    )
+    language: Literal["auto", "en", "zh"] = Field(
+        "auto", description="Language of its questions; `auto` looks at each one."
+    )
+    branch: Branch = Field(
+        "auto",
+        description="Use truths (correctness), ignore them (dropout), both; `auto`: where given.",
+    )
+    scorer: ScorerName = Field("auto", description="How answers of this source are scored.")
+    template: str | dict[str, str] | None = Field(
+        None, description="Template name or path for seeds with a truth, or one per language."
+    )
+    templates: dict[str, Weight] | None = Field(
+        None, description="Several of them with weights, as in `prompts.mix`; each seed gets one."
+    )
+    tiles: int | None = Field(
+        None, ge=1, description="Image tiles at most; default: `images.tiles`."
+    )
+    limit: int | None = Field(None, ge=1, description="Read at most this many rows of it.")
+    license: str | None = Field(None, description="Licence of its data, for card and report.")
+    get: str | None = Field(None, description="Where it can be had, told when it is missing.")
+
+    _accept_commas = field_validator("forbidden_splits", "roots", "allow", mode="before")(
+        split_commas
+    )
+
+    @field_validator("roots", mode="after")
+    @classmethod
+    def _folders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for root in value:
+            if "://" in root:
+                raise ValueError(f"{root!r} is a URL: name it in `allow`")
+        return value
+
+    @field_validator("allow", mode="after")
+    @classmethod
+    def _network(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            scheme, mark, host = entry.partition("://")
+            if scheme not in NETWORK or (mark and not host.strip("/")) or "@" in entry:
+                raise ValueError(
+                    f"{entry!r} is neither one of {', '.join(NETWORK)} nor the beginning of such a"
+                    " URL, with a host"
+                )
+        return value
+
+    @field_validator("tiles", mode="after")
+    @classmethod
+    def _known_by_name(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and not info.data.get("name"):
+            raise ValueError("a source with `tiles` needs a `name`, by which its seeds are known")
+        return value
+
+
+class PromptConfig(Section):
+    """How a seed becomes a prompt; see `prompts/`."""
+
+    style: Literal["final_answer", "boxed", "think_boxed"] = Field(
+        "final_answer", description="How the answer is asked for: picks `prompts/STYLE_LANGUAGE`."
+    )
+    language: Literal["auto", "en", "zh"] = Field(
+        "auto", description="Prompt language; `auto` follows each seed's own."
+    )
+    template: str | dict[str, str] | None = Field(
+        None, description="Template name or path instead of the style's own, or one per language."
+    )
+    open_template: str | dict[str, str] | None = Field(
+        None, description="Template for seeds without a truth; default: the bare question."
+    )
+    mix: dict[Domain, dict[str, Weight]] = Field(
+        default_factory=dict,
+        description="By domain: prompt variants with weights, such as {plain: 1, visual: 1}.",
+    )
+    open_mix: dict[Domain, dict[str, Weight]] = Field(
+        default_factory=dict, description="The same for seeds without a truth."
+    )
+
+
+class ImagesConfig(Section):
+    """How large the model sees images."""
+
+    family: Literal["internvl", "qwen_vl"] | None = Field(
+        None, description="How the model is told a tile budget; unset = it is told none."
+    )
+    tiles: int | None = Field(
+        None, ge=1, description="Tiles of 448 x 448 pixels at most; unset = the model's own."
+    )
+    kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="For other families: arguments of the processor, with `{tiles}` or `{pixels}`.",
+    )
+
+
+# ---- sampling
+# What is sampled, and what is continued without its image.
+
+
+Ratio = Annotated[float, Field(ge=0, le=0.95)]
+
+
+class EndpointConfig(Section):
+    """An OpenAI-compatible server, for `sampling.engine=endpoint`."""
+
+    url: str | None = Field(None, description="Base URL, such as `http://127.0.0.1:8000/v1`.")
+    api_key_env: str = Field(
+        "OPENAI_API_KEY", description="Environment variable that holds the key; may be unset."
+    )
+    concurrency: int = Field(64, ge=1, description="Requests in flight at once.")
+    timeout_s: float = Field(600.0, gt=0, description="Seconds to wait for one request.")
+    retries: int = Field(5, ge=0, description="Tries again on 429, 5xx and broken connections.")
+    continuation: Literal["continue_final_message", "none"] = Field(
+        "continue_final_message",
+        description="How the server continues an open assistant turn (vLLM and SGLang can).",
+    )
+
+
+class SamplingConfig(Section):
+    """What is sampled. Defaults are the paper's: 32 at temperature 1.0 (arXiv 2411.10442, 7)."""
+
+    engine: Literal["vllm", "endpoint", "replay"] = Field("vllm", description="Who answers.")
+    policy: Literal["fixed", "adaptive"] = Field(
+        "fixed",
+        description="`fixed`: n responses; `adaptive`: in rounds until the pairs are there.",
+    )
+    n: int = Field(32, ge=1, le=4096, description="Responses per seed (adaptive: at most).")
+    temperature: float = Field(1.0, ge=0, le=10, description="Sampling temperature.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling; 1 = off.")
+    top_k: int = Field(0, ge=0, description="Sample from the k likeliest tokens; 0 = off.")
+    max_tokens: int = Field(4096, ge=1, description="Longest response in tokens.")
+    seed: int = Field(0, ge=0, description="Run seed; each seed's own derives from it by hash.")
+    logprobs: bool = Field(False, description="Keep each response's mean log-probability.")
+    blind: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Further samples without its images, for each seed with images and a truth: do"
+        " its answers need them?",
+    )
+    target_pairs: int = Field(
+        15, ge=1, description="Adaptive: a seed has enough when it can give this many pairs."
+    )
+    target_kinds: tuple[Kind, ...] = Field(
+        ("correctness", "format", "dropout_ntp"),
+        description="Adaptive: kinds of pairs that count towards it.",
+    )
+    min_distinct: int = Field(
+        1, ge=1, description="Adaptive: so many different texts it has on each side, too."
+    )
+    target_per_response: int | None = Field(
+        None,
+        ge=1,
+        description="Adaptive: pairs that one text counts for on a side; set it like"
+        " `pairing.max_per_response`.",
+    )
+    target_gap: int | None = Field(
+        None,
+        ge=0,
+        description="Adaptive: tokens by which the sides of a pair that counts may differ; set it"
+        " like `pairing.max_gap`.",
+    )
+    stop_error: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Adaptive: share of the seeds with pairs that giving up early may lose.",
+    )
+    round: int = Field(2, ge=1, description="Adaptive: responses in a later round at least.")
+    replay_from: str | None = Field(
+        None, description="`DIR/rollouts` of an earlier build, for `sampling.engine=replay`."
+    )
+    endpoint: EndpointConfig = Field(default_factory=lambda: EndpointConfig())
+
+    _accept_commas = field_validator("target_kinds", mode="before")(split_commas)
+
+
+class DropoutConfig(Section):
+    """DropoutNTP: cut a response, let the same model go on without the image."""
+
+    apply: Literal["no_truth", "all", "none"] = Field(
+        "no_truth", description="Which seeds get continuations: those without a truth, all, none."
+    )
+    keep: tuple[Ratio, ...] = Field(
+        (0.5,),
+        description="Part of the response kept; 0.5 is best in the paper. With several, as in"
+        " `0.25,0.5,0.75`, each response is continued at each.",
+    )
+    image: bool = Field(False, description="Show the image to the continuation (ablation).")
+    max_tokens: int | None = Field(
+        None, ge=1, description="Longest continuation; default: sampling.max_tokens."
+    )
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        value = split_commas(value)
+        return value if value is None or isinstance(value, list | tuple) else (value,)
+
+    @field_validator("keep", mode="after")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or len(set(value)) < len(value):
+            raise ValueError("name at least one ratio, and each once")
+        return tuple(sorted(value))
+
+    @field_serializer("keep")
+    def _one_as_a_number(self, value: tuple[float, ...]) -> float | list[float]:
+        """As it was written before there could be several: folders of that time go on."""
+        return value[0] if len(value) == 1 else list(value)
+
+
+# ---- judging
+# How responses are judged and paired.
+
+
+class JudgeConfig(Section):
+    """A model behind an OpenAI-compatible server that is asked what no rule can decide."""
+
+    url: str | None = Field(
+        None, description="Base URL of a server to ask what stays undecided; unset = nobody."
+    )
+    model: str | None = Field(None, description="The model to ask there.")
+    api_key_env: str = Field(
+        "OPENAI_API_KEY", description="Environment variable that holds the key; may be unset."
+    )
+    prompt: str = Field(
+        "judge_en", description="Its prompt: a shipped name or a text file, see `prompts/`."
+    )
+    concurrency: int = Field(
+        16, ge=1, description="Requests in flight at once, for each process that scores."
+    )
+    timeout_s: float = Field(60.0, gt=0, description="Seconds to wait for one answer.")
+    retries: int = Field(3, ge=0, description="Tries again on 429, 5xx and broken connections.")
+    max_tokens: int = Field(8, ge=1, description="Longest answer; one word is asked for.")
+
+
+class ScoringConfig(Section):
+    """How responses are judged."""
+
+    scorer: ScorerName = Field("auto", description="Scorer where a source does not fix one.")
+    timeout_s: float = Field(2.0, gt=0, le=60, description="Limit for one symbolic comparison.")
+    memory_mb: int = Field(1024, ge=256, description="Memory limit of one symbolic worker.")
+    unusable_truth: Literal["drop", "open"] = Field(
+        "drop",
+        description="A seed with no usable truth: drop it before sampling, or treat it as without.",
+    )
+    judge: JudgeConfig = Field(default_factory=lambda: JudgeConfig())
+
+
+class PairingConfig(Section):
+    """Which pairs are made of judged responses."""
+
+    max_per_seed: int = Field(15, ge=1, description="Pairs per seed at most (the paper's 15).")
+    kinds: tuple[Kind, ...] = Field(
+        ("correctness", "format", "dropout_ntp"),
+        description="Kinds to make; add `truncated` to use responses cut at max_tokens.",
+    )
+    seed: int = Field(0, ge=0, description="Breaks ties between equally good pairs.")
+    max_per_response: int | None = Field(
+        None,
+        ge=1,
+        description="Pairs of a seed that one text may stand in on the same side; set it where a"
+        " few texts would fill most pairs of hard and easy questions.",
+    )
+    rejected_first: Literal["spread", "frequent_answer", "distinct_answers"] = Field(
+        "spread",
+        description="Wrong responses that come first. `spread`: all in turn; `frequent_answer`:"
+        " those with the commonest wrong answer, to work on what the model mistakes most;"
+        " `distinct_answers`: each wrong answer once before any twice, for variety.",
+    )
+    partner: Literal["spread", "shared_prefix", "like_length"] = Field(
+        "spread",
+        description="Right responses that they meet. `shared_prefix`: that with the longest common"
+        " beginning, so that a pair differs from the error on; `like_length`: that nearest in"
+        " tokens, where lengths tell right from wrong.",
+    )
+    max_gap: int | None = Field(
+        None,
+        ge=0,
+        description="Tokens by which chosen and rejected may differ in length at most; set it where"
+        " single pairs of very unlike length must not be there at all.",
+    )
+    shares: dict[Kind, Weight] = Field(
+        default_factory=dict,
+        description="Shares of kinds among the pairs of a seed, such as {correctness: 0.6, format:"
+        " 0.1, dropout_ntp: 0.3}, for a recipe that fixes the mix; what a kind lacks others fill.",
+    )
+    reject_list: str | None = Field(
+        None, description="File of pair ids to leave out, as saved from a report."
+    )
+    chosen_from: tuple[str, ...] = Field(
+        (), description="Models that may write the chosen side, as `model` names them; none: all."
+    )
+    rejected_from: tuple[str, ...] = Field(
+        (),
+        description="The same for the rejected side; `rollouts` pools builds of several models.",
+    )
+
+    _accept_commas = field_validator("kinds", "chosen_from", "rejected_from", mode="before")(
+        split_commas
+    )
+
+    @model_validator(mode="after")
+    def _shares_of_kinds_that_are_made(self) -> PairingConfig:
+        unmade = [kind for kind in self.shares if kind not in self.kinds]
+        if unmade:
+            raise ValueError(
+                f"shares names {', '.join(unmade)}, which kinds does not make: add it there"
+            )
+        if self.shares and not any(self.shares.values()):
+            raise ValueError("shares are all 0: give at least one kind a share, or leave it out")
+        return self
+
+
+# ---- quality
+# The quality controls, all off.
+
+
+class DecontaminateConfig(Section):
+    """Evaluation sets that must not be trained on; see `quality/contamination.py`."""
+
+    against: tuple[str, ...] = Field(
+        (),
+        description="Evaluation sets to keep out: files, folders or hub ids, as for seeds; set it"
+        " whenever the model is to be measured on them.",
+    )
+    split: str = Field("test", description="Their split, for data sets from a hub or folder.")
+    policy: Literal["question_and_image", "image"] = Field(
+        "question_and_image",
+        description="`image`: drop a seed for its picture alone, too; use it where evaluation"
+        " pictures must not be seen at all.",
+    )
+    question_similarity: float = Field(
+        0.4, ge=0, le=1, description="Share of words in common that counts beside the same picture."
+    )
+    text_similarity: float = Field(
+        0.8, ge=0, le=1, description="The same where a question stands alone, without a picture."
+    )
+    question_words: int = Field(
+        12, ge=4, description="Shortest question that counts alone; two Chinese characters are one."
+    )
+    unreadable: Literal["stop", "skip"] = Field(
+        "stop", description="What to do with a row of them that cannot be read, hence not found."
+    )
+
+    _accept_commas = field_validator("against", mode="before")(split_commas)
+
+
+class BalanceConfig(Section):
+    """What must not tell chosen from rejected over a build; see `pairing/balance.py`."""
+
+    lengths: bool = Field(
+        False,
+        description="Balance the mean length of chosen and rejected by kind and source; use it when"
+        " the report shows one side longer, or the trained model's answers grow or shrink.",
+    )
+    answers: bool = Field(
+        False,
+        description="Balance how often yes, no and letters of options are chosen and rejected, by"
+        " source; use it when the report shows an answer more often on one side.",
+    )
+    tolerance: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="Difference that counts as none: share of the mean length, or of the pairs with"
+        " such answers.",
+    )
+    floor: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the pairs that stays at least; what leans further than leaving out"
+        " the others could mend stays as it is, and is reported.",
+    )
+
+
+class QualityConfig(Section):
+    """Controls that drop seeds, responses or continuations; all off unless asked for."""
+
+    balance: BalanceConfig = Field(default_factory=lambda: BalanceConfig())
+    min_pass_rate: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Drop seeds of which a smaller share of responses is right; 0.2 leaves out what"
+        " is too hard yet, or wrong itself.",
+    )
+    max_pass_rate: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Drop seeds of which a larger share is right; 0.8 leaves out what the model"
+        " knows already.",
+    )
+    decontaminate: DecontaminateConfig = Field(default_factory=lambda: DecontaminateConfig())
+    near_duplicates: bool = Field(
+        False,
+        description="Drop seeds that ask the same of the same picture as an earlier one, or nearly"
+        " the same long text; use it when sources overlap. Opens every picture while planning.",
+    )
+    hygiene: bool = Field(
+        False,
+        description="No response with a loop, the wrong language, leaked tokens, a refusal or a"
+        " contradiction is chosen; use it with any model whose responses you have not read.",
+    )
+    dropout_gate: bool = Field(
+        False,
+        description="No continuation that nearly equals the original, misses the image, loops or"
+        " runs away is rejected; use it wherever DropoutNTP pairs are trained on.",
+    )
+    max_blind: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Drop seeds solved without their images more often than this, luck taken off"
+        " (0 is guessing); unset only marks. Use 0.3 with `sampling.blind=8` where pairs shall"
+        " teach to look.",
+    )
+    suspect_truths: bool = Field(
+        False,
+        description="Drop seeds whose responses clearly agree on another answer than the truth; use"
+        " it where truths were not checked by hand, with a model that is often right.",
+    )
+    distinct: float | None = Field(
+        None,
+        gt=0.5,
+        le=1,
+        description="Responses with this share of words in common on one side count once; 0.95 is a"
+        " start for models that repeat themselves.",
+    )
+
+    @model_validator(mode="after")
+    def _band_has_room(self) -> QualityConfig:
+        if self.min_pass_rate > self.max_pass_rate:
+            raise ValueError(
+                f"min_pass_rate ({self.min_pass_rate}) is above max_pass_rate"
+                f" ({self.max_pass_rate}): no seed could stay"
+            )
+        return self
+
+
+# ---- running
+# How a build is written, and where it runs.
+
+
+class OutputConfig(Section):
+    """How Parquet is written."""
+
+    shard_bytes: int = Field(512 * 2**20, ge=2**16, description="New file after this many bytes.")
+    row_group_bytes: int = Field(64 * 2**20, ge=2**14, description="Row group size at most.")
+
+
+class DistributedConfig(Section):
+    """Where and how wide it runs."""
+
+    address: str | None = Field(
+        None, description="Ray cluster to use; default: RAY_ADDRESS if set, else a local Ray."
+    )
+    replicas: int | Literal["auto"] = Field(
+        "auto",
+        description="Engines; `auto`: as many as the GPUs hold now, on CPUs one per node.",
+    )
+    wait_s: float | None = Field(
+        None,
+        ge=0,
+        description="Wait while no node can hold an engine; default: 0 at first, 1800 later.",
+    )
+    unit_queries: int = Field(64, ge=1, le=4096, description="Seeds in one unit of work.")
+    unit_bytes: int = Field(
+        256 * 2**20, ge=2**20, description="Image bytes in one unit at most, as read from disk."
+    )
+    units_in_flight: int = Field(4, ge=1, description="Units open in one engine at a time.")
+    grace_s: float = Field(
+        10,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="On SIGINT or SIGTERM wait so long for seeds under way; a second one ends it.",
+    )
+    max_tries: int = Field(3, ge=1, description="Tries of a unit before it is split.")
+    scoring_workers: int | Literal["auto"] = Field("auto", description="Processes that score.")

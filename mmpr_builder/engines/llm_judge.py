@@ -1,0 +1,234 @@
+"""Asks a model behind an OpenAI-compatible server whether an undecided answer equals the truth.
+
+    Case("Name the shape.", ("a rhombus",), (), "equilateral quadrilateral") -> "SAME"
+
+Off by default. The answer is data that a model wrote: its length is capped, it stands between marks
+that it cannot know, and it is put into the prompt in one pass, so that nothing in it is a slot. Of
+the reply one of three words counts; whatever else comes back leaves the answer undecided.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+
+from mmpr_builder.config import EndpointConfig, JudgeConfig, find_shipped, shipped_names
+from mmpr_builder.engines import server
+from mmpr_builder.errors import ConfigError, EngineError, InputError
+from mmpr_builder.io.tables import storable
+from mmpr_builder.prompts import JUDGE_PREFIX
+from mmpr_builder.records import content_id
+
+WORDS = ("SAME", "DIFFERENT", "UNSURE")
+MALFORMED = "MALFORMED"
+"""The opinion where the reply was none of `WORDS`."""
+
+KEYS = "scoring.judge"
+_SLOTS = ("fence", "question", "options", "truth", "answer")
+_SLOT = re.compile(r"\{(" + "|".join(_SLOTS) + r")\}")
+_CONTROL = re.compile(
+    r"<[|｜]|[|｜]>|</?s>|<(?:bos|eos|pad|unk)>|<\w+_of_\w+>|\[/?(?:INST|SYS)\]|<</?SYS>>",
+    re.IGNORECASE,
+)
+_MAX_ANSWER = 2_000
+_MAX_QUESTION = 8_000
+_MAX_REPLY = 200
+_FAILURES = 8  # Failed requests in a row after which a server counts as gone.
+_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_WRONG = frozenset({401, 403, 404})
+_LONGEST_PAUSE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One comparison to ask for."""
+
+    question: str
+    truths: tuple[str, ...]
+    choices: tuple[str, ...]
+    answer: str
+
+    @property
+    def may_be_asked(self) -> bool:
+        """False for what is too long, since a cut answer would be another answer, and for an answer
+        with the control tokens of a chat, which servers read as such wherever they stand."""
+        return (
+            len(self.answer) <= _MAX_ANSWER
+            and not _CONTROL.search(self.answer)
+            and sum(map(len, self.truths)) <= _MAX_ANSWER
+            and len(self.question) + sum(map(len, self.choices)) <= _MAX_QUESTION
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What the model said: one of `WORDS`, or `MALFORMED`; `reply` is the beginning of its text."""
+
+    word: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The text of a judge's prompt, and the model and length of answer that go with it."""
+
+    text: str
+    model: str
+    max_tokens: int
+
+    def key(self, case: Case) -> str:
+        """32 hex digits over all that decides the opinion: model, length, prompt and case."""
+        return content_id(self.model, str(self.max_tokens), self.render(case))
+
+    def render(self, case: Case) -> str:
+        """The prompt for one case. What is filled in is never looked at for slots."""
+        options = "\n".join(f"{chr(65 + i)}. {text}" for i, text in enumerate(case.choices))
+        values = {
+            # Nobody who writes an answer can know the hash of it, so nobody can forge a mark.
+            "fence": content_id(case.question, *case.truths, *case.choices, case.answer)[:12],
+            "question": case.question,
+            "options": options or "(none)",
+            "truth": "\n".join(case.truths),
+            "answer": case.answer,
+        }
+        return storable(_SLOT.sub(lambda slot: values[slot[1]], self.text))
+
+
+def load_prompt(settings: JudgeConfig) -> Prompt:
+    """The prompt that is set. Raises `SetupError` when it, or the model, is missing or wrong."""
+    if not settings.model:
+        raise ConfigError(f"{KEYS}.url is set, and {KEYS}.model is not: name the model to ask")
+    path = find_shipped("prompts", settings.prompt, ".txt")
+    if path is None:
+        known = [n for n in shipped_names("prompts", ".txt") if n.startswith(JUDGE_PREFIX)]
+        raise InputError(
+            f"{KEYS}.prompt = {settings.prompt!r} is neither a file nor shipped: give the path of"
+            f" a text file, or one of {', '.join(known)}"
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{KEYS}.prompt {path}: cannot be read as UTF-8 text: {error}") from None
+    missing = [slot for slot in ("fence", "truth", "answer") if f"{{{slot}}}" not in text]
+    missing += [word for word in WORDS if word not in text]
+    if missing:
+        raise InputError(
+            f"{KEYS}.prompt {path} lacks {', '.join(missing)}: it must hold {{truth}} and"
+            f" {{answer}} between marks with {{fence}}, and ask for one of {', '.join(WORDS)}"
+        )
+    return Prompt(text, settings.model, settings.max_tokens)
+
+
+def check(settings: JudgeConfig) -> None:
+    """Raise `SetupError` unless the server is there and serves the model."""
+    model = load_prompt(settings).model
+    server.check_server(_endpoint(settings), model, KEYS, f"{KEYS}.model")
+
+
+def read_opinion(reply: Any) -> Opinion:
+    """The opinion in a chat completion; anything but one of the three words is `MALFORMED`."""
+    try:
+        text = reply["choices"][0]["message"]["content"]
+    except (KeyError, IndexError, TypeError):
+        text = None
+    if not isinstance(text, str):
+        return Opinion(MALFORMED, "")
+    word = text.strip()
+    return Opinion(word if word in WORDS else MALFORMED, word[:_MAX_REPLY])
+
+
+class Arbiter:
+    """Holds the connections to one server; a context manager that closes them. Thread-safe."""
+
+    def __init__(self, settings: JudgeConfig) -> None:
+        self._settings = settings
+        self._endpoint = _endpoint(settings)
+        self._prompt = load_prompt(settings)
+        self._client = httpx.Client(
+            base_url=server.base_url(self._endpoint),
+            headers=server.headers(self._endpoint),
+            timeout=httpx.Timeout(settings.timeout_s, connect=min(30.0, settings.timeout_s)),
+            limits=httpx.Limits(max_connections=settings.concurrency),
+        )
+        self._failed_in_a_row = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def ask(self, cases: Sequence[Case]) -> list[Opinion | None]:
+        """An opinion on each case, in order; None where the server gave no answer.
+
+        After some failures in a row the server is not asked again. Raises `InputError` when it
+        refuses access or knows no such model.
+        """
+        if not cases:
+            return []
+        with ThreadPoolExecutor(min(self._settings.concurrency, len(cases))) as pool:
+            return list(pool.map(self._ask, cases))
+
+    def _ask(self, case: Case) -> Opinion | None:
+        if self._failed_in_a_row >= _FAILURES:
+            return None
+        body = {
+            "model": self._prompt.model,
+            "messages": [{"role": "user", "content": self._prompt.render(case)}],
+            "temperature": 0,
+            "max_tokens": self._prompt.max_tokens,
+        }
+        reply = self._post(body)
+        with self._lock:
+            self._failed_in_a_row = 0 if reply is not None else self._failed_in_a_row + 1
+        return None if reply is None else read_opinion(reply)
+
+    def _post(self, body: dict[str, Any]) -> Any:
+        """A reply, tried again on errors that pass; None when there is none."""
+        for attempt in range(self._settings.retries + 1):
+            pause = None
+            try:
+                response = self._client.post("chat/completions", json=body)
+            except httpx.RequestError:
+                pass
+            else:
+                if response.status_code in _WRONG:
+                    raise server.refusal(response, self._endpoint, KEYS)
+                if response.status_code not in _AGAIN:
+                    return _json(response)
+                pause = server.asked_pause(response)
+            if attempt < self._settings.retries:
+                time.sleep(min(_LONGEST_PAUSE_S, pause if pause is not None else 0.5 * 2**attempt))
+        return None
+
+
+def _json(response: httpx.Response) -> Any:
+    """The body of a reply, None for a refusal of this one request."""
+    if not response.is_success:
+        return None
+    try:
+        return server.json_of(response)
+    except EngineError:
+        return {}  # An answer, though none that says anything: malformed.
+
+
+def _endpoint(settings: JudgeConfig) -> EndpointConfig:
+    return EndpointConfig(
+        url=settings.url,
+        api_key_env=settings.api_key_env,
+        concurrency=settings.concurrency,
+        timeout_s=settings.timeout_s,
+        retries=settings.retries,
+    )

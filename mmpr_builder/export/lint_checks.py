@@ -1,0 +1,160 @@
+"""Every image of a data set, opened once: what a trainer's workers would stumble over hours in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from mmpr_builder.errors import InputError, MissingExtraError, RowError
+from mmpr_builder.export.faults import Fault
+from mmpr_builder.export.items import Digests, Item, Picture
+from mmpr_builder.io import images
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+class ImageChecker:
+    """Remembers what it has seen: 32 bytes and a verdict per distinct image, never the image."""
+
+    def __init__(self, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
+        self._seen: dict[bytes, tuple[Size | None, Fault | None]] = {}
+        self._files: dict[Path, tuple[Size | None, Fault | None]] = {}
+        self._digests = Digests()
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def check(self, picture: Picture) -> tuple[Size | None, Fault | None]:
+        """Its size, if it opens, and what is wrong with it."""
+        if picture.path is not None and picture.path in self._files:
+            return self._files[picture.path]
+        try:
+            data = picture.read()
+        except RowError as error:
+            found: tuple[Size | None, Fault | None] = None, Fault(error.reason, error.detail)
+        else:
+            digest = self._digests.of(data)
+            if digest not in self._seen:
+                self._seen[digest] = self._open(data)
+            found = self._seen[digest]
+        if picture.path is not None:
+            self._files[picture.path] = found
+        return found
+
+    def _open(self, data: bytes) -> tuple[Size | None, Fault | None]:
+        try:
+            width, height = images.open_image(data).size
+        except RowError as error:
+            return None, Fault(error.reason, error.detail)
+        if width * height > self._max_pixels:
+            return (height, width), Fault(
+                "image_large", f"{width} x {height} pixels, over {self._max_pixels:,}"
+            )
+        return (height, width), None
+
+
+# ---- lint_lengths
+# Lengths in tokens by a model's own processor: prompt, image tokens and the longer response.
+#
+# Texts are counted in batches by the tokenizer. How many tokens an image adds depends on its size
+# alone, so the processor is asked once per size, with a blank picture of it. For Hugging Face
+# processors the sum is what they give for the whole row.
+
+
+_SIZES = 65_536  # Sizes remembered: real photographs have many.
+
+
+class TokenCounter:
+    """Holds the processor of one local model."""
+
+    def __init__(self, model: str) -> None:
+        """Raises `InputError` for a model without a processor and chat template of its own."""
+        try:
+            from transformers import AutoConfig, AutoProcessor
+            from transformers.utils import logging
+        except ImportError:
+            raise MissingExtraError(
+                "--model needs transformers: pip install 'mmpr-builder[train]'"
+            ) from None
+        noise = logging.get_verbosity()
+        logging.set_verbosity_error()  # Half-made text configs of vision models warn in vain.
+        try:
+            self._processor: Any = AutoProcessor.from_pretrained(model)
+            config: Any = AutoConfig.from_pretrained(model)
+        # Several libraries raise their own types here (no file, unknown class, bad JSON …).
+        except Exception as error:  # noqa: BLE001
+            raise InputError(
+                f"--model {model!r}: no processor can be loaded ({str(error)[:200]}): give the"
+                " folder of a vision-language model"
+            ) from None
+        finally:
+            logging.set_verbosity(noise)
+        if getattr(self._processor, "image_processor", None) is None or not getattr(
+            self._processor, "chat_template", None
+        ):
+            raise InputError(
+                f"--model {model!r}: it has no image processor and chat template: give the folder"
+                " of a vision-language model"
+            )
+        self._tokenizer: Any = self._processor.tokenizer
+        text = config.get_text_config()
+        self.context: int | None = getattr(text, "max_position_embeddings", None)
+        """Positions that the model has, in tokens."""
+        self.image_tokens = lru_cache(_SIZES)(self._image_tokens)
+
+    def special_tokens(self) -> re.Pattern[str]:
+        """Matches any text that its tokenizer turns into a special token (`<image>` left out)."""
+        added = self._tokenizer.added_tokens_decoder.values()
+        names = {str(token) for token in added if token.special} - {"<image>", ""}
+        return re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or "(?!)")
+
+    def longest(self, items: Sequence[Item], sizes: Sequence[Sequence[Size]]) -> list[int]:
+        """Tokens of each row with its longer response; `sizes` has the images of each row.
+
+        Raises `ValueError` and the like where the processor refuses an image of such a size.
+        """
+        texts = [self._rendered(item, reply) for item in items for reply in _replies(item)]
+        counts = iter(self._count(texts))
+        return [
+            max(next(counts) for _ in _replies(item)) + sum(map(self.image_tokens, pictures))
+            for item, pictures in zip(items, sizes, strict=True)
+        ]
+
+    def _rendered(self, item: Item, reply: str | None) -> str:
+        content = [
+            {"type": "image"} if part is None else {"type": "text", "text": part}
+            for part in item.parts
+        ]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        if reply is not None:
+            said = [{"type": "text", "text": reply}]
+            messages.append({"role": "assistant", "content": said})
+        rendered: str = self._processor.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=reply is None
+        )
+        return rendered
+
+    def _count(self, texts: list[str]) -> list[int]:
+        if not texts:
+            return []
+        return [len(ids) for ids in self._tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+    def _image_tokens(self, size: Size) -> int:
+        """Tokens that an image of this size adds to its placeholder."""
+        height, width = size
+        text = self._rendered(Item("", "", (None, "?"), "?"), None)
+        blank = Image.new("RGB", (width, height))
+        whole = self._processor(text=[text], images=[[blank]], add_special_tokens=False)
+        return len(whole["input_ids"][0]) - self._count([text])[0]
+
+
+def _replies(item: Item) -> tuple[str | None, ...]:
+    """The responses to measure; a query alone is measured as a prompt."""
+    return tuple(text for _, text in item.sides) or (None,)

@@ -1,0 +1,1 @@
+"""A build's folder: manifest, lock, status, parts of rollouts."""

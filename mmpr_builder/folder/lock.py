@@ -1,0 +1,320 @@
+"""One driver per build folder, and no lock left behind that a person has to remove.
+
+    out/build.lock   {"id": "9f…", "host": "node7", "pid": 4711, "started": 1795226400.0, "beat": …}
+
+On a local disk the kernel holds the lock (`flock`) and lets go when the process dies, however it
+dies. What the kernel cannot see (another machine on a shared disk, an object store) is settled by
+the file's content: its holder renews `beat` every 15 s. Nobody compares clocks, which may differ:
+who finds a lock of another machine watches it. If it beats, the folder is taken; if it stays
+silent, its holder is dead and the lock is taken over. An object store that can create a file only
+where none is (S3 `If-None-Match`) decides between two who come at once.
+
+A holder whose own storage was away for so long that another took over notices at its next beat,
+and stops in good order: both would do the same work, and neither would spoil the other's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mmpr_builder.errors import BuildConflictError, SetupError, StorageError
+from mmpr_builder.folder.files import join
+from mmpr_builder.io.stores import is_local, is_passing, naming, resolve
+
+LOCK_NAME = "build.lock"
+BEAT_S = 15.0
+SILENT_S = 90.0
+"""A lock that did not beat for so long is dead: six beats missed, so that a storage which fails
+for a minute costs nobody the lock."""
+SETTLE_S = 2.0
+"""After taking over a dead lock: another may have done so in the same moment, and the last wins."""
+
+Content = dict[str, Any]
+
+
+@dataclass
+class Lock:
+    """A folder held by this process."""
+
+    out: str
+    mine: Content
+    taken_by: Content | None = None
+    """Who took the folder from us; None as long as we hold it."""
+    _stops: list[Callable[[int], None]] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raise `BuildConflictError` when another run has taken the folder over."""
+        if self.taken_by is not None:
+            raise _conflict(self.out, self.taken_by)
+
+    def when_lost(self, stop: Callable[[int], None]) -> None:
+        """Call `stop` with SIGTERM's number, in another thread, as soon as `check` would raise."""
+        self._stops.append(stop)
+        if self.taken_by is not None:  # While nobody listened yet.
+            stop(signal.SIGTERM)
+
+    def lose(self, taken_by: Content) -> None:
+        """Note who has it now."""
+        self.taken_by = taken_by
+        for stop in self._stops:
+            stop(signal.SIGTERM)
+
+
+def _nothing(_: str) -> None:
+    return
+
+
+@contextmanager
+def build_lock(out: str, note: Callable[[str], None] = _nothing) -> Iterator[Lock]:
+    """Hold a build folder for this process; `note` is told when that takes a while.
+
+    Raises `BuildConflictError` naming host, process and age of another run that holds it, and
+    `SetupError` when the folder cannot be reached or written.
+    """
+    fs, path = resolve(join(out, LOCK_NAME))
+    lock = Lock(out, _me())
+    take = _local_lock(Path(path), lock, note) if is_local(fs) else _remote(fs, path, lock, note)
+    with take:
+        yield lock
+
+
+@contextmanager
+def _local_lock(path: Path, lock: Lock, note: Callable[[str], None]) -> Iterator[None]:
+    try:
+        with naming(lock.out):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, by_kernel = _flock(path, lock.out)
+    except StorageError as error:
+        raise SetupError(str(error)) from None
+    except OSError as error:
+        raise SetupError(
+            f"{lock.out}: no folder can be made here ({error}): give another out="
+        ) from None
+
+    def read() -> Content:
+        return _parse(os.pread(handle, 4096, 0))
+
+    def write(content: Content) -> None:
+        data = json.dumps(content).encode()
+        os.pwrite(handle, data, 0)
+        os.ftruncate(handle, len(data))
+
+    try:
+        found = read()
+        # The kernel knows all holders on this machine, but perhaps not those on others.
+        ours = found.get("host") == lock.mine["host"] if by_kernel else _is_dead_neighbour(found)
+        if found and not ours:
+            _watch(read, found, lock.out, note)
+        with _beating(lock, read, write):
+            try:
+                yield
+            finally:
+                # Before letting go: afterwards it could be the next holder's.
+                if lock.taken_by is None:
+                    path.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def _flock(path: Path, out: str) -> tuple[int, bool]:
+    """An exclusive handle on the file that now has this name; False if no kernel guards it."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            content = _parse(os.pread(handle, 4096, 0))
+            os.close(handle)
+            raise _conflict(out, content) from None
+        except OSError:
+            return handle, False  # Some network file systems know no locks.
+        with suppress(FileNotFoundError):
+            if os.stat(path).st_ino == os.fstat(handle).st_ino:
+                return handle, True
+        os.close(handle)  # Its last holder removed it between our two calls: take the new one.
+
+
+@contextmanager
+def _remote(fs: Any, path: str, lock: Lock, note: Callable[[str], None]) -> Iterator[None]:
+    def read() -> Content:
+        fs.invalidate_cache()
+        try:
+            return _parse(fs.cat_file(path))
+        except FileNotFoundError:
+            return {}
+
+    def write(content: Content) -> None:
+        fs.pipe_file(path, json.dumps(content).encode())
+
+    try:
+        _take(lambda: _create(fs, path, lock.mine), read, write, lock, note)
+    except Exception as error:
+        # The first that this run asks of the storage: a wrong address or key shows here, at once.
+        if isinstance(error, OSError) or is_passing(error):
+            raise SetupError(
+                f"{lock.out}: cannot be reached or written ({error}): check the address, the"
+                " credentials and that it exists, or give another out="
+            ) from error
+        raise
+    try:
+        with _beating(lock, read, write):
+            yield
+    finally:
+        # Only after the last beat, which would write it again. Storage that is away keeps the
+        # lock, which then falls silent.
+        with suppress(Exception):
+            if read().get("id") == lock.mine["id"]:
+                fs.rm_file(path)
+
+
+def _take(
+    create: Callable[[], None],
+    read: Callable[[], Content],
+    write: Callable[[Content], None],
+    lock: Lock,
+    note: Callable[[str], None],
+) -> None:
+    found = read()
+    if not found:
+        try:
+            create()
+        except Exception:
+            found = read()
+            if not found:
+                raise  # Not a lock that came in between: the storage's own trouble.
+        else:
+            return
+    if found.get("id") == lock.mine["id"]:
+        return  # The answer to our first attempt was lost on the way.
+    if not _is_dead_neighbour(found):
+        _watch(read, found, lock.out, note)
+    write(lock.mine)
+    time.sleep(SETTLE_S)
+    now = read()
+    if now.get("id") != lock.mine["id"]:
+        raise _conflict(lock.out, now)
+
+
+def _create(fs: Any, path: str, mine: Content) -> None:
+    """Write the lock where there is none; raises whatever the storage says if there is one."""
+    data = json.dumps(mine).encode()
+    try:
+        fs.pipe_file(path, data, mode="create")
+    except FileNotFoundError:  # Where folders are real they have to be made.
+        fs.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
+        fs.pipe_file(path, data)
+    except (TypeError, NotImplementedError):  # A back end that cannot; the next beat notices.
+        fs.pipe_file(path, data)
+
+
+def _watch(
+    read: Callable[[], Content], found: Content, out: str, note: Callable[[str], None]
+) -> None:
+    """Raise `BuildConflictError` if the lock changes; returns when it stays silent or goes."""
+    beat = found.get("beat")
+    age = time.time() - beat if isinstance(beat, int | float) else SILENT_S
+    # A clock that says it is long dead shortens the wait; no clock makes it alive or dead.
+    window = SILENT_S if 0 <= age < SILENT_S else 3 * BEAT_S
+    note(f"{_who(out, found)}: watching for up to {window:.0f} s whether it is alive")
+    deadline = time.monotonic() + window
+    while time.monotonic() < deadline:
+        time.sleep(min(1.0, window / 10))
+        now = read()
+        if not now:
+            return
+        if now != found:
+            raise _conflict(out, now)
+
+
+@contextmanager
+def _beating(
+    lock: Lock, read: Callable[[], Content], write: Callable[[Content], None]
+) -> Iterator[None]:
+    """Write who holds the lock, now and every `BEAT_S` seconds until the block ends."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(BEAT_S):
+            # A beat that fails (storage away for a moment) is made up for by the next one.
+            with suppress(Exception):
+                found = read()
+                if found.get("id", lock.mine["id"]) != lock.mine["id"]:
+                    lock.lose(found)
+                    return
+                write({**lock.mine, "beat": time.time()})
+
+    write({**lock.mine, "beat": time.time()})
+    thread = threading.Thread(target=beat, name="mmpr-lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _me() -> Content:
+    now = time.time()
+    return {
+        "id": uuid.uuid4().hex,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "boot": _boot_id(),
+        "started": now,
+        "beat": now,
+    }
+
+
+def _parse(data: bytes) -> Content:
+    try:
+        content = json.loads(data)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_dead_neighbour(content: Content) -> bool:
+    """Whether the holder ran where we run, in the same start of the machine, and is gone."""
+    pid = content.get("pid")
+    if content.get("host") != socket.gethostname() or content.get("boot") != _boot_id():
+        return False
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)  # Signal 0 only asks.
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _boot_id() -> str:
+    """This start of this machine, and the container whose process numbers we see."""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    return ""
+
+
+def _who(out: str, content: Content) -> str:
+    started = content.get("started")
+    age = f", {time.time() - started:.0f} s old" if isinstance(started, int | float) else ""
+    who = f"process {content.get('pid', '?')} on {content.get('host', 'an unknown host')}"
+    return f"{out}: another run holds this folder ({who}{age})"
+
+
+def _conflict(out: str, content: Content) -> BuildConflictError:
+    return BuildConflictError(f"{_who(out, content)}: wait for it or end it, or give another out=")

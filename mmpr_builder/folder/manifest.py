@@ -1,0 +1,265 @@
+"""The manifest of a build: what is sampled, with which settings, in which units.
+
+    out/manifest.json   {"format": 1, "identity": {"sampling.n": 32, …}, "templates": {…},
+                         "model": {…}, "inputs": {"0:a.jsonl": "…"},
+                         "units": [{"name": "unit-00000", "count": 64, "first": 0, …}, …], …}
+
+Written last of all planning, so its existence means that planning is complete. Who continues the
+build with settings, templates, model or inputs that would give other rollouts is refused, with the
+difference named. Only `extend` replaces it, by one that has the same units and more of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from mmpr_builder.config import Config, SourceConfig, identity_hash, sampling_identity
+from mmpr_builder.errors import BuildConflictError, InputError
+from mmpr_builder.escaping import redacted
+from mmpr_builder.folder.files import exists, join, read_json, write_json
+
+MANIFEST_NAME = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A slice of the seeds that is sampled as one piece and published as one Parquet part."""
+
+    name: str
+    first: int
+    """Index of its first seed in the build's input order."""
+    count: int
+    """Seeds in it (their indices have gaps where input rows were dropped)."""
+    image_bytes: int
+    digest: str
+    """Hash of its seeds and of the sampling settings; a part that carries another is foreign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Everything that decides what the rollouts of a build say, each as name -> value."""
+
+    settings: dict[str, Any]
+    templates: dict[str, str]
+    model: dict[str, str]
+    inputs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A complete plan of the first half of a build."""
+
+    identity: Identity
+    units: tuple[Unit, ...]
+    drops: int
+    """Input rows that were dropped while reading; they are in seeds/drops.parquet."""
+    versions: dict[str, str]
+    extensions: int = 0
+    """How often seeds were added; above 0, seeds/order-N.parquet tells where each of them stands in
+    the order of the input, and seeds/drops-N.parquet what is dropped now."""
+
+    @property
+    def seeds(self) -> int:
+        """Seeds to sample."""
+        return sum(unit.count for unit in self.units)
+
+    def to_json(self) -> dict[str, Any]:
+        identity = asdict(self.identity)
+        return {
+            "format": FORMAT,
+            "identity": identity.pop("settings"),
+            "identity_hash": identity_hash(self.identity.settings),
+            **identity,
+            "seeds": self.seeds,
+            "drops": self.drops,
+            "units": [asdict(unit) for unit in self.units],
+            "versions": self.versions,
+            "extensions": self.extensions,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        parts = [content[name] for name in ("identity", "templates", "model", "inputs")]
+        # Earlier versions wrote passwords and signatures of URLs down.
+        identity = Identity(*map(redacted, parts))
+        names = [field.name for field in fields(Unit)]
+        units = tuple(Unit(**{name: unit[name] for name in names}) for unit in content["units"])
+        extensions = content.get("extensions", 0)
+        return cls(identity, units, content["drops"], content["versions"], extensions)
+
+
+def has_manifest(out: str) -> bool:
+    """Whether planning of this folder was completed."""
+    return exists(join(out, MANIFEST_NAME))
+
+
+def read_manifest(out: str) -> Manifest:
+    """Raises `InputError` when it is missing, damaged or of another format."""
+    uri = join(out, MANIFEST_NAME)
+    content = read_json(uri)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise InputError(
+            f"{uri}: format {found!r}, this version reads {FORMAT}: use the version of"
+            " mmpr-builder that made the folder, or another out="
+        )
+    try:
+        return Manifest.from_json(content)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{uri}: damaged ({error!r}): start again with another out=") from None
+
+
+def write_manifest(out: str, manifest: Manifest) -> None:
+    write_json(join(out, MANIFEST_NAME), manifest.to_json())
+
+
+def refuse_other_build(out: str, old: Identity, new: Identity) -> None:
+    """Raise `BuildConflictError` naming each difference, its old and its new value, and the fix."""
+    lines = _setting_lines(old.settings, new.settings)
+    if not lines:
+        lines += _differences("template", old.templates, new.templates, "its text or style")
+        lines += _differences("model", old.model, new.model, None)
+        lines += _differences("input", old.inputs, new.inputs, "its content")
+    _refuse(out, lines, can_extend=not _other_rollouts(old, new))
+
+
+def refuse_other_rollouts(out: str, old: Identity, new: Identity) -> None:
+    """What `refuse_other_build` does for a build that may grow.
+
+    Sources and templates may be added, limits raised, inputs changed; whether the seeds that are
+    there are still in them is not looked at here.
+    """
+    _refuse(out, _other_rollouts(old, new))
+
+
+def refuse_other_settings(out: str, old: Identity, config: Config, *, extend: bool = False) -> None:
+    """The same for the settings alone."""
+    new = sampling_identity(config)
+    growing = _shrinking_lines(old.settings, new)
+    _refuse(out, growing if extend else _setting_lines(old.settings, new), can_extend=not growing)
+
+
+def _refuse(out: str, lines: Sequence[str], *, can_extend: bool = False) -> None:
+    if lines:
+        more = "\nAdd --extend to keep that build and sample only seeds that are new."
+        raise BuildConflictError(
+            f"{out}: holds a build whose rollouts would differ from what is asked now:\n"
+            + "\n".join(lines)
+            + "\nGive another out= for the new build, or restore what differs to continue this one."
+            + (more if can_extend else "")
+        )
+
+
+def _other_rollouts(old: Identity, new: Identity) -> list[str]:
+    """What would change the rollouts of seeds that are there already."""
+    templates = {name: new.templates[name] for name in old.templates if name in new.templates}
+    return [
+        *_shrinking_lines(old.settings, new.settings),
+        *_differences("template", old.templates, templates, "its text or style"),
+        *_differences("model", old.model, new.model, None),
+    ]
+
+
+def _shrinking_lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Differences in settings other than more sources and higher limits."""
+    found = [
+        (key, before, after)
+        for key, before, after in _setting_differences(old, new)
+        if not key.startswith("seeds.") and not (key == "limit" and _is_higher(before, after))
+    ]
+    candidates = _sources(new)
+    for number, source in _sources(old).items():
+        same = [n for n, other in candidates.items() if not _source_differences(source, other)]
+        if same:
+            del candidates[same[0]]
+            continue
+        # The one of the same path tells best what is wrong with it.
+        near = [n for n, other in candidates.items() if other["path"] == source["path"]]
+        other = candidates.pop(near[0]) if near else {}
+        names = _source_differences(source, other) if near else ["path"]
+        found += [(f"seeds.{number}.{key}", source.get(key), other.get(key)) for key in names]
+    return [f"  {key}: {_shown(a)} in that build, {_shown(b)} now" for key, a, b in found]
+
+
+def _sources(settings: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Number of a source -> its settings, defaults included; tables (templates) as flat keys."""
+    defaults = _source_defaults()
+    sources: dict[int, dict[str, Any]] = {}
+    for key, value in settings.items():
+        if match := re.fullmatch(r"seeds\.(\d+)\.(.+)", key):
+            sources.setdefault(int(match[1]), dict(defaults))[match[2]] = value
+    return sources
+
+
+def _source_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [
+        key
+        for key in sorted({*old, *new})
+        # What rows may name decides which of them are seeds; what those are asked stays the same.
+        if key not in ("scorer", "roots", "allow") and old.get(key) != new.get(key)
+        if not (key == "limit" and _is_higher(old.get(key), new.get(key)))
+    ]
+
+
+def _source_defaults() -> dict[str, Any]:
+    return SourceConfig(path="").model_dump(mode="json")
+
+
+def _is_higher(old: int | None, new: int | None) -> bool:
+    return new is None or (old is not None and new > old)
+
+
+def _setting_lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [
+        f"  {key}: {_shown(before)} in that build, {_shown(after)} now"
+        for key, before, after in _setting_differences(old, new)
+    ]
+
+
+def _setting_differences(
+    old: Mapping[str, Any], new: Mapping[str, Any]
+) -> list[tuple[str, Any, Any]]:
+    """A key that one side does not know has its default there: versions may add settings."""
+    defaults = sampling_identity(Config())
+    source_defaults = _source_defaults()
+    found = []
+    for key in sorted({*old, *new}, key=_natural):
+        default = defaults.get(key)
+        if re.fullmatch(r"seeds\.\d+\.\w+", key):
+            default = source_defaults.get(key.rsplit(".", 1)[1])
+        before, after = old.get(key, default), new.get(key, default)
+        # An empty table is the absence of its keys, which are compared themselves.
+        if before != after and {} not in (before, after):
+            found.append((key, before, after))
+    return found
+
+
+def _differences(
+    what: str, old: Mapping[str, str], new: Mapping[str, str], changed: str | None
+) -> list[str]:
+    lines = []
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if before == after:
+            continue
+        if before is None or after is None:
+            lines.append(f"  {what} {name}: {'only now' if before is None else 'no longer there'}")
+        elif changed is not None:
+            lines.append(f"  {what} {name}: {changed} changed since")
+        else:
+            lines.append(f"  {what} {name}: {_shown(before)} in that build, {_shown(after)} now")
+    return lines
+
+
+def _shown(value: Any) -> str:
+    return "unset" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _natural(key: str) -> list[tuple[int, str]]:
+    """seeds.2.path before seeds.10.path."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in key.split(".")]

@@ -1,0 +1,1 @@
+"""Files: where they lie, what may be read, how records become columns."""

@@ -1,0 +1,194 @@
+"""What the image strings of rows may name. Rows come from strangers, and pairs are published.
+
+    "a.png"  "/data/coco/1.jpg"     files below the source's `root` or one of its `roots`, links
+                                    resolved, and the hub's cache
+    "https://host/1.jpg"            what the source's `allow` names (allow: [https]), and what is
+                                    below a root that is a URL itself
+    "data:image/png;base64,…"       always
+
+Nothing else: no chained URLs (`zip://…::https://…`), no other protocols, no pipes or devices.
+Planning checks each string against its own source. Whoever reads the image later checks again
+that its protocol or host is named by the settings.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from urllib.parse import unquote, urlsplit
+
+from pydantic import ValidationError
+
+from mmpr_builder.config import NETWORK, Config, SourceConfig
+from mmpr_builder.errors import ConfigError, RowError
+from mmpr_builder.escaping import public_url
+from mmpr_builder.io.seed_files import absolute, is_url
+from mmpr_builder.records import ImageRef
+
+NOT_ALLOWED = "image_not_allowed"
+_REMEMBERED = 4096
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Places below which images may lie, and protocols that may be used anywhere.
+
+    `urls` are named by the settings, so their hosts may be private ones. `secrets` are the parts
+    of URLs in the settings that are stored nowhere: URL or `scheme://host` without them -> with
+    them.
+    """
+
+    folders: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    protocols: frozenset[str] = frozenset()
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    def names(self, url: str) -> bool:
+        """Whether the settings name a place that holds this URL."""
+        *host, path = _split(url)
+        for place in self.urls:
+            *there, folder = _split(place)
+            if host == there and f"{path}/".startswith(f"{folder.rstrip('/')}/"):
+                return True
+        return False
+
+    def real(self, uri: str) -> str:
+        """A stored URL with the user and the query that the settings have for it."""
+        known = dict(self.secrets)
+        host = _host(uri)
+        return known.get(uri) or known.get(host, host) + uri.removeprefix(host)
+
+
+def access_of(sources: Iterable[SourceConfig]) -> Access:
+    """What rows of any of these sources may name."""
+    found = Access()
+    for source in sources:
+        named = [place for place in (source.path, source.root) if place and is_url(place)]
+        entries = [entry.rstrip("/") for entry in source.allow if is_url(entry)]
+        places = [place for place in (source.root, *source.roots) if place]
+        secrets = [(public_url(whole), whole) for url in named for whole in (url, _host(url))]
+        found = Access(
+            (*found.folders, *(absolute(place) for place in places if not is_url(place))),
+            (*found.urls, *entries, *(public_url(_host(url)) for url in named)),
+            found.protocols | {entry for entry in source.allow if not is_url(entry)},
+            (*found.secrets, *((public, whole) for public, whole in secrets if public != whole)),
+        )
+    return found
+
+
+def named_access(path: str, **settings: object) -> Access:
+    """What `root`, `roots` and `allow` of a source at `path` open. Raises `ConfigError`."""
+    try:
+        return access_of([SourceConfig.model_validate({"path": path, **settings})])
+    except ValidationError as error:
+        found = error.errors()[0]
+        place, text = ".".join(map(str, found["loc"])), found["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{place}: {text}") from None
+
+
+def sampled_access(config: Config) -> Access:
+    """For images that were sampled from: their hashes tell whether they are the same."""
+    return replace(access_of(config.seeds), protocols=frozenset(NETWORK))
+
+
+def check_url(url: str, access: Access) -> None:
+    """Raise `RowError` "image_not_allowed" unless the settings allow to ask for this URL."""
+    try:
+        scheme, _, _, path = _split(url)
+    except ValueError as error:
+        raise RowError(NOT_ALLOWED, f"{url[:200]}: not a URL ({error})") from None
+    if "::" in url or ".." in unquote(path).replace("\\", "/").split("/"):
+        raise RowError(NOT_ALLOWED, f"{url[:200]}: chained URLs and '..' are never followed")
+    if scheme in access.protocols or access.names(url):
+        return
+    fix = "no setting does for this protocol"
+    if scheme in NETWORK:
+        fix = f"add {scheme}, or the beginning of these URLs, to its `allow` (seeds.N.allow=[…])"
+    raise RowError(NOT_ALLOWED, f"{url[:200]}: its source allows no such URLs: {fix}")
+
+
+def _split(url: str) -> tuple[str, str, int | None, str]:
+    """Scheme, host, port and path, as the one that connects reads them. Raises `ValueError`."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme), parts.path
+
+
+def _host(url: str) -> str:
+    """`https://bob:pw@host` of `https://bob:pw@host/a/b?c`."""
+    scheme, mark, rest = url.partition("://")
+    return scheme + mark + rest.partition("/")[0].partition("?")[0]
+
+
+class Places:
+    """Decides where the images of one source's rows lie; use a new one for each reading.
+
+    It remembers where folders lead to, so that a row costs one look at the disk.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self._real: dict[str, str] = {}
+
+    def ref(self, image: str, base: str) -> ImageRef:
+        """The image that a row's string names; relative paths start at `base`.
+
+        Raises `RowError` "image_not_allowed" for what the source does not allow.
+        """
+        if image.startswith("data:"):
+            return ImageRef(image)
+        if "::" in image:
+            raise RowError(NOT_ALLOWED, f"{image[:200]}: chained URLs are never followed")
+        is_whole = image.startswith(("/", "~", "file://")) or is_url(image)
+        path = absolute(image) if is_whole else _joined(base, image)
+        if is_url(path):
+            own = replace(self.access, urls=(*self.access.urls, public_url(base)))
+            check_url(path, own if is_url(base) else self.access)
+        else:
+            self._check_path(path, base)
+        return ImageRef(path)
+
+    def _check_path(self, path: str, base: str) -> None:
+        found = self._resolved(path)
+        own = () if is_url(base) or not base else (base,)
+        for folders in ((*own, *self.access.folders), hub_caches()):
+            if any(_is_in(found, self._folder(folder)) for folder in folders):
+                return
+        leads = "" if found == os.path.abspath(path) else f" leads to {found[:200]}, which"
+        raise RowError(
+            NOT_ALLOWED,
+            f"{path[:200]}{leads} is outside of {base or 'any image root'}: where rows may name"
+            " files of its folder, add that to the source's `roots` (seeds.N.roots=[…], or"
+            " --roots of an import)",
+        )
+
+    def _resolved(self, path: str) -> str:
+        folder, name = os.path.split(path)
+        whole = os.path.join(self._folder(folder), name)
+        is_more = name in ("", ".", "..") or os.path.islink(whole)
+        return os.path.realpath(whole) if is_more else whole
+
+    def _folder(self, folder: str) -> str:
+        if folder not in self._real:
+            if len(self._real) > _REMEMBERED:
+                self._real.clear()
+            self._real[folder] = os.path.realpath(folder)
+        return self._real[folder]
+
+
+def _joined(base: str, image: str) -> str:
+    image = image.removeprefix("./")
+    return f"{public_url(base).rstrip('/')}/{image}" if base else image
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip("/") + "/")
+
+
+def hub_caches() -> tuple[str, ...]:
+    """Where the hub's clients keep what they fetched. Access tokens lie beside it, not in it."""
+    from huggingface_hub import constants
+
+    data = os.environ.get("HF_DATASETS_CACHE", os.path.join(constants.HF_HOME, "datasets"))
+    return constants.HF_HUB_CACHE, data

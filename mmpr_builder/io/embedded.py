@@ -1,0 +1,192 @@
+"""Images that are embedded in tables: Parquet files and Hugging Face data sets, by random access.
+
+    ImageRef("/data/train.parquet", row=70412, column="image")             -> its bytes
+    ImageRef("hf-dataset:org/name?split=train", row=5, column="images", index=1)
+
+Rows are asked for roughly in order, by several units of work at once. A Parquet column is therefore
+decoded in small batches, forward, and the last few are kept: neighbours cost nothing, and memory is
+bounded by the file's pages (1,024 rows by default), whatever the size of a row group (files written
+by pandas often have a single one).
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from mmpr_builder.errors import InputError, RowError
+from mmpr_builder.io.seed_files import absolute, filesystem, is_url
+from mmpr_builder.records import ImageRef
+
+DATASET_SCHEME = "hf-dataset:"
+BATCH_BYTES = 8 * 2**20
+"""Aimed-at size of one decoded batch."""
+BATCH_ROWS = 64
+"""Most rows in a batch: the footer understates images that repeat (dictionary encoding)."""
+KEPT_BYTES = 96 * 2**20
+"""Decoded batches kept per open column: what several units in flight look at."""
+
+
+def dataset_uri(path_or_id: str, split: str) -> str:
+    """`hf-dataset:PATH_OR_ID?split=train`: the uri of images inside a data set."""
+    return f"{DATASET_SCHEME}{path_or_id}?split={split}"
+
+
+def read_embedded(ref: ImageRef) -> tuple[bytes | None, str | None]:
+    """(bytes, path) of the image at `ref`; either may be None.
+
+    Raises `RowError("image_missing")` when the table, the row or the column is not there.
+    """
+    if ref.row is None or ref.column is None:
+        raise ValueError(f"not a reference into a table: {ref}")
+    try:
+        if ref.uri.startswith(DATASET_SCHEME):
+            path, _, split = ref.uri.removeprefix(DATASET_SCHEME).rpartition("?split=")
+            value = _dataset_column(path, split, ref.column)[ref.row][ref.column]
+        else:
+            value = _parquet_column(ref.uri, ref.column).value(ref.row)
+        if ref.index is not None:
+            value = value[ref.index]
+    except (OSError, KeyError, IndexError, TypeError, InputError, ValueError) as error:
+        raise RowError("image_missing", f"{_place(ref)}: {error or type(error).__name__}") from None
+    if isinstance(value, dict):
+        return value.get("bytes"), value.get("path")
+    if value is None or isinstance(value, bytes):
+        return value, None
+    raise RowError("image_missing", f"{_place(ref)}: holds {type(value).__name__}, not an image")
+
+
+def _place(ref: ImageRef) -> str:
+    index = "" if ref.index is None else f"[{ref.index}]"
+    return f"{ref.uri} row {ref.row} column {ref.column!r}{index}"
+
+
+def open_dataset(path_or_id: str, split: str) -> Any:
+    """A `datasets.Dataset` with images undecoded: a `save_to_disk` folder or a hub id.
+
+    Raises `InputError` naming what could not be reached, and the splits there are.
+    """
+    import datasets
+
+    loaded: Any
+    try:
+        if is_url(path_or_id) or path_or_id.startswith("/"):
+            loaded = datasets.load_from_disk(path_or_id)
+        else:
+            name, _, subset = path_or_id.partition(":")
+            loaded = datasets.load_dataset(name, subset or None, split=split)
+    # The hub's clients raise a dozen unrelated types (offline, 401, unknown split, bad script …).
+    except Exception as error:  # noqa: BLE001
+        raise InputError(
+            f"data set {path_or_id!r} (split {split!r}) cannot be loaded: {error}."
+            " Check its name and split; without a network it must be in the local cache"
+        ) from None
+    if isinstance(loaded, datasets.DatasetDict):
+        if split not in loaded:
+            raise InputError(
+                f"data set {path_or_id!r} has no split {split!r}; there are"
+                f" {', '.join(sorted(loaded))}: set the source's `split`"
+            )
+        loaded = loaded[split]
+    return undecoded(loaded)
+
+
+def undecoded(dataset: Any) -> Any:
+    """The data set with its image columns (and lists of images) as bytes and path."""
+    import datasets
+
+    def raw(feature: Any) -> Any:
+        if isinstance(feature, datasets.Image):
+            return datasets.Image(decode=False)
+        if isinstance(feature, datasets.List | datasets.LargeList):
+            return type(feature)(raw(feature.feature))
+        return feature
+
+    features = {name: raw(feature) for name, feature in dataset.features.items()}
+    return dataset.with_format(None).cast(datasets.Features(features))
+
+
+@lru_cache(maxsize=4)
+def _dataset(path_or_id: str, split: str) -> Any:
+    return open_dataset(path_or_id, split)
+
+
+@lru_cache(maxsize=8)
+def _dataset_column(path_or_id: str, split: str, column: str) -> Any:
+    return _dataset(path_or_id, split).select_columns([column])
+
+
+@lru_cache(maxsize=8)
+def _parquet_column(uri: str, column: str) -> _ParquetColumn:
+    return _ParquetColumn(uri, column)
+
+
+class _ParquetColumn:
+    """One column of an open Parquet file; `value(row)` is cheap near the rows asked for before."""
+
+    def __init__(self, uri: str, column: str) -> None:
+        import pyarrow.parquet as pq
+
+        fs, inside = filesystem(absolute(uri))
+        self._file = pq.ParquetFile(fs.open(inside, "rb"), pre_buffer=False, buffer_size=2**20)
+        self._column = column
+        self._lock = threading.Lock()
+        self._batches: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self._held = 0
+        # group -> (batches still to come, number of the next one); one cursor is open at a time
+        self._cursor: tuple[int, Iterator[Any], int] | None = None
+        meta = self._file.metadata
+        leaves = [i for i in range(meta.num_columns) if self._leaf(i).split(".", 1)[0] == column]
+        if not leaves:
+            raise KeyError(f"no column {column!r}")
+        self._starts, self._sizes, start = [], [], 0
+        for g in range(meta.num_row_groups):
+            group = meta.row_group(g)
+            size = sum(group.column(i).total_uncompressed_size for i in leaves)
+            per_row = max(1, size // max(1, group.num_rows))
+            self._starts.append(start)
+            self._sizes.append(max(1, min(BATCH_ROWS, BATCH_BYTES // per_row)))
+            start += group.num_rows
+        self._rows = start
+
+    def _leaf(self, index: int) -> str:
+        return str(self._file.schema.column(index).path)
+
+    def value(self, row: int) -> Any:
+        """The cell as Python objects. Raises `IndexError` past the last row."""
+        if not 0 <= row < self._rows:
+            raise IndexError(f"row {row} of {self._rows}")
+        with self._lock:
+            group = bisect_right(self._starts, row) - 1
+            number, offset = divmod(row - self._starts[group], self._sizes[group])
+            return self._batch(group, number).column(0)[offset].as_py()
+
+    def _batch(self, group: int, number: int) -> Any:
+        key = (group, number)
+        if key in self._batches:
+            self._batches.move_to_end(key)
+            return self._batches[key]
+        batches, first = self._open_at(group, number)
+        for at, batch in enumerate(batches, start=first):
+            if (group, at) not in self._batches:
+                self._batches[group, at] = batch
+                self._held += batch.nbytes
+            while self._held > KEPT_BYTES and len(self._batches) > 1:
+                self._held -= self._batches.popitem(last=False)[1].nbytes
+            self._cursor = (group, batches, at + 1)
+            if at == number:
+                return batch
+        raise IndexError(f"row group {group} ends before batch {number}")
+
+    def _open_at(self, group: int, number: int) -> tuple[Iterator[Any], int]:
+        """A cursor at or before batch `number`: the open one if it has not passed it."""
+        if self._cursor is not None and self._cursor[0] == group and self._cursor[2] <= number:
+            return self._cursor[1], self._cursor[2]
+        batches = self._file.iter_batches(
+            self._sizes[group], row_groups=[group], columns=[self._column], use_threads=False
+        )
+        return batches, 0

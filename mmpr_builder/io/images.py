@@ -1,0 +1,223 @@
+"""Opens any real image safely: bytes in, an upright RGB picture out, or a reason why not.
+
+The bytes decide what an image is, not its name. Only raster formats that can be recognised by their
+first bytes are tried: nothing runs Ghostscript, nothing guesses. What an attacker or a broken
+download can do here ends as a `RowError`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import os
+import stat
+import time
+from dataclasses import replace
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from mmpr_builder.errors import MissingExtraError, RowError, SetupError
+from mmpr_builder.io.access import Access, Places, check_url
+from mmpr_builder.io.embedded import DATASET_SCHEME, read_embedded
+from mmpr_builder.io.seed_files import absolute, filesystem, is_url
+from mmpr_builder.records import ImageRef
+
+MAX_BYTES = 128 * 2**20
+"""Largest image file. A real photograph has 1-30 MB; an uncompressed 40-megapixel TIFF 120."""
+MAX_PIXELS = 178_956_970
+"""Largest image in pixels: where Pillow itself speaks of a decompression bomb."""
+MAX_ASPECT = 200
+"""Largest ratio of the sides. Vision processors that keep the ratio (Qwen2-VL) refuse more."""
+FORMATS = (
+    "PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "ICO",
+    "QOI", "SUN",
+)  # fmt: skip
+REMOTE_TRIES = 3
+
+NO_NETWORK = Access()
+
+_EXIF_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_bytes(ref: ImageRef, access: Access = NO_NETWORK) -> bytes:
+    """The encoded bytes of an image: a file, a URL, a `data:` URL, or a cell of a table.
+
+    `access` says which URLs may be asked, by default none (see `access`). Raises `RowError`:
+    "image_missing", "image_not_allowed", "image_too_large" (over `MAX_BYTES`), "image_unreadable".
+    """
+    if ref.row is not None:
+        return _from_table(ref, access)
+    if ref.uri.startswith("data:"):
+        return _data_url(ref.uri)
+    remote = is_url(ref.uri)
+    for last in range(tries := REMOTE_TRIES if remote else 1):
+        try:
+            return _bounded(_from_url(ref.uri, access) if remote else _from_disk(ref.uri), ref.uri)
+        except FileNotFoundError:
+            raise RowError("image_missing", f"{ref.uri}: no such file") from None
+        except MissingExtraError as error:
+            raise RowError("image_missing", str(error)) from None
+        except RowError:
+            raise
+        except (SetupError, IsADirectoryError, PermissionError, ValueError) as error:
+            raise RowError("image_unreadable", f"{ref.uri}: {error}"[:500]) from None
+        # Each fsspec back end raises its own types (botocore, google …).
+        except Exception as error:  # noqa: BLE001
+            if last == tries - 1:
+                raise RowError("image_unreadable", f"{ref.uri}: {error!r}"[:500]) from None
+            time.sleep(0.5 * 2**last)
+    raise AssertionError("unreachable")
+
+
+def _from_table(ref: ImageRef, access: Access) -> bytes:
+    """A cell holds the bytes, or only a path: absolute, a URL, or relative to the table."""
+    uri = access.real(ref.uri)
+    data, path = read_embedded(replace(ref, uri=uri))
+    if data is not None:
+        return _bounded(data, ref.uri)
+    if not path:
+        raise RowError("image_missing", f"{ref.uri} row {ref.row}: {ref.column!r} is empty")
+    folder = uri.removeprefix(DATASET_SCHEME).rpartition("?split=")[0] or uri.rpartition("/")[0]
+    base = folder if folder.startswith("/") or is_url(folder) else ""
+    return read_bytes(Places(access).ref(path, base), access)
+
+
+def _from_disk(path: str) -> bytes:
+    """A regular file. A pipe would never end, and a device is no picture."""
+    handle = os.open(absolute(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise RowError("image_unreadable", f"{path}: not a regular file")
+        return file.read(MAX_BYTES + 1)
+
+
+def _from_url(url: str, access: Access) -> bytes:
+    if url.startswith(("http://", "https://")):
+        from mmpr_builder.io.fetching import fetch
+
+        return fetch(url, access, MAX_BYTES)
+    check_url(url, access)
+    fs, inside = filesystem(access.real(url))
+    data = bytearray()
+    with fs.open(inside, "rb") as handle:
+        # One read may give less than there is.
+        while len(data) <= MAX_BYTES and (more := handle.read(MAX_BYTES + 1 - len(data))):
+            data += more
+    return bytes(data)
+
+
+def _bounded(data: bytes, uri: str) -> bytes:
+    if len(data) > MAX_BYTES:
+        raise RowError("image_too_large", f"{uri}: over {MAX_BYTES // 2**20} MiB")
+    return data
+
+
+def _data_url(url: str) -> bytes:
+    head, comma, body = url.partition(",")
+    if not comma or not head.endswith(";base64"):
+        raise RowError("image_unreadable", f"not a base64 data URL: {url[:60]!r}")
+    if len(body) > MAX_BYTES * 4 // 3 + 4:
+        raise RowError("image_too_large", f"data URL of {len(body)} characters")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RowError("image_unreadable", f"bad base64 in {url[:60]!r}: {error}") from None
+
+
+def open_image(data: bytes) -> Image.Image:
+    """Decode to a loaded RGB image, upright by its EXIF tag, transparency on white, first frame.
+
+    Raises `RowError`: "image_unreadable" (unknown format, truncated, corrupt), "image_too_large"
+    (judged from the header, before decoding), "image_bad_aspect" (sides over 200:1).
+    """
+    if not data:
+        raise RowError("image_unreadable", "the file is empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image.size)
+            image.load()
+            _check_size(image.size)  # what is inside an icon can differ from its header
+            turn = _TURNS.get(_orientation(image))
+            upright = image.transpose(turn) if turn is not None else image
+            return _to_rgb(upright)
+    except RowError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise RowError("image_too_large", str(error)) from None
+    except UnidentifiedImageError:
+        raise RowError("image_unreadable", "no known image format") from None
+    # Decoders of hostile bytes raise anything: OSError, SyntaxError, struct.error, IndexError …
+    except Exception as error:  # noqa: BLE001
+        # Some quote the bytes that they stumble over, and messages are published.
+        what = "it is truncated" if "truncated" in str(error) else type(error).__name__
+        raise RowError("image_unreadable", f"damaged or of an unknown kind ({what})") from None
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise RowError("image_unreadable", f"{width} x {height} pixels")
+    if width * height > MAX_PIXELS:
+        raise RowError(
+            "image_too_large", f"{width} x {height} pixels, over {MAX_PIXELS // 10**6} million"
+        )
+    if max(size) > MAX_ASPECT * min(size):
+        raise RowError("image_bad_aspect", f"{width} x {height} pixels, over {MAX_ASPECT}:1")
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF turn still to be applied. Asked after loading: Pillow turns TIFF itself."""
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    # Broken EXIF blocks raise anything; the picture itself is fine.
+    except Exception:  # noqa: BLE001
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image.copy()
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _to_8_bits(image).convert("RGB")
+    if image.mode in ("La", "RGBa"):
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        white.alpha_composite(rgba)
+        return white.convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Whole numbers by the bit depth they really use (8, 10, 12, 14, 16); the rest by its range.
+
+    A 12-bit X-ray in 16-bit samples is black when only the upper byte is kept (what
+    `Image.convert` does, or it clips at 255).
+    """
+    import numpy as np
+
+    values: Any = np.asarray(image)
+    kind = image.mode
+    values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if kind == "F" and low >= 0 and high <= 1:
+        low, top = 0.0, 1.0
+    elif low >= 0 and high < 2**16:
+        depth = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
+        low, top = 0.0, float(2**depth - 1)
+    else:
+        top = high
+    scaled = (values - low) * (255.0 / max(top - low, 1e-300))
+    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))

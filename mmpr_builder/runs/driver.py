@@ -1,0 +1,284 @@
+"""The driver: hands out units, counts, and deals with whatever dies.
+
+It holds no rollouts. A unit is done when its part is in the folder, and at no other time; what
+was open in an engine that died is queued again (`units.WorkQueue`), and `fleet.Fleet` starts
+another engine where there is room.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from mmpr_builder.cluster.failures import is_unreachable
+from mmpr_builder.config import Config
+from mmpr_builder.errors import EngineError, Interrupted, cause_of
+from mmpr_builder.escaping import redacted
+from mmpr_builder.folder import parts
+from mmpr_builder.folder.manifest import Manifest, Unit
+from mmpr_builder.io.tables import optional_columns
+from mmpr_builder.progress import Progress
+from mmpr_builder.records import Rollout
+from mmpr_builder.runs.actors import Counts, SamplerFactory, UnitResult
+from mmpr_builder.runs.fleet import Fleet
+from mmpr_builder.runs.replicas import Replica
+from mmpr_builder.runs.signals import StopRequest
+from mmpr_builder.runs.work_queue import Work, WorkQueue
+
+_WAIT_S = 0.5
+_DRAIN_S = 15.0  # Beside the seeds' grace: schedulers kill 30 s after their SIGTERM.
+_STORAGE_PAUSE_S = 5.0
+_NODES_LOST = 5
+"""Nodes that may leave with a unit open before it is asked whether the unit is what ends them."""
+
+
+class Driver:
+    """The state of one run: the queue, the engines, and what was counted."""
+
+    def __init__(
+        self,
+        config: Config,
+        manifest: Manifest,
+        todo: Sequence[Unit],
+        progress: Progress,
+        factory: SamplerFactory,
+    ) -> None:
+        self._config = config
+        self._seeds = manifest.seeds
+        self._units = len(manifest.units)
+        self._queue = WorkQueue(todo, config.distributed.max_tries, self._rows_of)
+        self._unfinished = {unit.name for unit in todo}
+        self._nodes_lost: Counter[str] = Counter()
+        self._progress = progress
+        self._factory = factory
+        self._fleet: Fleet
+        self._had = self._seeds - sum(unit.count for unit in todo) + self._partial_rows(todo)
+        self._pause_until = 0.0
+        self.counts = Counts()
+        self.retries = 0
+        self.engine_seconds = 0.0
+
+    def sample(self, stop: StopRequest) -> None:
+        """Work until the queue is empty, or `stop` was asked for."""
+        self._fleet = Fleet(self._config, self._factory, self._progress)
+        try:
+            with self._progress.stage("loading the engine"):
+                self._load_first(stop)
+            with self._progress.stage("sampling", total=self._seeds):
+                self._show()
+                while self._has_work() and stop.signum is None:
+                    self._fill()
+                    self._collect()
+                    self._show()
+                if stop.signum is not None:
+                    self._drain(stop)
+                    self._show()
+                    raise _interrupted(self._config, stop.signum, self.counts)
+        finally:
+            self.engine_seconds = self._fleet.engine_seconds
+            self._fleet.close()
+
+    def _has_work(self) -> bool:
+        return len(self._queue) > 0 or any(replica.open for replica in self._fleet.replicas)
+
+    def _load_first(self, stop: StopRequest) -> None:
+        local = self._config.sampling.engine == "vllm"
+        hint = f"{self._config.model}; half a minute for a small model" if local else ""
+        while not self._fleet.ready:
+            if stop.signum is not None:
+                raise _interrupted(self._config, stop.signum, self.counts)
+            self._fleet.tend(self._useful())
+            self._collect()
+            loading = any(replica.placed for replica in self._fleet.replicas)
+            self._progress.update(detail=hint if loading else self._fleet.state())
+
+    def _fill(self) -> None:
+        self._fleet.tend(self._useful())
+        if time.monotonic() < self._pause_until:
+            return
+        limit = self._config.distributed.units_in_flight
+        given = True
+        while given:  # In turns, so that the last units spread over all engines.
+            given = False
+            for replica in self._fleet.ready:
+                work = self._queue.take(replica.works, limit)
+                if work is not None:
+                    replica.submit(work)
+                    given = True
+
+    def _useful(self) -> int:
+        """Engines that would find work."""
+        return len(self._queue) + sum(bool(replica.open) for replica in self._fleet.replicas)
+
+    def _collect(self) -> None:
+        """Wait a moment for whatever comes first: an engine that is there, or work that ended."""
+        import ray
+
+        replicas = self._fleet.replicas
+        waiting = {replica.started: replica for replica in replicas if not replica.ready}
+        for replica in replicas:
+            waiting.update(dict.fromkeys(replica.open, replica))
+        if not waiting:
+            time.sleep(_WAIT_S)
+            return
+        ended, _ = ray.wait(list(waiting), num_returns=1, timeout=_WAIT_S)
+        if ended:
+            more, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
+            for ref in more:
+                # An engine's death ends all its references; the first one settles them.
+                if waiting[ref] in replicas:
+                    self._settle(waiting[ref], ref)
+
+    def _settle(self, replica: Replica, ref: Any) -> None:
+        import ray
+
+        try:
+            result = ray.get(ref)
+        except ray.exceptions.RayActorError as error:
+            self._lost(replica, cause_of(error), unreachable=is_unreachable(error))
+            return
+        if ref is replica.started:
+            self._fleet.on_started(replica, *result)
+        else:
+            self._on_result(replica, replica.open[ref][1], ref, result)
+
+    def _count_kept(self, work: Work, result: UnitResult) -> None:
+        self.counts += result.kept
+        if result.published:
+            self._unfinished.discard(work.unit.name)
+
+    def _on_result(self, replica: Replica, work: Work, ref: Any, result: UnitResult) -> None:
+        self._count_kept(work, result)
+        if result.engine_died:
+            self._lost(replica, result.failure)
+            return
+        del replica.open[ref]
+        if result.failure:
+            self.retries += 1
+            self._pause_until = time.monotonic() + _STORAGE_PAUSE_S
+            self._progress.note(f"{work.unit.name} is tried again: {result.failure}")
+            if not self._queue.try_again(work):
+                raise EngineError(
+                    f"{work.unit.name} failed {self._config.distributed.max_tries} times; finished"
+                    f" units are kept, run again to go on: {result.failure}"
+                )
+
+    def _lost(self, replica: Replica, cause: str, *, unreachable: bool = False) -> None:
+        """A process or its engine died: queue its work again, set aside a row that is guilty."""
+        if not replica.ready:
+            self._fleet.died_early(replica, cause)  # Nothing was wrong with the work.
+            return
+        works = replica.works
+        node_left = self._fleet.went_with_its_node(replica) or unreachable
+        self._fleet.end(replica)
+        self.retries += len(works)
+        names = ", ".join(sorted({work.unit.name for work in works})) or "nothing"
+        what = "a node left" if node_left else "an engine died"
+        self._progress.note(f"{what} with {names} open, going on with another: {cause}")
+        if node_left:
+            works = self._acquitted(works)
+        for work in self._queue.died(works):
+            self._quarantine(work, cause)
+
+    def _acquitted(self, works: Sequence[Work]) -> list[Work]:
+        """Queue again, uncounted, what was open on a node that left; returns the rest.
+
+        Machines are taken away and fail for reasons of their own. But a row can end a node, too
+        (a container that runs out of memory is one): the same unit is not acquitted for ever.
+        """
+        self._nodes_lost.update(work.unit.name for work in works)
+        innocent = [work for work in works if self._nodes_lost[work.unit.name] <= _NODES_LOST]
+        self._queue.put_back(innocent)
+        return [work for work in works if work not in innocent]
+
+    def _quarantine(self, work: Work, cause: str) -> None:
+        (index,) = work.rows or ()
+        seed = dict(parts.read_seeds(self._config.out, work.unit))[index]
+        detail = f"sampling it ended the engine's process each time it was tried: {cause}"
+        rollout = Rollout(
+            seed=seed,
+            prompt="",
+            template="",
+            style="open",
+            model=redacted(self._config.model),
+            error=(parts.KILLED_ENGINE, detail),
+            index=index,
+        )
+        columns = optional_columns(self._config)
+        if parts.deliver(self._config.out, work.unit, [rollout], columns):
+            self._unfinished.discard(work.unit.name)
+        self.counts += Counts(seeds=1, errors=1)
+        self._progress.note(f"seed {seed.id!r} ({seed.origin}) kills the engine: set aside")
+
+    def _drain(self, stop: StopRequest) -> None:
+        """Have finished rows written, and engines closed, within the time that is given to us."""
+        import ray
+
+        grace = 0.0 if stop.at_once else self._config.distributed.grace_s
+        wait = f"seeds under way have {grace:g} s to end (again: do not wait), " if grace else ""
+        self._progress.note(f"stopping: {wait}finished rows are being kept")
+        actors = [replica.actor for replica in self._fleet.ready]
+        refs = [actor.drain.remote(grace) for actor in actors]
+        if not refs:
+            return
+        try:
+            ended, _ = ray.wait(refs, num_returns=len(refs), timeout=grace + _DRAIN_S)
+        except KeyboardInterrupt:
+            self._progress.note("not waiting any longer (again: stop at once)")
+            for actor in actors:
+                actor.hurry.remote()
+            ended, _ = ray.wait(refs, num_returns=len(refs), timeout=_DRAIN_S)
+        for ref in ended:
+            try:
+                self.counts += ray.get(ref)
+            except ray.exceptions.RayError as error:
+                self._progress.note(f"an engine could not keep its rows: {cause_of(error)}")
+        self._count_ended()
+
+    def _count_ended(self) -> None:
+        """Units that ended as the stop was asked for or in its grace; the others were cancelled."""
+        import ray
+
+        works = {ref: work for r in self._fleet.replicas for ref, (_, work) in r.open.items()}
+        refs = list(works)
+        for ref in ray.wait(refs, num_returns=len(refs), timeout=_WAIT_S)[0] if refs else ():
+            with suppress(ray.exceptions.RayError):
+                self._count_kept(works[ref], ray.get(ref))
+        for replica in self._fleet.replicas:
+            replica.open.clear()
+
+    def _show(self) -> None:
+        now = sum((replica.poll() for replica in self._fleet.replicas), self.counts)
+        if self._config.sampling.policy == "adaptive":  # Else nothing is judged while sampling.
+            self._progress.update(
+                correct=now.correct, decided=now.decided, undecided=now.undecided, saved=now.saved
+            )
+        self._progress.update(
+            done=self._had + now.seeds,
+            units=self._units - len(self._unfinished),
+            units_total=self._units,
+            tokens=now.tokens,
+            responses=now.responses,
+            engines=len(self._fleet.ready),
+            retries=self.retries,
+            detail=self._fleet.state(),
+        )
+
+    def _rows_of(self, unit: Unit) -> list[int]:
+        return [index for index, _ in parts.read_seeds(self._config.out, unit)]
+
+    def _partial_rows(self, todo: Sequence[Unit]) -> int:
+        out = self._config.out
+        return sum(len(parts.read_partial(out, u)) for u in parts.units_with_partial(out, todo))
+
+
+def _interrupted(config: Config, signum: int, kept: Counts) -> Interrupted:
+    were = "seed was sampled and is" if kept.seeds == 1 else "seeds were sampled and are"
+    return Interrupted(
+        f"stopped by signal {signum}; {kept.seeds:,} {were} kept in {config.out}: run the same"
+        " command again to go on",
+        signum,
+    )

@@ -1,0 +1,249 @@
+"""More seeds for a build that is there: a new source, more rows, a higher limit.
+
+Units and parts keep their bytes, and their seeds are not sampled again, wherever the inputs have
+them now; what is new becomes further units. Every seed of the build must still be found in the
+inputs, unchanged. The pairs are those of a fresh build of the same inputs, with one exception: a
+seed keeps the id it has, where a fresh build would number rows under one id in another order.
+
+    out/seeds/unit-00012.parquet   the first unit of new seeds, their indices behind all old ones
+    out/seeds/drops-1.parquet      what is dropped while reading the inputs as they are now
+    out/seeds/order-1.parquet      where each seed stands in them (order.py)
+    out/manifest.json              replaced last: until then the build is the old one
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from pathlib import PurePosixPath
+
+from mmpr_builder.errors import BuildConflictError
+from mmpr_builder.folder.files import join
+from mmpr_builder.folder.manifest import Identity, Manifest, Unit
+from mmpr_builder.folder.order import Shift, shifts_of
+from mmpr_builder.io.columns import storable
+from mmpr_builder.io.keyed import temporary_database
+from mmpr_builder.io.stores import names_in, remove_file
+from mmpr_builder.records import Drop, Seed
+from mmpr_builder.seeds import Taken, asked
+
+_READERS = 16  # Small files; on an object store it is all waiting.
+_NAMED = 5  # Missing seeds in the message, and seeds that are looked at for the cause.
+_PLANNED = re.compile(r"(unit|drops|order)-(\d+)\.parquet")
+_NUMBERED = re.compile(r"(.+)#\d+")
+
+ReadSeeds = Callable[[Unit], list[tuple[int, Seed]]]
+
+
+class Known:
+    """The seeds of a build while the inputs are read again: some 400 bytes each in temporary
+    files, one in memory."""
+
+    def __init__(self, units: Sequence[Unit], read: ReadSeeds) -> None:
+        self._units = units
+        self._read = read
+        self._db = temporary_database()
+        self._db.execute("CREATE TABLE seeds (number INTEGER PRIMARY KEY, id TEXT, asked BLOB)")
+        self._missing = bytearray()
+        self.next_index = 0
+        self.taken = Taken(())
+
+    def fill(self) -> None:
+        """Take the seeds of the build; once."""
+        self.taken.close()
+        self.taken = Taken(self._noted(_rows(self._units, self._read)))
+        self._db.execute("CREATE INDEX by_id ON seeds (id)")
+
+    def _noted(self, rows: Iterable[tuple[int, Seed]]) -> Iterator[Seed]:
+        for index, seed in rows:
+            row = (index, seed.id, asked(seed, truths=True))
+            self._db.execute("INSERT INTO seeds VALUES (?, ?, ?)", row)
+            self.next_index = max(self.next_index, index + 1)
+            self._missing.extend(bytes(self.next_index - len(self._missing)))
+            self._missing[index] = 1
+            yield seed
+
+    def find(self, name: str) -> tuple[int, bytes] | None:
+        """(index, what it asks) of the seed of this id."""
+        found = self._db.execute("SELECT number, asked FROM seeds WHERE id = ?", (storable(name),))
+        row = found.fetchone()
+        return None if row is None else (int(row[0]), bytes(row[1]))
+
+    def seed(self, index: int) -> Seed:
+        """The seed of that index, read again."""
+        unit = max((u for u in self._units if u.first <= index), key=lambda unit: unit.first)
+        return dict(self._read(unit))[index]
+
+    def met(self, index: int) -> bool:
+        """Say that the inputs still have this seed; whether it was missing till now."""
+        was_missing = bool(self._missing[index])
+        self._missing[index] = 0
+        return was_missing
+
+    def is_missing(self, index: int) -> bool:
+        """Whether nobody has met it so far."""
+        return bool(self._missing[index])
+
+    def missing(self) -> tuple[int, list[str]]:
+        """How many seeds nobody has met, and the ids of some."""
+        count, at = self._missing.count(1), -1
+        names: list[str] = []
+        while len(names) < min(count, _NAMED):
+            at = self._missing.index(1, at + 1)
+            row = self._db.execute("SELECT id FROM seeds WHERE number = ?", (at,)).fetchone()
+            names.append(str(row[0]))
+        return count, names
+
+    def close(self) -> None:
+        """Remove the files."""
+        self.taken.close()
+        self._db.close()
+
+
+@dataclass(slots=True)
+class Found:
+    """Where the inputs have the seeds now; complete once `new_seeds` has run out."""
+
+    indices: array[int] = field(default_factory=lambda: array("q"))
+    places: array[int] = field(default_factory=lambda: array("q"))
+    """The place in the input of each of `indices`."""
+
+    def add(self, index: int, place: int) -> None:
+        self.indices.append(index)
+        self.places.append(place)
+
+    def shifts(self) -> list[Shift]:
+        return shifts_of(zip(self.indices, self.places, strict=True))
+
+
+@contextmanager
+def known_seeds(manifest: Manifest, read: ReadSeeds) -> Iterator[Known]:
+    """The seeds of all units, whether they are sampled or not."""
+    known = Known(manifest.units, read)
+    try:
+        known.fill()
+        yield known
+    finally:
+        known.close()
+
+
+def _rows(units: Sequence[Unit], read: ReadSeeds) -> Iterator[tuple[int, Seed]]:
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(units), _READERS):  # The pool would read them all ahead.
+            for rows in pool.map(read, units[start : start + _READERS]):
+                yield from rows
+
+
+def new_seeds(
+    out: str, items: Iterable[Seed | Drop], known: Known, found: Found
+) -> Iterator[tuple[int, Seed | Drop]]:
+    """The seeds that the build does not have, with new indices, and all drops with their place.
+
+    `items` are the inputs as they are now, read with `known.taken`. Raises `BuildConflictError`
+    at their end when seeds of the build are gone, changed, or without a usable truth by the
+    scorers of now, naming some.
+    """
+    dropped: list[Drop] = []
+    namesakes: list[tuple[int, Seed]] = []
+    index = known.next_index
+    for place, item in enumerate(items):
+        if isinstance(item, Drop):
+            yield place, item
+            before = known.find(item.item_id) if item.stage == "audit" else None
+            if before is not None and known.met(before[0]):
+                dropped.append(item)
+            continue
+        before = known.find(item.id)
+        if before is None:
+            same_id = _NUMBERED.fullmatch(item.id)
+            if same_id and len(namesakes) < _NAMED and (other := known.find(same_id[1])):
+                namesakes.append((other[0], item))
+            found.add(index, place)
+            yield index, item
+            index += 1
+        else:
+            found.add(before[0], place)
+            if before[1] == asked(item, truths=True):
+                known.met(before[0])
+    missing, named = known.missing()
+    if dropped:
+        raise BuildConflictError(
+            f"{out}: {len(dropped):,} seeds of this build have no usable truth any more, say"
+            f" {dropped[0].item_id!r} ({dropped[0].detail}): extend with the scorers, and the"
+            " version of this package, that the build was planned with; `mmpr pair` takes others"
+        )
+    if missing:
+        names = ", ".join(map(repr, named))
+        more = f" and {missing - len(named):,} more" if missing > len(named) else ""
+        raise BuildConflictError(
+            f"{out}: {missing:,} seeds of this build are no longer in the inputs as they were:"
+            f" {names}{more}. "
+            + (
+                _moved(known, namesakes)
+                or "A build can grow, not change: restore them (and scorers that can use their"
+                " truths), or give another out="
+            )
+        )
+
+
+def _moved(known: Known, namesakes: Iterable[tuple[int, Seed]]) -> str:
+    """What to do where rows that count as new are seeds of the build whose pictures lie elsewhere
+    now; "" where they are not. `namesakes` are such rows with the index of the seed of that id."""
+    for index, item in namesakes:
+        if known.is_missing(index) and (folders := _other_folders(known.seed(index), item)):
+            before, now = folders
+            return (
+                f"Their images were in {before} when the build was planned and are in {now} now:"
+                " the folder was moved or copied, or is reached by another path. Extend the build"
+                f" where it was, by its old path (a link from {before} to {now} will do), or give"
+                " another out="
+            )
+    return ""
+
+
+def _other_folders(planned: Seed, now: Seed) -> tuple[str, str] | None:
+    """Where the images of two seeds lie that differ in nothing else, not even in their names."""
+    there = replace(now, images=planned.images)
+    if len(planned.images) != len(now.images) or asked(there, truths=True) != asked(
+        planned, truths=True
+    ):
+        return None
+    pairs = [(a, b) for a, b in zip(planned.images, now.images, strict=True) if a != b]
+    if not pairs or any(PurePosixPath(a.uri).name != PurePosixPath(b.uri).name for a, b in pairs):
+        return None
+    before, after = pairs[0]
+    paths = (reversed(PurePosixPath(ref.uri).parts) for ref in (before, after))
+    same = takewhile(lambda names: names[0] == names[1], zip(*paths, strict=False))
+    end = "/".join(reversed([name for name, _ in same]))
+    folders = [ref.uri.removesuffix(end).rstrip("/") or "/" for ref in (before, after)]
+    return None if folders[0] == folders[1] else (folders[0], folders[1])
+
+
+def remove_unplanned(out: str, manifest: Manifest) -> None:
+    """Remove what an extension that did not come to its end has left in seeds/.
+
+    For the holder of the folder's lock.
+    """
+    units = {f"{unit.name}.parquet" for unit in manifest.units}
+    for name in names_in(join(out, "seeds")):
+        match = _PLANNED.fullmatch(name)
+        if match is None or name in units:
+            continue
+        if match[1] == "unit" or int(match[2]) > manifest.extensions:
+            remove_file(join(out, "seeds", name))
+
+
+def extended(manifest: Manifest, identity: Identity, units: Iterable[Unit], drops: int) -> Manifest:
+    """The manifest of the grown build."""
+    return replace(
+        manifest,
+        identity=identity,
+        units=(*manifest.units, *units),
+        drops=drops,
+        extensions=manifest.extensions + 1,
+    )

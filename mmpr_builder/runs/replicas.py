@@ -1,0 +1,272 @@
+"""One engine of a run as a Ray actor: started, given work, asked how far it is, ended.
+
+Tensor parallel stays within a node: one actor holds the GPUs, and vLLM's own processes share them
+(`distributed_executor_backend="mp"`, see engines/arguments.py). Pipeline stages may lie on several
+nodes: then a placement group holds one GPU a bundle, as vLLM's Ray executor wants it, and the
+actor sits in the first. Written to vLLM 0.32's rules; not tried on real GPUs of several nodes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmpr_builder.cluster.capacity import Node, Shape
+from mmpr_builder.config import Config
+from mmpr_builder.runs.actors import Counts, SamplerActor, SamplerFactory
+from mmpr_builder.runs.work_queue import Work
+
+# ---- guard
+# Nobody outlives an engine's actor: not even when it, its raylet and the driver die at once.
+#
+# vLLM's engine core and its workers are processes of their own. Ray ends them with their actor
+# while
+# it lives itself; measured, one in three kills of a driver left them behind, with all their memory.
+# So the actor gets a process group of its own, which its children inherit, and a small process
+# outside of it that ends the whole group once the actor is gone. It removes the group's folder for
+# temporary files as well: vLLM leaves its sockets where they are, four for each engine.
+
+
+# It looks at the process itself rather than at a pipe, which a forked child would hold open, nor by
+# a pidfd, which older kernels and Pythons built for them do not have; and it forks, for Ray ends
+# the children of a worker that ends. Number and start time together are never used again; systems
+# without /proc tell the number only.
+_WATCH = """
+import os, shutil, signal, sys, time
+group, scratch = int(sys.argv[1]), sys.argv[2]
+def started():
+    if not os.path.isdir("/proc/self"):
+        try:
+            os.kill(group, 0)
+        except ProcessLookupError:
+            return None
+        return "there"
+    try:
+        with open(f"/proc/{group}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+actor = started()
+os.mkdir(scratch, 0o700)
+if os.fork():
+    os._exit(0)
+while actor is not None and started() == actor:
+    time.sleep(0.5)
+try:
+    os.killpg(group, signal.SIGKILL)
+except ProcessLookupError:
+    pass
+time.sleep(0.5)
+shutil.rmtree(scratch, ignore_errors=True)
+"""
+
+
+def end_children_with_us() -> None:
+    """From now on all children of this process, and theirs, die soon after it, however it ends.
+
+    What they and it leave among the temporary files goes with them.
+    """
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
+    # Made by the process that removes it: this one can be ended before the other has begun.
+    scratch = os.path.join(tempfile.gettempdir(), f"mmpr-engine-{secrets.token_hex(4)}")
+    subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _WATCH, str(os.getpid()), scratch],
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+    os.environ["TMPDIR"] = scratch
+    tempfile.tempdir = None  # Is looked up again.
+
+
+_KEYS: Iterator[int] = itertools.count()
+_CLOSE_S = 30.0
+
+
+@dataclass(eq=False)
+class Replica:
+    """One actor with its engine, and what it is working on."""
+
+    actor: Any
+    started: Any
+    """Reference to the result of `start`; None once the engine is there."""
+    where: Any = None
+    """Reference to the id of its node; None once that is known."""
+    node: str | None = None
+    """Where it runs; None as long as it waits for resources (or was aimed at nothing)."""
+    aimed_at: str | None = None
+    """The only node that it may start on, if there is one."""
+    nodes_then: frozenset[str] = frozenset()
+    """The nodes that were alive when it was asked for."""
+    group: Any = None
+    """The placement group that is its own."""
+    open: dict[Any, tuple[int, Work]] = field(default_factory=dict)
+    """Result reference -> (key, work)."""
+    progress_ref: Any = None
+    progress: dict[int, Counts] = field(default_factory=dict)
+    death: Exception | None = None
+    """Why it no longer answers, as far as asking for progress has shown."""
+
+    @property
+    def died_idle(self) -> bool:
+        """Whether it is gone with no work open, whose loss would tell."""
+        return self.death is not None and not self.open
+
+    @property
+    def ready(self) -> bool:
+        return self.started is None
+
+    @property
+    def placed(self) -> bool:
+        """Whether its process runs somewhere (and loads its engine, or has it)."""
+        self.locate()
+        return self.where is None
+
+    def locate(self) -> None:
+        """Learn where it runs, if that is known by now."""
+        import ray
+
+        if self.where is not None and ray.wait([self.where], timeout=0)[0]:
+            # If it died meanwhile, the run hears of that through `started` or the open work.
+            with suppress(ray.exceptions.RayError):
+                self.node = ray.get(self.where)
+            self.where = None
+
+    @property
+    def works(self) -> list[Work]:
+        return [work for _, work in self.open.values()]
+
+    def submit(self, work: Work) -> None:
+        key = next(_KEYS)
+        self.open[self.actor.sample.remote(key, work.unit, work.rows)] = (key, work)
+
+    def poll(self) -> Counts:
+        """What the open work has so far, as of the last answer; asks for the next one."""
+        import ray
+
+        if self.progress_ref is not None and ray.wait([self.progress_ref], timeout=0)[0]:
+            try:
+                self.progress.update(ray.get(self.progress_ref))
+                self.death = None
+            except ray.exceptions.ActorUnavailableError:
+                pass  # It may answer again; a lost node is seen by its work, or is dead soon.
+            except ray.exceptions.RayError as error:
+                self.death = error  # With work open the run hears of it through that.
+            self.progress_ref = None
+        if self.progress_ref is None and self.ready:
+            self.progress_ref = self.actor.progress.remote()
+        # An answer may be older or newer than a result under way: work counts here from its first
+        # figure until its result is in, and then elsewhere.
+        open_keys = {key for key, _ in self.open.values()}
+        self.progress = {key: counts for key, counts in self.progress.items() if key in open_keys}
+        return sum(self.progress.values(), Counts())
+
+    def end(self) -> None:
+        """End its process at once and give back what was held for it."""
+        import ray
+        from ray.util.placement_group import remove_placement_group
+
+        ray.kill(self.actor)
+        if self.group is not None:
+            remove_placement_group(self.group)
+
+
+def start_replica(
+    config: Config,
+    factory: SamplerFactory,
+    shape: Shape,
+    nodes: Sequence[Node],
+    aimed_at: str | None = None,
+) -> Replica:
+    """Ask for an actor and have it load its engine; Ray itself never restarts or retries it.
+
+    It waits for free resources if there are none, which is what an autoscaler acts upon. With
+    `aimed_at` it starts on that node or fails.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    group = _reserve(shape) if shape.stages > 1 else None
+    strategy: Any = "SPREAD" if shape.per_node else "DEFAULT"
+    if group is not None:
+        strategy = _first_bundle(group)
+    elif aimed_at is not None:
+        strategy = NodeAffinitySchedulingStrategy(aimed_at, soft=False)
+    remote = ray.remote(SamplerActor).options(
+        num_cpus=1,
+        num_gpus=0 if group is not None else shape.gpus,
+        scheduling_strategy=strategy,
+        max_restarts=0,
+        max_task_retries=0,
+        max_concurrency=1000,  # Only calls wait here; the actor's seats bound the real work.
+    )
+    actor = remote.remote(config, factory)
+    # Asked before `start`, which keeps the actor busy until its engine is loaded.
+    actor.__ray_call__.remote(_guard)
+    where = actor.__ray_call__.remote(_node_id)
+    return Replica(
+        actor,
+        actor.start.remote(),
+        where=where,
+        aimed_at=aimed_at,
+        nodes_then=frozenset(node.id for node in nodes),
+        group=group,
+    )
+
+
+def close_replicas(replicas: Sequence[Replica]) -> None:
+    """Shut engines down in good order, and end those that do not answer."""
+    import ray
+
+    closing = [replica.actor.close.remote() for replica in replicas if replica.ready]
+    if closing:
+        ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_S)
+    for replica in replicas:
+        replica.end()
+
+
+def bundles(shape: Shape) -> list[dict[str, float]]:
+    """One GPU each, as vLLM's Ray executor asks for; the first one seats the actor, too."""
+    gpus: list[dict[str, float]] = [{"GPU": 1.0} for _ in range(shape.gpus * shape.stages)]
+    gpus[0]["CPU"] = 1.0
+    return gpus
+
+
+def _reserve(shape: Shape) -> Any:
+    from ray.util.placement_group import placement_group
+
+    # Filling node after node keeps the GPUs of one stage together.
+    return placement_group(bundles(shape), strategy="PACK")
+
+
+def _first_bundle(group: Any) -> Any:
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    return PlacementGroupSchedulingStrategy(
+        placement_group=group,
+        placement_group_bundle_index=0,
+        placement_group_capture_child_tasks=True,
+    )
+
+
+def _guard(_: SamplerActor) -> None:
+    """Run in the actor's process, before its engine has processes of its own."""
+    end_children_with_us()
+
+
+def _node_id(_: object) -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())

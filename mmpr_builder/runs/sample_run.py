@@ -1,0 +1,163 @@
+"""The first half of a build: every seed sampled exactly once, whatever dies meanwhile.
+
+    manifest -> units not published yet -> actors -> rollouts/unit-*.parquet
+
+The driver only hands out units and counts. A unit is done when its part is in the folder, and at
+no other time: a run that ends in whatever way is continued by listing the folder. With nothing
+left to do neither Ray nor an engine is started.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+
+from mmpr_builder.cluster.session import ray_session, refuse_passing_folder
+from mmpr_builder.config import Config
+from mmpr_builder.engines import check_images as check_model_images
+from mmpr_builder.engines import make_sampler
+from mmpr_builder.errors import EngineError, Interrupted, NothingUsableError
+from mmpr_builder.folder import parts
+from mmpr_builder.folder.files import exists, join, read_json, write_json
+from mmpr_builder.folder.lock import build_lock
+from mmpr_builder.folder.manifest import has_manifest, read_manifest
+from mmpr_builder.folder.status import reported
+from mmpr_builder.io.stores import patience
+from mmpr_builder.pairing.need import missed_aims
+from mmpr_builder.progress import Progress
+from mmpr_builder.records import Drop
+from mmpr_builder.runs.actors import Counts, SamplerFactory
+from mmpr_builder.runs.driver import Driver
+from mmpr_builder.runs.inputs import check_images
+from mmpr_builder.runs.planning import make_plan, read_drops
+from mmpr_builder.runs.signals import ended_by_sigterm, stop_on_signals
+
+_SPENT = "sampling_seconds.json"
+_SPENT_PATIENCE_S = 10.0
+_NOTED = 5  # Seeds named before sampling; the plan's drops have them all.
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSummary:
+    """What a call of `run_sampling` found and did."""
+
+    units: int
+    units_before: int
+    """Units that were finished before this run."""
+    seeds: int
+    """Seeds of the build (input rows less those dropped while reading)."""
+    drops: int
+    sampled: Counts
+    """What this run sampled and kept."""
+    quarantined: int
+    """Seeds of the whole build set aside because sampling them ends the engine's process."""
+    retries: int
+    seconds: float
+    engine_seconds: float
+    """Seconds until the first engine was ready, Ray's start not included; 0 if none started."""
+
+
+def run_sampling(
+    config: Config,
+    progress: Progress,
+    *,
+    extend: bool = False,
+    sampler_factory: SamplerFactory = make_sampler,
+) -> SamplingSummary:
+    """Plan if that was not done, then sample what is not there yet.
+
+    With `extend` a build whose inputs have grown goes on with the seeds that are new.
+    Raises `SetupError` before anything is spent, `Interrupted` after SIGINT or SIGTERM (finished
+    rows are kept), `EngineError` when engines keep failing.
+    """
+    began = time.monotonic()
+    refuse_passing_folder(config)
+    with build_lock(config.out, progress.note) as lock, ExitStack() as held:
+        status = held.enter_context(reported(config, progress, "sampling", lock))
+        with ended_by_sigterm("planning"), progress.stage("planning"):
+            planned = read_manifest(config.out) if has_manifest(config.out) else None
+            manifest = make_plan(config, progress, lock, extend=extend)
+            progress.update(done=manifest.seeds, detail="")
+        if not manifest.seeds:
+            raise NothingUsableError(f"{config.out}: no seed was planned: its drops/ say why")
+        before = parts.published(config.out, manifest.units)
+        todo = [unit for unit in manifest.units if unit.name not in before]
+        finished = [unit for unit in manifest.units if unit.name in before]
+        grown = planned is not None and manifest != planned
+        if any(unit.image_bytes for unit in todo):
+            check_model_images(config)
+        check_images(config, todo, finished, progress, grown=grown)
+        status.begin(changes=bool(todo) or manifest != planned)
+        driver = Driver(config, manifest, todo, progress, sampler_factory)
+        if todo:
+            _note_unusable(read_drops(config.out, manifest), progress)
+            if missed := missed_aims(config):
+                progress.note(f"seeds may give fewer pairs than they could: {missed}")
+            try:
+                with ray_session(config, progress), stop_on_signals() as stop:
+                    lock.when_lost(partial(stop.ask, at_once=True))
+                    driver.sample(stop)
+            except Interrupted:
+                lock.check()  # Nobody stopped us but the run that has the folder now.
+                raise
+            finally:
+                # The error that ends a run matters more than its time.
+                with suppress(OSError), patience(_SPENT_PATIENCE_S):
+                    add_spent(config.out, time.monotonic() - began, driver.counts)
+        # What counts is what is on disk, not what was reported.
+        after = parts.published(config.out, todo)
+        if len(after) < len(todo):
+            missing = next(unit for unit in todo if unit.name not in after)
+            raise EngineError(
+                f"{parts.rollouts_uri(config.out, missing)} was written and is not there any more:"
+                " look after the storage and run again"
+            )
+        parts.tidy(config.out)
+    return SamplingSummary(
+        units=len(manifest.units),
+        units_before=len(before),
+        seeds=manifest.seeds,
+        drops=manifest.drops,
+        sampled=driver.counts,
+        quarantined=sum(before.values()) + sum(after.values()),
+        retries=driver.retries,
+        seconds=time.monotonic() - began,
+        engine_seconds=driver.engine_seconds,
+    )
+
+
+def _note_unusable(drops: Iterable[tuple[int, Drop]], progress: Progress) -> None:
+    """Say before anything is sampled which seeds planning dropped for their truth."""
+    from mmpr_builder.audit import UNUSABLE_TRUTH  # Imports the scorers, not wanted by engines.
+
+    found = 0
+    for _, drop in drops:
+        if drop.reason == UNUSABLE_TRUTH:
+            found += 1
+            if found <= _NOTED:
+                progress.note(f"not sampled: {drop.item_id}: {drop.detail}")
+    if found > _NOTED:
+        progress.note(f"not sampled: {found - _NOTED} more such seeds; see `mmpr audit`")
+
+
+def add_spent(out: str, seconds: float, counts: Counts) -> None:
+    """Add a run's wall-clock time and what it sampled to what this build has taken so far."""
+    before, work = spent(out)
+    added = {name: value + work.get(name, 0) for name, value in asdict(counts).items()}
+    write_json(join(out, _SPENT), {"sampling": round(before + seconds, 3), "work": added})
+
+
+def spent(out: str) -> tuple[float, dict[str, int]]:
+    """What all runs that sampled for this build took: wall-clock seconds, and their `Counts` by
+    name, caches included; (0, {}) if none is on record.
+
+    What a killed run had not handed in is missing: these are figures, the rollouts are the truth.
+    """
+    uri = join(out, _SPENT)
+    if not exists(uri):
+        return 0.0, {}
+    found = read_json(uri)
+    return float(found["sampling"]), dict(found.get("work", {}))
