@@ -17,19 +17,26 @@ T = TypeVar("T")
 HIDDEN = "***"
 """Stands for a value that must not be written."""
 
-_USER = re.compile(r"://(?P<user>[^\s/<>`]*)@")
+# A password may hold what a URL may not; only a port is digits alone.
+_USER = re.compile(r"://(?P<user>[^/\n]{0,300}|[^\s/@:]{1,100}:(?!\d+/)[^\s@]{1,300})@")
 _AZURE = ("abfs", "abfss", "wasb", "wasbs")
 """Here `CONTAINER@ACCOUNT` is a place."""
 _QUERY = re.compile(r"[?#]")
-_WORD = re.compile(r"[^\s<>`]+")
-_CLOSING = "'\",:;)]}"
+_WORD = re.compile(r"\S+")
+_CLOSING = "'\",:;)]}>`"
 """Closes a quotation, a bracket or a sentence behind a URL."""
 # The words a name ends with; `api_key_env` names a variable and hides nothing.
-_SECRET_NAME = re.compile(
-    r"(?:token|secret|passw(?:or)?d|passphrase|credentials?|authorization|signature"
-    r"|(?:api|access|account|private|secret|shared)[-_.]?key)\Z",
-    re.IGNORECASE,
+_SECRET = (
+    r"(?<![A-Za-z])(?:[a-z]+(?=[A-Z]))?"
+    r"(?i:token|secret|passw(?:or)?d|pwd|passphrase|credentials?|auth|authorization|bearer|cookies?"
+    r"|signature|sas|headers|connection[-_]?string"
+    r"|(?:api|access|account|private|secret|shared)[-_.]?key(?:[-_]?id)?s?)"
 )
+_SECRET_NAME = re.compile(rf"{_SECRET}\Z")
+_ASSIGNED = re.compile(
+    rf"(?P<name>{_SECRET}(?:[\"']\s*:|=)\s*)(?P<value>\"[^\"]*\"|'[^']*'|[^\s\"',}}\]]+)"
+)
+_HEADER = re.compile(r"(?i:\bauthorization\s*:\s*(?:bearer|basic)?\s*)[^\s\"',}\]]+")
 _KEEP = {"\n", "\t"}
 _CONTROL = {i: 0x2400 + i for i in range(32) if chr(i) not in _KEEP}
 # Those that turn the direction of a line would show a text that is not the one that is there.
@@ -40,28 +47,41 @@ _CONTROL |= dict.fromkeys(
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$&<>@]|:(?=//)|(?<=\bwww)\.)", re.IGNORECASE)
 
 
-def redacted(value: T) -> T:
+def redacted(value: T, *, names: bool = True) -> T:
     """`value` (text, or JSON-like tables and lists) without what gives access to something.
 
-    URLs lose user names, passwords, queries and fragments; settings with secret-looking names lose
-    their value. Redacting twice changes nothing more.
+    URLs lose user names, passwords, queries and fragments, and so do values behind a secret-looking
+    name in a text. With `names` keys of tables count as such names: for settings, whose keys are
+    not from data. Redacting twice changes nothing more.
     """
-    return _redacted(value)  # type: ignore[no-any-return]
+    return _redacted(value, names)  # type: ignore[no-any-return]
 
 
-def _redacted(value: Any) -> Any:
+def _redacted(value: Any, names: bool) -> Any:
     if isinstance(value, str):
-        return _WORD.sub(_without_query, _USER.sub(_no_user, value)) if "://" in value else value
+        return _text(value)
     if isinstance(value, Mapping):
         return {
-            _redacted(key): HIDDEN
-            if isinstance(item, str) and item and _SECRET_NAME.search(str(key))
-            else _redacted(item)
+            _text(key) if isinstance(key, str) else key: HIDDEN
+            if names and _is_secret(str(key), item)
+            else _redacted(item, names)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return type(value)(_redacted(item) for item in value)
+        return type(value)(_redacted(item, names) for item in value)
     return value
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    kept = value is None or isinstance(value, bool) or value in ("", HIDDEN)
+    return not kept and _SECRET_NAME.search(name) is not None
+
+
+def _text(text: str) -> str:
+    if "://" in text:
+        text = _WORD.sub(_without_query, _USER.sub(_no_user, text))
+    text = _ASSIGNED.sub(lambda found: found["name"] + HIDDEN, text)
+    return _HEADER.sub(HIDDEN, text)
 
 
 def _no_user(found: re.Match[str]) -> str:
@@ -80,9 +100,14 @@ def _without_query(word: re.Match[str]) -> str:
 def public_url(url: str) -> str:
     """A URL without user name and password, over HTTP without query and fragment; other text as it
     is."""
-    place = _USER.sub(_no_user, url, count=1)
-    over_http = place.startswith(("http://", "https://"))
-    return _QUERY.split(place, maxsplit=1)[0] if over_http else place
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return url
+    user, at, _ = re.split(r"(?=[/?#])", rest, maxsplit=1)[0].rpartition("@")
+    if at and not (scheme in _AZURE and ":" not in user):
+        rest = rest[len(user) + 1 :]
+    place = f"{scheme}://{rest}"
+    return _QUERY.split(place, maxsplit=1)[0] if scheme in ("http", "https") else place
 
 
 def visible(text: str) -> str:

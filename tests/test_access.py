@@ -6,9 +6,11 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pair_samples import picture
 from web import serving
@@ -20,6 +22,7 @@ from mmpr_builder.io import fetching
 from mmpr_builder.io.access import Access, access_of, check_url
 from mmpr_builder.io.images import open_image, read_bytes
 from mmpr_builder.io.tables import drops_from_table, list_parts, read_parquet
+from mmpr_builder.output.stored_images import load_images
 from mmpr_builder.records import Drop, ImageRef, Seed
 from mmpr_builder.seeds import read_seeds, read_sources
 
@@ -63,7 +66,6 @@ def data(tmp_path: Path) -> Path:
         "{tmp}/data/../private.png",
         "{tmp}/data2/b.png",
         "~/x.png",
-        "~root/x.png",
         "file://{tmp}/private.png",
         "FILE://{tmp}/private.png",
         "file:///../..{tmp}/private.png",
@@ -73,7 +75,6 @@ def data(tmp_path: Path) -> Path:
         "reference://x?fo={tmp}/r.json",
         "zip://a.png::{tmp}/a.zip",
         "simplecache::file://{tmp}/private.png",
-        "filecache::{tmp}/private.png",
         "dir::file://{tmp}",
         "memory://x.png",
         "ftp://127.0.0.1/x.png",
@@ -102,6 +103,17 @@ def test_rows_name_what_is_below_their_root(data: Path, image: str) -> None:
     found = read(data, image.format(data=data))
     assert isinstance(found, Seed), found
     assert open_image(read_bytes(found.images[0])).mode == "RGB"
+
+
+@pytest.mark.parametrize("image", ["~root/x.png", "~x.png", "filecache::/etc/hostname", "a::b.png"])
+def test_names_that_look_like_more_are_names_of_files_below_the_root(
+    data: Path, image: str
+) -> None:
+    found = read(data, image)
+    assert isinstance(found, Seed), found
+    assert found.images[0].uri == f"{data}/{image}"
+    with pytest.raises(RowError, match="image_missing"):
+        read_bytes(found.images[0])
 
 
 @pytest.mark.parametrize("image", ["{tmp}/data2/b.png", "linked/b.png", "../data2/b.png"])
@@ -308,6 +320,12 @@ def test_what_a_server_says_instead_of_http_is_not_quoted() -> None:
         ("64:ff9b::7f00:1", False),
         ("2002:7f00:1::", False),
         ("fe80::1%eth0", False),
+        ("fec0::1", False),
+        ("64:ff9b:1::7f00:1", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("5f00::1", False),
+        ("3fff::1", False),
+        ("64:ff9b::808:808", True),
         ("fd00::1", False),
         ("93.184.216.34", True),
         ("2606:4700::1111", True),
@@ -379,3 +397,150 @@ def test_a_recipe_to_import_names_nothing_outside_of_its_folder(data: Path, fiel
     assert import_pairs(
         str(data / "meta.json"), str(data.parent / "out"), roots=[str(data.parent / "data2")]
     ).rows
+
+
+# ------------------------------------------------------------------ data sets and links
+
+
+def data_set(folder: Path, cell: dict[str, Any], feature: dict[str, Any]) -> Path:
+    """A `save_to_disk` folder of one row whose image column is described as a stranger likes."""
+    import datasets
+
+    kinds = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    if "x" in cell:
+        kinds = pa.struct([("x", kinds)])
+    table = pa.table({"question": ["Q"], "answer": ["1"], "image": pa.array([cell], kinds)})
+    datasets.Dataset(table).save_to_disk(str(folder))
+    info = json.loads((folder / "dataset_info.json").read_text())
+    info["features"]["image"] = feature
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["Image", "Audio", "Video", "Pdf"])
+def test_nothing_is_decoded_while_a_data_set_is_read(data: Path, kind: str) -> None:
+    feature = {"x": {"_type": kind}}
+    with serving({}) as web:
+        for n, place in enumerate((f"{web.url}/x", "/etc/hostname", str(data / "pipe"))):
+            cell = {"x": {"bytes": None, "path": place}}
+            (item,) = read_seeds(data_set(data / f"set{n}", cell, feature))
+            assert isinstance(item, Drop)
+        assert web.asked == []
+
+
+def test_cells_that_hold_a_path_name_what_rows_may(data: Path) -> None:
+    picture = {"_type": "Image"}
+    for n, (place, is_open) in enumerate(
+        [("a.png", True), ("../a.png", False), (f"{data.parent}/private.png", False)]
+    ):
+        folder = data_set(data / f"set{n}", {"bytes": None, "path": place}, picture)
+        (folder / "a.png").write_bytes((data / "a.png").read_bytes())
+        (item,) = read_seeds(folder)
+        assert isinstance(item, Seed if is_open else Drop), item
+        if isinstance(item, Seed):
+            assert read_bytes(item.images[0]) == (data / "a.png").read_bytes()
+
+
+def test_a_data_set_whose_data_lies_elsewhere_is_refused(data: Path) -> None:
+    folder = data_set(data / "set", {"bytes": b"", "path": None}, {"_type": "Image"})
+    state = json.loads((folder / "state.json").read_text())
+    state["_data_files"] = [{"filename": f"{data}/set/data-00000-of-00001.arrow"}]
+    (folder / "state.json").write_text(json.dumps(state))
+    with pytest.raises(InputError, match="outside of its own folder"):
+        list(read_seeds(folder))
+
+
+def test_a_seed_file_that_leads_out_of_its_folder_is_refused_and_not_quoted(data: Path) -> None:
+    (data / "train.jsonl").symlink_to(data.parent / "secret")
+    with pytest.raises(InputError, match=r"outside of .* name the file itself") as caught:
+        list(read_seeds(data))
+    assert "nobody" not in str(caught.value)
+    assert [type(item) for item in read_seeds(data / "train.jsonl")] == [Drop, Drop]
+
+
+def test_a_snapshot_of_the_hub_is_read_through_its_links(data: Path) -> None:
+    repo = data.parent / "datasets--org--name"
+    for folder in ("blobs", "snapshots/abc/img"):
+        (repo / folder).mkdir(parents=True)
+    (repo / "blobs" / "b1").write_text(json.dumps({"question": "Q", "image": "img/1.png"}) + "\n")
+    (repo / "blobs" / "b2").write_bytes((data / "a.png").read_bytes())
+    (repo / "snapshots/abc/train.jsonl").symlink_to("../../blobs/b1")
+    (repo / "snapshots/abc/img/1.png").symlink_to("../../../blobs/b2")
+    (item,) = read_seeds(repo / "snapshots" / "abc")
+    assert isinstance(item, Seed), item
+    assert open_image(read_bytes(item.images[0])).mode == "RGB"
+
+
+# ------------------------------------------------------------------ several sources
+
+
+def test_a_seeds_url_opens_its_own_folder_and_not_its_whole_host(data: Path) -> None:
+    body = (data / "a.png").read_bytes()
+    row = {"question": "Q", "answer": "1"}
+    with serving({"/d/a.png": body, "/admin/a.png": body}) as web:
+        rows = [{**row, "image": f"{web.url}/{name}/a.png"} for name in ("d", "admin")]
+        (data / "s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        source = SourceConfig(path=f"{web.url}/d/s.jsonl")
+        for path in ("/d/s.jsonl", "/d/*.jsonl", "/d"):
+            access = access_of([source.model_copy(update={"path": web.url + path})])
+            assert read_bytes(ImageRef(f"{web.url}/d/a.png"), access) == body
+            with pytest.raises(RowError, match="image_not_allowed"):
+                read_bytes(ImageRef(f"{web.url}/admin/a.png"), access)
+
+
+def test_a_redirect_does_not_lead_to_what_another_source_names(data: Path) -> None:
+    with (
+        serving({"/x.png": (data / "a.png").read_bytes()}) as inner,
+        serving({}, {"/1": f"{inner.url}/x.png"}) as outer,
+    ):
+        login = inner.url.replace("//", "//bob:pw@")
+        access = access_of(
+            [
+                SourceConfig(path="a.jsonl", allow=(outer.url,)),
+                SourceConfig(path=f"{login}/s.jsonl"),
+            ]
+        )
+        with pytest.raises(RowError, match="redirects to where rows may not go") as caught:
+            read_bytes(ImageRef(f"{outer.url}/1"), access)
+        assert inner.url not in str(caught.value)
+        assert inner.asked == []
+
+
+def test_rows_do_not_say_who_asks(data: Path) -> None:
+    found = read(data, "https://u:p@host/a.png", allow=["https"])
+    assert isinstance(found, Drop)
+    with serving({"/a.png": b"x"}) as web:
+        url = web.url.replace("//", "//u:p@")
+        read_bytes(ImageRef(f"{url}/a.png"), Access(urls=(web.url,)))
+        assert web.logins == [None]
+
+
+def test_a_host_that_is_late_again_and_again_is_not_asked_any_more() -> None:
+    with serving({}) as web:
+        access = Access(urls=(web.url,))
+        for _ in range(fetching.MAX_LATE):
+            with pytest.raises(RowError, match="not there after"):
+                fetching.fetch(f"{web.url}/drip", access, 10**6, deadline_s=0.3)
+        asked = len(web.asked)
+        with pytest.raises(RowError, match="was late 3 times in a row"):
+            fetching.fetch(f"{web.url}/drip", access, 10**6, deadline_s=0.3)
+        assert len(web.asked) == asked
+
+
+def test_an_image_that_no_hash_speaks_for_is_not_taken_into_a_pair(data: Path) -> None:
+    from pair_samples import make_rollout
+
+    seed = Seed("q", "<image>\nQ", images=(ImageRef(str(data / "a.png")),), answers=("1",))
+    rollout = replace(make_rollout(seed, ["Final answer: 1"]), image_sha256=())
+    with pytest.raises(RowError, match="no hash says what was sampled from"):
+        load_images(rollout)
+
+
+def test_a_recipe_opens_its_own_folder_and_not_the_one_above(data: Path) -> None:
+    (data / "x.jsonl").write_text(
+        json.dumps({"image": "private.png", "question": "Q", "chosen": "3", "rejected": "4"}) + "\n"
+    )
+    meta = {"e": {"root": ".", "annotation": "data/x.jsonl"}}
+    (data / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(InputError, match=r"'root' is .* outside of .*/data"):
+        import_pairs(str(data / "meta.json"), str(data.parent / "out"))

@@ -34,6 +34,14 @@ REDACTED = [
     ("https://bob:pw@host/x.jsonl?sig=9f", "https://host/x.jsonl?…"),
     ("seeds=https://u:p@h/a?k=1,https://u:p@h/b?k=2: no rows", "seeds=https://h/a?…: no rows"),
     ("'https://bob:p'w@host/x'", "'https://host/x'"),
+    ("https://bob:p<w`@host/x?sig=9", "https://host/x?…"),
+    ("https://bob:p w@host/x", "https://host/x"),
+    ("https://bob:p/w@host/x", "https://host/x"),
+    ('{"api_key": "a b", "n": 5}', '{"api_key": ***, "n": 5}'),
+    ("engine.hf_token=hf_a", "engine.hf_token=***"),
+    ("Authorization: Bearer abc.def", "***"),
+    ("special_token: <x>, tokens=5, in Kansas", None),
+    ("https://host:8080/a@2x.png", None),
     ("ftp://u:p@s@h:21/x#token", "ftp://h:21/x?…"),
     ("https://h/x.jsonl:118: bad", "https://h/x.jsonl:118: bad"),
     ("did you mean https://h/x?", "did you mean https://h/x?"),
@@ -58,6 +66,10 @@ def test_settings_with_secret_names_lose_their_value_whatever_they_are_in() -> N
         "loader": [{"aws_secret_access_key": "c", "password": "d"}],
         "hf_token_set": True,
         "api_key_env": "OPENAI_API_KEY",
+        "pwd": 77712,
+        "credentials": {"v": "c"},
+        "headers": ["Authorization: Bearer x"],
+        "authToken": ["t"],
     }
     assert redacted({"engine": engine}) == {
         "engine": {
@@ -66,8 +78,14 @@ def test_settings_with_secret_names_lose_their_value_whatever_they_are_in() -> N
             "loader": [{"aws_secret_access_key": "***", "password": "***"}],
             "hf_token_set": True,
             "api_key_env": "OPENAI_API_KEY",
+            **dict.fromkeys(("pwd", "credentials", "headers", "authToken"), "***"),
         }
     }
+
+
+def test_names_that_come_from_data_hide_no_counts() -> None:
+    counts = {"sources": {"auth": {"seeds": 3}, "kansas": {"seeds": 4}}}
+    assert redacted(counts, names=False) == counts
 
 
 def test_paths_of_a_storage_keep_the_marks_that_they_may_hold() -> None:

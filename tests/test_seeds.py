@@ -762,6 +762,13 @@ SPLIT_FILES = [
     (["all.jsonl", "test/a.jsonl", "train/a.jsonl"], "train", ["all.jsonl", "train/a.jsonl"]),
     (["train/test.jsonl", "train/a.jsonl"], "train", ["train/a.jsonl"]),
     (["latest.jsonl", "values.jsonl"], "train", ["latest.jsonl", "values.jsonl"]),
+    (["train.jsonl", "contest.jsonl", "device.jsonl"], "train", ["train", "contest", "device"]),
+    (["trainset.jsonl", "testset.jsonl"], "train", ["trainset.jsonl"]),
+    (
+        ["stats.jsonl", "data/train/0.jsonl", "data/test/0.jsonl"],
+        "train",
+        ["stats", "data/train/0"],
+    ),
 ]
 
 
@@ -770,7 +777,7 @@ def test_a_split_reads_its_own_files_and_no_others(
     tmp_path: Path, files: list[str], split: str, expected: list[str]
 ) -> None:
     for name in files:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         write(tmp_path / name, [{"question": name}])
     found = {item.question for item in read_seeds(tmp_path, split=split) if isinstance(item, Seed)}
     assert found == {name if name.endswith(".jsonl") else f"{name}.jsonl" for name in expected}
@@ -779,18 +786,30 @@ def test_a_split_reads_its_own_files_and_no_others(
 def test_files_that_may_be_of_another_split_are_left_out_aloud(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("train.jsonl", "testmini.jsonl"):
+    for name in ("train.jsonl", "trainval.jsonl"):
         write(tmp_path / name, [{"question": "Q"}])
     (tmp_path / "more").mkdir()
     write(tmp_path / "more" / "a.jsonl", [{"question": "Q"}])
     list(read_seeds(tmp_path))
     said = [record.getMessage() for record in caplog.records]
-    assert any("testmini.jsonl: left out" in text for text in said)
-    assert any(f"{tmp_path}/more is not read" in text for text in said)
+    assert any("trainval.jsonl: left out, for it says train and validation" in t for t in said)
+    assert any(
+        f"not read, for there are seed files above: {tmp_path}/more/a.jsonl" in t for t in said
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["testmini", "testA", "test_dev", "minitest", "a/test/b", "trainTest"]
+    "name",
+    [
+        "testmini",
+        "testA",
+        "test_dev",
+        "minitest",
+        "a/test/b",
+        "trainTest",
+        "TESTmini",
+        "train-tests",
+    ],
 )
 def test_forbidden_splits_know_what_else_they_are_called(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "set"
@@ -804,7 +823,26 @@ def test_forbidden_splits_know_what_else_they_are_called(tmp_path: Path, name: s
             check_sources([whole.model_copy(update={"path": str(folder / f"{name}.jsonl")})])
 
 
-@pytest.mark.parametrize("split", ["testmini", "testA", "train[:9%]+test", "minitest"])
+@pytest.mark.parametrize("name", ["contest", "latest", "greatest", "train_validated", "developer"])
+def test_words_that_only_end_like_a_split_are_not_forbidden(tmp_path: Path, name: str) -> None:
+    write(tmp_path / f"{name}.jsonl", [{"question": "Q"}])
+    check_sources(
+        [SourceConfig(path=str(tmp_path / f"{name}.jsonl"), forbidden_splits=("test", "val"))]
+    )
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        "testmini",
+        "testA",
+        "TESTmini",
+        "train[:9%]+test",
+        "train+testmini",
+        "train+tests",
+        "minitest",
+    ],
+)
 def test_a_forbidden_split_cannot_be_asked_for_by_another_name(split: str) -> None:
     source = SourceConfig(path="org/name", split=split, forbidden_splits=("test",))
     with pytest.raises(InputError, match="off limits"):
@@ -837,3 +875,37 @@ def test_over_a_thousand_different_truths_are_a_drop(tmp_path: Path) -> None:
     item = one(tmp_path, question="Q", answer=[str(n) for n in range(1001)])
     assert isinstance(item, Drop)
     assert item.reason == "too_many_answers"
+
+
+@pytest.mark.parametrize("kind", ["text", "day", "zone"])
+def test_a_cell_that_python_cannot_hold_is_the_drop_of_its_row(tmp_path: Path, kind: str) -> None:
+    bad = {
+        "text": pa.array([b"ok", b"\xff\xfe"]).cast(pa.binary()).view(pa.string()),
+        "day": pa.array([0, 10**13], pa.int64()).cast(pa.timestamp("s")),
+        "zone": pa.array([0, 1], pa.int64()).cast(pa.timestamp("s", tz="Mars/Olympus")),
+    }[kind]
+    table = pa.table({"question": ["Q", "R"], "answer": ["1", "2"], "hint": bad})
+    pq.write_table(table, tmp_path / "a.parquet")
+    items = list(read_seeds(tmp_path / "a.parquet"))
+    assert len(items) == 2
+    assert isinstance(items[1], Drop)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(5, pa.int64()), ("x", pa.string()), ([1], pa.list_(pa.int64()))]
+)
+def test_a_picture_cell_of_another_type_is_an_error_of_its_row(
+    tmp_path: Path, value: Any, kind: Any
+) -> None:
+    cells = pa.array(
+        [{"bytes": value, "path": None}], pa.struct([("bytes", kind), ("path", "str")])
+    )
+    pq.write_table(pa.table({"question": ["Q"], "image": cells}), tmp_path / "a.parquet")
+    (item,) = read_seeds(tmp_path / "a.parquet")
+    assert isinstance(item, Seed)
+    with pytest.raises(RowError, match="not an image"):
+        read_bytes(item.images[0])
+
+
+def test_over_512_images_are_a_drop(tmp_path: Path) -> None:
+    assert drop(tmp_path, image=["1.png"] * 513).reason == "too_many_images"

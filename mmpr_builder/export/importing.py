@@ -12,6 +12,7 @@ which way each kind was found. Rows that `mmpr export` wrote carry their own id,
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from mmpr_builder.export.options import KINDS, check_kinds
 from mmpr_builder.export.readback import image_names, read_lines, recipe_entries, text_of
 from mmpr_builder.io import images, tables
 from mmpr_builder.io.access import Access, Places, named_access
+from mmpr_builder.io.seed_files import homes, hub_caches, is_in
 from mmpr_builder.output.rows import pair_schema
 from mmpr_builder.output.stored_images import as_stored
 from mmpr_builder.records import IMAGE_PLACEHOLDER, Drop, content_id
@@ -163,21 +165,27 @@ def _entries(path: Path, root: str | None, kind: str, roots: Sequence[str]) -> l
             if not isinstance(entry.get(field), str):
                 raise InputError(f"{path}: entry {name!r} has no {field!r}: give a recipe's path")
     base = _base(path, recipe, root)
+    home = path.resolve().parent if root is None else base
     for name, entry in recipe.items():
         for field in ("root", "annotation"):
-            _check_place(f"{path}: entry {name!r}: {field!r}", base / entry[field], base, roots)
+            _check_place(f"{path}: entry {name!r}: {field!r}", base / entry[field], home, roots)
     return [
         _entry(name, base / entry["annotation"], base / entry["root"], kind)
         for name, entry in recipe.items()
     ]
 
 
-def _check_place(what: str, place: Path, base: Path, roots: Sequence[str]) -> None:
+def _check_place(what: str, place: Path, home: Path, roots: Sequence[str]) -> None:
     """A recipe may come from a stranger: it names what is below it, and what the caller names."""
-    real = place.resolve()
-    if not any(real.is_relative_to(root.resolve()) for root in (base, *map(Path, roots))):
+    try:
+        real = os.path.realpath(place)
+    except ValueError as error:
+        raise InputError(f"{what}: no path ({error})") from None
+    allowed = [folder for root in (str(home), *roots) for folder in homes(root)]
+    allowed += map(os.path.realpath, hub_caches())
+    if not any(is_in(real + "/", folder) for folder in allowed):
         raise InputError(
-            f"{what} is {str(real)!r}, outside of {base}: if it may be read, name a folder that"
+            f"{what} is {real!a}, outside of {home}: if it may be read, name a folder that"
             " holds it with --roots"
         )
 

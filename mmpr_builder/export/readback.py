@@ -261,7 +261,7 @@ def _files(base: Path, pattern: str) -> list[Path]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: cannot be read ({error}): give a build's folder or an export's"
         ) from None

@@ -26,7 +26,7 @@ def exists(uri: str) -> bool:
 def write_json(uri: str, content: Any) -> None:
     """Replace a file by `content` as JSON, without secrets; a reader sees the old or the new one,
     never a part."""
-    put_text(json.dumps(redacted(content), ensure_ascii=False, indent=1) + "\n", uri)
+    put_text(json.dumps(redacted(content, names=False), ensure_ascii=False, indent=1) + "\n", uri)
 
 
 def read_json(uri: str) -> Any:

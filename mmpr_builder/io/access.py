@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from mmpr_builder.config import NETWORK, Config, SourceConfig
 from mmpr_builder.errors import ConfigError, RowError
 from mmpr_builder.escaping import public_url
-from mmpr_builder.io.seed_files import absolute, is_url
+from mmpr_builder.io.seed_files import absolute, homes, hub_caches, is_in, is_url
 from mmpr_builder.records import ImageRef
 
 NOT_ALLOWED = "image_not_allowed"
@@ -47,9 +47,9 @@ class Access:
 
     def names(self, url: str) -> bool:
         """Whether the settings name a place that holds this URL."""
-        *host, path = _split(url)
+        *host, path = place_of(url)
         for place in self.urls:
-            *there, folder = _split(place)
+            *there, folder = place_of(place)
             if host == there and f"{path}/".startswith(f"{folder.rstrip('/')}/"):
                 return True
         return False
@@ -57,6 +57,7 @@ class Access:
     def real(self, uri: str) -> str:
         """A stored URL with the user and the query that the settings have for it."""
         known = dict(self.secrets)
+        uri = public_url(uri) if _host(uri) != public_url(_host(uri)) else uri
         host = _host(uri)
         return known.get(uri) or known.get(host, host) + uri.removeprefix(host)
 
@@ -67,15 +68,28 @@ def access_of(sources: Iterable[SourceConfig]) -> Access:
     for source in sources:
         named = [place for place in (source.path, source.root) if place and is_url(place)]
         entries = [entry.rstrip("/") for entry in source.allow if is_url(entry)]
+        bases = [base for base in (source.root or _base(source),) if is_url(base)]
         places = [place for place in (source.root, *source.roots) if place]
         secrets = [(public_url(whole), whole) for url in named for whole in (url, _host(url))]
         found = Access(
             (*found.folders, *(absolute(place) for place in places if not is_url(place))),
-            (*found.urls, *entries, *(public_url(_host(url)) for url in named)),
+            (*found.urls, *entries, *map(public_url, bases)),
             found.protocols | {entry for entry in source.allow if not is_url(entry)},
             (*found.secrets, *((public, whole) for public, whole in secrets if public != whole)),
         )
     return found
+
+
+def _base(source: SourceConfig) -> str:
+    """Where relative images of a source at a URL start: beside a file, in a folder; a public
+    layout may have them beside its folder of questions."""
+    if not is_url(source.path):
+        return ""
+    parts = public_url(source.path).rstrip("/").split("/")
+    inner = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
+    is_file = inner == len(parts) and "." in parts[-1] and inner > 3
+    beside = source.format not in ("auto", "conversations") and inner > 3
+    return "/".join(parts[: inner - 1 if is_file or beside else inner])
 
 
 def named_access(path: str, **settings: object) -> Access:
@@ -96,10 +110,11 @@ def sampled_access(config: Config) -> Access:
 def check_url(url: str, access: Access) -> None:
     """Raise `RowError` "image_not_allowed" unless the settings allow to ask for this URL."""
     try:
-        scheme, _, _, path = _split(url)
+        scheme, _, _, path = place_of(url)
     except ValueError as error:
         raise RowError(NOT_ALLOWED, f"{url[:200]}: not a URL ({error})") from None
-    if "::" in url or ".." in unquote(path).replace("\\", "/").split("/"):
+    chained = "::" in url and scheme not in _PORTS  # Over HTTP it is text like any other.
+    if chained or ".." in unquote(path).replace("\\", "/").split("/"):
         raise RowError(NOT_ALLOWED, f"{url[:200]}: chained URLs and '..' are never followed")
     if scheme in access.protocols or access.names(url):
         return
@@ -109,7 +124,7 @@ def check_url(url: str, access: Access) -> None:
     raise RowError(NOT_ALLOWED, f"{url[:200]}: its source allows no such URLs: {fix}")
 
 
-def _split(url: str) -> tuple[str, str, int | None, str]:
+def place_of(url: str) -> tuple[str, str, int | None, str]:
     """Scheme, host, port and path, as the one that connects reads them. Raises `ValueError`."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme), parts.path
@@ -138,22 +153,22 @@ class Places:
         """
         if image.startswith("data:"):
             return ImageRef(image)
-        if "::" in image:
-            raise RowError(NOT_ALLOWED, f"{image[:200]}: chained URLs are never followed")
-        is_whole = image.startswith(("/", "~", "file://")) or is_url(image)
+        is_whole = image.startswith(("/", "~/", "file://")) or is_url(image)
         path = absolute(image) if is_whole else _joined(base, image)
-        if is_url(path):
-            own = replace(self.access, urls=(*self.access.urls, public_url(base)))
-            check_url(path, own if is_url(base) else self.access)
-        else:
+        if not is_url(path):
             self._check_path(path, base)
+            return ImageRef(path)
+        if _host(path) != public_url(_host(path)):
+            raise RowError(NOT_ALLOWED, f"{image[:200]}: rows do not say who asks")
+        own = replace(self.access, urls=(*self.access.urls, public_url(base)))
+        check_url(path, own if is_url(base) else self.access)
         return ImageRef(path)
 
     def _check_path(self, path: str, base: str) -> None:
         found = self._resolved(path)
-        own = () if is_url(base) or not base else (base,)
+        own = () if is_url(base) or not base else homes(base)
         for folders in ((*own, *self.access.folders), hub_caches()):
-            if any(_is_in(found, self._folder(folder)) for folder in folders):
+            if any(is_in(found, self._folder(folder)) for folder in folders):
                 return
         leads = "" if found == os.path.abspath(path) else f" leads to {found[:200]}, which"
         raise RowError(
@@ -179,16 +194,6 @@ class Places:
 
 def _joined(base: str, image: str) -> str:
     image = image.removeprefix("./")
-    return f"{public_url(base).rstrip('/')}/{image}" if base else image
-
-
-def _is_in(path: str, folder: str) -> bool:
-    return path.startswith(folder.rstrip("/") + "/")
-
-
-def hub_caches() -> tuple[str, ...]:
-    """Where the hub's clients keep what they fetched. Access tokens lie beside it, not in it."""
-    from huggingface_hub import constants
-
-    data = os.environ.get("HF_DATASETS_CACHE", os.path.join(constants.HF_HOME, "datasets"))
-    return constants.HF_HUB_CACHE, data
+    if is_url(base):
+        return f"{public_url(base).rstrip('/')}/{image}"
+    return os.path.join(os.path.abspath(base) if base else os.getcwd(), image)

@@ -11,6 +11,8 @@ by pandas often have a single one).
 
 from __future__ import annotations
 
+import json
+import posixpath
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
@@ -45,19 +47,22 @@ def read_embedded(ref: ImageRef) -> tuple[bytes | None, str | None]:
         raise ValueError(f"not a reference into a table: {ref}")
     try:
         if ref.uri.startswith(DATASET_SCHEME):
-            path, _, split = ref.uri.removeprefix(DATASET_SCHEME).rpartition("?split=")
-            value = _dataset_column(path, split, ref.column)[ref.row][ref.column]
+            place, _, split = ref.uri.removeprefix(DATASET_SCHEME).rpartition("?split=")
+            value = _dataset_column(place, split, ref.column)[ref.row].column(0)[0].as_py()
         else:
             value = _parquet_column(ref.uri, ref.column).value(ref.row)
         if ref.index is not None:
             value = value[ref.index]
     except (OSError, KeyError, IndexError, TypeError, InputError, ValueError) as error:
         raise RowError("image_missing", f"{_place(ref)}: {error or type(error).__name__}") from None
+    data, path = value, None
     if isinstance(value, dict):
-        return value.get("bytes"), value.get("path")
-    if value is None or isinstance(value, bytes):
-        return value, None
-    raise RowError("image_missing", f"{_place(ref)}: holds {type(value).__name__}, not an image")
+        data, path = value.get("bytes"), value.get("path")
+    for found, kind in ((data, bytes), (path, str)):
+        if found is not None and not isinstance(found, kind):
+            what = type(found).__name__
+            raise RowError("image_missing", f"{_place(ref)}: holds {what}, not an image")
+    return data, path
 
 
 def _place(ref: ImageRef) -> str:
@@ -75,6 +80,7 @@ def open_dataset(path_or_id: str, split: str) -> Any:
     loaded: Any
     try:
         if is_url(path_or_id) or path_or_id.startswith("/"):
+            _refuse_foreign_files(path_or_id)
             loaded = datasets.load_from_disk(path_or_id)
         else:
             name, _, subset = path_or_id.partition(":")
@@ -92,22 +98,25 @@ def open_dataset(path_or_id: str, split: str) -> Any:
                 f" {', '.join(sorted(loaded))}: set the source's `split`"
             )
         loaded = loaded[split]
-    return undecoded(loaded)
+    return plain(loaded)
 
 
-def undecoded(dataset: Any) -> Any:
-    """The data set with its image columns (and lists of images) as bytes and path."""
-    import datasets
+def plain(dataset: Any) -> Any:
+    """The data set as Arrow tables: values as they are stored, of images bytes and path.
 
-    def raw(feature: Any) -> Any:
-        if isinstance(feature, datasets.Image):
-            return datasets.Image(decode=False)
-        if isinstance(feature, datasets.List | datasets.LargeList):
-            return type(feature)(raw(feature.feature))
-        return feature
+    `datasets` would decode pictures, sounds and pages, for which it opens the paths in their cells.
+    """
+    return dataset.with_format("arrow")
 
-    features = {name: raw(feature) for name, feature in dataset.features.items()}
-    return dataset.with_format(None).cast(datasets.Features(features))
+
+def _refuse_foreign_files(folder: str) -> None:
+    """Raise `InputError` for a data set that names files outside of its own folders as its data."""
+    fs, inside = filesystem(absolute(folder))
+    for state in fs.glob(f"{inside.rstrip('/')}/**/state.json"):
+        named = [entry["filename"] for entry in json.loads(fs.cat_file(state))["_data_files"]]
+        foreign = next((name for name in named if posixpath.basename(name) != name), None)
+        if foreign is not None:
+            raise InputError(f"{state}: names {foreign!r} as its data, outside of its own folder")
 
 
 @lru_cache(maxsize=4)

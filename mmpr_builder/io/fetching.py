@@ -12,30 +12,34 @@ import functools
 import ipaddress
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import httpcore
 
 from mmpr_builder.errors import RowError
-from mmpr_builder.io.access import NOT_ALLOWED, Access, check_url
+from mmpr_builder.io.access import NOT_ALLOWED, Access, check_url, place_of
 
-DEADLINE_S = 120.0
-"""For one image, redirects included. 30 MB arrive over 2 Mbit/s."""
+DEADLINE_S = 60.0
+"""For one image, redirects included. 30 MB arrive over 4 Mbit/s."""
 MAX_REDIRECTS = 5
-_SILENCE_S = 30.0
+MAX_LATE = 3
+"""Images in a row that a host may fail to deliver in time; then it is not asked again."""
+_SILENCE_S = 20.0
 _HEADERS = (
     (b"Accept", b"image/*,*/*;q=0.1"),
     (b"Accept-Encoding", b"identity"),
     (b"User-Agent", b"mmpr-builder"),
 )
 _AS_IT_IS = "/%?:@!$&'()*+,;=~"  # What a URL's path and query may hold unquoted.
-# NAT64 (RFC 6052) and the old "IPv4-compatible" form (RFC 4291).
-_AROUND_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+_GLOBAL = ipaddress.IPv6Network("2000::/3")
+_DOCUMENTS = ipaddress.IPv6Network("3fff::/20")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _GONE, _MOVED = frozenset({404, 410}), frozenset({301, 302, 303, 307, 308})
-
 _HTTP_ERRORS = (
     *(httpcore.ProtocolError, httpcore.NetworkError, httpcore.TimeoutException),
     httpcore.UnsupportedProtocol,
@@ -50,21 +54,41 @@ def fetch(url: str, access: Access, max_bytes: int, *, deadline_s: float = DEADL
     `FileNotFoundError` where the server has no such image, and `OSError` for what may be otherwise
     next time.
     """
+    check_url(url, access)
+    host = place_of(url)[:3]
+    late = _late_hosts()
+    if late[host] >= MAX_LATE:
+        raise RowError("image_unreadable", f"{url}: its host was late {MAX_LATE} times in a row")
     before = _deadline.set(time.monotonic() + deadline_s)
     try:
-        for _ in range(MAX_REDIRECTS + 1):
-            check_url(url, access)
-            found = _get(access.real(url), access.names(url), max_bytes)
-            if isinstance(found, bytes):
-                return found
-            url = urljoin(url, found)
+        found = _follow(url, access, max_bytes)
+        late[host] = 0
+        return found
     except (TimeoutError, *_HTTP_ERRORS) as error:
         if time.monotonic() >= _deadline.get():
+            late[host] += 1
             raise RowError("image_unreadable", f"{url}: not there after {deadline_s:g} s") from None
         # The texts of these errors quote what a server sent.
         raise OSError(type(error).__name__) from None
     finally:
         _deadline.reset(before)
+
+
+def _follow(url: str, access: Access, max_bytes: int) -> bytes:
+    """The body, redirects followed: on the same host, or to the open internet. What another source
+    names is closed to them, and so are the settings' logins for it."""
+    at = url
+    for _ in range(MAX_REDIRECTS + 1):
+        same = place_of(at)[:3] == place_of(url)[:3]
+        elsewhere = access if same else replace(access, urls=())
+        try:
+            check_url(at, elsewhere)
+        except RowError:
+            raise RowError(NOT_ALLOWED, f"{url}: redirects to where rows may not go") from None
+        found = _get(access.real(at) if same else at, elsewhere.names(at), max_bytes)
+        if isinstance(found, bytes):
+            return found
+        at = urljoin(at, found)
     raise OSError(f"over {MAX_REDIRECTS} redirects")
 
 
@@ -79,17 +103,13 @@ def _get(url: str, is_named: bool, max_bytes: int) -> bytes | str:
         scheme=parts.scheme.encode(),
         host=(parts.hostname or "").encode("idna"),
         port=parts.port,
-        target=quote(
-            f"{parts.path or '/'}{'?' * bool(parts.query)}{parts.query}", _AS_IT_IS
-        ).encode(),
+        target=quote(f"{parts.path or '/'}{'?' * bool(parts.query)}{parts.query}", _AS_IT_IS),
     )
     extensions = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), _SILENCE_S)}
     with _pool(is_named).stream("GET", target, headers=headers, extensions=extensions) as response:
         if response.status in _MOVED:
-            moved = dict(response.headers)
-            return next(
-                (v.decode("latin-1") for k, v in moved.items() if k.lower() == b"location"), ""
-            )
+            moved = {name.lower(): value for name, value in response.headers}
+            return moved.get(b"location", b"").decode("latin-1")
         if response.status in _GONE:
             raise FileNotFoundError(url)
         if response.status != 200:
@@ -110,6 +130,12 @@ def _pool(is_named: bool) -> httpcore.ConnectionPool:
     )
 
 
+@functools.cache
+def _late_hosts() -> Counter[tuple[str, str, int | None]]:
+    """How often in a row each host was late, in this process."""
+    return Counter()
+
+
 class _Network(httpcore.NetworkBackend):
     """Connects to the very address that was judged, and lets no read outlast the deadline."""
 
@@ -127,22 +153,22 @@ class _Network(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
-        if self._public:
-            for address in addresses:
-                if not is_public(address):
-                    raise RowError(
-                        NOT_ALLOWED,
-                        f"{host} is {address}, an address of a private network: name the beginning"
-                        " of the URL in the source's `allow` if it is meant",
-                    )
-        for number, address in enumerate(addresses, 1):
+        if self._public and not all(map(is_public, addresses)):
+            raise RowError(
+                NOT_ALLOWED,
+                f"{host} is not on the open internet: if it is meant, name the beginning of its"
+                " URLs in the source's `allow` (seeds.N.allow=[…])",
+            )
+        for left in range(len(addresses) - 1, -1, -1):
             try:
-                stream = self._sockets.connect_tcp(
-                    address, port, _left(timeout), local_address, socket_options
+                # What one address leaves of the time the next ones have, too.
+                wait = _left(timeout) / (1 + bool(left))
+                address = addresses[-1 - left]
+                return _Stream(
+                    self._sockets.connect_tcp(address, port, wait, local_address, socket_options)
                 )
-                return _Stream(stream)
-            except httpcore.ConnectError:
-                if number == len(addresses):
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if not left:
                     raise
         raise OSError(f"{host} has no address")
 
@@ -184,8 +210,10 @@ def is_public(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         inner = found.ipv4_mapped or found.sixtofour or (found.teredo or (None, None))[1]
-        if any(found in network for network in _AROUND_IPV4):
+        if found in _NAT64:  # RFC 6052
             inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        # RFC 4291: all else is local, or not given out. RFC 9637 is younger than this Python.
+        return found in _GLOBAL and found not in _DOCUMENTS and found.is_global
     return found.is_global and not found.is_multicast

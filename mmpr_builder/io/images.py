@@ -13,6 +13,7 @@ import io
 import os
 import stat
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,11 +22,13 @@ from PIL import Image, UnidentifiedImageError
 from mmpr_builder.errors import MissingExtraError, RowError, SetupError
 from mmpr_builder.io.access import Access, Places, check_url
 from mmpr_builder.io.embedded import DATASET_SCHEME, read_embedded
-from mmpr_builder.io.seed_files import absolute, filesystem, is_url
+from mmpr_builder.io.seed_files import filesystem, is_url
 from mmpr_builder.records import ImageRef
 
 MAX_BYTES = 128 * 2**20
 """Largest image file. A real photograph has 1-30 MB; an uncompressed 40-megapixel TIFF 120."""
+MAX_ROW_BYTES = 512 * 2**20
+"""The files of all images of one row, which are in memory together."""
 MAX_PIXELS = 178_956_970
 """Largest image in pixels: where Pillow itself speaks of a decompression bomb."""
 MAX_ASPECT = 200
@@ -81,7 +84,10 @@ def read_bytes(ref: ImageRef, access: Access = NO_NETWORK) -> bytes:
 
 
 def _from_table(ref: ImageRef, access: Access) -> bytes:
-    """A cell holds the bytes, or only a path: absolute, a URL, or relative to the table."""
+    """A cell that holds the bytes, or the path of a file below the folder of its table.
+
+    Planning turns other paths into references of their own, where the source opens their places.
+    """
     uri = access.real(ref.uri)
     data, path = read_embedded(replace(ref, uri=uri))
     if data is not None:
@@ -89,13 +95,12 @@ def _from_table(ref: ImageRef, access: Access) -> bytes:
     if not path:
         raise RowError("image_missing", f"{ref.uri} row {ref.row}: {ref.column!r} is empty")
     folder = uri.removeprefix(DATASET_SCHEME).rpartition("?split=")[0] or uri.rpartition("/")[0]
-    base = folder if folder.startswith("/") or is_url(folder) else ""
-    return read_bytes(Places(access).ref(path, base), access)
+    return read_bytes(Places(NO_NETWORK).ref(path, folder if folder.startswith("/") else ""))
 
 
 def _from_disk(path: str) -> bytes:
     """A regular file. A pipe would never end, and a device is no picture."""
-    handle = os.open(absolute(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise RowError("image_unreadable", f"{path}: not a regular file")
@@ -115,6 +120,17 @@ def _from_url(url: str, access: Access) -> bytes:
         while len(data) <= MAX_BYTES and (more := handle.read(MAX_BYTES + 1 - len(data))):
             data += more
     return bytes(data)
+
+
+def read_all(refs: Sequence[ImageRef], access: Access = NO_NETWORK) -> tuple[bytes, ...]:
+    """The images of one row, together of a bounded size. Raises `RowError` as `read_bytes` does."""
+    found: list[bytes] = []
+    for ref in refs:
+        found.append(read_bytes(ref, access))
+        if sum(map(len, found)) > MAX_ROW_BYTES:
+            size = MAX_ROW_BYTES // 2**20
+            raise RowError("image_too_large", f"over {size} MiB in all images of the row")
+    return tuple(found)
 
 
 def _bounded(data: bytes, uri: str) -> bytes:

@@ -15,8 +15,8 @@ import io
 import logging
 import os
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import IO, Any, Literal, cast
 
 from mmpr_builder.errors import InputError, MissingExtraError, MmprError
@@ -34,7 +34,7 @@ COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 HASH_BYTES = 64 * 2**20
 """Files up to this size are told apart by their content, larger ones by size and time of change."""
 
-_LOOKED_AT = 1000  # Entries of a folder that may hold a million images.
+_LOOKED_AT = 10_000  # Entries of a folder that may hold a million images.
 _log = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"(?:hf://datasets/)?(?P<id>[\w-][\w.-]*/[\w-][\w.-]*(?::[\w.-]+)?)/?\Z")
@@ -86,6 +86,28 @@ def absolute(path: str) -> str:
     if is_url(path):
         return path
     return os.path.abspath(os.path.expanduser(path.removeprefix("file://")))
+
+
+def hub_caches() -> tuple[str, ...]:
+    """Where the hub's clients keep what they fetched. Access tokens lie beside it, not in it."""
+    from huggingface_hub import constants
+
+    data = os.environ.get("HF_DATASETS_CACHE") or os.path.join(constants.HF_HOME, "datasets")
+    return tuple(folder for folder in (constants.HF_HUB_CACHE, data) if os.path.isabs(folder))
+
+
+def homes(folder: str) -> tuple[str, ...]:
+    """A local folder, and where its files may really lie: those of a snapshot of the hub
+    (`…/snapshots/REVISION`) are links into the folder `blobs` beside it."""
+    real = os.path.realpath(folder)
+    above, mark, _ = f"{real}/".rpartition("/snapshots/")
+    blobs = os.path.join(above, "blobs")
+    return (real, blobs) if mark and os.path.isdir(blobs) else (real,)
+
+
+def is_in(path: str, folder: str) -> bool:
+    """Whether a resolved path is below a resolved folder."""
+    return path.startswith(folder.rstrip("/") + "/")
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
@@ -170,17 +192,19 @@ def _folder(uri: str, fs: Any, inside: str, split: str) -> list[SeedFile]:
     if {"dataset_info.json", "state.json"} <= names or "dataset_dict.json" in names:
         return [SeedFile(uri.rstrip("/"), "disk", split=split)]
     here = sorted(f"{inside}/{name}" for name in names if _is_seed_file(name))
-    beside = [f"{inside}/{name}" for name in sorted(names) if here and _said(name)]
-    below = sorted(
-        name
-        for folder in (beside if here else [inside])
-        for name in (fs.find(folder) if fs.isdir(folder) else ())
-        if _is_seed_file(name.rsplit("/", 1)[-1]) and "/." not in name[len(inside) :]
-    )
+    below = sorted(_below(fs, inside, is_url(uri), near=bool(here)))
+    if here:
+        # A file beside folders does not hide what is named after splits in them.
+        others = [name for name in below if not _said(name[len(inside) + 1 :])]
+        below = [name for name in below if name not in others]
+        if others:
+            _tell(
+                f"{uri}: not read, for there are seed files above: {others[0]} and"
+                f" {len(others) - 1} more; name their folder as a source, too, to read them"
+            )
     if here or below:
-        if here:
-            _tell_of_others(uri, sorted(names), beside)
         found = of_split([*here, *below], len(inside) + 1, split)
+        refuse_links_out(uri, found)
         return [_file(full_name(fs, uri, name), split) for name in found]
     if not is_url(uri) and any(name.endswith("metadata.csv") for name in fs.find(inside)):
         return [SeedFile(uri, "imagefolder", split=split)]
@@ -188,6 +212,21 @@ def _folder(uri: str, fs: Any, inside: str, split: str) -> list[SeedFile]:
         f"folder {uri} holds no seeds: expected {', '.join('*' + s for s in FORMATS)}, a folder"
         " written by `datasets.save_to_disk`, or images with a metadata.csv"
     )
+
+
+def refuse_links_out(folder: str, names: Iterable[str]) -> None:
+    """Raise `InputError` for a file of a local folder that is a link to somewhere else: somebody
+    who shares a data set must not choose what is read on this machine."""
+    if is_url(folder):
+        return
+    known = (*homes(folder), *map(os.path.realpath, hub_caches()))
+    for name in names:
+        real = os.path.realpath(name)
+        if os.path.islink(name) and not any(is_in(real, home) for home in known):
+            raise InputError(
+                f"{name} is a link to {real}, outside of {folder}: if it is meant, name the file"
+                " itself as a source"
+            )
 
 
 def _is_seed_file(name: str) -> bool:
@@ -200,27 +239,31 @@ def _is_seed_file(name: str) -> bool:
 _SPLITS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
+    "test": ("testing", "test", "evaluation", "eval"),
 }
+_FORMS = "|".join(form for forms in _SPLITS.values() for form in forms)
+# What names of splits are made of: testmini, testA, minival, trainval35k, valminusminival.
+_MADE_OF = re.compile(rf"(?:{_FORMS}|mini|minus|sub|full|std|set|split|s|[a-d])+")
+_WORD = re.compile(r"[A-Za-z]+")
 
 
 def of_split(names: list[str], start: int, split: str) -> list[str]:
     """Keep the files of `split` where their paths below the folder name splits, as on the hub.
 
-    The part of a path that is nearest to the file decides. Where some files name their split, one
-    that may mean another (`testmini.jsonl`) is left out, and the log says so.
+    The part of a path that is nearest to the file decides. A file whose name says several splits is
+    of none of them; it is left out, and the log says so.
     """
     split = split_name(split)
-    said = {name: _said_of(name[start:]) or _words(name[start:]) & {split} for name in names}
-    if not any(said.values()):
+    said = {name: _said(name[start:]) for name in names}
+    own = {name for name in names if split in _words(name[start:]) and split not in _SPLITS}
+    if not any(said.values()) and not own:
         return names
-    kept = []
-    for name, own in said.items():
-        meant = own or _meant(name.rsplit("/", 1)[-1]) - {split}
-        if own == {split} or not meant:
-            kept.append(name)
-        elif split in own or not own:
-            _tell(f"{name}: left out, for its name may mean {' and '.join(sorted(meant))}")
+    kept = [name for name in names if name in own or not said[name] or said[name] == {split}]
+    for name in names:
+        if name not in kept and split in said[name]:
+            _tell(f"{name}: left out, for it says {' and '.join(sorted(said[name]))}")
+    if own:
+        kept = [name for name in kept if name in own]
     if not kept:
         there = sorted(set().union(*said.values()))
         raise InputError(
@@ -235,56 +278,43 @@ def split_name(split: str) -> str:
     return next((key for key, forms in _SPLITS.items() if split.lower() in forms), split)
 
 
-def off_limits(text: str, forbidden: set[str]) -> bool:
-    """Whether a path, or a `split` like `train[:9%]+test`, may mean one of these splits.
-
-    `testmini`, `testA`, `minival` and `trainval` may; a word that only resembles one beside the
-    word "train" (`train_validated`) does not.
-    """
-    for part in text.split("/"):
-        words = _words(part)
-        if words & forbidden or (_meant(part) & forbidden and "train" not in words):
-            return True
-    return False
+def splits_in(text: str) -> set[str]:
+    """All splits that words of a setting or a name mean, and the words themselves:
+    `train[:9%]+testmini` is train, test and testmini."""
+    words = _words(text)
+    return words.union(*map(_meant, words))
 
 
 def _words(text: str) -> set[str]:
-    """The words of a name, splits by their one name: `COCO_val2014` is {"coco", "validation"}."""
-    found = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", text)
-    return {split_name(word.lower()) for word in found}
+    return {split_name(word.lower()) for word in _WORD.findall(text)}
 
 
-def _said(text: str) -> set[str]:
-    return _words(text) & set(_SPLITS)
+def _meant(word: str) -> set[str]:
+    """The splits that a word is made of; none of `latest` and `validated`."""
+    found = re.findall(_FORMS, word) if _MADE_OF.fullmatch(word) else []
+    return {split_name(form) for form in found}
 
 
-def _said_of(path: str) -> set[str]:
+def _said(path: str) -> set[str]:
     """The splits that the last part of a path says that says any."""
-    return next((found for part in reversed(path.split("/")) if (found := _said(part))), set())
+    for part in reversed(path.split("/")):
+        if found := set().union(*map(_meant, _words(part))):
+            return found
+    return set()
 
 
-def _meant(text: str) -> set[str]:
-    """The splits that words of a name may mean by their beginning or end: `testmini`."""
-    return {
-        key
-        for word in _words(text)
-        for key, forms in _SPLITS.items()
-        if any(word.startswith(form) or word.endswith(form) for form in forms)
-    }
-
-
-def _tell_of_others(uri: str, names: list[str], read: list[str]) -> None:
-    """Say which folders beside the seed files of a folder hold seed files that are not read."""
-    for name in names if not is_url(uri) else ():
-        place = os.path.join(uri, name)
-        if place in read or name.startswith(".") or not os.path.isdir(place):
-            continue
-        with os.scandir(place) as entries:
-            if any(_is_seed_file(entry.name) for entry in islice(entries, _LOOKED_AT)):
-                _tell(
-                    f"{place} is not read: there are seed files beside it; name its files, too,"
-                    f" to read them (seeds={uri},{place})"
-                )
+def _below(fs: Any, inside: str, remote: bool, *, near: bool) -> Iterator[str]:
+    """Seed files in the folders below one, hidden ones aside. Where there are some `near`, a look
+    at the first `_LOOKED_AT` entries does, for the rest may be a million images."""
+    if remote and near:
+        return
+    looked = 0
+    for folder, _, names in fs.walk(inside):
+        looked += len(names)
+        if near and looked > _LOOKED_AT:
+            return
+        if "/." not in folder[len(inside) :] and folder.rstrip("/") != inside:
+            yield from (f"{folder.rstrip('/')}/{n}" for n in names if _is_seed_file(n))
 
 
 @functools.cache

@@ -33,9 +33,10 @@ def load_images(rollout: Rollout, access: Access = NO_NETWORK) -> list[bytes]:
     """
     stored = []
     for i, ref in enumerate(rollout.seed.images):
+        if i >= len(rollout.image_sha256):
+            raise RowError("image_changed", f"{ref.uri}: no hash says what was sampled from")
         data = images.read_bytes(ref, access)
-        found = hashlib.sha256(data).hexdigest()
-        sampled = rollout.image_sha256[i] if i < len(rollout.image_sha256) else found
+        found, sampled = hashlib.sha256(data).hexdigest(), rollout.image_sha256[i]
         if found != sampled:
             raise RowError(
                 "image_changed",

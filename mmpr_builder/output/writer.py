@@ -154,20 +154,19 @@ def finish_build(
     run.json.
     """
     folder = os.fspath(config.out if out is None else out).rstrip("/")
-    run: dict[str, Any] = redacted(
-        {
-            "name": config.name,
-            "config": config.model_dump(mode="json"),
-            "counts": dict(counts),
-            **({"pooled": [dict(build) for build in pooled]} if pooled else {}),
-            "this_run": {
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
-                "versions": versions(),
-                **(extra or {}),
-            },
-        }
-    )
+    run: dict[str, Any] = {
+        "name": config.name,
+        "config": redacted(config.model_dump(mode="json")),
+        "counts": dict(counts),
+        **({"pooled": [dict(build) for build in pooled]} if pooled else {}),
+        "this_run": {
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+            "versions": versions(),
+            **(extra or {}),
+        },
+    }
+    run = redacted(run, names=False)
     tables.put_text(card.render_card(run, card.measure(folder)), f"{folder}/README.md")
     tables.put_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", f"{folder}/run.json")
     return run

@@ -247,12 +247,12 @@ def check_images(
     if config.sampling.engine == "replay" or not todo:
         return
     missing, found = _look(config, todo)
-    if found or len(missing) < _LEAST:
+    if found or len(missing) < min(_LEAST, sum(unit.count for unit in todo)):
         return
     seed, detail = missing[0]
     text = (
-        f"none of the {len(missing)} seeds looked at finds its image; {seed.id!r} ({seed.origin}):"
-        f" {detail}"
+        f"none of the {len(missing)} seeds looked at has an image that opens; {seed.id!r}"
+        f" ({seed.origin}): {detail}"
     )
     if has_ray_at_hand(config):
         progress.note(f"{text}; this machine may see other folders than those that sample")
@@ -270,11 +270,10 @@ def _look(config: Config, units: Sequence[Unit]) -> tuple[list[tuple[Seed, str]]
     missing, access = [], access_of(config.seeds)
     for seed in _some(config.out, units) if units else ():
         try:
-            images.read_bytes(seed.images[0], access)
+            images.open_image(images.read_bytes(seed.images[0], access))
         except RowError as error:
-            if error.reason == "image_missing":
-                missing.append((seed, error.detail))
-                continue
+            missing.append((seed, error.detail))
+            continue
         return missing, True
     return missing, False
 

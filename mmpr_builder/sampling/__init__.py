@@ -19,7 +19,7 @@ from mmpr_builder.config import Config, tiles_for
 from mmpr_builder.dropout import wants_blind, wants_continuation
 from mmpr_builder.errors import RowError
 from mmpr_builder.io.access import access_of
-from mmpr_builder.io.images import read_bytes
+from mmpr_builder.io.images import read_all
 from mmpr_builder.prompts import render
 from mmpr_builder.records import Rollout, Seed, Template, derived_seed
 from mmpr_builder.sampling.protocol import (
@@ -85,10 +85,7 @@ async def roll_out(
     try:
         blank = replace(blank, prompt=render(template, seed))
         # Reading blocks (a disk, a network): in a thread, so that the engine never waits for it.
-        access = access_of(config.seeds)
-        images = await asyncio.to_thread(
-            lambda: tuple(read_bytes(ref, access) for ref in seed.images)
-        )
+        images = await asyncio.to_thread(read_all, seed.images, access_of(config.seeds))
         hashes = tuple(hashlib.sha256(data).hexdigest() for data in images)
         blank = replace(blank, image_sha256=hashes)
         request = request_for(seed, blank.prompt, images, config)

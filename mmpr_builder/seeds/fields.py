@@ -26,6 +26,8 @@ MAX_TRUTHS = 1_000
 """Most different truths of a row. The longest real list, of names for one thing, had some 60."""
 MAX_REPEATS = 10
 """Times that one truth counts: VQA asks ten annotators, of whom three make an answer right."""
+MAX_IMAGES = 512
+"""Most images of a row: frames of a video, of which a context of 128 k tokens holds as many."""
 MAX_QUESTION_CHARS = 200_000
 """Longest question, in characters: more than any model's context holds beside an image."""
 
@@ -102,6 +104,8 @@ def images_of(fields: Fields) -> tuple[str | ImageRef, ...]:
     if value is None or value == "" or value == []:
         return ()
     items = value if isinstance(value, list) else [value]
+    if len(items) > MAX_IMAGES:
+        raise RowError("too_many_images", f"field {name!r} has {len(items):,}, over {MAX_IMAGES}")
     return tuple(_image(name, value, item) for item in items)
 
 

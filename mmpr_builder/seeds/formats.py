@@ -13,12 +13,12 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import IO, Any, NamedTuple
 
 from mmpr_builder.errors import InputError, RowError
-from mmpr_builder.io.embedded import dataset_uri, open_dataset, undecoded
+from mmpr_builder.io.embedded import dataset_uri, open_dataset, plain
 from mmpr_builder.io.seed_files import SeedFile, filesystem, open_binary
 from mmpr_builder.records import ImageRef
 
@@ -258,20 +258,55 @@ def _parquet(file: SeedFile, turns: bool) -> Iterator[Row]:
     table = open_parquet(file.uri)
     columns = check_columns(table.schema_arrow.names, file.uri, turns=turns)
     embedded = [c for c in columns if _is_embedded(table.schema_arrow.field(c).type)]
-    row = 0
+    number = 0
     for group in range(table.metadata.num_row_groups):
         leaves, partial = _leaves(table, group, columns, embedded)
         size = 1024 if len(partial) == len(embedded) else 32
+        batches = table.iter_batches(size, row_groups=[group], columns=leaves)
+        for row in _rows_of(batches, embedded, file.shown, partial, number):
+            number = row.number
+            yield row
+
+
+def _rows_of(
+    batches: Iterable[Any],
+    embedded: Sequence[str],
+    uri: str,
+    with_bytes: Container[str],
+    start: int,
+) -> Iterator[Row]:
+    """Rows of Arrow batches, with embedded images as references into `uri`."""
+    number, tables = start, iter(batches)
+    while True:
         try:
-            for batch in table.iter_batches(size, row_groups=[group], columns=leaves):
-                for fields in batch.to_pylist():
-                    for name in embedded:
-                        image = _refs(fields[name], file.shown, row, name, name in partial)
-                        fields[name] = image
-                    row += 1
-                    yield Row(row, fields)
-        except OSError as error:  # pa.ArrowInvalid is a ValueError, damaged pages are OSErrors
-            raise InputError(f"{file.uri}: unreadable after row {row}: {error}") from None
+            batch = next(tables, None)
+        except (OSError, ValueError) as error:  # Damaged pages are the one or the other.
+            raise InputError(f"{uri}: unreadable after row {number}: {error}") from None
+        if batch is None:
+            return
+        for fields in _plain_rows(batch):
+            number += 1
+            if isinstance(fields, RowError):
+                yield Row(number, None, fields)
+                continue
+            for name in embedded:
+                fields[name] = _refs(fields[name], uri, number - 1, name, name in with_bytes)
+            yield Row(number, fields)
+
+
+def _plain_rows(batch: Any) -> Iterator[dict[str, Any] | RowError]:
+    """The rows of a batch as Python values; what Python cannot hold (text that is not UTF-8, a day
+    in the year 20,000) is the error of its row."""
+    try:
+        yield from batch.to_pylist()
+        return
+    except Exception:  # noqa: BLE001  Each type raises its own.
+        pass
+    for at in range(batch.num_rows):
+        try:
+            yield batch.slice(at, 1).to_pylist()[0]
+        except Exception as error:  # noqa: BLE001
+            yield RowError("unreadable_row", f"a cell cannot be read ({type(error).__name__})")
 
 
 def _is_embedded(kind: Any) -> bool:
@@ -333,16 +368,11 @@ def _dataset(file: SeedFile, turns: bool) -> Iterator[Row]:
     dataset = load(file)
     columns = check_columns(dataset.column_names, file.uri, turns=turns)
     dataset = dataset.select_columns(columns)
+    kinds = dataset.features.arrow_schema
+    embedded = [name for name in columns if _is_embedded(kinds.field(name).type)]
     # Images of a folder stay files; those of a data set are found by row, on every machine.
-    in_place = file.format == "imagefolder"
     uri = dataset_uri(file.shown, file.split)
-    for row, fields in enumerate(dataset):
-        for name in columns:
-            value = fields[name]
-            first = value[0] if isinstance(value, list) and value else value
-            if isinstance(first, dict) and "bytes" in first:
-                fields[name] = _refs(value, uri, row, name, bytes_known=not in_place)
-        yield Row(row + 1, fields)
+    yield from _rows_of(dataset.iter(batch_size=32), embedded, uri, (), 0)
 
 
 def load(file: SeedFile) -> Any:
@@ -355,4 +385,4 @@ def load(file: SeedFile) -> Any:
         dataset = datasets.load_dataset("imagefolder", data_dir=file.uri, split=file.split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise InputError(f"{file.uri}: not a readable image folder: {error}") from None
-    return undecoded(dataset)
+    return plain(dataset)

@@ -17,8 +17,8 @@ from mmpr_builder.io.seed_files import (
     filesystem,
     is_url,
     locate,
-    off_limits,
     split_name,
+    splits_in,
 )
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds import layouts
@@ -137,7 +137,7 @@ def refuse_forbidden(source: SourceConfig, files: Sequence[SeedFile] = ()) -> No
     named = [("split", source.split), ("path", path.rpartition("/")[2])]
     named += [("file", file.uri[start:]) for file in files if file.format != "hub"]
     for what, text in named if forbidden else ():
-        if off_limits(text, forbidden):
+        if splits_in(text) & forbidden:
             raise InputError(
                 f"source {source_label(source)!r}: {what} {text!r} is off limits: its"
                 f" forbidden_splits are {', '.join(source.forbidden_splits)}; use another split"

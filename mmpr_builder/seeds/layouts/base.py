@@ -17,6 +17,7 @@ from mmpr_builder.io.seed_files import (
     locate,
     of_split,
     open_binary,
+    refuse_links_out,
 )
 from mmpr_builder.seeds.formats import DECODER, Row, entries, quote
 
@@ -61,6 +62,7 @@ def files_of(layout: Layout, name: str, path: str, split: str) -> list[SeedFile]
     if fs.isdir(inside):
         here = [n for n in fs.find(inside) if re.search(layout.files, n[len(inside) + 1 :])]
         names = of_split(sorted(here), len(inside) + 1, split) if here else []
+        refuse_links_out(uri, names)
     elif any(mark in path for mark in "*?["):
         names = sorted(fs.glob(inside))
     else:

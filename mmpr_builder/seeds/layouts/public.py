@@ -424,9 +424,13 @@ def _answers_of(file: SeedFile, subtype: str) -> dict[int, tuple[str, ...]] | No
     known: dict[str, str] = {}  # Few answers are many times the same.
     found: dict[int, tuple[str, ...]] = {}
     for _, _, value in entries(read_text(beside), beside.uri, "annotations"):
-        texts = [a.get("answer") for a in value.get("answers", ()) if isinstance(a, Mapping)]
+        number = value.get("question_id") if isinstance(value, Mapping) else None
+        answers = value.get("answers") if isinstance(value, Mapping) else None
+        if not isinstance(number, int) or not isinstance(answers, list):
+            continue  # Its question, if there is one, has no annotation.
+        texts = [a.get("answer") for a in answers if isinstance(a, Mapping)]
         kept = (str(text) for text in texts if text is not None)
-        found[value.get("question_id")] = tuple(known.setdefault(text, text) for text in kept)
+        found[number] = tuple(known.setdefault(text, text) for text in kept)
     return found
 
 
