@@ -64,7 +64,8 @@ submit: setup  ## run it as a job on a Ray cluster: ADDRESS=http://head:8265 REC
 
 test: check  ## run all tests, after `check`
 	@: 'Two at a time, whatever the machine: some of them hold a whole engine.'; \
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	  --max-worker-restart 0
 
 test-faults: setup  ## kill a build a hundred times (20 minutes), table to benchmarks/FAULTS.md
 	@HF_HUB_OFFLINE=1 FAULTS_WRITE=benchmarks/FAULTS.md $(BIN)/python -m pytest tests/faults -m faults $(ARGS)
