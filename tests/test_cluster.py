@@ -39,7 +39,8 @@ import faulthandler, signal, sys
 from pathlib import Path
 import fake_samplers
 from mmpr_builder.config import load_config
-from mmpr_builder.distributed import fleet, run_sampling, status
+from mmpr_builder.folder import status
+from mmpr_builder.runs import fleet, run_sampling
 from mmpr_builder.errors import MmprError
 from mmpr_builder.progress import Progress
 faulthandler.register(signal.SIGUSR1)
@@ -247,7 +248,8 @@ def make_submit(nodes: RayNodes, settings: list[str]) -> str:
 PAIRING = """
 import sys
 from mmpr_builder.config import load_config
-from mmpr_builder.distributed import run_pairing, status
+from mmpr_builder.folder import status
+from mmpr_builder.runs import run_pairing
 from mmpr_builder.progress import Progress
 status.EVERY_S = 0.2
 with Progress() as progress:

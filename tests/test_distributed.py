@@ -275,7 +275,7 @@ DRIVER = """
 import os, sys
 import fake_samplers
 from mmpr_builder.config import load_config
-from mmpr_builder.distributed import run_sampling
+from mmpr_builder.runs import run_sampling
 from mmpr_builder.errors import Interrupted
 from mmpr_builder.progress import Progress
 try:

@@ -57,5 +57,5 @@ if __name__ == "__main__":
 
     if os.environ.get(DELAY) or os.environ.get(POISON):
         slow = partial(runs.run_sampling, sampler_factory=fault_build.slowly)
-        build.distributed.run_sampling = slow  # type: ignore[attr-defined]
+        build.runs.run_sampling = slow  # type: ignore[attr-defined]
     cli.main(sys.argv[1:])
