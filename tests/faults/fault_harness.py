@@ -220,8 +220,10 @@ def disturb(
     a part was published, so that there is something to lose.
     """
     done = 0
+    most = build.starts + 2 * kills + 8
     while done < kills:
         if build.process is None:
+            assert build.starts < most, f"it ends before it can be killed:\n{build.tail()}"
             build.start()
         before = build.parts()
         patient = chance.random() < need_progress
