@@ -22,6 +22,7 @@ from ray_nodes import wait_for
 from small_builds import ids, make_config, rollouts, sample_here
 
 from mmpr_builder.cluster.capacity import Shape
+from mmpr_builder.cluster.replicas import start_replica
 from mmpr_builder.cluster.session import refuse_passing_folder
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.errors import ConfigError, EngineError, InputError, SetupError
@@ -31,8 +32,7 @@ from mmpr_builder.io.tables import list_parts, read_parquet
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Rollout
 from mmpr_builder.runs import SamplingSummary, plan, run_pairing, run_sampling
-from mmpr_builder.runs.actors import Counts, SamplerActor
-from mmpr_builder.runs.replicas import start_replica
+from mmpr_builder.runs.actors import SamplerActor
 
 
 def folder_bytes(out: str, *names: str) -> dict[str, bytes]:
@@ -227,7 +227,9 @@ def test_an_engine_that_dies_is_replaced_and_its_work_done_again(tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_the_death_of_an_engine_without_work_shows(tmp_path: Path) -> None:
-    replica = start_replica(make_config(tmp_path, 1), fake_samplers.answers, Shape(), [])
+    replica = start_replica(
+        SamplerActor, (make_config(tmp_path, 1), fake_samplers.answers), Shape(), []
+    )
     try:
         assert ray.get(replica.started)[1] == ""
         replica.started = None
@@ -235,7 +237,7 @@ def test_the_death_of_an_engine_without_work_shows(tmp_path: Path) -> None:
         assert ray.get(replica.progress_ref) == {}
         assert not replica.died_idle
         ray.kill(replica.actor)
-        wait_for(lambda: replica.poll() == Counts() and replica.died_idle, 60)
+        wait_for(lambda: replica.poll() == [] and replica.died_idle, 60)
     finally:
         replica.end()
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from engine_asks import settings
 
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.engines import arguments, check_engine, check_images, model_identity
-from mmpr_builder.errors import ConfigError, InputError
+from mmpr_builder.engines import (
+    arguments,
+    check_engine,
+    check_images,
+    model_identity,
+    vllm_internals,
+)
+from mmpr_builder.errors import ConfigError, InputError, SetupError
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +192,38 @@ def test_a_model_that_takes_no_images_is_refused_for_seeds_that_have_some(model:
 def test_vllm_s_list_of_models_is_read_as_vllm_has_it() -> None:
     from vllm.model_executor.models import registry
 
-    found = arguments._vllm_models()
+    found = vllm_internals.models_by_kind()
     assert found["_MULTIMODAL_MODELS"] == set(registry._MULTIMODAL_MODELS)
     assert found["_TEXT_GENERATION_MODELS"] == set(registry._TEXT_GENERATION_MODELS)
+
+
+def images_are_kept() -> bool:
+    return vllm_internals.image_data_is_kept(SimpleNamespace(mm_processor_cache=object()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("missing", "left"),
+    [
+        ("v1.metrics.loggers", lambda: not vllm_internals.recorder(vllm_internals.CacheCounter())),
+        ("usage.usage_lib", lambda: not vllm_internals.usage_context()),
+        ("platforms", lambda: not vllm_internals.runs_on_cpu()),
+        ("exceptions", lambda: not vllm_internals.errors().of_request),
+        ("v1.engine.exceptions", lambda: not vllm_internals.errors().dead),
+        ("multimodal.cache.lru", lambda: not images_are_kept()),
+    ],
+)
+def test_a_vllm_that_lacks_one_of_its_insides_still_works(
+    missing: str, left: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import vllm  # noqa: F401 - as it is where an engine starts
+    from vllm import SamplingParams  # noqa: F401 - loaded by now, whatever is missing next
+
+    monkeypatch.setitem(sys.modules, f"vllm.{missing}", None)
+    assert left()
+
+
+def test_a_vllm_that_renders_in_another_way_is_refused_with_the_versions_that_are_known() -> None:
+    engine = SimpleNamespace(renderer=None)
+    with pytest.raises(SetupError, match=vllm_internals.VERSIONS):
+        vllm_internals.chat_parameters(engine, None, {})

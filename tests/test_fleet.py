@@ -9,12 +9,12 @@ import fake_samplers
 import pytest
 
 from mmpr_builder.cluster.capacity import Node, Shape, capacity, engine_shape
+from mmpr_builder.cluster.replicas import bundles
 from mmpr_builder.config import load_config
 from mmpr_builder.engines.arguments import engine_arguments
 from mmpr_builder.errors import EngineError, SetupError
 from mmpr_builder.progress import Progress
 from mmpr_builder.runs import fleet
-from mmpr_builder.runs.replicas import bundles
 
 # --- how many engines fit -------------------------------------------------------------------
 

@@ -11,14 +11,6 @@ from mmpr_builder.errors import ERROR_LINE, MmprError
 _LOG_TAIL_BYTES = 64 * 2**10
 
 
-def is_unreachable(error: BaseException) -> bool:
-    """Whether Ray lost sight of the process without knowing that it ended: a machine's death
-    takes half a minute to be noticed."""
-    import ray
-
-    return isinstance(error, ray.exceptions.ActorUnavailableError)
-
-
 def explained(error: BaseException) -> str:
     """The error, and what the engine's own processes said: their last error is the real cause."""
     own = isinstance(error, MmprError)

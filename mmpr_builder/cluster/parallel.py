@@ -14,8 +14,7 @@ import os
 import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from typing import Any, Generic
 from mmpr_builder.cluster.session import has_ray_at_hand, ray_session
 from mmpr_builder.config import Config
 from mmpr_builder.errors import SetupError
-from mmpr_builder.io.ordered_map import Answer, Asked, Item, Spread, in_threads
+from mmpr_builder.io.ordered_map import Answer, Asked, Item, Spread, ahead, in_threads
 from mmpr_builder.progress import Progress
 
 WORTH_RAY_S = 20.0
@@ -38,6 +37,7 @@ _AHEAD = 4  # Batches per core under way or waiting for their turn.
 _MOST_AHEAD = 128  # Batches in all. One driver decides; it keeps no more than this busy.
 _THREADS = 4  # In each task: reading waits for storage.
 _TRIES = 3  # Of a task whose process ends, which can be another's fault (memory, a node).
+_NODES_LOST = 10  # Nodes that may be lost with the same item; the functions end no process.
 _KEPT_WORKS = 4  # Functions a worker process holds ready: looks, comparisons, those of a last run.
 
 
@@ -119,15 +119,33 @@ def on_ray(
         # In a list it is not fetched for every task, only where a process does not have it.
         return task.remote(shared.hex(), [shared], asked)
 
-    waiting: deque[tuple[_Batch[Item, Asked], Any]] = deque()
-    for batch in _batches(items, ask):
-        waiting.append((batch, submit(batch.asked) if batch.asked else None))
+    def full(waiting: Sequence[tuple[_Batch[Item, Asked], Any]], _: object) -> bool:
         cores = int(ray.cluster_resources().get("CPU", 1))
-        most = min(_MOST_AHEAD, _AHEAD * cores)
-        while waiting and (waiting[0][1] is None or len(waiting) >= most):
-            yield from _in_place(*waiting.popleft(), submit)
-    while waiting:
-        yield from _in_place(*waiting.popleft(), submit)
+        return waiting[0][1] is None or len(waiting) >= min(_MOST_AHEAD, _AHEAD * cores)
+
+    batches = _batches(items, ask)
+    for batch, ref in ahead(batches, lambda b: submit(b.asked) if b.asked else None, full):
+        yield from _in_place(batch, ref, submit)
+
+
+def in_tasks(
+    function: Callable[..., Answer],
+    first: Any,
+    items: Iterable[Item],
+    full: Callable[[Sequence[tuple[Item, Any]], Item], bool],
+) -> Iterator[Answer]:
+    """`function(first, item)` for each item, in order, as tasks of the Ray that is connected.
+
+    Tasks, not actors: Ray spreads them over the nodes there are by then, and repeats elsewhere what
+    a lost node was doing, or had done and not handed over yet. For `full` see `ahead`.
+    """
+    import ray
+
+    task = ray.remote(function).options(
+        num_cpus=1, scheduling_strategy="SPREAD", max_retries=_NODES_LOST
+    )
+    for _, ref in ahead(items, lambda item: task.remote(first, item), full):
+        yield ray.get(ref)
 
 
 def _batches(

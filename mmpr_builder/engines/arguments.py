@@ -7,9 +7,7 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
-import importlib.util
 import json
 import logging
 import os
@@ -18,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from mmpr_builder.config import Config
-from mmpr_builder.engines import budgets, models
-from mmpr_builder.errors import ConfigError, InputError, MissingExtraError
+from mmpr_builder.engines import budgets, models, vllm_internals
+from mmpr_builder.errors import ConfigError, InputError
 
 CHAT_KEYS = ("chat_template", "chat_template_content_format", "chat_template_kwargs")
 
@@ -65,7 +63,7 @@ def check(config: Config) -> None:
     for key, value in config.engine.items():
         if key in _OURS:
             raise ConfigError(f"engine.{key} = {value!r} cannot be set: {_OURS[key]}")
-        if key not in keys:
+        if keys and key not in keys:
             near = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)
             raise ConfigError(
                 f"engine.{key} = {value!r}: vLLM has no such engine argument;"
@@ -79,33 +77,9 @@ def check(config: Config) -> None:
 
 
 def engine_keys() -> list[str]:
-    """All keys that `config.engine` may have, sorted.
-
-    Read out of vLLM's source: importing it takes eight seconds and loads torch, and the process
-    that checks a recipe needs neither.
-    """
-    fields = {
-        statement.target.id
-        for node in _vllm_source("engine", "arg_utils.py").body
-        if isinstance(node, ast.ClassDef) and node.name in ("EngineArgs", "AsyncEngineArgs")
-        for statement in node.body
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-    }
-    public = {name for name in fields if not name.startswith("_")}
-    return sorted((public - _OURS.keys()) | set(CHAT_KEYS))
-
-
-def _vllm_source(*names: str) -> ast.Module:
-    """A file of the installed vLLM; an empty one where it has no such file."""
-    spec = importlib.util.find_spec("vllm")
-    if spec is None or spec.origin is None:
-        raise MissingExtraError(
-            "sampling.engine = 'vllm', but vllm is not installed: run"
-            " pip install 'mmpr-builder[cuda]' (NVIDIA) or 'mmpr-builder[cpu]',"
-            " or set sampling.engine=endpoint"
-        )
-    source = Path(spec.origin).parent.joinpath(*names)
-    return ast.parse(source.read_text(encoding="utf-8") if source.is_file() else "")
+    """All keys that `config.engine` may have, sorted; none where this vLLM does not tell."""
+    public = {name for name in vllm_internals.argument_names() if not name.startswith("_")}
+    return sorted((public - _OURS.keys()) | set(CHAT_KEYS)) if public else []
 
 
 def check_images(config: Config) -> None:
@@ -117,7 +91,7 @@ def check_images(config: Config) -> None:
             " images: raise its `image`, or give seeds without images"
         )
     architectures = _architectures(config)
-    known = _vllm_models()
+    known = vllm_internals.models_by_kind()
     text_only = known["_TEXT_GENERATION_MODELS"] - known["_MULTIMODAL_MODELS"]
     if architectures and text_only.issuperset(architectures):
         raise InputError(
@@ -134,22 +108,6 @@ def _architectures(config: Config) -> list[str]:
         found = {**found, **overrides}
     names = found.get("architectures")
     return [str(name) for name in names] if isinstance(names, list) else []
-
-
-def _vllm_models() -> dict[str, set[str]]:
-    """The names in the tables of vLLM's own list of models, by table; read like `engine_keys`.
-
-    Holds for vLLM 0.30 to 0.32; where a table is not there, nothing is known of its models.
-    """
-    tree = _vllm_source("model_executor", "models", "registry.py")
-    found: dict[str, set[str]] = {"_MULTIMODAL_MODELS": set(), "_TEXT_GENERATION_MODELS": set()}
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
-            keys = {str(k.value) for k in node.value.keys if isinstance(k, ast.Constant)}
-            for target in node.targets:
-                if isinstance(target, ast.Name) and target.id in found:
-                    found[target.id] = keys
-    return found
 
 
 def quiet_environment() -> None:

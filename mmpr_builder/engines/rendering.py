@@ -14,8 +14,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from mmpr_builder.config import Config
-from mmpr_builder.engines import budgets, vllm_internals
-from mmpr_builder.errors import RowError
+from mmpr_builder.engines import arguments, budgets, vllm_internals
+from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.io.images import open_image
 from mmpr_builder.prompts import parts
 from mmpr_builder.sampling import Request, without_images
@@ -31,11 +31,23 @@ class Prompts:
         self._architectures = engine.model_config.architectures
         vllm_internals.keep_budgets_from_videos(engine.renderer)
         self._limit = vllm_internals.image_limit(engine.model_config)
-        self._chat, self._tokenize = vllm_internals.chat_parameters(config, engine)
+        template = arguments.chat_template(config)
+        self._chat, self._tokenize = vllm_internals.chat_parameters(engine, template, config.engine)
         self._engine_keeps = vllm_internals.image_data_is_kept(engine.renderer)
         # Decoded pictures and their tensors are large: only a few prompts are rendered at a time.
         self._rendering = asyncio.Semaphore(max(4, os.cpu_count() or 1))
-        vllm_internals.check_template(self._renderer, self._chat, config)
+        self._check_template(config.model)
+
+    def _check_template(self, model: str) -> None:
+        """Render one message, so that a model without a chat template is found out at once."""
+        refusals: tuple[type[Exception], ...] = (ValueError, *vllm_internals.errors().any)
+        try:
+            self._renderer.render_messages([{"role": "user", "content": "?"}], self._chat)
+        except refusals as error:
+            raise InputError(
+                f"model = {model!r} cannot be asked: {vllm_internals.first_lines(error)}: give a"
+                " Jinja chat template with engine.chat_template=FILE"
+            ) from error
 
     async def shown(self, request: Request) -> dict[str, Any]:
         """The prompt with its images. Raises `RowError`."""

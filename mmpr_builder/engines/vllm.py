@@ -20,15 +20,20 @@ from typing import Any
 
 from mmpr_builder.config import Config
 from mmpr_builder.dropout import cut_tokens, joint
-from mmpr_builder.engines import arguments, vllm_internals
+from mmpr_builder.engines import arguments, budgets, models, vllm_internals
 from mmpr_builder.engines.rendering import Prompts, refused
-from mmpr_builder.engines.vllm_internals import WHOLE, CacheCounter, only_ours, send_pictures_once
-from mmpr_builder.errors import EngineError, RowError
+from mmpr_builder.engines.vllm_internals import (
+    WHOLE,
+    CacheCounter,
+    first_lines,
+    only_ours,
+    send_pictures_once,
+)
+from mmpr_builder.errors import ConfigError, EngineError, RowError
+from mmpr_builder.escaping import redacted
 from mmpr_builder.records import Continuation
 from mmpr_builder.sampling import CacheHits, Continue, Request, Sample
 
-# A stream that speaks only twice, at the first token and at the end: nobody reads along.
-_SILENT = 2**30
 _GRACE_S = 10.0  # Seconds for the engine to end by itself before its processes are killed.
 
 
@@ -49,10 +54,14 @@ class VllmSampler:
         arguments.check(config)
         arguments.quiet_environment()
         self._counter = CacheCounter()
-        self._engine = vllm_internals.start(config, self._counter)
+        self._engine = _start(config, self._counter)
         only_ours(self._engine)
         self._limit: int = self._engine.model_config.max_model_len
-        self._lora = vllm_internals.lora_request(config)
+        self._lora = (
+            None
+            if config.lora is None
+            else vllm_internals.lora_request(models.resolve(config.lora))
+        )
         self._tokenizer = self._engine.renderer.get_tokenizer()
         self._numbers = itertools.count()
         try:
@@ -166,16 +175,14 @@ class VllmSampler:
             self._prompts.forget(request)
 
     def _parameters(self, request: Request, used: int, order: _Order) -> Any:
-        from vllm.sampling_params import RequestOutputKind, SamplingParams
-
         if used >= self._limit:
             raise RowError(
                 "prompt_too_long",
                 f"{used} tokens, images included; the context holds {self._limit}"
                 " (engine.max_model_len) and must leave room for an answer",
             )
-        streamed = request.one_by_one and order.n > 1
-        return SamplingParams(
+        return vllm_internals.sampling_parameters(
+            streamed=request.one_by_one and order.n > 1,
             n=order.n,
             temperature=request.temperature,
             top_p=request.top_p,
@@ -183,10 +190,6 @@ class VllmSampler:
             max_tokens=min(order.max_tokens, self._limit - used),
             seed=order.seed,
             logprobs=0 if request.logprobs else None,
-            output_kind=(
-                RequestOutputKind.CUMULATIVE if streamed else RequestOutputKind.FINAL_ONLY
-            ),
-            stream_interval=_SILENT if streamed else None,
         )
 
     async def _generate(
@@ -198,6 +201,41 @@ class VllmSampler:
             with _translated(self._engine):
                 async for output in stream:
                     yield output
+
+
+def _start(config: Config, counter: CacheCounter) -> Any:
+    """The running `AsyncLLM`, whose caches tell `counter` what they save.
+
+    Raises `ConfigError`, or `EngineError` when it does not come up.
+    """
+    from vllm import AsyncEngineArgs, AsyncLLMEngine
+
+    cpu = vllm_internals.runs_on_cpu()
+    given = arguments.engine_arguments(config, cpu=cpu)
+    context = vllm_internals.usage_context()
+    try:
+        model = AsyncEngineArgs(**given).create_model_config()
+        given |= budgets.engine_arguments(config, model.architectures)
+        if "max_model_len" not in config.engine:
+            given["max_model_len"] = arguments.default_context(config, model.max_model_len, cpu=cpu)
+        vllm_config = AsyncEngineArgs(**given).create_engine_config(**context)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise ConfigError(
+            f"vLLM cannot load model = {config.model!r} with engine = {redacted(config.engine)!r}:"
+            f" {first_lines(error)}"
+        ) from error
+    try:
+        return AsyncLLMEngine.from_vllm_config(
+            vllm_config,
+            **context,
+            disable_log_stats=True,
+            stat_loggers=vllm_internals.recorder(counter),
+        )
+    except (ValueError, RuntimeError, OSError) as error:
+        raise EngineError(
+            f"the vLLM engine of model = {config.model!r} did not start: {first_lines(error)}"
+            " (its own messages are in the log; VLLM_LOGGING_LEVEL=INFO shows more)"
+        ) from error
 
 
 def _sample(request: Request, done: Any, prompt_tokens: int) -> Sample:
@@ -221,18 +259,14 @@ def _sample(request: Request, done: Any, prompt_tokens: int) -> Sample:
 @contextlib.contextmanager
 def _translated(engine: Any) -> Iterator[None]:
     """vLLM's errors as ours: what one request caused is a `RowError`, all else `EngineError`."""
-    from vllm.exceptions import VLLMClientError
-    from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
-
+    kinds = vllm_internals.errors()
     try:
         yield
-    except VLLMClientError as error:
+    except kinds.of_request as error:
         raise refused(error) from error
-    except EngineGenerateError as error:
+    except kinds.generating as error:
         if not engine.errored and isinstance(error.__cause__, ValueError):
             raise refused(error.__cause__) from error
-        raise EngineError(
-            f"vLLM failed: {vllm_internals.first_lines(error.__cause__ or error)}"
-        ) from error
-    except EngineDeadError as error:
+        raise EngineError(f"vLLM failed: {first_lines(error.__cause__ or error)}") from error
+    except kinds.dead as error:
         raise EngineError("the vLLM engine died; its own messages are in the log") from error

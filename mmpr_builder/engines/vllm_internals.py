@@ -1,30 +1,58 @@
-"""Loading a model into vLLM: the engine, how it is spoken to, and what is wrong when it is not."""
+"""Every reach into vLLM beyond its public names, and what happens where one is missing.
+
+Checked in vLLM 0.30, 0.31 and 0.32:
+
+    function                  reaches for                               without it
+    recorder                  v1.metrics.loggers.StatLoggerBase         no figures of its caches
+    only_ours                 its Prometheus logger, output_handler     slower
+    usage_context             usage.usage_lib.UsageContext              its settings for latency
+    chat_parameters           renderers.ChatParams, utils.mistral       an error with the versions
+    errors                    exceptions, v1.engine.exceptions          any failure ends the engine
+    keep_budgets_from_videos  ctx_video_token of InternVL's processor   nothing to keep
+    image_data_is_kept        multimodal.cache.lru (not in 0.30)        tensors with every response
+    send_pictures_once        AsyncMPClient.add_request_async           the same
+    argument_names            the source of engine/arg_utils.py         no check before loading
+    models_by_kind            the source of models/registry.py          the same
+
+No other file imports a module below `vllm`.
+"""
 
 from __future__ import annotations
 
+import ast
+import importlib
+import importlib.util
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from mmpr_builder.config import Config
-from mmpr_builder.engines import arguments, budgets, models
-from mmpr_builder.errors import ConfigError, EngineError, InputError
-from mmpr_builder.escaping import redacted
+from mmpr_builder.errors import MissingExtraError, SetupError
 from mmpr_builder.sampling import CacheHits
 
-# ---- caches
-# What the engine's caches save: counted by vLLM's own statistics, step by step.
-#
-#     prefix   prompt tokens looked up in the KV cache, and found there: computed before
-#     image    pictures whose processed form was looked up in the front end's cache, and found
-#
-# A round after the first asks for neither its picture's processing (the prompt is kept rendered)
-# nor
-# its encoding (the cached prefix covers the image tokens), so later rounds show as prefix hits.
+VERSIONS = "0.30 to 0.32"
+"""The versions of vLLM whose insides were looked at."""
+
+
+def _found(module: str, name: str) -> Any:
+    """`vllm.<module>.<name>`; None where this version of vLLM does not have it."""
+    try:
+        return getattr(importlib.import_module(f"vllm.{module}"), name, None)
+    except ImportError:
+        return None
+
+
+# --- what the caches save -------------------------------------------------------------------
 
 
 class CacheCounter:
-    """Sums up what `recorder` is told."""
+    """Sums of vLLM's own statistics, step by step.
+
+    `prefix` counts prompt tokens that were looked up in the KV cache, and found there; `image` the
+    pictures whose processed form was looked up in the front end's cache, and found. A seed's later
+    rounds ask for neither their picture's processing (the prompt is kept rendered) nor its encoding
+    (the cached prefix covers the image tokens), so they show as prefix hits.
+    """
 
     def __init__(self) -> None:
         self._prefix = [0, 0]
@@ -42,11 +70,13 @@ class CacheCounter:
         return CacheHits(*self._prefix, *self._image)
 
 
-def recorder(counter: CacheCounter) -> Any:
-    """What vLLM takes in `stat_loggers`: a class whose instances tell the counter."""
-    from vllm.v1.metrics.loggers import StatLoggerBase
+def recorder(counter: CacheCounter) -> list[Any]:
+    """What vLLM takes as `stat_loggers`: a class whose instances tell the counter."""
+    base = _found("v1.metrics.loggers", "StatLoggerBase")
+    if base is None:
+        return []
 
-    class Recorder(StatLoggerBase):  # type: ignore[misc]
+    class Recorder(base):  # type: ignore[misc, valid-type]
         def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
             pass
 
@@ -63,109 +93,85 @@ def recorder(counter: CacheCounter) -> Any:
         def log_engine_initialized(self) -> None:
             pass
 
-    return Recorder
+    return [Recorder]
 
 
 def only_ours(engine: Any) -> None:
     """Take off what comes with every recorder and costs time at every token: vLLM's Prometheus
-    exporter, which nobody asks, and the times it shows."""
-    from vllm.v1.metrics.loggers import PrometheusStatLogger
-
-    manager = engine.logger_manager
-    manager.stat_loggers = [
-        logger for logger in manager.stat_loggers if not isinstance(logger, PrometheusStatLogger)
-    ]
-    # Times of every request at every token are a third of what the front end does, and nobody reads
-    # them; what the engine's own process counts comes all the same. A handler that runs already has
-    # taken the old setting along: the first request starts another.
+    exporter, which nothing reads, and the times it shows."""
+    prometheus = _found("v1.metrics.loggers", "PrometheusStatLogger")
+    manager = getattr(engine, "logger_manager", None)
+    if prometheus is None or manager is None or not hasattr(engine, "output_handler"):
+        return
+    manager.stat_loggers = [one for one in manager.stat_loggers if not isinstance(one, prometheus)]
+    # The times of every request at every token are a third of the front end's work; the engine's
+    # own process counts without them. A handler that runs already has read the old setting: the
+    # first request starts another.
     engine.log_stats = engine.output_processor.log_stats = False
     if engine.output_handler is not None:
         engine.output_handler.cancel()
         engine.output_handler = None
 
 
-def start(config: Config, counter: CacheCounter) -> Any:
-    """The running `AsyncLLM`, whose caches tell `counter` what they save.
+# --- setting up -----------------------------------------------------------------------------
 
-    Raises `ConfigError`, or `EngineError` when it does not come up.
+
+def usage_context() -> dict[str, Any]:
+    """The argument of `create_engine_config` and `from_vllm_config` that asks for throughput.
+
+    Only under this name does vLLM take its settings for throughput (on an H100 1,024 sequences in
+    batches of 16,384 tokens instead of 128 and 2,048).
     """
-    from vllm import AsyncEngineArgs
-    from vllm.platforms import current_platform
-    from vllm.usage.usage_lib import UsageContext
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    cpu = current_platform.is_cpu()
-    given = arguments.engine_arguments(config, cpu=cpu)
-    try:
-        model = AsyncEngineArgs(**given).create_model_config()
-        given |= budgets.engine_arguments(config, model.architectures)
-        if "max_model_len" not in config.engine:
-            given["max_model_len"] = arguments.default_context(config, model.max_model_len, cpu=cpu)
-        settings = AsyncEngineArgs(**given)
-        # Only under this name does vLLM take its settings for throughput (on an H100 1,024
-        # sequences in batches of 16,384 tokens instead of 128 and 2,048).
-        vllm_config = settings.create_engine_config(UsageContext.LLM_CLASS)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        raise ConfigError(
-            f"vLLM cannot load model = {config.model!r} with engine = {redacted(config.engine)!r}:"
-            f" {first_lines(error)}"
-        ) from error
-    try:
-        return AsyncLLM.from_vllm_config(
-            vllm_config,
-            usage_context=UsageContext.LLM_CLASS,
-            disable_log_stats=True,
-            stat_loggers=[recorder(counter)],
-        )
-    except (ValueError, RuntimeError, OSError) as error:
-        raise EngineError(
-            f"the vLLM engine of model = {config.model!r} did not start: {first_lines(error)}"
-            " (its own messages are in the log; VLLM_LOGGING_LEVEL=INFO shows more)"
-        ) from error
+    found = _found("usage.usage_lib", "UsageContext")
+    return {"usage_context": found.LLM_CLASS} if hasattr(found, "LLM_CLASS") else {}
 
 
-def chat_parameters(config: Config, engine: Any) -> tuple[Any, Any]:
+def runs_on_cpu() -> bool:
+    """Whether this vLLM is built for CPUs."""
+    platform = _found("platforms", "current_platform")
+    return platform is not None and bool(platform.is_cpu())
+
+
+def chat_parameters(engine: Any, template: str | None, given: dict[str, Any]) -> tuple[Any, Any]:
     """How messages become text, and text becomes tokens: as in vLLM's own server.
 
     In particular no special tokens are added to what a chat template wrote: it writes its own.
+    Raises `SetupError` for a vLLM without such a renderer.
     """
-    from vllm.renderers import ChatParams
-    from vllm.utils.mistral import is_mistral_tokenizer
-
-    renderer = engine.renderer
-    chat = ChatParams(
-        chat_template=arguments.chat_template(config),
-        chat_template_content_format=config.engine.get("chat_template_content_format", "auto"),
+    parameters = _found("renderers", "ChatParams")
+    renderer = getattr(engine, "renderer", None)
+    if parameters is None or renderer is None:
+        raise SetupError(
+            f"this vLLM ({version()}) renders chats in another way than the versions that are"
+            f" known ({VERSIONS}): install one of them"
+        )
+    is_mistral = _found("utils.mistral", "is_mistral_tokenizer")
+    chat = parameters(
+        chat_template=template,
+        chat_template_content_format=given.get("chat_template_content_format", "auto"),
         chat_template_kwargs={
-            **config.engine.get("chat_template_kwargs", {}),
+            **given.get("chat_template_kwargs", {}),
             "add_generation_prompt": True,
             "continue_final_message": False,
-            "tokenize": is_mistral_tokenizer(renderer.tokenizer),
+            "tokenize": is_mistral is not None and is_mistral(renderer.tokenizer),
         },
     )
     return chat, replace(renderer.default_chat_tok_params, add_special_tokens=False)
 
 
-def check_template(renderer: Any, chat: Any, config: Config) -> None:
-    """Render one message, so that a model without a chat template is found out at once."""
-    from vllm.exceptions import VLLMError
-
-    try:
-        renderer.render_messages([{"role": "user", "content": "?"}], chat)
-    except (ValueError, VLLMError) as error:
-        raise InputError(
-            f"model = {config.model!r} cannot be asked: {first_lines(error)}: give a Jinja"
-            " chat template with engine.chat_template=FILE"
-        ) from error
+def version() -> str:
+    """vLLM's version."""
+    return str(getattr(importlib.import_module("vllm"), "__version__", "unknown"))
 
 
 def keep_budgets_from_videos(renderer: Any) -> None:
     """Have InternVL's processor build no video processor, which refuses a picture's budget.
 
-    vLLM 0.30 to 0.32 build both with the arguments of a request. No request here has a video.
+    vLLM builds both with the arguments of a request. No request here has a video.
     """
-    if renderer.mm_processor is not None and hasattr(renderer.mm_processor.info, "ctx_video_token"):
-        renderer.mm_processor.info.ctx_video_token = None
+    info: Any = getattr(getattr(renderer, "mm_processor", None), "info", None)
+    if hasattr(info, "ctx_video_token"):
+        info.ctx_video_token = None
 
 
 def image_limit(model_config: Any) -> int:
@@ -174,13 +180,58 @@ def image_limit(model_config: Any) -> int:
     return 0 if found is None else int(found.get_limit_per_prompt("image"))
 
 
-def lora_request(config: Config) -> Any:
-    """What names the LoRA adapter in each request; None without one."""
-    if config.lora is None:
+# --- asking ---------------------------------------------------------------------------------
+
+# A stream that speaks only twice, at the first token and at the end: nothing reads along.
+_SILENT = 2**30
+
+
+def sampling_parameters(*, streamed: bool, **given: Any) -> Any:
+    """vLLM's `SamplingParams`; `streamed` hands each of the n responses over as it finishes."""
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    return SamplingParams(
+        **given,
+        output_kind=RequestOutputKind.CUMULATIVE if streamed else RequestOutputKind.FINAL_ONLY,
+        stream_interval=_SILENT if streamed else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """vLLM's kinds of errors, as what `except` takes."""
+
+    any: tuple[type[Exception], ...]
+    of_request: tuple[type[Exception], ...]
+    """A request that cannot be answered."""
+    generating: tuple[type[Exception], ...]
+    """A failure while answering; its cause says whose."""
+    dead: tuple[type[Exception], ...]
+    """The engine's process is gone."""
+
+
+def lora_request(folder: str | None) -> Any:
+    """What names a LoRA adapter in each request; None without one."""
+    if folder is None:
         return None
     from vllm.lora.request import LoRARequest
 
-    return LoRARequest("adapter", 1, models.resolve(config.lora))
+    return LoRARequest("adapter", 1, folder)
+
+
+def errors() -> Errors:
+    """The errors of the installed vLLM; kinds that it does not have are empty."""
+
+    def kind(module: str, name: str) -> tuple[type[Exception], ...]:
+        found = _found(module, name)
+        return () if found is None else (found,)
+
+    return Errors(
+        any=kind("exceptions", "VLLMError"),
+        of_request=kind("exceptions", "VLLMClientError"),
+        generating=kind("v1.engine.exceptions", "EngineGenerateError"),
+        dead=kind("v1.engine.exceptions", "EngineDeadError"),
+    )
 
 
 def first_lines(error: BaseException) -> str:
@@ -189,26 +240,17 @@ def first_lines(error: BaseException) -> str:
     return text if len(text) <= 500 else text[:500] + " …"
 
 
+# --- sending --------------------------------------------------------------------------------
+
+
 def image_data_is_kept(renderer: Any) -> bool:
     """Whether the engine's process keeps the processed pictures that it was sent, by their hash.
 
     Then a further request may leave them out, and is answered with an error in the rare case that
     they were displaced meanwhile.
     """
-    from vllm.multimodal.cache.lru import LruKeyReplicatedSenderCache
-
-    return isinstance(renderer.mm_processor_cache, LruKeyReplicatedSenderCache)
-
-
-# ---- sending
-# A picture's tensors go to the engine once per request, not once per response.
-#
-#     n = 32:   [tensors] [-] [-] [-] … [-]        instead of        [tensors] [tensors] … [tensors]
-#
-# vLLM makes one request of its own for each response, and sends each with the processed pictures,
-# megabytes of them, although the engine's process keeps what it was sent, by its hash. Here only
-# the
-# first one of a request has them.
+    kind = _found("multimodal.cache.lru", "LruKeyReplicatedSenderCache")
+    return kind is not None and isinstance(getattr(renderer, "mm_processor_cache", None), kind)
 
 
 WHOLE = "whole-"
@@ -218,7 +260,15 @@ _KNOWN = 1024  # Requests whose responses are remembered; they leave in one go, 
 
 
 def send_pictures_once(engine: Any) -> None:
-    """Change how `engine` (an `AsyncLLM` whose process keeps pictures) sends its requests."""
+    """Change how `engine` (an `AsyncLLM` whose process keeps pictures) sends its requests.
+
+        n = 32:   [tensors] [-] [-] [-] … [-]      instead of      [tensors] [tensors] … [tensors]
+
+    vLLM makes one request of its own for each response, and sends each with the processed pictures,
+    megabytes of them, although the engine's process keeps them. Here only the first has them.
+    """
+    if not hasattr(engine.engine_core, "add_request_async"):
+        return
     if engine.vllm_config.parallel_config.data_parallel_size == 1:  # Else siblings go apart.
         engine.engine_core.add_request_async = _Once(engine.engine_core.add_request_async)
 
@@ -240,3 +290,43 @@ class _Once:
                 if len(self._light) > _KNOWN:
                     self._light.popitem(last=False)
         await self._send(request)
+
+
+# --- reading its source ---------------------------------------------------------------------
+# Importing vLLM takes eight seconds and loads torch: checking a recipe needs neither.
+
+
+def argument_names() -> set[str]:
+    """The names of the engine's arguments; empty where this vLLM keeps them elsewhere."""
+    return {
+        statement.target.id
+        for node in _source("engine", "arg_utils.py").body
+        if isinstance(node, ast.ClassDef) and node.name in ("EngineArgs", "AsyncEngineArgs")
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    }
+
+
+def models_by_kind() -> dict[str, set[str]]:
+    """The model classes in two tables of vLLM's own list; empty where it has no such table."""
+    found: dict[str, set[str]] = {"_MULTIMODAL_MODELS": set(), "_TEXT_GENERATION_MODELS": set()}
+    for node in _source("model_executor", "models", "registry.py").body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            keys = {str(k.value) for k in node.value.keys if isinstance(k, ast.Constant)}
+            for target in node.targets:
+                if isinstance(target, ast.Name) and target.id in found:
+                    found[target.id] = keys
+    return found
+
+
+def _source(*names: str) -> ast.Module:
+    """A file of the installed vLLM; an empty one where it has no such file."""
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or spec.origin is None:
+        raise MissingExtraError(
+            "sampling.engine = 'vllm', but vllm is not installed: run"
+            " pip install 'mmpr-builder[cuda]' (NVIDIA) or 'mmpr-builder[cpu]',"
+            " or set sampling.engine=endpoint"
+        )
+    source = Path(spec.origin).parent.joinpath(*names)
+    return ast.parse(source.read_text(encoding="utf-8") if source.is_file() else "")

@@ -1,17 +1,18 @@
 """One function over many items, in their order, some of them ahead.
 
+    ahead(items, start, full)         -> (item, what `start` gave for it), item by item
     spread(open_work, items, ask)     -> (item, what the work says of it or None), item by item
 
 `ask` says what of an item the work is about, None where there is nothing to do; `open_work` makes
-the function that does it, once for each process. Here it runs in threads of this process; a
-build's planning gives a `Spread` that goes on to the cores of all nodes where that is worth it
-(distributed/spreading.py). What comes out is the same.
+the function that does it, once for each process. Here it runs in threads of this process; planning
+gives a `Spread` that goes on to the cores of all nodes where that is worth it
+(cluster/parallel.py). The results are the same.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
@@ -21,6 +22,26 @@ _AHEAD = 64  # Items whose pictures are being opened; one takes up to a few 100 
 Item = TypeVar("Item")
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
+Handle = TypeVar("Handle")
+
+
+def ahead(
+    items: Iterable[Item],
+    start: Callable[[Item], Handle],
+    full: Callable[[Sequence[tuple[Item, Handle]], Item], bool],
+) -> Iterator[tuple[Item, Handle]]:
+    """Each item with what `start` gave for it, in order; `start` runs ahead while there is room.
+
+    `full(waiting, item)` says whether one of those waiting (at least one) must be taken before
+    `item` may start.
+    """
+    waiting: deque[tuple[Item, Handle]] = deque()
+    for item in items:
+        while waiting and full(waiting, item):
+            yield waiting.popleft()
+        waiting.append((item, start(item)))
+    while waiting:
+        yield waiting.popleft()
 
 
 class Spread(Protocol):
@@ -45,14 +66,11 @@ def in_threads(
 ) -> Iterator[tuple[Item, Answer | None]]:
     """A `Spread` that stays in this process."""
     work = open_work()
-    waiting: deque[tuple[Item, Future[Answer] | None]] = deque()
+
+    def start(item: Item) -> Future[Answer] | None:
+        asked = ask(item)
+        return None if asked is None else pool.submit(work, asked)
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        for item in items:
-            asked = ask(item)
-            waiting.append((item, None if asked is None else pool.submit(work, asked)))
-            if len(waiting) > _AHEAD:
-                first, future = waiting.popleft()
-                yield first, None if future is None else future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, None if future is None else future.result()
+        for item, future in ahead(items, start, lambda waiting, _: len(waiting) >= _AHEAD):
+            yield item, None if future is None else future.result()

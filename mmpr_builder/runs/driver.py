@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from mmpr_builder.cluster.failures import is_unreachable
+from mmpr_builder.cluster.replicas import CallError, Replica, ended, fetched
 from mmpr_builder.config import Config
-from mmpr_builder.errors import EngineError, Interrupted, cause_of
+from mmpr_builder.errors import EngineError, Interrupted
 from mmpr_builder.escaping import redacted
 from mmpr_builder.folder import parts
 from mmpr_builder.folder.manifest import Manifest, Unit
@@ -24,7 +24,6 @@ from mmpr_builder.progress import Progress
 from mmpr_builder.records import Rollout
 from mmpr_builder.runs.actors import Counts, SamplerFactory, UnitResult
 from mmpr_builder.runs.fleet import Fleet
-from mmpr_builder.runs.replicas import Replica
 from mmpr_builder.runs.signals import StopRequest
 from mmpr_builder.runs.work_queue import Work, WorkQueue
 
@@ -106,7 +105,7 @@ class Driver:
             for replica in self._fleet.ready:
                 work = self._queue.take(replica.works, limit)
                 if work is not None:
-                    replica.submit(work)
+                    replica.submit(work, work.unit, work.rows)
                     given = True
 
     def _useful(self) -> int:
@@ -115,8 +114,6 @@ class Driver:
 
     def _collect(self) -> None:
         """Wait a moment for whatever comes first: an engine that is there, or work that ended."""
-        import ray
-
         replicas = self._fleet.replicas
         waiting = {replica.started: replica for replica in replicas if not replica.ready}
         for replica in replicas:
@@ -124,21 +121,18 @@ class Driver:
         if not waiting:
             time.sleep(_WAIT_S)
             return
-        ended, _ = ray.wait(list(waiting), num_returns=1, timeout=_WAIT_S)
-        if ended:
-            more, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
-            for ref in more:
-                # An engine's death ends all its references; the first one settles them.
-                if waiting[ref] in replicas:
-                    self._settle(waiting[ref], ref)
+        for ref in ended(list(waiting), _WAIT_S, at_least=1):
+            # An engine's death ends all its references; the first one settles them.
+            if waiting[ref] in replicas:
+                self._settle(waiting[ref], ref)
 
     def _settle(self, replica: Replica, ref: Any) -> None:
-        import ray
-
         try:
-            result = ray.get(ref)
-        except ray.exceptions.RayActorError as error:
-            self._lost(replica, cause_of(error), unreachable=is_unreachable(error))
+            result = fetched(ref)
+        except CallError as error:
+            if not error.lost:
+                raise
+            self._lost(replica, str(error), unreachable=error.unreachable)
             return
         if ref is replica.started:
             self._fleet.on_started(replica, *result)
@@ -215,43 +209,37 @@ class Driver:
 
     def _drain(self, stop: StopRequest) -> None:
         """Have finished rows written, and engines closed, within the time that is given to us."""
-        import ray
-
         grace = 0.0 if stop.at_once else self._config.distributed.grace_s
         wait = f"seeds under way have {grace:g} s to end (again: do not wait), " if grace else ""
         self._progress.note(f"stopping: {wait}finished rows are being kept")
         actors = [replica.actor for replica in self._fleet.ready]
         refs = [actor.drain.remote(grace) for actor in actors]
-        if not refs:
-            return
         try:
-            ended, _ = ray.wait(refs, num_returns=len(refs), timeout=grace + _DRAIN_S)
+            drained = ended(refs, grace + _DRAIN_S, at_least=len(refs))
         except KeyboardInterrupt:
             self._progress.note("not waiting any longer (again: stop at once)")
             for actor in actors:
                 actor.hurry.remote()
-            ended, _ = ray.wait(refs, num_returns=len(refs), timeout=_DRAIN_S)
-        for ref in ended:
+            drained = ended(refs, _DRAIN_S, at_least=len(refs))
+        for ref in drained:
             try:
-                self.counts += ray.get(ref)
-            except ray.exceptions.RayError as error:
-                self._progress.note(f"an engine could not keep its rows: {cause_of(error)}")
+                self.counts += fetched(ref)
+            except CallError as error:
+                self._progress.note(f"an engine could not keep its rows: {error}")
         self._count_ended()
 
     def _count_ended(self) -> None:
         """Units that ended as the stop was asked for or in its grace; the others were cancelled."""
-        import ray
-
         works = {ref: work for r in self._fleet.replicas for ref, (_, work) in r.open.items()}
-        refs = list(works)
-        for ref in ray.wait(refs, num_returns=len(refs), timeout=_WAIT_S)[0] if refs else ():
-            with suppress(ray.exceptions.RayError):
-                self._count_kept(works[ref], ray.get(ref))
+        for ref in ended(list(works), _WAIT_S, at_least=len(works)):
+            with suppress(CallError):
+                self._count_kept(works[ref], fetched(ref))
         for replica in self._fleet.replicas:
             replica.open.clear()
 
     def _show(self) -> None:
-        now = sum((replica.poll() for replica in self._fleet.replicas), self.counts)
+        open_work = [counts for replica in self._fleet.replicas for counts in replica.poll()]
+        now = sum(open_work, self.counts)
         if self._config.sampling.policy == "adaptive":  # Else nothing is judged while sampling.
             self._progress.update(
                 correct=now.correct, decided=now.decided, undecided=now.undecided, saved=now.saved

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable
 
 from mmpr_builder.cluster.capacity import Node, Shape, alive_nodes, capacity, engine_shape
+from mmpr_builder.cluster.replicas import Replica, close_replicas, start_replica
 from mmpr_builder.config import Config
 from mmpr_builder.errors import EngineError, SetupError
 from mmpr_builder.progress import Progress
-from mmpr_builder.runs.actors import SamplerFactory
-from mmpr_builder.runs.replicas import Replica, close_replicas, start_replica
+from mmpr_builder.runs.actors import SamplerActor, SamplerFactory
 
 WAIT_S = 1800.0
 """`distributed.wait_s` when unset and engines have run already: a cloud brings a node in less."""
@@ -76,8 +76,9 @@ class Fleet:
             return
         for _ in range(min(self._wanted(), useful) - len(self.replicas)):
             aimed_at = self._free_node()
+            arguments = (self._config, self._factory)
             self.replicas.append(
-                start_replica(self._config, self._factory, self._shape, self._nodes, aimed_at)
+                start_replica(SamplerActor, arguments, self._shape, self._nodes, aimed_at)
             )
 
     def on_started(self, replica: Replica, seconds: float, problem: str) -> None:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from multiprocessing.util import Finalize
 from typing import Any
 
 from mmpr_builder import pairing
+from mmpr_builder.cluster.parallel import in_tasks
 from mmpr_builder.cluster.session import has_ray_at_hand
 from mmpr_builder.config import Config
 from mmpr_builder.folder.order import Slice
+from mmpr_builder.io.ordered_map import ahead
 from mmpr_builder.output import Block, Judged, make_block, rejected_ids
 from mmpr_builder.pairing import Scores
 from mmpr_builder.quality import Findings
@@ -34,7 +37,6 @@ _AHEAD = 2  # Results per worker that may wait for their turn to be written.
 _IMAGE_BYTES_AHEAD = 2**30  # Of all results that may wait: their images travel with them.
 _RESPONSES_WORTH_A_PROCESS = 4_000  # About what one core judges while a process starts.
 _CLUSTER_WORKERS = 64  # One writer takes the results; more could not be kept busy.
-_TASK_RETRIES = 10  # Nodes that may be lost with the same part; scoring itself kills nothing here.
 
 
 class PartJudge:
@@ -152,9 +154,8 @@ def _in_processes(config: Config, pieces: Iterable[Piece], workers: int) -> Iter
         initargs=(config,),
     )
     try:
-        for future in _ahead(
-            pieces, workers * _AHEAD, lambda piece: pool.submit(_pair_in_process, piece)
-        ):
+        full = partial(_full, workers * _AHEAD)
+        for _, future in ahead(pieces, lambda piece: pool.submit(_pair_in_process, piece), full):
             yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -174,17 +175,9 @@ def _pair_in_process(piece: Piece) -> Paired:
 
 
 def _on_cluster(config: Config, pieces: Iterable[Piece]) -> Iterator[Paired]:
-    """As tasks, not actors: Ray spreads them over whatever nodes there are by then, and repeats
-    elsewhere what a lost node was doing, or had done and not handed over yet."""
-    import ray
-
     asked = config.distributed.scoring_workers
     limit = _CLUSTER_WORKERS * _AHEAD if asked == "auto" else asked
-    task = ray.remote(_pair_in_task).options(
-        num_cpus=1, scheduling_strategy="SPREAD", max_retries=_TASK_RETRIES
-    )
-    for ref in _ahead(pieces, limit, lambda piece: task.remote(config, piece)):
-        yield ray.get(ref)
+    return in_tasks(_pair_in_task, config, pieces, partial(_full, limit))
 
 
 def _pair_in_task(config: Config, piece: Piece) -> Paired:
@@ -196,16 +189,7 @@ def _pair_in_task(config: Config, piece: Piece) -> Paired:
     return _pair_in_process(piece)
 
 
-def _ahead(pieces: Iterable[Piece], limit: int, submit: Callable[[Piece], Any]) -> Iterator[Any]:
-    """What `submit` gives for each piece, in order, with at most `limit` of them under way."""
-    waiting: deque[tuple[Any, int]] = deque()
-    held = 0
-    for piece in pieces:
-        size = piece.image_bytes
-        while waiting and (len(waiting) >= limit or held + size > _IMAGE_BYTES_AHEAD):
-            result, freed = waiting.popleft()
-            held -= freed
-            yield result
-        waiting.append((submit(piece), size))
-        held += size
-    yield from (result for result, _ in waiting)
+def _full(limit: int, waiting: Sequence[tuple[Piece, Any]], piece: Piece) -> bool:
+    """Whether `limit` pieces, or as many bytes of images as memory has room for, are under way."""
+    held = sum(one.image_bytes for one, _ in waiting)
+    return len(waiting) >= limit or held + piece.image_bytes > _IMAGE_BYTES_AHEAD

@@ -514,7 +514,7 @@ def test_at_the_end_even_rays_agents_are_gone() -> None:
 
 PARENT = """
 import pathlib, subprocess, sys, tempfile, time
-from mmpr_builder.runs.replicas import end_children_with_us
+from mmpr_builder.cluster.replicas import end_children_with_us
 if len(sys.argv) > 1:
     end_children_with_us()
 child = "import subprocess; subprocess.run(['sleep', '99'])"

@@ -1,4 +1,6 @@
-"""One engine of a run as a Ray actor: started, given work, asked how far it is, ended.
+"""One actor of a run: started, given work, asked how far it is, ended with all its children.
+
+What the actor does is its class's affair: `start`, `sample`, `progress` and `close` are called.
 
 Tensor parallel stays within a node: one actor holds the GPUs, and vLLM's own processes share them
 (`distributed_executor_backend="mp"`, see engines/arguments.py). Pipeline stages may lie on several
@@ -20,25 +22,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmpr_builder.cluster.capacity import Node, Shape
-from mmpr_builder.config import Config
-from mmpr_builder.runs.actors import Counts, SamplerActor, SamplerFactory
-from mmpr_builder.runs.work_queue import Work
+from mmpr_builder.errors import cause_of
 
-# ---- guard
-# Nobody outlives an engine's actor: not even when it, its raylet and the driver die at once.
+# vLLM's engine core and its workers are processes of their own. Ray ends them with their actor as
+# long as Ray itself lives; measured, one in three kills of a driver left them behind, with all
+# their memory. So the actor gets a process group of its own, which its children inherit, and a
+# small process outside of the group that ends it once the actor is gone. That process also removes
+# the group's folder for temporary files: vLLM leaves its sockets there, four for each engine.
 #
-# vLLM's engine core and its workers are processes of their own. Ray ends them with their actor
-# while
-# it lives itself; measured, one in three kills of a driver left them behind, with all their memory.
-# So the actor gets a process group of its own, which its children inherit, and a small process
-# outside of it that ends the whole group once the actor is gone. It removes the group's folder for
-# temporary files as well: vLLM leaves its sockets where they are, four for each engine.
-
-
-# It looks at the process itself rather than at a pipe, which a forked child would hold open, nor by
-# a pidfd, which older kernels and Pythons built for them do not have; and it forks, for Ray ends
-# the children of a worker that ends. Number and start time together are never used again; systems
-# without /proc tell the number only.
+# It polls the actor's process. A pipe would be held open by a forked child, and older kernels have
+# no pidfd. It forks, because Ray ends the children of a worker that ends. A process number and its
+# start time together are never used again; systems without /proc tell the number only.
 _WATCH = """
 import os, shutil, signal, sys, time
 group, scratch = int(sys.argv[1]), sys.argv[2]
@@ -112,10 +106,11 @@ class Replica:
     """The nodes that were alive when it was asked for."""
     group: Any = None
     """The placement group that is its own."""
-    open: dict[Any, tuple[int, Work]] = field(default_factory=dict)
+    open: dict[Any, tuple[int, Any]] = field(default_factory=dict)
     """Result reference -> (key, work)."""
     progress_ref: Any = None
-    progress: dict[int, Counts] = field(default_factory=dict)
+    progress: dict[int, Any] = field(default_factory=dict)
+    """Key -> what that work has so far, as of the last answer."""
     death: Exception | None = None
     """Why it no longer answers, as far as asking for progress has shown."""
 
@@ -145,14 +140,15 @@ class Replica:
             self.where = None
 
     @property
-    def works(self) -> list[Work]:
+    def works(self) -> list[Any]:
         return [work for _, work in self.open.values()]
 
-    def submit(self, work: Work) -> None:
+    def submit(self, work: Any, *arguments: Any) -> None:
+        """Call `sample(key, *arguments)` of the actor; `work` is kept until it ends."""
         key = next(_KEYS)
-        self.open[self.actor.sample.remote(key, work.unit, work.rows)] = (key, work)
+        self.open[self.actor.sample.remote(key, *arguments)] = (key, work)
 
-    def poll(self) -> Counts:
+    def poll(self) -> list[Any]:
         """What the open work has so far, as of the last answer; asks for the next one."""
         import ray
 
@@ -171,7 +167,7 @@ class Replica:
         # figure until its result is in, and then elsewhere.
         open_keys = {key for key, _ in self.open.values()}
         self.progress = {key: counts for key, counts in self.progress.items() if key in open_keys}
-        return sum(self.progress.values(), Counts())
+        return list(self.progress.values())
 
     def end(self) -> None:
         """End its process at once and give back what was held for it."""
@@ -184,13 +180,13 @@ class Replica:
 
 
 def start_replica(
-    config: Config,
-    factory: SamplerFactory,
+    kind: type,
+    arguments: Sequence[Any],
     shape: Shape,
     nodes: Sequence[Node],
     aimed_at: str | None = None,
 ) -> Replica:
-    """Ask for an actor and have it load its engine; Ray itself never restarts or retries it.
+    """Ask for an actor `kind(*arguments)` and call its `start`; Ray never restarts or retries it.
 
     It waits for free resources if there are none, which is what an autoscaler acts upon. With
     `aimed_at` it starts on that node or fails.
@@ -204,7 +200,7 @@ def start_replica(
         strategy = _first_bundle(group)
     elif aimed_at is not None:
         strategy = NodeAffinitySchedulingStrategy(aimed_at, soft=False)
-    remote = ray.remote(SamplerActor).options(
+    remote = ray.remote(kind).options(
         num_cpus=1,
         num_gpus=0 if group is not None else shape.gpus,
         scheduling_strategy=strategy,
@@ -212,7 +208,7 @@ def start_replica(
         max_task_retries=0,
         max_concurrency=1000,  # Only calls wait here; the actor's seats bound the real work.
     )
-    actor = remote.remote(config, factory)
+    actor = remote.remote(*arguments)
     # Asked before `start`, which keeps the actor busy until its engine is loaded.
     actor.__ray_call__.remote(_guard)
     where = actor.__ray_call__.remote(_node_id)
@@ -226,13 +222,43 @@ def start_replica(
     )
 
 
-def close_replicas(replicas: Sequence[Replica]) -> None:
-    """Shut engines down in good order, and end those that do not answer."""
+class CallError(Exception):
+    """A call of an actor that gave no result; the message is its cause."""
+
+    def __init__(self, error: Exception) -> None:
+        import ray
+
+        super().__init__(cause_of(error))
+        self.lost = isinstance(error, ray.exceptions.RayActorError)
+        """Whether the actor's process ended, or cannot be reached."""
+        self.unreachable = isinstance(error, ray.exceptions.ActorUnavailableError)
+        """Whether Ray only lost sight of it: it notices a machine's death half a minute later."""
+
+
+def fetched(ref: Any) -> Any:
+    """The result of a call; raises `CallError` if there is none."""
     import ray
 
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayError as error:
+        raise CallError(error) from error
+
+
+def ended(refs: Sequence[Any], timeout_s: float, *, at_least: int) -> list[Any]:
+    """The calls that have ended once `at_least` of them have, or after `timeout_s` seconds."""
+    import ray
+
+    if refs:
+        ray.wait(refs, num_returns=at_least, timeout=timeout_s)
+        return list(ray.wait(refs, num_returns=len(refs), timeout=0)[0])
+    return []
+
+
+def close_replicas(replicas: Sequence[Replica]) -> None:
+    """Shut engines down in good order, and end those that do not answer."""
     closing = [replica.actor.close.remote() for replica in replicas if replica.ready]
-    if closing:
-        ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_S)
+    ended(closing, _CLOSE_S, at_least=len(closing))
     for replica in replicas:
         replica.end()
 
@@ -261,7 +287,7 @@ def _first_bundle(group: Any) -> Any:
     )
 
 
-def _guard(_: SamplerActor) -> None:
+def _guard(_: object) -> None:
     """Run in the actor's process, before its engine has processes of its own."""
     end_children_with_us()
 
