@@ -27,7 +27,7 @@ from mmpr_builder.progress import Progress
 
 _OBJECT_STORE_BYTES = 256 * 2**20  # Rollouts go to disk, not through it.
 _FOLDER = "mmpr-ray"
-_START_TRIES = 2  # A machine with much else to do can need longer than Ray waits.
+_START_TRIES = 4  # Ray waits half a minute for itself; a machine with much else to do needs longer.
 _SOCKET_PATH_ROOM = 40  # Of the 107 bytes of a Unix socket's path, Ray adds about 65.
 
 

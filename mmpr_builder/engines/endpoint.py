@@ -34,13 +34,9 @@ from mmpr_builder.prompts import parts
 from mmpr_builder.records import Continuation
 from mmpr_builder.sampling import Continue, Request, Sample, without_images
 
-# ---- wire
-# What goes over the wire to an OpenAI-compatible server, and what comes back.
-#
+# --- what comes back --------------------------------------------------------------------------
 #     {"choices": [{"index": 0, "message": {"content": "…"}, "finish_reason": "stop"}, …],
-#      "usage": {"prompt_tokens": 61, "completion_tokens": 744}}
-#
-# `completion_tokens` is the sum over all choices.
+#      "usage": {"prompt_tokens": 61, "completion_tokens": 744}}       the sum over all choices
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@
 
 On a local disk the kernel holds the lock (`flock`) and lets go when the process dies, however it
 dies. What the kernel cannot see (another machine on a shared disk, an object store) is settled by
-the file's content: its holder renews `beat` every 15 s. Nobody compares clocks, which may differ:
-who finds a lock of another machine watches it. If it beats, the folder is taken; if it stays
-silent, its holder is dead and the lock is taken over. An object store that can create a file only
-where none is (S3 `If-None-Match`) decides between two who come at once.
+the file's content: its holder renews `beat` every 15 s. Clocks of two machines are never compared:
+a lock held by another machine is polled. With a heartbeat the folder is taken; without one for 90 s
+the lock is stale and is taken over. An object store that creates a file only where none is (S3
+`If-None-Match`) decides between two runs that come at once.
 
-A holder whose own storage was away for so long that another took over notices at its next beat,
-and stops in good order: both would do the same work, and neither would spoil the other's.
+A run whose storage was away for so long that another took over notices at its next heartbeat and
+stops in good order. Both do the same work, so neither spoils the other's.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from mmpr_builder.io.stores import is_local, is_passing, naming, resolve
 LOCK_NAME = "build.lock"
 BEAT_S = 15.0
 SILENT_S = 90.0
-"""A lock that did not beat for so long is dead: six beats missed, so that a storage which fails
-for a minute costs nobody the lock."""
+"""A lock without a heartbeat for so long is stale: six are missed, so that storage which fails for
+a minute costs no run its lock."""
 SETTLE_S = 2.0
 """After taking over a dead lock: another may have done so in the same moment, and the last wins."""
 
@@ -51,7 +51,7 @@ class Lock:
     out: str
     mine: Content
     taken_by: Content | None = None
-    """Who took the folder from us; None as long as we hold it."""
+    """The run that took the folder over; None while this one holds it."""
     _stops: list[Callable[[int], None]] = field(default_factory=list)
 
     def check(self) -> None:

@@ -238,12 +238,10 @@ def _job_id() -> str:
     return ""
 
 
-# ---- overview
-# A build's folder as it is now, whoever works on it or did: for `mmpr status`.
-#
+# --- the folder as it is now, for `mmpr status` -----------------------------------------------
 #     Overview(life="alive", status=Status(…), units=16, units_total=64, seeds=4096, paired=False)
 #
-# What is on disk counts: a run that was killed could not say how far it had come.
+# What is on disk counts: a run that was killed could not report how far it had come.
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,7 @@ from mmpr_builder.records import Outcome, Response, Rollout, Seed, Verdict, gene
 from mmpr_builder.sampling import CacheHits
 from mmpr_builder.sampling.scoring_threads import ScoringThreads
 
-# ---- seats
-# How many seeds one engine answers at once.
-
+# --- how many seeds one engine answers at once ------------------------------------------------
 
 _USUAL_SEQUENCES = 512  # vLLM's own default is 128 to 1,024, by device.
 _MOST_SEATS = 256
@@ -53,8 +51,7 @@ def seats(config: Config) -> int:
     return max(8, min(_MOST_SEATS, math.ceil(2 * running / config.sampling.n)))
 
 
-# ---- counting
-# What was sampled, as sums that go from actors to the driver, its display and run.json.
+# --- what was sampled -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

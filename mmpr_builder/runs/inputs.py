@@ -133,9 +133,7 @@ class _EvaluationSets:
         return counting
 
 
-# ---- demo_source
-# The seeds `demo`: written into the build's folder, then read like anybody's.
-
+# --- the seeds `demo` -------------------------------------------------------------------------
 
 DEMO = "demo"
 DEMO_SEEDS = 512
@@ -217,13 +215,9 @@ def _write(out: str, count: int) -> str:
     return join(_folder(out), written.name)
 
 
-# ---- presence
-# Before an engine starts: are the images of the seeds that are left where the plan says?
-#
-# A single image that is not there is a drop. Where none of those looked at is, the folder was
-# moved,
+# --- are the images there? --------------------------------------------------------------------
+# A single image that is missing is a drop. Where all of a sample are missing, the folder was moved,
 # is not mounted, or the root was wrong: going on would turn every seed into a drop, for good.
-
 
 _PER_UNIT = 8
 _LEAST = 3

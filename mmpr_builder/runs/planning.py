@@ -52,9 +52,7 @@ from mmpr_builder.runs.inputs import (
     with_demo,
 )
 
-# ---- cutting
-# Seeds into units: some at a time, and no more than so many bytes of images in each.
-
+# --- units ------------------------------------------------------------------------------------
 
 ASSUMED_IMAGE_BYTES = 512 * 2**10
 """For an image whose size would cost a request or a decoded row; photographs are about that."""

@@ -37,8 +37,8 @@ from mmpr_builder.pairing.verdicts import comes_from
 from mmpr_builder.records import Drop, Rollout, Seed, content_id
 from mmpr_builder.runs.builds import Build, pooled_build
 
-# ---- pool_pieces
-# A piece of pooled work: some seeds, and where the rollouts of each lie.
+# --- a shard of pooled work -------------------------------------------------------------------
+# Some seeds, and where the rollouts of each lie:
 #
 # PooledSlice("pool-00003", (PooledSeed("q1", 0, (Member(0, 0, 17), Member(1, 1, 4))), …),
 #             ("out/a/rollouts/unit-00000.parquet", "out/b/rollouts/unit-00002.parquet"), …)
