@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmpr_builder.errors import InputError
 from mmpr_builder.io import stores, tables
@@ -97,9 +96,8 @@ def _on_disk(part: str) -> str:
 def _check_one_schema(parts: Sequence[str]) -> None:
     first: pa.Schema | None = None
     for part in parts:
-        fs, path = stores.resolve(part)
-        with fs.open(path, "rb") as file:
-            schema = pq.read_schema(file)
+        with tables.ParquetFile(part) as file:
+            schema = file.schema
         if first is None:
             first = schema
         elif not schema.equals(first, check_metadata=False):

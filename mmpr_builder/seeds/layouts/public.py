@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmpr_builder.errors import InputError, RowError
-from mmpr_builder.io.seed_files import SeedFile, filesystem, full_name, split_name
+from mmpr_builder.io.seed_files import SeedFile, full_name, split_name
+from mmpr_builder.io.stores import resolve
 from mmpr_builder.records import IMAGE_PLACEHOLDER
 from mmpr_builder.seeds.formats import Row, entries, quote
 from mmpr_builder.seeds.layouts.base import (
@@ -52,7 +53,7 @@ def _read_ai2d(files: Sequence[SeedFile]) -> Found:
 
 
 def _test_ids(root: str) -> frozenset[str]:
-    fs, inside = filesystem(f"{root}/{_TEST_IDS}")
+    fs, inside = resolve(f"{root}/{_TEST_IDS}")
     if not fs.exists(inside):
         raise InputError(
             f"{root}: {_TEST_IDS} is missing, without which test diagrams cannot be told from"
@@ -413,7 +414,7 @@ _ANNOTATIONS = r"annotations\.json\Z"
 
 def _answers_of(file: SeedFile, subtype: str) -> dict[int, tuple[str, ...]] | None:
     """Question id -> answers, of the file beside it; None without one (a test split)."""
-    fs, inside = filesystem(file.folder)
+    fs, inside = resolve(file.folder)
     for name in sorted(fs.ls(inside, detail=False)):
         base = posixpath.basename(name.rstrip("/"))
         if f"_{subtype}_" in base and re.search(_ANNOTATIONS, base):
