@@ -62,12 +62,48 @@ def load_config(recipe: str | Path | None, overrides: Iterable[str] = ()) -> Con
     overrides = list(overrides)
     for override in overrides:
         _apply_override(data, override)
+    _refuse_followed(data, str(recipe), overrides)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
         named = data["seeds"] if isinstance(data.get("seeds"), dict) else {}
         lines = [_explain(item, str(recipe), overrides, list(named)) for item in error.errors()]
         raise ConfigError("\n".join(lines)) from None
+
+
+FOLLOWED = {
+    "seeds.N.roots": "seeds.N.allow",
+    "seeds.N.templates": "seeds.N.template",
+    "images.kwargs": "images.family",
+    "sampling.target_kinds": "pairing.kinds",
+    "sampling.target_per_response": "pairing.max_per_response",
+    "sampling.target_gap": "pairing.max_gap",
+    "scoring.judge.concurrency": "sampling.endpoint.concurrency",
+    "scoring.judge.timeout_s": "sampling.endpoint.timeout_s",
+    "scoring.judge.retries": "sampling.endpoint.retries",
+    "output.row_group_bytes": "output.shard_bytes",
+    "distributed.unit_bytes": "distributed.unit_queries",
+}
+"""Settings of earlier versions -> the setting that each of them follows now."""
+
+
+def _refuse_followed(data: dict[str, Any], recipe: str, overrides: list[str]) -> None:
+    """Raise `ConfigError` for a setting of an earlier version, naming the one to use instead."""
+    sources = data.get("seeds")
+    if isinstance(sources, dict):
+        sources = list(sources.values()) if "path" not in sources else [sources]
+    for old, new in FOLLOWED.items():
+        *parents, last = old.split(".")
+        tables = sources if parents[0] == "seeds" and isinstance(sources, list) else [data]
+        for table in tables:
+            for parent in () if parents[0] == "seeds" else parents:
+                table = table.get(parent) if isinstance(table, dict) else None
+            if isinstance(table, dict) and last in table:
+                blamed = [o for o in overrides if o.partition("=")[0].strip().endswith(f".{last}")]
+                raise ConfigError(
+                    f"{blamed[-1] if blamed else recipe}: {old!r} (value {table[last]!r}) is no"
+                    f" setting any more: it follows {new!r}; set that instead"
+                )
 
 
 def _read_recipe(recipe: str | Path) -> dict[str, Any]:

@@ -22,6 +22,10 @@ _NO_BUILDS = ("import.json", "export.json")
 """What `mmpr import` and `mmpr export` leave in their folders."""
 
 
+SCHEMA_VERSION = 1
+"""That of run.json. Files without one are of this version, too."""
+
+
 def read_run(out: str | Path) -> dict[str, Any]:
     """The content of a build's run.json. Raises `InputError` when there is none."""
     base = os.fspath(out).rstrip("/")
@@ -39,6 +43,11 @@ def read_run(out: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{uri}: no finished build here ({error}): run `mmpr build` or `mmpr pair` first"
         ) from None
+    if run.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
+        raise InputError(
+            f"{uri}: schema_version {run['schema_version']}, this version reads {SCHEMA_VERSION}:"
+            " use the version of mmpr-builder that wrote it"
+        )
     return run
 
 

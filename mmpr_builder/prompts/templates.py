@@ -226,13 +226,11 @@ def _own_templates(
 ) -> Mapping[Language, Choices] | None:
     """The templates with which a source's seeds are asked for their truth, None for the usual."""
     source, style = config.seeds[i], config.prompts.style
-    if source.template is not None and source.templates is not None:
-        raise InputError(f"seeds.{i}: has both `template` and `templates`: keep one of them")
     if source.template is not None:
         key = f"seeds.{i}.template"
         return _alone(_by_language(source.template, standard, key, truth))
     if source.templates is not None:
-        return _mixed(source.templates, truth, style, f"seeds.{i}.templates")
+        return _mixed(source.templates, truth, style, f"seeds.{i}.template")
     mix = config.prompts.mix.get(source.domain) if source.domain else None
     return _mixed(mix, truth, style, f"prompts.mix.{source.domain}") if mix else None
 

@@ -29,6 +29,7 @@ from mmpr_builder.folder.manifest import (
     Identity,
     Manifest,
     Unit,
+    as_planned,
     has_manifest,
     read_manifest,
     refuse_other_build,
@@ -119,6 +120,7 @@ def make_plan(config: Config, progress: Progress, lock: Lock, *, extend: bool = 
     hours, and storage be away for minutes of them.
     """
     # Before reading: an input that changes meanwhile is then noticed by the next run.
+    config = as_planned(config)
     identity = _identity(config)
     if has_manifest(config.out):
         manifest = read_manifest(config.out)
@@ -227,7 +229,7 @@ def read_inputs(
         yield from read_rows(config, with_demo(config), progress)
         return
     manifest = read_manifest(config.out)
-    refuse_other_settings(config.out, manifest.identity, config, extend=extend)
+    refuse_other_settings(config.out, manifest.identity, as_planned(config), extend=extend)
     if not extend:
         yield from read_rows(config, with_demo(config), progress)
         return
