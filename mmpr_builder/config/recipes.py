@@ -1,4 +1,8 @@
-"""Reading settings: a recipe in YAML, its `base`, `key=value` overrides, and what is wrong."""
+"""Reads settings: a recipe in YAML, its `base`, `key=value` overrides; says what is wrong.
+
+load_config("demo", ["sampling.temprature=1"])
+  -> ConfigError: …unknown key 'sampling.temprature' …; the nearest valid key is …
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,6 @@ from mmpr_builder.config.sections import SourceConfig
 from mmpr_builder.config.shipped import find_shipped, shipped_names
 from mmpr_builder.config.whole import NO_LICENSED_SOURCE, NO_SUCH_SOURCE, Config
 from mmpr_builder.errors import ConfigError
-
-# ---- table
-# The settings as a table of keys, defaults and descriptions.
 
 
 def valid_keys() -> list[str]:
@@ -134,9 +135,8 @@ def _with_base(data: dict[str, Any], recipe: str, above: tuple[str, ...]) -> dic
     beside = Path(recipe).parent / base
     found = str(beside) if beside.is_file() else base
     under = _with_base(_read_recipe(found), found, (*above, base))
-    return {
-        key: _merged(under.get(key), data.get(key, under.get(key))) for key in {**under, **data}
-    }
+    merged: dict[str, Any] = _merged(under, data)
+    return merged
 
 
 def _merged(under: Any, over: Any) -> Any:

@@ -1,4 +1,9 @@
-"""What all tables of settings have in common."""
+"""The sections of the settings, in the order of a build, each key with its default and description.
+
+seeds, prompts, images   what is asked         sampling, dropout   what is sampled
+scoring, pairing         what is made of it    quality             which of it is dropped
+output, distributed      how it is written, and where a build runs
+"""
 
 from __future__ import annotations
 
@@ -40,10 +45,6 @@ def split_commas(value: object) -> object:
     if "" in items:
         raise ValueError("an item is empty: name each, with one comma between two")
     return items
-
-
-# ---- inputs
-# What is asked: sources of seeds, prompts, the size of images.
 
 
 ScorerName = Literal["auto", "math", "choice", "relaxed", "vqa", "anls", "exact"]
@@ -217,10 +218,6 @@ class ImagesConfig(Section):
         return value
 
 
-# ---- sampling
-# What is sampled, and what is continued without its image.
-
-
 Ratio = Annotated[float, Field(ge=0, le=0.95)]
 
 
@@ -339,10 +336,6 @@ class DropoutConfig(Section):
         return value[0] if len(value) == 1 else list(value)
 
 
-# ---- judging
-# How responses are judged and paired.
-
-
 class JudgeConfig(Section):
     """A model behind an OpenAI-compatible server that is asked what no rule can decide."""
 
@@ -445,10 +438,6 @@ class PairingConfig(Section):
         if self.shares and not any(self.shares.values()):
             raise ValueError("shares are all 0: give at least one kind a share, or leave it out")
         return self
-
-
-# ---- quality
-# The quality controls, all off.
 
 
 class DecontaminateConfig(Section):
@@ -573,10 +562,6 @@ class QualityConfig(Section):
                 f" ({self.max_pass_rate}): no seed could stay"
             )
         return self
-
-
-# ---- running
-# How a build is written, and where it runs.
 
 
 class OutputConfig(Section):

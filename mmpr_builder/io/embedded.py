@@ -104,7 +104,7 @@ def open_dataset(path_or_id: str, split: str) -> Any:
 def plain(dataset: Any) -> Any:
     """The data set as Arrow tables: values as they are stored, of images bytes and path.
 
-    `datasets` would decode pictures, sounds and pages, for which it opens the paths in their cells.
+    `datasets` would decode pictures, sounds and pages, and open the paths in their cells for that.
     """
     return dataset.with_format("arrow")
 

@@ -365,18 +365,13 @@ def _with_further(
     ]
 
 
+_SEED_VALUES = [name for name in SEED_SCHEMA.names if name not in ("index", "images")]
+
+
 def _seed(row: Mapping[str, Any]) -> Seed:
-    return Seed(
-        id=row["id"],
-        question=row["question"],
-        images=tuple(ImageRef(**ref) for ref in row["images"]),
-        answers=tuple(row["answers"]),
-        choices=tuple(row["choices"]),
-        source=row["source"],
-        language=row["language"],
-        scorer=row["scorer"],
-        origin=row["origin"],
-    )
+    values = {name: row[name] for name in _SEED_VALUES}
+    lists = {name: tuple(values[name]) for name in ("answers", "choices")}
+    return Seed(**{**values, **lists, "images": tuple(ImageRef(**ref) for ref in row["images"])})
 
 
 def _rollout(

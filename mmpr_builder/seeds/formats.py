@@ -223,7 +223,7 @@ def _is_embedded(kind: Any) -> bool:
 def _leaves(
     metadata: Any, group: int, columns: list[str], embedded: list[str]
 ) -> tuple[list[str], set[str]]:
-    """Parquet leaves to read, and the image columns of which only `path` is read.
+    """Parquet leaves to read, and the image columns whose `path` alone is read.
 
     The footer counts missing bytes. Where there are none, every row has its image, and megabytes of
     images need not be read to learn that.

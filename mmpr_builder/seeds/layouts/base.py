@@ -139,6 +139,13 @@ def rows(
             yield fields._replace(number=number) if isinstance(fields, Row) else Row(number, fields)
 
 
+def listed(
+    convert: Callable[[str, Mapping[str, Any]], Any], key: str | None = None
+) -> Callable[[Sequence[SeedFile]], Found]:
+    """A reader of JSON files with an entry for each question (see `rows`)."""
+    return each(lambda file: rows(file, convert, key))
+
+
 def need(value: Mapping[str, Any], name: str, kinds: tuple[type, ...] = (str, int)) -> Any:
     """A field that a row cannot do without. Raises `RowError`."""
     found = value.get(name)
