@@ -23,13 +23,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from mmpr_builder import engines, prompts, runs, sampling
 from mmpr_builder.config import Config
 from mmpr_builder.errors import InputError
 from mmpr_builder.folder.order import Slice
-from mmpr_builder.io import stores, tables
+from mmpr_builder.io import tables
 from mmpr_builder.output import BuildWriter
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop, Rollout, Seed, content_id, generated_tokens
@@ -279,8 +277,8 @@ def _bytes(folder: str, name: str) -> int:
     """Of the rows themselves: what every file has besides is nothing in a large build."""
     total = 0
     for part in tables.list_parts(f"{folder}/{name}"):
-        _, path = stores.resolve(part)
-        meta = pq.read_metadata(path)
+        with tables.ParquetFile(part) as file:
+            meta = file.metadata
         groups = (meta.row_group(i) for i in range(meta.num_row_groups))
         total += sum(
             g.column(c).total_compressed_size for g in groups for c in range(g.num_columns)

@@ -127,7 +127,7 @@ def test_a_source_can_open_further_folders(data: Path, image: str) -> None:
 def test_a_drop_says_which_setting_opens_the_folder(data: Path) -> None:
     found = read(data, f"{data.parent}/data2/b.png")
     assert isinstance(found, Drop)
-    assert "`roots` (seeds.N.roots=" in found.detail
+    assert "`allow` (seeds.N.allow=" in found.detail
 
 
 def test_a_root_that_is_a_link_to_another_disk_is_followed(data: Path) -> None:
@@ -185,11 +185,11 @@ def test_a_nul_in_a_path_is_a_drop(data: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("seeds.0.allow=[ftp]", "'ftp' is neither one of http, https"),
-        ("seeds.0.allow=[file]", "'file' is neither"),
+        ("seeds.0.allow=[ftp]", "'ftp' is no folder .*none of http, https"),
+        ("seeds.0.allow=[file]", "'file' is no folder"),
         ("seeds.0.allow=['https://']", "with a host"),
-        ("seeds.0.allow=['https://bob:pw@host']", "neither"),
-        ("seeds.0.roots=['s3://bucket/x']", "name it in `allow`"),
+        ("seeds.0.allow=['https://bob:pw@host']", "none of"),
+        ("seeds.0.roots=['s3://bucket/x']", "seeds.N.allow|name it in `allow`"),
     ],
 )
 def test_settings_that_open_nothing_are_errors(setting: str, says: str) -> None:

@@ -54,9 +54,9 @@ STOPS = [
     ("+" * 32, ("sampling.n=64",), 6),
     ("++++----", ("sampling.target_pairs=16",), "enough"),
     ("++++----", ("sampling.target_pairs=17",), 2),
-    ("+++--000", ("sampling.target_kinds=correctness",), 4),
-    ("+++|||||", ("sampling.target_kinds=correctness,truncated",), "enough"),
-    ("++++----", ("sampling.target_kinds=dropout_ntp",), "hopeless"),
+    ("+++--000", ("pairing.kinds=correctness",), 4),
+    ("+++|||||", ("pairing.kinds=correctness,truncated",), "enough"),
+    ("++++----", ("pairing.kinds=dropout_ntp",), "hopeless"),
     ("+" + "-" * 15, (), "enough"),
     ("+" + "-" * 15, ("sampling.min_distinct=2",), 2),
     ("++++++++", ("sampling.stop_error=1",), "hopeless"),
@@ -87,7 +87,6 @@ AIMS = [
     (("pairing.max_per_seed=30",), "pairing.max_per_seed = 30.*sampling.target_pairs = 15$"),
     (("pairing.max_per_seed=30", "sampling.target_pairs=30"), ""),
     (("pairing.max_per_seed=30", "sampling.policy=fixed"), ""),
-    (("pairing.kinds=correctness",), "no format, dropout_ntp, but sampling.target_kinds"),
 ]
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mmpr_builder.config import (
+    Config,
     find_shipped,
     identity_hash,
     load_config,
@@ -17,6 +19,7 @@ from mmpr_builder.config import (
     shipped_names,
     valid_keys,
 )
+from mmpr_builder.config.recipes import FOLLOWED
 from mmpr_builder.errors import ConfigError
 
 REFUSED = [
@@ -121,6 +124,55 @@ def test_kinds_can_be_given_with_commas() -> None:
 def test_sources_can_carry_their_own_settings() -> None:
     config = load_config(None, ["seeds=[{path: a.jsonl, scorer: relaxed}, b.jsonl]"])
     assert [source.scorer for source in config.seeds] == ["relaxed", "auto"]
+
+
+FOLLOWING = [
+    ("seeds.0.allow=https,/data/x", "seeds.0.roots", "('/data/x',)"),
+    ("seeds.0.allow=https,/data/x", "seeds.0.allow", "('https',)"),
+    (
+        "seeds.0.template={plain: 1, visual: 3}",
+        "seeds.0.templates",
+        "{'plain': 1.0, 'visual': 3.0}",
+    ),
+    ("seeds.0.template={en: boxed_en}", "seeds.0.templates", "None"),
+    ("images.family={max_crops: '{tiles}'}", "images.kwargs", "{'max_crops': '{tiles}'}"),
+    ("pairing.kinds=truncated", "sampling.target_kinds", "('truncated',)"),
+    ("pairing.max_per_response=2", "sampling.target_per_response", "2"),
+    ("pairing.max_gap=9", "sampling.target_gap", "9"),
+    ("sampling.endpoint.concurrency=8", "scoring.judge.concurrency", "2"),
+    ("sampling.endpoint.timeout_s=50", "scoring.judge.timeout_s", "5.0"),
+    ("sampling.endpoint.retries=0", "scoring.judge.retries", "0"),
+    ("output.shard_bytes=800000", "output.row_group_bytes", "100000"),
+    ("distributed.unit_queries=2", "distributed.unit_bytes", str(8 * 2**20)),
+]
+
+
+def value_of(config: Any, key: str) -> str:
+    for part in key.split("."):
+        config = config[int(part)] if part.isdigit() else getattr(config, part)
+    return str(config)
+
+
+@pytest.mark.parametrize(("override", "key", "value"), FOLLOWING)
+def test_settings_follow_others(override: str, key: str, value: str) -> None:
+    words = ["seeds=[{path: a.jsonl}]", "sampling.policy=adaptive"]
+    config = load_config(None, [*words, override])
+    assert value_of(config, key) == value
+    assert Config.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(("old", "new"), sorted(FOLLOWED.items()))
+def test_a_setting_that_follows_another_names_it_and_may_be_recorded(old: str, new: str) -> None:
+    assert new in valid_keys()
+    assert old not in valid_keys()
+    key = old.replace("seeds.N", "seeds.0")
+    with pytest.raises(ConfigError, match=rf"{key}=.*follows '{new}'"):
+        load_config(None, ["seeds=[{path: a.jsonl}]", f"{key}=5"])
+
+
+def test_limits_of_pairing_are_no_aims_of_fixed_sampling() -> None:
+    changed = load_config(None, ["pairing.max_gap=9", "pairing.kinds=format"])
+    assert sampling_identity(changed) == sampling_identity(load_config(None))
 
 
 SAME_ROLLOUTS = [

@@ -466,7 +466,7 @@ def test_rows_that_a_setting_opens_are_added_by_an_extension(tmp_path: Path) -> 
     write(tmp_path / "data", a=rows)
     config = make_config(tmp_path / "data", "a")
     assert sample(config) == ["q0"]
-    opened = make_config(tmp_path / "data", "a", f"seeds.0.roots=[{tmp_path / 'else'}]")
+    opened = make_config(tmp_path / "data", "a", f"seeds.0.allow=[{tmp_path / 'else'}]")
     with pytest.raises(
         BuildConflictError, match=r"(?s)seeds\.0\.roots: \[\] in that build.*--extend"
     ):

@@ -66,7 +66,7 @@ def rollouts(out: Path, parts: int = 2) -> None:
 
 def make_config(out: Path, server: OpenAIServer | None, *words: str) -> Config:
     asked = [] if server is None else [f"scoring.judge.url={server.url}"]
-    asked += ["scoring.judge.model=org/vlm", "scoring.judge.retries=0"] if server else []
+    asked += ["scoring.judge.model=org/vlm", "sampling.endpoint.retries=0"] if server else []
     return load_config(None, [f"out={out}", *asked, *words])
 
 

@@ -22,7 +22,7 @@ from mmpr_builder.config import Config, load_config
 from mmpr_builder.errors import BuildConflictError, InputError, NothingUsableError, SetupError
 from mmpr_builder.folder import lock
 from mmpr_builder.folder.lock import LOCK_NAME, build_lock
-from mmpr_builder.folder.manifest import read_manifest
+from mmpr_builder.folder.manifest import as_planned, read_manifest
 from mmpr_builder.io.stores import resolve
 from mmpr_builder.io.tables import read_parquet, seeds_from_table, write_parquet
 from mmpr_builder.records import ImageRef, Seed
@@ -155,6 +155,16 @@ def test_settings_that_no_rollout_depends_on_may_change(override: str, tmp_path:
     write_rows(tmp_path / "seeds.jsonl", 6)
     first = plan(make_config(tmp_path))
     assert plan(make_config(tmp_path, override)) == first
+
+
+def test_a_plan_keeps_what_adaptive_sampling_aims_for(tmp_path: Path) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 6)
+    first = plan(make_config(tmp_path, "sampling.policy=adaptive", "pairing.max_gap=9"))
+    later = make_config(tmp_path, "sampling.policy=adaptive", "pairing.kinds=format")
+    assert plan(later) == first
+    assert (later.sampling.target_gap, later.sampling.target_kinds) == (None, ("format",))
+    sampling = as_planned(later).sampling
+    assert (sampling.target_gap, len(sampling.target_kinds)) == (9, 3)
 
 
 def test_a_key_that_the_older_version_did_not_know_counts_as_its_default(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ from old_builds import OTHER, PLAIN, settings
 
 from mmpr_builder import load_pairs
 from mmpr_builder.config import Config
+from mmpr_builder.errors import InputError
 from mmpr_builder.export import FORMATS, ExportOptions, write_export
 from mmpr_builder.folder import parts
 from mmpr_builder.io.tables import list_parts, read_parquet
+from mmpr_builder.output import read_run
 from mmpr_builder.progress import Progress
 from mmpr_builder.report import write_report
 from mmpr_builder.runs import plan, run_pairing
@@ -98,6 +100,24 @@ def test_old_builds_are_exported_loaded_and_shown(home: Path, tmp_path: Path) ->
         assert done.rows == 78
     write_report(str(home / "plain"))
     assert "0.1.0" in (home / "plain" / "report" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["plain", "other"])
+def test_the_recorded_settings_of_an_old_build_are_still_settings(home: Path, name: str) -> None:
+    recorded = read_run(home / name)["config"]
+    config = Config.model_validate(recorded)
+    assert config.sampling.model_dump(mode="json") == recorded["sampling"]
+
+
+def test_a_run_of_a_newer_schema_is_refused(home: Path) -> None:
+    path = home / "plain" / "run.json"
+    run = json.loads(path.read_text(encoding="utf-8"))
+    assert "schema_version" not in run
+    path.write_text(json.dumps({**run, "schema_version": 2}), encoding="utf-8")
+    with pytest.raises(InputError, match="schema_version 2, this version reads 1"):
+        read_run(home / "plain")
+    written = run_pairing(settings(PLAIN, home / "plain"), Progress()).run
+    assert written["schema_version"] == 1
 
 
 def test_an_old_build_is_replayed(home: Path, tmp_path: Path) -> None:

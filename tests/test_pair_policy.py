@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmpr_builder.config import Config, PairingConfig, load_config
+from mmpr_builder.config import Config, PairingConfig, load_config, with_stated_aims
 from mmpr_builder.errors import ConfigError
 from mmpr_builder.pairing import build_pairs
 from mmpr_builder.pairing.candidates import common_answer, common_answers
@@ -359,9 +359,9 @@ def test_enough_is_what_pairing_makes_of_it(
     samples = [sample(said[c], f"{c} {n}", 20 + 7 * n, str(n)) for c, n in drawn]
     overrides = [f"sampling.target_pairs={wanted}", f"pairing.max_per_seed={wanted}"]
     if most is not None:
-        overrides += [f"sampling.target_per_response={most}", f"pairing.max_per_response={most}"]
+        overrides += [f"pairing.max_per_response={most}"]
     if gap is not None:
-        overrides += [f"sampling.target_gap={gap}", f"pairing.max_gap={gap}"]
+        overrides += [f"pairing.max_gap={gap}"]
     config = load_config(None, ["sampling.policy=adaptive", *overrides])
     assert missed_aims(config) == ""
     rule = rule_for(TRUTH, config)
@@ -385,34 +385,37 @@ def tally_of(samples: Sequence[Sample], seed: Seed, *overrides: str) -> Tally:
 def test_a_cap_and_a_gap_make_adaptive_sampling_go_on() -> None:
     samples = [*right(4, [10, 20]), *wrong(4, [20, 30])]
     assert tally_of(samples, TRUTH).next_round() == ("enough", 0)
-    capped = tally_of(samples, TRUTH, "sampling.target_per_response=2")
+    capped = tally_of(samples, TRUTH, "pairing.max_per_response=2")
     assert (capped.pairs, capped.next_round()[0]) == (8, None)
-    near = tally_of(samples, TRUTH, "sampling.target_gap=5")
+    near = tally_of(samples, TRUTH, "pairing.max_gap=5")
     assert (near.pairs, near.next_round()[0]) == (4, None)
-    far = tally_of([*right(30, [10]), *wrong(1, [99])], TRUTH, "sampling.target_gap=5")
+    far = tally_of([*right(30, [10]), *wrong(1, [99])], TRUTH, "pairing.max_gap=5")
     assert far.next_round() == ("hopeless", 0)
 
 
 def test_couples_beyond_the_gap_do_not_count() -> None:
     samples = described(20, [0, 30])
     assert tally_of(samples, OPEN).pairs == 20
-    assert tally_of(samples, OPEN, "sampling.target_gap=10").pairs == 10
+    assert tally_of(samples, OPEN, "pairing.max_gap=10").pairs == 10
 
 
+PLANNED = {"sampling.target_kinds": ["correctness", "format", "dropout_ntp"]}
 AIMS = [
-    (("pairing.max_per_response=2",), "max_per_response = 2.*target_per_response = no limit"),
-    (("pairing.max_per_response=2", "sampling.target_per_response=2"), ""),
-    (("pairing.max_per_response=3", "sampling.target_per_response=2"), ""),
-    (("pairing.max_gap=9", "sampling.target_gap=20"), "max_gap = 9.*sampling.target_gap = 20"),
-    (("pairing.max_gap=9", "sampling.policy=fixed"), ""),
+    ("pairing.max_per_response=2", {}, "max_per_response = 2.*target_per_response = no limit"),
+    ("pairing.max_per_response=2", {"sampling.target_per_response": 2}, ""),
+    ("pairing.max_per_response=3", {"sampling.target_per_response": 2}, ""),
+    ("pairing.max_gap=9", {"sampling.target_gap": 20}, "max_gap = 9.*sampling.target_gap = 20"),
+    ("pairing.kinds=correctness", PLANNED, "no format, dropout_ntp, but sampling.target_kinds"),
 ]
 
 
-@pytest.mark.parametrize(("overrides", "says"), AIMS)
-def test_limits_that_sampling_does_not_know_of_are_named(
-    overrides: tuple[str, ...], says: str
+@pytest.mark.parametrize(("override", "planned", "says"), AIMS)
+def test_limits_that_a_plan_does_not_aim_for_are_named(
+    override: str, planned: dict[str, Any], says: str
 ) -> None:
-    missed = missed_aims(load_config(None, ["sampling.policy=adaptive", *overrides]))
+    config = load_config(None, ["sampling.policy=adaptive", override])
+    assert missed_aims(config) == ""
+    missed = missed_aims(with_stated_aims(config, planned))
     assert bool(missed) is bool(says)
     assert re.search(says, missed)
 

@@ -242,10 +242,6 @@ def test_each_variant_is_there_in_each_style_and_language() -> None:
             },
             "seeds.0 .*no name",
         ),
-        (
-            {"seeds": {"a": {"path": "a", "template": "boxed_en", "templates": {"plain": 1}}}},
-            "both `template` and `templates`",
-        ),
         ({"prompts": {"template": "nope"}}, "nope"),
         ({"prompts": {"template": {"fr": "boxed_en"}}}, "unknown language 'fr'"),
         ({"prompts": {"template": "open_en"}}, "prompts.template: .*style open"),

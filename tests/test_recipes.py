@@ -159,8 +159,8 @@ def test_one_question_can_be_asked_with_several_templates(tmp_path: Path) -> Non
     )
     (tmp_path / "two.yaml").write_text(
         "seeds:\n"
-        f"  charts: {{path: {tmp_path}/c.jsonl, templates: {{plain: 1}}}}\n"
-        f"  charts_seen: {{path: {tmp_path}/c.jsonl, templates: {{visual: 1}}}}\n"
+        f"  charts: {{path: {tmp_path}/c.jsonl, template: {{plain: 1}}}}\n"
+        f"  charts_seen: {{path: {tmp_path}/c.jsonl, template: {{visual: 1}}}}\n"
     )
     config = load_config(tmp_path / "two.yaml", [f"out={tmp_path}/out"])
     templates = load_templates(config)
@@ -202,8 +202,8 @@ def test_the_page_on_seeds_names_every_layout_and_its_example_is_one() -> None:
 BUDGETS: list[tuple[dict[str, Any], int | None, dict[str, Any]]] = [
     ({"family": "internvl"}, 12, {"max_dynamic_patch": 12}),
     ({"family": "qwen_vl"}, 6, {"max_pixels": 6 * 448 * 448}),
-    ({"kwargs": {"max_crops": "{tiles}", "fast": True}}, 4, {"max_crops": 4, "fast": True}),
-    ({"kwargs": {"size": {"longest_edge": "{pixels}"}}}, 1, {"size": {"longest_edge": 448**2}}),
+    ({"family": {"max_crops": "{tiles}", "fast": True}}, 4, {"max_crops": 4, "fast": True}),
+    ({"family": {"size": {"longest_edge": "{pixels}"}}}, 1, {"size": {"longest_edge": 448**2}}),
     ({"family": "internvl"}, None, {}),
     ({}, 12, {}),
 ]

@@ -20,7 +20,7 @@ from mmpr_builder.config import SourceConfig
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.io.access import access_of
 from mmpr_builder.io.images import open_image, read_bytes
-from mmpr_builder.io.keyed import Keys
+from mmpr_builder.io.keyed import Keyed
 from mmpr_builder.records import Drop, ImageRef, Seed
 from mmpr_builder.seeds import (
     Taken,
@@ -609,7 +609,7 @@ def test_a_branch_says_what_truths_are_for(tmp_path: Path, branch: Any, wanted: 
         for item in found
     ]
     assert told == wanted
-    taken = Taken(item for item in found if isinstance(item, Seed))
+    taken = Taken(enumerate(item for item in found if isinstance(item, Seed)))
     again = [i.id for i in read_sources([source], taken=taken) if isinstance(i, Seed)]
     assert again == [item.id for item in found if isinstance(item, Seed)]
 
@@ -739,14 +739,26 @@ def test_threads_share_an_open_table(tmp_path: Path) -> None:
 
 
 def test_keys_are_known_again_with_the_text_they_came_with() -> None:
-    keys = Keys()
+    keys = Keyed()
     assert keys.add(b"a", "first")
     assert not keys.add(b"a", "second")
-    assert keys.get(b"a") == "first"
+    assert keys.add("a", "as text")
+    assert (keys.get(b"a"), keys.get("a")) == ("first", "as text")
     assert keys.get(b"b") is None
     assert all(keys.add(number.to_bytes(4, "big")) for number in range(20_000))
     assert keys.get((19_999).to_bytes(4, "big")) == ""
     keys.close()
+
+
+def test_rows_are_found_again_by_any_of_their_keys() -> None:
+    rows = Keyed()
+    for key, number in ((7, 0), (8, 0), (8, 1), ("8", 2)):
+        rows.add(key, number=number)
+    assert rows.numbers([7, 8]) == [0, 1]
+    assert rows.numbers(["8"]) == [2]
+    rows.remove([7, 8], 0)
+    assert rows.numbers([7, 8]) == [1]
+    rows.close()
 
 
 # ---------------------------------------------------------------- splits
@@ -792,9 +804,9 @@ def test_files_that_may_be_of_another_split_are_left_out_aloud(
     write(tmp_path / "more" / "a.jsonl", [{"question": "Q"}])
     list(read_seeds(tmp_path))
     said = [record.getMessage() for record in caplog.records]
-    assert any("trainval.jsonl: left out, for it says train and validation" in t for t in said)
+    assert any("trainval.jsonl: left out, as it says train and validation" in t for t in said)
     assert any(
-        f"not read, for there are seed files above: {tmp_path}/more/a.jsonl" in t for t in said
+        f"not read, as there are seed files above: {tmp_path}/more/a.jsonl" in t for t in said
     )
 
 

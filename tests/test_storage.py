@@ -254,7 +254,7 @@ def test_an_outage_is_never_taken_for_an_absence(look: Any, flaky: Path, tmp_pat
 
 def test_a_storage_that_stays_away_ends_the_run_by_name(flaky: Path, tmp_path: Path) -> None:
     flaky.write_text("away")
-    said = r"flaky://.*/x\.json: .*did not answer.*503 Slow Down"
+    said = r"flaky://.*/x\.json: no answer from the storage.*503 Slow Down"
     with stores.patience(0.3), pytest.raises(StorageError, match=said):
         write_json(f"flaky://{tmp_path}/x.json", {})
 

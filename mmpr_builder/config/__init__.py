@@ -9,7 +9,7 @@ change between runs.
 
 from __future__ import annotations
 
-from mmpr_builder.config.identity import identity_hash, sampling_identity
+from mmpr_builder.config.identity import identity_hash, sampling_identity, with_stated_aims
 from mmpr_builder.config.recipes import load_config, settings_table, valid_keys
 from mmpr_builder.config.sections import (
     NETWORK,
@@ -62,4 +62,5 @@ __all__ = [
     "source_label",
     "tiles_for",
     "valid_keys",
+    "with_stated_aims",
 ]

@@ -27,6 +27,7 @@ _IDENTITY = (
 # Known to later versions only. Left out where they change nothing: the identity goes into every
 # part of the rollouts, which stay the same bytes.
 _ADDED = ("blind", "target_per_response", "target_gap")
+_AIMS = ("target_kinds", "target_per_response", "target_gap")
 
 
 def sampling_identity(config: Config) -> dict[str, Any]:
@@ -55,6 +56,16 @@ def sampling_identity(config: Config) -> dict[str, Any]:
     later = (".scorer", ".license", ".get", ".forbidden_splits")
     kept = {k: v for k, v in kept.items() if not (k.startswith("seeds.") and k.endswith(later))}
     return redacted(kept)
+
+
+def with_stated_aims(config: Config, identity: Mapping[str, Any]) -> Config:
+    """`config` with what adaptive sampling aims for as a plan's `sampling_identity` states it: the
+    limits of pairing that it follows can change between runs, and the plan stays."""
+    stated = {name: identity.get(f"sampling.{name}") for name in _AIMS}
+    if stated["target_kinds"] is None:
+        del stated["target_kinds"]
+    sampling = SamplingConfig.model_validate({**config.sampling.model_dump(), **stated})
+    return config.model_copy(update={"sampling": sampling})
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:

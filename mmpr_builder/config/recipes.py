@@ -1,4 +1,8 @@
-"""Reading settings: a recipe in YAML, its `base`, `key=value` overrides, and what is wrong."""
+"""Reads settings: a recipe in YAML, its `base`, `key=value` overrides; says what is wrong.
+
+load_config("demo", ["sampling.temprature=1"])
+  -> ConfigError: …unknown key 'sampling.temprature' …; the nearest valid key is …
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,6 @@ from mmpr_builder.config.sections import SourceConfig
 from mmpr_builder.config.shipped import find_shipped, shipped_names
 from mmpr_builder.config.whole import NO_LICENSED_SOURCE, NO_SUCH_SOURCE, Config
 from mmpr_builder.errors import ConfigError
-
-# ---- table
-# The settings as a table of keys, defaults and descriptions.
 
 
 def valid_keys() -> list[str]:
@@ -62,12 +63,48 @@ def load_config(recipe: str | Path | None, overrides: Iterable[str] = ()) -> Con
     overrides = list(overrides)
     for override in overrides:
         _apply_override(data, override)
+    _refuse_followed(data, str(recipe), overrides)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
         named = data["seeds"] if isinstance(data.get("seeds"), dict) else {}
         lines = [_explain(item, str(recipe), overrides, list(named)) for item in error.errors()]
         raise ConfigError("\n".join(lines)) from None
+
+
+FOLLOWED = {
+    "seeds.N.roots": "seeds.N.allow",
+    "seeds.N.templates": "seeds.N.template",
+    "images.kwargs": "images.family",
+    "sampling.target_kinds": "pairing.kinds",
+    "sampling.target_per_response": "pairing.max_per_response",
+    "sampling.target_gap": "pairing.max_gap",
+    "scoring.judge.concurrency": "sampling.endpoint.concurrency",
+    "scoring.judge.timeout_s": "sampling.endpoint.timeout_s",
+    "scoring.judge.retries": "sampling.endpoint.retries",
+    "output.row_group_bytes": "output.shard_bytes",
+    "distributed.unit_bytes": "distributed.unit_queries",
+}
+"""Settings of earlier versions -> the setting that each of them follows now."""
+
+
+def _refuse_followed(data: dict[str, Any], recipe: str, overrides: list[str]) -> None:
+    """Raise `ConfigError` for a setting of an earlier version, naming the one to use instead."""
+    sources = data.get("seeds")
+    if isinstance(sources, dict):
+        sources = list(sources.values()) if "path" not in sources else [sources]
+    for old, new in FOLLOWED.items():
+        *parents, last = old.split(".")
+        tables = sources if parents[0] == "seeds" and isinstance(sources, list) else [data]
+        for table in tables:
+            for parent in () if parents[0] == "seeds" else parents:
+                table = table.get(parent) if isinstance(table, dict) else None
+            if isinstance(table, dict) and last in table:
+                blamed = [o for o in overrides if o.partition("=")[0].strip().endswith(f".{last}")]
+                raise ConfigError(
+                    f"{blamed[-1] if blamed else recipe}: {old!r} (value {table[last]!r}) is no"
+                    f" setting any more: it follows {new!r}; set that instead"
+                )
 
 
 def _read_recipe(recipe: str | Path) -> dict[str, Any]:
@@ -98,9 +135,8 @@ def _with_base(data: dict[str, Any], recipe: str, above: tuple[str, ...]) -> dic
     beside = Path(recipe).parent / base
     found = str(beside) if beside.is_file() else base
     under = _with_base(_read_recipe(found), found, (*above, base))
-    return {
-        key: _merged(under.get(key), data.get(key, under.get(key))) for key in {**under, **data}
-    }
+    merged: dict[str, Any] = _merged(under, data)
+    return merged
 
 
 def _merged(under: Any, over: Any) -> Any:

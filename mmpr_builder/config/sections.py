@@ -1,7 +1,13 @@
-"""What all tables of settings have in common."""
+"""The sections of the settings, in the order of a build, each key with its default and description.
+
+seeds, prompts, images   what is asked         sampling, dropout   what is sampled
+scoring, pairing         what is made of it    quality             which of it is dropped
+output, distributed      how it is written, and where a build runs
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,6 +25,11 @@ from mmpr_builder.records import Kind
 Weight = Annotated[float, Field(ge=0)]
 
 
+FOLLOWS: dict[str, Any] = {"hidden": True}
+"""Marks a setting that follows another one. Recorded settings state it; recipes may not (see
+`recipes.FOLLOWED`)."""
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -34,10 +45,6 @@ def split_commas(value: object) -> object:
     if "" in items:
         raise ValueError("an item is empty: name each, with one comma between two")
     return items
-
-
-# ---- inputs
-# What is asked: sources of seeds, prompts, the size of images.
 
 
 ScorerName = Literal["auto", "math", "choice", "relaxed", "vqa", "anls", "exact"]
@@ -72,12 +79,12 @@ class SourceConfig(Section):
     name: str | None = Field(None, description="Source name; default: a row's own, or the stem.")
     root: str | None = Field(None, description="Where relative image paths start; default: beside.")
     roots: tuple[str, ...] = Field(
-        (), description="Further folders whose images rows may name, by absolute paths or links."
+        (), description="The folders in `allow`.", json_schema_extra=FOLLOWS
     )
     allow: tuple[str, ...] = Field(
         (),
-        description="Protocols of image URLs that rows may name (`https`, `s3`, …), or beginnings"
-        " of URLs; private addresses only by such a beginning.",
+        description="What else rows may name: folders of images, protocols of image URLs (`https`,"
+        " `s3`, …), beginnings of URLs; private addresses only by such a beginning.",
     )
     split: str = Field("train", description="Split, for data sets from a hub or folder.")
     forbidden_splits: tuple[str, ...] = Field(
@@ -98,10 +105,12 @@ class SourceConfig(Section):
     )
     scorer: ScorerName = Field("auto", description="How answers of this source are scored.")
     template: str | dict[str, str] | None = Field(
-        None, description="Template name or path for seeds with a truth, or one per language."
+        None,
+        description="Template name or path for seeds with a truth, one per language, or several"
+        " with weights, as in `prompts.mix`.",
     )
     templates: dict[str, Weight] | None = Field(
-        None, description="Several of them with weights, as in `prompts.mix`; each seed gets one."
+        None, description="A `template` with weights.", json_schema_extra=FOLLOWS
     )
     tiles: int | None = Field(
         None, ge=1, description="Image tiles at most; default: `images.tiles`."
@@ -113,6 +122,25 @@ class SourceConfig(Section):
     _accept_commas = field_validator("forbidden_splits", "roots", "allow", mode="before")(
         split_commas
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_kind(cls, value: object) -> object:
+        """Folders of `allow` under `roots`, a `template` with weights under `templates`."""
+        if not isinstance(value, Mapping):
+            return value
+        found = dict(value)
+        allow, template = split_commas(found.get("allow")), found.get("template")
+        if isinstance(allow, list | tuple) and all(isinstance(entry, str) for entry in allow):
+            folders = [entry for entry in allow if "/" in entry and "://" not in entry]
+            if folders:
+                found["allow"] = [entry for entry in allow if entry not in folders]
+                found["roots"] = [*(split_commas(found.get("roots")) or ()), *folders]  # type: ignore[misc]
+        if template is not None and found.get("templates") is not None:
+            raise ValueError("has both `template` and `templates`: keep `template`")
+        if isinstance(template, Mapping) and not any(isinstance(v, str) for v in template.values()):
+            found["template"], found["templates"] = None, template
+        return found
 
     @field_validator("roots", mode="after")
     @classmethod
@@ -129,8 +157,8 @@ class SourceConfig(Section):
             scheme, mark, host = entry.partition("://")
             if scheme not in NETWORK or (mark and not host.strip("/")) or "@" in entry:
                 raise ValueError(
-                    f"{entry!r} is neither one of {', '.join(NETWORK)} nor the beginning of such a"
-                    " URL, with a host"
+                    f"{entry!r} is no folder (no '/' in it), none of {', '.join(NETWORK)}, and not"
+                    " the beginning of such a URL, with a host"
                 )
         return value
 
@@ -170,19 +198,24 @@ class ImagesConfig(Section):
     """How large the model sees images."""
 
     family: Literal["internvl", "qwen_vl"] | None = Field(
-        None, description="How the model is told a tile budget; unset = it is told none."
+        None,
+        description="How the model is told a tile budget: `internvl`, `qwen_vl`, or a table of its"
+        " processor's arguments, with `{tiles}` or `{pixels}`; unset = it is told none.",
     )
     tiles: int | None = Field(
         None, ge=1, description="Tiles of 448 x 448 pixels at most; unset = the model's own."
     )
     kwargs: dict[str, Any] = Field(
-        default_factory=dict,
-        description="For other families: arguments of the processor, with `{tiles}` or `{pixels}`.",
+        default_factory=dict, description="A `family` as a table.", json_schema_extra=FOLLOWS
     )
 
-
-# ---- sampling
-# What is sampled, and what is continued without its image.
+    @model_validator(mode="before")
+    @classmethod
+    def _by_kind(cls, value: object) -> object:
+        """A `family` that is a table under `kwargs`."""
+        if isinstance(value, Mapping) and isinstance(value.get("family"), Mapping):
+            return {**value, "family": None, "kwargs": value["family"]}
+        return value
 
 
 Ratio = Annotated[float, Field(ge=0, le=0.95)]
@@ -195,8 +228,12 @@ class EndpointConfig(Section):
     api_key_env: str = Field(
         "OPENAI_API_KEY", description="Environment variable that holds the key; may be unset."
     )
-    concurrency: int = Field(64, ge=1, description="Requests in flight at once.")
-    timeout_s: float = Field(600.0, gt=0, description="Seconds to wait for one request.")
+    concurrency: int = Field(
+        64, ge=1, description="Requests in flight at once; a quarter for `scoring.judge`."
+    )
+    timeout_s: float = Field(
+        600.0, gt=0, description="Seconds to wait for one request; a tenth for `scoring.judge`."
+    )
     retries: int = Field(5, ge=0, description="Tries again on 429, 5xx and broken connections.")
     continuation: Literal["continue_final_message", "none"] = Field(
         "continue_final_message",
@@ -231,7 +268,8 @@ class SamplingConfig(Section):
     )
     target_kinds: tuple[Kind, ...] = Field(
         ("correctness", "format", "dropout_ntp"),
-        description="Adaptive: kinds of pairs that count towards it.",
+        description="Adaptive: kinds of pairs that count towards it, `pairing.kinds`.",
+        json_schema_extra=FOLLOWS,
     )
     min_distinct: int = Field(
         1, ge=1, description="Adaptive: so many different texts it has on each side, too."
@@ -239,14 +277,14 @@ class SamplingConfig(Section):
     target_per_response: int | None = Field(
         None,
         ge=1,
-        description="Adaptive: pairs that one text counts for on a side; set it like"
-        " `pairing.max_per_response`.",
+        description="Adaptive: pairs that one text counts for, `pairing.max_per_response`.",
+        json_schema_extra=FOLLOWS,
     )
     target_gap: int | None = Field(
         None,
         ge=0,
-        description="Adaptive: tokens by which the sides of a pair that counts may differ; set it"
-        " like `pairing.max_gap`.",
+        description="Adaptive: tokens by which sides may differ, `pairing.max_gap`.",
+        json_schema_extra=FOLLOWS,
     )
     stop_error: float = Field(
         0.05,
@@ -298,10 +336,6 @@ class DropoutConfig(Section):
         return value[0] if len(value) == 1 else list(value)
 
 
-# ---- judging
-# How responses are judged and paired.
-
-
 class JudgeConfig(Section):
     """A model behind an OpenAI-compatible server that is asked what no rule can decide."""
 
@@ -316,10 +350,15 @@ class JudgeConfig(Section):
         "judge_en", description="Its prompt: a shipped name or a text file, see `prompts/`."
     )
     concurrency: int = Field(
-        16, ge=1, description="Requests in flight at once, for each process that scores."
+        16,
+        ge=1,
+        description="Requests in flight at once, for each process that scores.",
+        json_schema_extra=FOLLOWS,
     )
-    timeout_s: float = Field(60.0, gt=0, description="Seconds to wait for one answer.")
-    retries: int = Field(3, ge=0, description="Tries again on 429, 5xx and broken connections.")
+    timeout_s: float = Field(
+        60.0, gt=0, description="Seconds to wait for one answer.", json_schema_extra=FOLLOWS
+    )
+    retries: int = Field(3, ge=0, description="Tries again.", json_schema_extra=FOLLOWS)
     max_tokens: int = Field(8, ge=1, description="Longest answer; one word is asked for.")
 
 
@@ -399,10 +438,6 @@ class PairingConfig(Section):
         if self.shares and not any(self.shares.values()):
             raise ValueError("shares are all 0: give at least one kind a share, or leave it out")
         return self
-
-
-# ---- quality
-# The quality controls, all off.
 
 
 class DecontaminateConfig(Section):
@@ -529,15 +564,16 @@ class QualityConfig(Section):
         return self
 
 
-# ---- running
-# How a build is written, and where it runs.
-
-
 class OutputConfig(Section):
     """How Parquet is written."""
 
     shard_bytes: int = Field(512 * 2**20, ge=2**16, description="New file after this many bytes.")
-    row_group_bytes: int = Field(64 * 2**20, ge=2**14, description="Row group size at most.")
+    row_group_bytes: int = Field(
+        default_factory=lambda found: min(max(found.get("shard_bytes", 0) // 8, 2**14), 2**26),
+        ge=2**14,
+        description="Row group size at most: an eighth of a file, 64 MiB at most.",
+        json_schema_extra=FOLLOWS,
+    )
 
 
 class DistributedConfig(Section):
@@ -555,9 +591,14 @@ class DistributedConfig(Section):
         ge=0,
         description="Wait while no node can hold an engine; default: 0 at first, 1800 later.",
     )
-    unit_queries: int = Field(64, ge=1, le=4096, description="Seeds in one unit of work.")
+    unit_queries: int = Field(
+        64, ge=1, le=4096, description="Seeds in one unit of work; with 4 MiB of images for each."
+    )
     unit_bytes: int = Field(
-        256 * 2**20, ge=2**20, description="Image bytes in one unit at most, as read from disk."
+        default_factory=lambda found: 4 * 2**20 * found.get("unit_queries", 1),
+        ge=2**20,
+        description="Image bytes in one unit at most, as read from disk.",
+        json_schema_extra=FOLLOWS,
     )
     units_in_flight: int = Field(4, ge=1, description="Units open in one engine at a time.")
     grace_s: float = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -25,6 +25,8 @@ from mmpr_builder.config.sections import (
     SourceConfig,
     split_commas,
 )
+
+S = TypeVar("S", bound=Section)
 
 NO_SUCH_SOURCE = "no_such_source"
 """The type of pydantic's error for a name in `sources` that no source has."""
@@ -137,6 +139,27 @@ class Config(Section):
         return tuple(s for s, name in zip(placed, names, strict=True) if name in wanted)
 
     @model_validator(mode="after")
+    def _follow(self) -> Self:
+        """Fill in the settings that follow others; recorded settings state them all."""
+        limits, endpoint = self.pairing, self.sampling.endpoint
+        aims = {
+            "target_kinds": limits.kinds,
+            "target_per_response": limits.max_per_response,
+            "target_gap": limits.max_gap,
+        }
+        if self.sampling.policy == "adaptive":
+            self.__dict__["sampling"] = _filled(self.sampling, aims)
+        asked = {
+            "concurrency": max(1, endpoint.concurrency // 4),
+            "timeout_s": endpoint.timeout_s / 10,
+            "retries": endpoint.retries,
+        }
+        asked = {name: value for name, value in asked.items() if name in endpoint.model_fields_set}
+        judge = _filled(self.scoring.judge, asked)
+        self.__dict__["scoring"] = self.scoring.model_copy(update={"judge": judge})
+        return self
+
+    @model_validator(mode="after")
     def _leave_out_by_licence(self) -> Self:
         """Move sources that `licenses` does not allow from `seeds` to `left_out`."""
         if self.licenses == "any":
@@ -158,6 +181,12 @@ class Config(Section):
         self.__dict__["left_out"] = (*self.left_out, *left)
         self.__dict__["seeds"] = tuple(source for source, reason in reasons if reason is None)
         return self
+
+
+def _filled(section: S, values: Mapping[str, Any]) -> S:
+    """A section with values for what it was not given."""
+    given = section.model_fields_set
+    return section.model_copy(update={k: v for k, v in values.items() if k not in given})
 
 
 def _placed(source: SourceConfig, data: str) -> SourceConfig:

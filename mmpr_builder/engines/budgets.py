@@ -3,7 +3,7 @@
     images.family internvl, tiles 12, InternVLChatModel      ->  {"max_dynamic_patch": 12}
     images.family internvl, tiles 12, InternVL-hf            ->  {"max_patches": 12}
     images.family qwen_vl, tiles 12                          ->  {"max_pixels": 2408448}
-    images.kwargs {"max_crops": "{tiles}"}, tiles 12         ->  {"max_crops": 12}
+    images.family {"max_crops": "{tiles}"}, tiles 12         ->  {"max_crops": 12}
 
 The family is a setting: nothing is read out of a model's name. Which of its layouts a model has its
 configuration says, by the class that it names.
@@ -89,6 +89,6 @@ def check(config: Config) -> None:
     both = sorted(set(given) & set(own)) if isinstance(given, Mapping) else []
     if both:
         raise ConfigError(
-            f"engine.mm_processor_kwargs = {given!r}: {', '.join(both)} is set by images.family"
-            " or images.kwargs, too: keep one of them"
+            f"engine.mm_processor_kwargs = {given!r}: {', '.join(both)} is set by images.family,"
+            " too: keep one of them"
         )

@@ -28,6 +28,7 @@ from mmpr_builder.config import Config, DropoutConfig
 from mmpr_builder.dropout import wants_continuation
 from mmpr_builder.errors import ConfigError, InputError, RowError
 from mmpr_builder.io import tables
+from mmpr_builder.io.stores import resolve
 from mmpr_builder.records import Continuation, Response, Rollout
 from mmpr_builder.sampling import Continue, Request, Sample, without_images
 
@@ -143,7 +144,7 @@ def identity(config: Config) -> dict[str, str]:
     """A hash over the names and sizes of the replayed parts."""
     listed = []
     for part in _parts(config)[1]:
-        fs, path = tables.resolve(part)
+        fs, path = resolve(part)
         listed.append([path.rsplit("/", 1)[-1], fs.size(path)])
     return {"replay": hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]}
 

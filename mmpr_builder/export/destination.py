@@ -24,7 +24,7 @@ from PIL import Image
 from mmpr_builder.errors import BuildConflictError, InputError, RowError
 from mmpr_builder.export.items import Digests
 from mmpr_builder.io import images, stores, tables
-from mmpr_builder.io.seed_files import is_url
+from mmpr_builder.io.stores import is_url
 from mmpr_builder.output.shards import ShardWriter, TableRows
 
 MARK = "export.json"

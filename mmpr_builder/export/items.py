@@ -14,11 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from mmpr_builder.errors import InputError, RowError
-from mmpr_builder.io import stores
+from mmpr_builder.io.tables import ParquetFile
 from mmpr_builder.records import IMAGE_PLACEHOLDER
 
 _NEEDED = ("images", "prompt", "chosen", "rejected")
@@ -121,10 +118,8 @@ def read_rows(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """(`FILE:ROW`, plain row) of Parquet parts; columns that a part does not have are left out."""
     for uri in parts:
-        fs, path = stores.resolve(uri)
-        with fs.open(path, "rb") as file:
-            parquet = _open(uri, file)
-            names = parquet.schema_arrow.names
+        with ParquetFile(uri, fix="remove it") as file:
+            names = file.schema.names
             missing = [name for name in _NEEDED if name not in names]
             if missing:
                 raise InputError(
@@ -133,17 +128,10 @@ def read_rows(
                 )
             wanted = names if columns is None else [name for name in columns if name in names]
             at = 0
-            for batch in parquet.iter_batches(batch_size=_ROWS, columns=wanted):
+            for batch in file.batches(_ROWS, wanted):
                 for row in batch.to_pylist():
                     yield f"{uri}:{at}", row
                     at += 1
-
-
-def _open(uri: str, file: Any) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(file)
-    except pa.ArrowException as error:
-        raise InputError(f"{uri}: not a readable Parquet file ({error}): remove it") from error
 
 
 def split_prompt(text: str) -> tuple[str | None, ...]:

@@ -18,8 +18,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
-import pyarrow.parquet as pq
-
 from mmpr_builder.errors import InputError
 from mmpr_builder.export.faults import REMEDIES, Fault
 from mmpr_builder.export.items import BadRow, Item, read_items
@@ -27,6 +25,7 @@ from mmpr_builder.export.lint_checks import ImageChecker, Size, TokenCounter
 from mmpr_builder.export.readback import read_export
 from mmpr_builder.export.writing import Format
 from mmpr_builder.io import stores
+from mmpr_builder.io.tables import ParquetFile
 from mmpr_builder.output.load import pair_parts
 
 _BATCH = 128
@@ -140,9 +139,8 @@ def _mixed(parts: Sequence[str]) -> Iterator[BadRow]:
     """Shards whose columns are not those of the first: no loader takes them together."""
     first = None
     for part in parts:
-        fs, path = stores.resolve(part)
-        with fs.open(path, "rb") as file:
-            schema = pq.read_schema(file)
+        with ParquetFile(part) as file:
+            schema = file.schema
         if first is None:
             first = schema
         elif not schema.equals(first, check_metadata=False):

@@ -14,13 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.export.destination import MARK
 from mmpr_builder.export.items import BadRow, Item, Picture, split_prompt
-from mmpr_builder.io.columns import storable
+from mmpr_builder.io.tables import ParquetFile, storable
 
 _VERL = ["prompt", "images", "extra_info", "reward_model"]
 _RECIPES = {"internvl": "meta.json", "nemo-rl": "recipe/meta.json"}
@@ -212,28 +209,23 @@ def _sharegpt(
 
 def _verl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
     for path in _files(base, "*.parquet"):
-        at = 0
-        for batch in _verl_file(path).iter_batches(batch_size=64, columns=_VERL):
-            for row in batch.to_pylist():
-                name = (row["extra_info"] or {}).get("id") or ""
-                where = f"{path}:{at}"
-                at += 1
-                if not (row["reward_model"] or {}).get("ground_truth"):
-                    yield BadRow(where, name, "empty_text", "reward_model.ground_truth is empty")
-                text = "".join(message["content"] or "" for message in row["prompt"] or ())
-                pictures = tuple(Picture(data=image["bytes"]) for image in row["images"] or ())
-                yield Item(where, name, split_prompt(text), text, pictures)
+        for at, row in enumerate(_verl_rows(path)):
+            name = (row["extra_info"] or {}).get("id") or ""
+            where = f"{path}:{at}"
+            if not (row["reward_model"] or {}).get("ground_truth"):
+                yield BadRow(where, name, "empty_text", "reward_model.ground_truth is empty")
+            text = "".join(message["content"] or "" for message in row["prompt"] or ())
+            pictures = tuple(Picture(data=image["bytes"]) for image in row["images"] or ())
+            yield Item(where, name, split_prompt(text), text, pictures)
 
 
-def _verl_file(path: Path) -> pq.ParquetFile:
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowException as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error}): export again") from error
-    missing = [name for name in _VERL if name not in file.schema_arrow.names]
-    if missing:
-        raise InputError(f"{path}: no column {missing[0]!r}, so these are no queries for verl")
-    return file
+def _verl_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with ParquetFile(path, fix="export again") as file:
+        missing = [name for name in _VERL if name not in file.schema.names]
+        if missing:
+            raise InputError(f"{path}: no column {missing[0]!r}, so these are no queries for verl")
+        for batch in file.batches(64, _VERL):
+            yield from batch.to_pylist()
 
 
 def _rows(path: Path, read: Callable[[str, Mapping[str, Any]], Item]) -> Iterator[Item | BadRow]:

@@ -18,7 +18,7 @@ from mmpr_builder.export.destination import MARK, JsonlFiles, staged, write_json
 from mmpr_builder.export.faults import Fault
 from mmpr_builder.export.items import BadRow, Item, read_items
 from mmpr_builder.export.options import ExportOptions, check_kinds
-from mmpr_builder.io.seed_files import is_url
+from mmpr_builder.io.stores import is_url
 from mmpr_builder.output.load import pair_parts
 
 DROPS = "drops.jsonl"

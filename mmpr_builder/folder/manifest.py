@@ -17,7 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from mmpr_builder.config import Config, SourceConfig, identity_hash, sampling_identity
+from mmpr_builder.config import (
+    Config,
+    SourceConfig,
+    identity_hash,
+    sampling_identity,
+    with_stated_aims,
+)
 from mmpr_builder.errors import BuildConflictError, InputError
 from mmpr_builder.escaping import redacted
 from mmpr_builder.folder.files import exists, join, read_json, write_json
@@ -112,6 +118,13 @@ def read_manifest(out: str) -> Manifest:
         return Manifest.from_json(content)
     except (KeyError, TypeError) as error:
         raise InputError(f"{uri}: damaged ({error!r}): start again with another out=") from None
+
+
+def as_planned(config: Config) -> Config:
+    """`config` with what adaptive sampling aims for by the plan in its folder, if there is one."""
+    if not has_manifest(config.out):
+        return config
+    return with_stated_aims(config, read_manifest(config.out).identity.settings)
 
 
 def write_manifest(out: str, manifest: Manifest) -> None:

@@ -17,9 +17,8 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmpr_builder.errors import InputError, StorageError
-from mmpr_builder.io.stores import patiently, put_file, resolve, scratch_folder
-from mmpr_builder.io.tables import DROP_SCHEMA, drops_from_table, plain, to_table
+from mmpr_builder.io.stores import put_file, scratch_folder
+from mmpr_builder.io.tables import DROP_SCHEMA, ParquetFile, drops_from_table, plain, to_table
 from mmpr_builder.records import Drop
 
 NUMBERED_DROPS = pa.schema([pa.field("index", pa.int64()), *DROP_SCHEMA])
@@ -79,34 +78,17 @@ class PlannedDrops:
         return self.count
 
     def __iter__(self) -> Iterator[tuple[int, Drop]]:
-        groups = self._read(None).num_row_groups if self.count else 0
+        if not self.count:
+            return
+        with self._open() as file:
+            groups = file.metadata.num_row_groups
         for group in range(groups):
-            table = self._read(group)
+            with self._open() as file:  # Each time: pairing takes hours in between.
+                table = file.read(group=group)
             for start in range(0, table.num_rows, _AT_ONCE):
                 rows = table.slice(start, _AT_ONCE)
                 drops = drops_from_table(rows.drop_columns(["index"]))
                 yield from zip(rows["index"].to_pylist(), drops, strict=True)
 
-    def _read(self, group: int | None) -> pa.Table | pq.FileMetaData:
-        """A row group, or what there is: opened each time, as pairing takes hours in between."""
-        fs, path = resolve(self.uri)
-
-        def read() -> pa.Table | pq.FileMetaData:
-            with fs.open(path, "rb") as file:
-                parquet = pq.ParquetFile(file)
-                # Arrow's own threads must not hold a Python file (see tables.read_parquet).
-                return (
-                    parquet.metadata
-                    if group is None
-                    else parquet.read_row_group(group, use_threads=False)
-                )
-
-        try:
-            return patiently(read, self.uri)
-        except StorageError:
-            raise
-        except (OSError, pa.ArrowInvalid) as error:
-            raise InputError(
-                f"{self.uri}: not a readable part ({error}): restore it, or start again with"
-                " another out="
-            ) from None
+    def _open(self) -> ParquetFile:
+        return ParquetFile(self.uri, fix="restore it, or start again with another out=")

@@ -1,14 +1,14 @@
-"""What the image strings of rows may name. Rows come from strangers, and pairs are published.
+"""Which places the image strings of rows may name. Rows come from strangers; pairs are published.
 
-    "a.png"  "/data/coco/1.jpg"     files below the source's `root` or one of its `roots`, links
-                                    resolved, and the hub's cache
+    "a.png"  "/data/coco/1.jpg"     files below the source's `root` or a folder that its `allow`
+                                    names, links resolved, and the hub's cache
     "https://host/1.jpg"            what the source's `allow` names (allow: [https]), and what is
                                     below a root that is a URL itself
     "data:image/png;base64,…"       always
 
 Nothing else: no chained URLs (`zip://…::https://…`), no other protocols, no pipes or devices.
-Planning checks each string against its own source. Whoever reads the image later checks again
-that its protocol or host is named by the settings.
+Planning checks each string against its own source. Later readers of the image check again that the
+settings name its protocol or host.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
@@ -23,7 +25,8 @@ from pydantic import ValidationError
 from mmpr_builder.config import NETWORK, Config, SourceConfig
 from mmpr_builder.errors import ConfigError, RowError
 from mmpr_builder.escaping import public_url
-from mmpr_builder.io.seed_files import absolute, homes, hub_caches, is_in, is_url
+from mmpr_builder.io.seed_files import homes, hub_caches
+from mmpr_builder.io.stores import absolute, is_url
 from mmpr_builder.records import ImageRef
 
 NOT_ALLOWED = "image_not_allowed"
@@ -35,9 +38,8 @@ _PORTS = {"http": 80, "https": 443}
 class Access:
     """Places below which images may lie, and protocols that may be used anywhere.
 
-    `urls` are named by the settings, so their hosts may be private ones. `secrets` are the parts
-    of URLs in the settings that are stored nowhere: URL or `scheme://host` without them -> with
-    them.
+    The settings name `urls`, so their hosts may be private ones. `secrets` are the parts of URLs in
+    the settings that are stored nowhere: URL or `scheme://host` without them -> with them.
     """
 
     folders: tuple[str, ...] = ()
@@ -68,12 +70,12 @@ def access_of(sources: Iterable[SourceConfig]) -> Access:
     for source in sources:
         named = [place for place in (source.path, source.root) if place and is_url(place)]
         entries = [entry.rstrip("/") for entry in source.allow if is_url(entry)]
-        bases = [base for base in (source.root or _base(source),) if is_url(base)]
+        base = source.root or _base(source)
         places = [place for place in (source.root, *source.roots) if place]
         secrets = [(public_url(whole), whole) for url in named for whole in (url, _host(url))]
         found = Access(
             (*found.folders, *(absolute(place) for place in places if not is_url(place))),
-            (*found.urls, *entries, *map(public_url, bases)),
+            (*found.urls, *entries, *([public_url(base)] if is_url(base) else ())),
             found.protocols | {entry for entry in source.allow if not is_url(entry)},
             (*found.secrets, *((public, whole) for public, whole in secrets if public != whole)),
         )
@@ -108,7 +110,7 @@ def sampled_access(config: Config) -> Access:
 
 
 def check_url(url: str, access: Access) -> None:
-    """Raise `RowError` "image_not_allowed" unless the settings allow to ask for this URL."""
+    """Raise `RowError` "image_not_allowed" unless the settings open this URL."""
     try:
         scheme, _, _, path = place_of(url)
     except ValueError as error:
@@ -125,7 +127,7 @@ def check_url(url: str, access: Access) -> None:
 
 
 def place_of(url: str) -> tuple[str, str, int | None, str]:
-    """Scheme, host, port and path, as the one that connects reads them. Raises `ValueError`."""
+    """Scheme, host, port and path, as the client reads them. Raises `ValueError`."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme), parts.path
 
@@ -136,15 +138,25 @@ def _host(url: str) -> str:
     return scheme + mark + rest.partition("/")[0].partition("?")[0]
 
 
+class _Base(NamedTuple):
+    """Where the relative images of some rows start: what goes before their names, and what rows
+    may name because of it."""
+
+    prefix: str
+    folders: tuple[str, ...]
+    access: Access
+
+
 class Places:
     """Decides where the images of one source's rows lie; use a new one for each reading.
 
-    It remembers where folders lead to, so that a row costs one look at the disk.
+    It remembers where folders lead to: a row costs one `lstat`.
     """
 
     def __init__(self, access: Access) -> None:
         self.access = access
         self._real: dict[str, str] = {}
+        self._bases: dict[str, _Base] = {}
 
     def ref(self, image: str, base: str) -> ImageRef:
         """The image that a row's string names; relative paths start at `base`.
@@ -153,47 +165,55 @@ class Places:
         """
         if image.startswith("data:"):
             return ImageRef(image)
+        start = self._bases.get(base) or self._started(base)
         is_whole = image.startswith(("/", "~/", "file://")) or is_url(image)
-        path = absolute(image) if is_whole else _joined(base, image)
+        path = absolute(image) if is_whole else start.prefix + image.removeprefix("./")
         if not is_url(path):
-            self._check_path(path, base)
-            return ImageRef(path)
-        if _host(path) != public_url(_host(path)):
-            raise RowError(NOT_ALLOWED, f"{image[:200]}: rows do not say who asks")
-        own = replace(self.access, urls=(*self.access.urls, public_url(base)))
-        check_url(path, own if is_url(base) else self.access)
+            self._check_path(path, base, start)
+        elif _host(path) != public_url(_host(path)):
+            raise RowError(NOT_ALLOWED, f"{image[:200]}: a row may not name a user of a URL")
+        else:
+            check_url(path, start.access)
         return ImageRef(path)
 
-    def _check_path(self, path: str, base: str) -> None:
-        found = self._resolved(path)
-        own = () if is_url(base) or not base else homes(base)
-        for folders in ((*own, *self.access.folders), hub_caches()):
-            if any(is_in(found, self._folder(folder)) for folder in folders):
-                return
+    def _started(self, base: str) -> _Base:
+        if len(self._bases) > _REMEMBERED:
+            self._bases.clear()
+        folders = [self._folder(folder) for folder in self.access.folders]
+        if is_url(base):
+            url = public_url(base)
+            own = replace(self.access, urls=(*self.access.urls, url))
+            found = _Base(f"{url.rstrip('/')}/", tuple(folders), own)
+        else:
+            own_folders = [f"{home.rstrip('/')}/" for home in homes(base)] if base else []
+            prefix = f"{os.path.abspath(base or '.').rstrip('/')}/"
+            found = _Base(prefix, (*own_folders, *folders), self.access)
+        self._bases[base] = found
+        return found
+
+    def _check_path(self, path: str, base: str, start: _Base) -> None:
+        folder, _, name = path.rpartition("/")
+        found = self._folder(folder or "/") + name
+        if name in ("", ".", "..") or os.path.islink(found):
+            found = os.path.realpath(found)
+        if found.startswith(start.folders) or found.startswith(self._caches):
+            return
         leads = "" if found == os.path.abspath(path) else f" leads to {found[:200]}, which"
         raise RowError(
             NOT_ALLOWED,
             f"{path[:200]}{leads} is outside of {base or 'any image root'}: where rows may name"
-            " files of its folder, add that to the source's `roots` (seeds.N.roots=[…], or"
+            " files of its folder, add that to the source's `allow` (seeds.N.allow=[…], or"
             " --roots of an import)",
         )
 
-    def _resolved(self, path: str) -> str:
-        folder, name = os.path.split(path)
-        whole = os.path.join(self._folder(folder), name)
-        is_more = name in ("", ".", "..") or os.path.islink(whole)
-        return os.path.realpath(whole) if is_more else whole
+    @cached_property
+    def _caches(self) -> tuple[str, ...]:
+        return tuple(map(self._folder, hub_caches()))
 
     def _folder(self, folder: str) -> str:
+        """Where a folder leads to, with a slash behind it."""
         if folder not in self._real:
             if len(self._real) > _REMEMBERED:
                 self._real.clear()
-            self._real[folder] = os.path.realpath(folder)
+            self._real[folder] = f"{os.path.realpath(folder).rstrip('/')}/"
         return self._real[folder]
-
-
-def _joined(base: str, image: str) -> str:
-    image = image.removeprefix("./")
-    if is_url(base):
-        return f"{public_url(base).rstrip('/')}/{image}"
-    return os.path.join(os.path.abspath(base) if base else os.getcwd(), image)

@@ -1,12 +1,11 @@
-"""Images that are embedded in tables: Parquet files and Hugging Face data sets, by random access.
+"""Images embedded in tables (Parquet files, Hugging Face data sets), read by random access.
 
     ImageRef("/data/train.parquet", row=70412, column="image")             -> its bytes
     ImageRef("hf-dataset:org/name?split=train", row=5, column="images", index=1)
 
-Rows are asked for roughly in order, by several units of work at once. A Parquet column is therefore
-decoded in small batches, forward, and the last few are kept: neighbours cost nothing, and memory is
-bounded by the file's pages (1,024 rows by default), whatever the size of a row group (files written
-by pandas often have a single one).
+Requests come roughly in row order, from several shards at once. So a Parquet column is decoded in
+small batches, forward, and the last few are kept: neighbours cost nothing, and memory is bounded by
+the file's pages (1,024 rows by default), not by its row groups (pandas often writes a single one).
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from functools import lru_cache
 from typing import Any
 
 from mmpr_builder.errors import InputError, RowError
-from mmpr_builder.io.seed_files import absolute, filesystem, is_url
+from mmpr_builder.io.stores import absolute, is_url, resolve
+from mmpr_builder.io.tables import ParquetFile
 from mmpr_builder.records import ImageRef
 
 DATASET_SCHEME = "hf-dataset:"
@@ -30,7 +30,7 @@ BATCH_BYTES = 8 * 2**20
 BATCH_ROWS = 64
 """Most rows in a batch: the footer understates images that repeat (dictionary encoding)."""
 KEPT_BYTES = 96 * 2**20
-"""Decoded batches kept per open column: what several units in flight look at."""
+"""Decoded batches kept per open column, for several shards in flight."""
 
 
 def dataset_uri(path_or_id: str, split: str) -> str:
@@ -41,7 +41,7 @@ def dataset_uri(path_or_id: str, split: str) -> str:
 def read_embedded(ref: ImageRef) -> tuple[bytes | None, str | None]:
     """(bytes, path) of the image at `ref`; either may be None.
 
-    Raises `RowError("image_missing")` when the table, the row or the column is not there.
+    Raises `RowError("image_missing")` when the table, the row or the column does not exist.
     """
     if ref.row is None or ref.column is None:
         raise ValueError(f"not a reference into a table: {ref}")
@@ -104,14 +104,14 @@ def open_dataset(path_or_id: str, split: str) -> Any:
 def plain(dataset: Any) -> Any:
     """The data set as Arrow tables: values as they are stored, of images bytes and path.
 
-    `datasets` would decode pictures, sounds and pages, for which it opens the paths in their cells.
+    `datasets` would decode pictures, sounds and pages, and open the paths in their cells for that.
     """
     return dataset.with_format("arrow")
 
 
 def _refuse_foreign_files(folder: str) -> None:
-    """Raise `InputError` for a data set that names files outside of its own folders as its data."""
-    fs, inside = filesystem(absolute(folder))
+    """Raise `InputError` for a data set whose data files lie outside of its own folder."""
+    fs, inside = resolve(absolute(folder))
     for state in fs.glob(f"{inside.rstrip('/')}/**/state.json"):
         named = [entry["filename"] for entry in json.loads(fs.cat_file(state))["_data_files"]]
         foreign = next((name for name in named if posixpath.basename(name) != name), None)
@@ -138,10 +138,7 @@ class _ParquetColumn:
     """One column of an open Parquet file; `value(row)` is cheap near the rows asked for before."""
 
     def __init__(self, uri: str, column: str) -> None:
-        import pyarrow.parquet as pq
-
-        fs, inside = filesystem(absolute(uri))
-        self._file = pq.ParquetFile(fs.open(inside, "rb"), pre_buffer=False, buffer_size=2**20)
+        self._file = ParquetFile(absolute(uri), buffer_bytes=2**20)
         self._column = column
         self._lock = threading.Lock()
         self._batches: OrderedDict[tuple[int, int], Any] = OrderedDict()
@@ -163,7 +160,7 @@ class _ParquetColumn:
         self._rows = start
 
     def _leaf(self, index: int) -> str:
-        return str(self._file.schema.column(index).path)
+        return str(self._file.metadata.schema.column(index).path)
 
     def value(self, row: int) -> Any:
         """The cell as Python objects. Raises `IndexError` past the last row."""
@@ -195,7 +192,4 @@ class _ParquetColumn:
         """A cursor at or before batch `number`: the open one if it has not passed it."""
         if self._cursor is not None and self._cursor[0] == group and self._cursor[2] <= number:
             return self._cursor[1], self._cursor[2]
-        batches = self._file.iter_batches(
-            self._sizes[group], row_groups=[group], columns=[self._column], use_threads=False
-        )
-        return batches, 0
+        return self._file.batches(self._sizes[group], [self._column], group), 0

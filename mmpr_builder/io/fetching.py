@@ -1,8 +1,8 @@
-"""Images over HTTP, asked for in the name of a row: bounded in bytes and time, and never to
-addresses of a private network unless the settings name them.
+"""Fetches the images of rows over HTTP: bounded in bytes and time, and from addresses of a private
+network only where the settings name them.
 
-A host's address is looked up once and judged before anything is sent there; every redirect is
-judged like the row's own URL.
+Each host is resolved once, and its addresses are checked before a request. Every redirect is
+checked like the row's own URL.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DEADLINE_S = 60.0
 """For one image, redirects included. 30 MB arrive over 4 Mbit/s."""
 MAX_REDIRECTS = 5
 MAX_LATE = 3
-"""Images in a row that a host may fail to deliver in time; then it is not asked again."""
+"""Images in a row that a host may deliver late; its later ones fail at once."""
 _SILENCE_S = 20.0
 _HEADERS = (
     (b"Accept", b"image/*,*/*;q=0.1"),
@@ -124,7 +124,7 @@ def _get(url: str, is_named: bool, max_bytes: int) -> bytes | str:
 
 @functools.cache
 def _pool(is_named: bool) -> httpcore.ConnectionPool:
-    """Connections to named hosts and to others are kept apart: only the latter were judged."""
+    """A pool of its own for hosts that the settings name: the addresses of others are checked."""
     return httpcore.ConnectionPool(
         max_connections=64, keepalive_expiry=15.0, network_backend=_Network(public=not is_named)
     )
@@ -137,7 +137,7 @@ def _late_hosts() -> Counter[tuple[str, str, int | None]]:
 
 
 class _Network(httpcore.NetworkBackend):
-    """Connects to the very address that was judged, and lets no read outlast the deadline."""
+    """Connects to the very address that was checked; no read outlasts the deadline."""
 
     def __init__(self, *, public: bool) -> None:
         self._public = public

@@ -1,8 +1,8 @@
-"""Opens any real image safely: bytes in, an upright RGB picture out, or a reason why not.
+"""Opens any real image safely: bytes in, an upright RGB picture out, or a `RowError`.
 
-The bytes decide what an image is, not its name. Only raster formats that can be recognised by their
-first bytes are tried: nothing runs Ghostscript, nothing guesses. What an attacker or a broken
-download can do here ends as a `RowError`.
+The bytes decide what an image is, not its name. Only raster formats with a known signature are
+tried: nothing runs Ghostscript, nothing guesses. Hostile files and broken downloads end as a
+`RowError`, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 from mmpr_builder.errors import MissingExtraError, RowError, SetupError
 from mmpr_builder.io.access import Access, Places, check_url
 from mmpr_builder.io.embedded import DATASET_SCHEME, read_embedded
-from mmpr_builder.io.seed_files import filesystem, is_url
+from mmpr_builder.io.stores import is_url, resolve
 from mmpr_builder.records import ImageRef
 
 MAX_BYTES = 128 * 2**20
@@ -113,7 +113,7 @@ def _from_url(url: str, access: Access) -> bytes:
 
         return fetch(url, access, MAX_BYTES)
     check_url(url, access)
-    fs, inside = filesystem(access.real(url))
+    fs, inside = resolve(access.real(url))
     data = bytearray()
     with fs.open(inside, "rb") as handle:
         # One read may give less than there is.

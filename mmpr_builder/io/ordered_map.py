@@ -1,12 +1,12 @@
 """One function over many items, in their order, some of them ahead.
 
     ahead(items, start, full)         -> (item, what `start` gave for it), item by item
-    spread(open_work, items, ask)     -> (item, what the work says of it or None), item by item
+    spread(open_work, items, ask)     -> (item, answer of the work or None), item by item
 
-`ask` says what of an item the work is about, None where there is nothing to do; `open_work` makes
-the function that does it, once for each process. Here it runs in threads of this process; planning
-gives a `Spread` that goes on to the cores of all nodes where that is worth it
-(cluster/parallel.py). The results are the same.
+`ask` gives what the work needs of an item, None where there is nothing to do. `open_work` makes the
+function that does it, once for each process. Here it runs in threads of this process; planning
+passes a `Spread` that uses the cores of all nodes where that is worth it (cluster/parallel.py). The
+results are the same.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def ahead(
 
 
 class Spread(Protocol):
-    """Runs a function over items somewhere; the function must not depend on where or in which
-    order. Its maker and what it is asked are pickled on the way."""
+    """Runs a function over items somewhere. The function must not depend on the place or the order;
+    its maker and what it is asked are pickled on the way."""
 
     def __call__(
         self,
@@ -54,8 +54,8 @@ class Spread(Protocol):
         items: Iterable[Item],
         ask: Callable[[Item], Asked | None],
     ) -> Iterator[tuple[Item, Answer | None]]:
-        """Each item in order, with the answer; None where `ask` gave None, or where the work ends
-        every process that tries it, if only for want of memory."""
+        """Each item in order, with its answer; None where `ask` gave None, and where the work ended
+        every process that tried it, if only for want of memory."""
         ...
 
 

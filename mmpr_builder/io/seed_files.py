@@ -19,8 +19,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Literal, cast
 
-from mmpr_builder.errors import InputError, MissingExtraError, MmprError
+from mmpr_builder.errors import InputError, MmprError
 from mmpr_builder.escaping import public_url
+from mmpr_builder.io.stores import absolute, is_url, resolve
 
 Format = Literal["jsonl", "json", "parquet", "disk", "hub", "imagefolder"]
 
@@ -42,7 +43,7 @@ _HUB_ID = re.compile(r"(?:hf://datasets/)?(?P<id>[\w-][\w.-]*/[\w-][\w.-]*(?::[\
 
 @dataclass(frozen=True, slots=True)
 class SeedFile:
-    """One thing to read seeds from. `uri` is an absolute path, an fsspec URL or a hub id."""
+    """A file or data set with seeds. `uri` is an absolute path, an fsspec URL or a hub id."""
 
     uri: str
     format: Format
@@ -51,7 +52,7 @@ class SeedFile:
 
     @property
     def shown(self) -> str:
-        """The uri as it may be stored and shown, without what gives access to it."""
+        """The uri without passwords and signatures, fit to be stored and shown."""
         return public_url(self.uri)
 
     @property
@@ -61,7 +62,7 @@ class SeedFile:
 
     @property
     def stem(self) -> str:
-        """`scienceqa`: the source name of rows that do not say theirs."""
+        """`scienceqa`: the source name of rows without one of their own."""
         if self.format in ("disk", "hub", "imagefolder"):
             return self.name
         return self.name.split(".", 1)[0] or self.name
@@ -77,19 +78,8 @@ class SeedFile:
         return uri.rsplit("/", 1)[0]
 
 
-def is_url(path: str) -> bool:
-    return "://" in path and not path.startswith("file://")
-
-
-def absolute(path: str) -> str:
-    """A local path made absolute (`~` and `file://` too); a URL as it is."""
-    if is_url(path):
-        return path
-    return os.path.abspath(os.path.expanduser(path.removeprefix("file://")))
-
-
 def hub_caches() -> tuple[str, ...]:
-    """Where the hub's clients keep what they fetched. Access tokens lie beside it, not in it."""
+    """Where the hub's clients keep their downloads. Access tokens lie beside it, not in it."""
     from huggingface_hub import constants
 
     data = os.environ.get("HF_DATASETS_CACHE") or os.path.join(constants.HF_HOME, "datasets")
@@ -110,18 +100,6 @@ def is_in(path: str, folder: str) -> bool:
     return path.startswith(folder.rstrip("/") + "/")
 
 
-def filesystem(uri: str) -> tuple[Any, str]:
-    """(fsspec file system, path inside it). Raises `MissingExtraError`, `InputError`."""
-    import fsspec
-
-    try:
-        return cast(tuple[Any, str], fsspec.core.url_to_fs(uri))
-    except ImportError as error:
-        raise MissingExtraError(f"{uri!r} needs another package: {error}") from None
-    except ValueError as error:
-        raise InputError(f"{uri!r}: {error}; give a path or an fsspec URL") from None
-
-
 def locate(path: str, split: str = "train") -> list[SeedFile]:
     """The files or the data set that `path` names, in a fixed order.
 
@@ -134,7 +112,7 @@ def locate(path: str, split: str = "train") -> list[SeedFile]:
         return _locate(path, split, hub["id"] if hub else None)
     except MmprError:
         raise
-    # Each fsspec back end raises its own types when it is not reached or refuses.
+    # Each fsspec back end raises its own types when it is out of reach or refuses.
     except Exception as error:
         if not is_url(path):
             raise
@@ -143,7 +121,7 @@ def locate(path: str, split: str = "train") -> list[SeedFile]:
 
 def _locate(path: str, split: str, hub: str | None) -> list[SeedFile]:
     uri = absolute(path)
-    fs, inside = filesystem(uri)
+    fs, inside = resolve(uri)
     # Over HTTP, asking whether a file is a folder downloads it.
     is_page = uri.startswith("http") and _suffixes(uri)[0] in FORMATS
     if not is_page and fs.isdir(inside):
@@ -199,7 +177,7 @@ def _folder(uri: str, fs: Any, inside: str, split: str) -> list[SeedFile]:
         below = [name for name in below if name not in others]
         if others:
             _tell(
-                f"{uri}: not read, for there are seed files above: {others[0]} and"
+                f"{uri}: not read, as there are seed files above: {others[0]} and"
                 f" {len(others) - 1} more; name their folder as a source, too, to read them"
             )
     if here or below:
@@ -215,8 +193,8 @@ def _folder(uri: str, fs: Any, inside: str, split: str) -> list[SeedFile]:
 
 
 def refuse_links_out(folder: str, names: Iterable[str]) -> None:
-    """Raise `InputError` for a file of a local folder that is a link to somewhere else: somebody
-    who shares a data set must not choose what is read on this machine."""
+    """Raise `InputError` for a file of a local folder that links to a place outside of it: the
+    author of a data set must not choose what is read on this machine."""
     if is_url(folder):
         return
     known = (*homes(folder), *map(os.path.realpath, hub_caches()))
@@ -248,10 +226,10 @@ _WORD = re.compile(r"[A-Za-z]+")
 
 
 def of_split(names: list[str], start: int, split: str) -> list[str]:
-    """Keep the files of `split` where their paths below the folder name splits, as on the hub.
+    """The files of `split`, where their paths below the folder name splits, as on the hub.
 
-    The part of a path that is nearest to the file decides. A file whose name says several splits is
-    of none of them; it is left out, and the log says so.
+    The part of a path that is nearest to the file decides. A file whose name says several splits
+    belongs to none of them; it is left out, and the log says so.
     """
     split = split_name(split)
     said = {name: _said(name[start:]) for name in names}
@@ -261,7 +239,7 @@ def of_split(names: list[str], start: int, split: str) -> list[str]:
     kept = [name for name in names if name in own or not said[name] or said[name] == {split}]
     for name in names:
         if name not in kept and split in said[name]:
-            _tell(f"{name}: left out, for it says {' and '.join(sorted(said[name]))}")
+            _tell(f"{name}: left out, as it says {' and '.join(sorted(said[name]))}")
     if own:
         kept = [name for name in kept if name in own]
     if not kept:
@@ -274,13 +252,13 @@ def of_split(names: list[str], start: int, split: str) -> list[str]:
 
 
 def split_name(split: str) -> str:
-    """One name for all that a split is called: `val`, `valid` and `dev` are "validation"."""
+    """One name for all names of a split: `val`, `valid` and `dev` are "validation"."""
     return next((key for key, forms in _SPLITS.items() if split.lower() in forms), split)
 
 
 def splits_in(text: str) -> set[str]:
-    """All splits that words of a setting or a name mean, and the words themselves:
-    `train[:9%]+testmini` is train, test and testmini."""
+    """The words of a setting or a name, and the splits that they mean: `train[:9%]+testmini` gives
+    train, test and testmini."""
     words = _words(text)
     return words.union(*map(_meant, words))
 
@@ -290,13 +268,13 @@ def _words(text: str) -> set[str]:
 
 
 def _meant(word: str) -> set[str]:
-    """The splits that a word is made of; none of `latest` and `validated`."""
+    """The splits that a word is made of; none for `latest` and `validated`."""
     found = re.findall(_FORMS, word) if _MADE_OF.fullmatch(word) else []
     return {split_name(form) for form in found}
 
 
 def _said(path: str) -> set[str]:
-    """The splits that the last part of a path says that says any."""
+    """The splits in the last part of a path that has any."""
     for part in reversed(path.split("/")):
         if found := set().union(*map(_meant, _words(part))):
             return found
@@ -304,8 +282,8 @@ def _said(path: str) -> set[str]:
 
 
 def _below(fs: Any, inside: str, remote: bool, *, near: bool) -> Iterator[str]:
-    """Seed files in the folders below one, hidden ones aside. Where there are some `near`, a look
-    at the first `_LOOKED_AT` entries does, for the rest may be a million images."""
+    """Seed files in the folders below one, except hidden folders. Where there are some `near`, only
+    the first `_LOOKED_AT` entries are checked: the rest may be a million images."""
     if remote and near:
         return
     looked = 0
@@ -319,12 +297,12 @@ def _below(fs: Any, inside: str, remote: bool, *, near: bool) -> Iterator[str]:
 
 @functools.cache
 def _tell(text: str) -> None:
-    """Once for each text: files are located several times."""
+    """Warn once for each text: files are located several times."""
     _log.warning("%s", text)
 
 
 def _nearest(fs: Any, inside: str) -> str:
-    """`; did you mean …`, from the names in the folder that was meant."""
+    """`: did you mean …`, from the names in the folder that was meant."""
     parent, _, name = inside.rstrip("/").rpartition("/")
     try:
         entries = fs.ls(parent or "/", detail=False)
@@ -341,7 +319,7 @@ def _nearest(fs: Any, inside: str) -> str:
 
 def open_binary(file: SeedFile) -> IO[bytes]:
     """The bytes of a file, decompressed, buffered. Raises `InputError` when it does not open."""
-    fs, inside = filesystem(file.uri)
+    fs, inside = resolve(file.uri)
     try:
         if file.compression == "zstd":
             import pyarrow as pa
@@ -355,8 +333,8 @@ def open_binary(file: SeedFile) -> IO[bytes]:
 
 
 def file_fingerprint(uri: str) -> str:
-    """Changes when the file does: its hash up to `HASH_BYTES`, else size and time or entity tag."""
-    fs, inside = filesystem(uri)
+    """Changes with the file: its hash up to `HASH_BYTES`, else its size and time or entity tag."""
+    fs, inside = resolve(uri)
     info = fs.info(inside)
     size = info.get("size")
     if size is not None and size <= HASH_BYTES:

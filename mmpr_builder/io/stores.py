@@ -1,12 +1,12 @@
-"""Where files lie: this machine's disk or any fsspec file system, reached with patience.
+"""Where files lie: this machine's disk or any fsspec file system, with retries.
 
     out/demo                              a path
     s3://bucket/builds/run-1              an object store (package s3fs)
     gs://…  abfs://…  hdfs://…  sftp://…  what else fsspec knows
 
-Files appear under their names completely or not at all. A storage that does not answer is asked
-again for `PATIENCE_S` seconds, so that an outage of a minute costs a minute; what waiting cannot
-mend (no space, no permission) is an error at once that names the place and the fix.
+A file appears under its name whole or not at all. When a storage fails, `patiently` retries for
+`PATIENCE_S` seconds, so an outage of a minute costs a minute. A full disk or a missing permission
+is an error at once that names the place and the fix.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import fsspec
 
-from mmpr_builder.errors import InputError, MmprError, StorageError
+from mmpr_builder.errors import InputError, MissingExtraError, MmprError, StorageError
 from mmpr_builder.escaping import redacted
 
 T = TypeVar("T")
 
 PATIENCE_S = 300.0
-"""For how long a storage that fails is asked again before a run gives up; see `patience`."""
+"""How long a failing storage is retried before a run gives up; see `patience`."""
 
 _patience: ContextVar[float] = ContextVar("patience", default=PATIENCE_S)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
@@ -46,7 +47,7 @@ _PASSING = {
     )
     if hasattr(errno, name)
 }
-# What our own mistakes, and Arrow's complaints about content, look like.
+# Our own mistakes, and Arrow's complaints about content.
 _NOT_THE_STORAGES = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError),
     *(MmprError, NameError, RuntimeError, TypeError, ValueError),
@@ -65,15 +66,26 @@ _log = logging.getLogger(__name__)
 def resolve(uri: str | Path) -> tuple[Any, str]:
     """The fsspec file system of a path or URL, and the path inside it.
 
-    Raises `InputError` for a protocol that is unknown or whose package is not installed.
+    Raises `InputError` for an unknown protocol, `MissingExtraError` when its package is missing.
     """
     try:
         fs, path = fsspec.core.url_to_fs(os.fspath(uri))
-    except (ValueError, ImportError) as error:
-        raise InputError(
-            f"{os.fspath(uri)!r}: {error}: give a path or install the file system"
-        ) from None
+    except ImportError as error:
+        raise MissingExtraError(f"{os.fspath(uri)!r} needs another package: {error}") from None
+    except ValueError as error:
+        raise InputError(f"{os.fspath(uri)!r}: {error}: give a path or an fsspec URL") from None
     return fs, path
+
+
+def is_url(path: str) -> bool:
+    return "://" in path and not path.startswith("file://")
+
+
+def absolute(path: str) -> str:
+    """A local path made absolute (`~` and `file://` too); a URL as it is."""
+    if is_url(path):
+        return path
+    return os.path.abspath(os.path.expanduser(path.removeprefix("file://")))
 
 
 def is_local(fs: Any) -> bool:
@@ -83,7 +95,7 @@ def is_local(fs: Any) -> bool:
 
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
-    """Another patience than `PATIENCE_S` within the block: what is a mere figure waits less."""
+    """Override `PATIENCE_S` inside the block; statistics retry for less long."""
     token = _patience.set(seconds)
     try:
         yield
@@ -92,10 +104,10 @@ def patience(seconds: float) -> Iterator[None]:
 
 
 def patiently(action: Callable[[], T], uri: str | Path) -> T:
-    """What `action` gives; tried again with growing pauses while the storage of `uri` fails.
+    """The result of `action`, retried with growing pauses while the storage of `uri` fails.
 
-    Raises `StorageError` when `patience` is at its end, or at once where waiting cannot help; what
-    is no failure of the storage (a file that is not there) is raised as it is.
+    Raises `StorageError` once `patience` has run out, or at once where waiting cannot help. Errors
+    that are no failure of the storage (a missing file) are raised as they are.
     """
     patience_s = _patience.get()
     deadline = time.monotonic() + patience_s
@@ -109,8 +121,8 @@ def patiently(action: Callable[[], T], uri: str | Path) -> T:
                 raise
             if time.monotonic() + pause > deadline:
                 raise StorageError(
-                    f"{os.fspath(uri)}: the storage did not answer for {patience_s:.0f} s"
-                    f" ({_said(error)}): look after it and run again; finished parts are kept"
+                    f"{os.fspath(uri)}: no answer from the storage for {patience_s:.0f} s"
+                    f" ({_said(error)}): check it, then run again; finished parts are kept"
                 ) from error
             place = redacted(os.fspath(uri))
             _log.warning("%s: trying again in %.1f s: %s", place, pause, redacted(_said(error)))
@@ -119,10 +131,10 @@ def patiently(action: Callable[[], T], uri: str | Path) -> T:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether an error is one of a storage that may answer again: a time-out, a lost connection.
+    """Whether retrying may help: a time-out, a lost connection.
 
-    Back ends raise types of their own for these, which nobody else does; for missing files,
-    missing rights and full disks they raise `OSError` as Python does.
+    Back ends raise types of their own for these. For missing files, missing rights and full disks
+    they raise `OSError` as Python does.
     """
     if isinstance(error, ConnectionError | TimeoutError):
         return True
@@ -132,7 +144,7 @@ def is_passing(error: BaseException) -> bool:
 
 
 def is_there(uri: str | Path) -> bool:
-    """Whether a file or folder is there; unlike fsspec's `exists`, an outage is no absence."""
+    """Whether a file or folder exists. Unlike fsspec's `exists`, an outage is an error."""
     fs, path = resolve(uri)
     fs.invalidate_cache()  # Another process may have written it a moment ago.
     try:
@@ -143,7 +155,7 @@ def is_there(uri: str | Path) -> bool:
 
 
 def names_in(folder: str | Path) -> list[str]:
-    """The names of what is in a folder, sorted; none if it is not there."""
+    """The names in a folder, sorted; none if it does not exist."""
     fs, path = resolve(folder)
     fs.invalidate_cache()  # Object stores keep listings; another process may have published.
     try:
@@ -163,21 +175,19 @@ def read_bytes(uri: str | Path, *, last: int | None = None) -> bytes:
 
 
 def remove_folder(uri: str | Path) -> None:
-    """Remove a folder with all it holds; one that is not there is fine."""
+    """Remove a folder with its content, if it exists."""
     fs, path = resolve(uri)
 
     def remove() -> None:
         fs.invalidate_cache()
-        try:
+        with suppress(FileNotFoundError):
             fs.rm(path, recursive=True)
-        except FileNotFoundError:
-            return
 
     patiently(remove, uri)
 
 
 def remove_file(uri: str | Path) -> None:
-    """Remove a file; one that is not there is fine."""
+    """Remove a file, if it exists."""
     fs, path = resolve(uri)
 
     def remove() -> None:
@@ -188,20 +198,33 @@ def remove_file(uri: str | Path) -> None:
 
 
 def put_file(source: Path, uri: str | Path) -> None:
-    """Publish a finished local file under `uri`: it appears there completely or not at all.
-
-    On a local disk by copy to a hidden name beside it, sync and rename; elsewhere by one upload.
-    """
+    """Publish a finished local file under `uri`: it appears there whole or not at all."""
     fs, path = resolve(uri)
     if is_local(fs):
-        patiently(lambda: _rename_in(source, Path(path)), uri)
+        patiently(lambda: _in_place(partial(shutil.copyfile, source), Path(path)), uri)
     else:
         patiently(lambda: _upload(fs, source, path), uri)
 
 
+def publish(write: Callable[[Path], object], uri: str | Path) -> None:
+    """Publish the file that `write` makes under the path it is given.
+
+    On a local disk it is written under a hidden name in its folder, synced and renamed; elsewhere
+    it is uploaded once. `write` is called again when the disk fails for a moment.
+    """
+    fs, path = resolve(uri)
+    if is_local(fs):
+        patiently(lambda: _in_place(write, Path(path)), uri)
+        return
+    with scratch_folder() as folder:
+        local = folder / "file"
+        write(local)
+        patiently(lambda: _upload(fs, local, path), uri)
+
+
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder on this machine's disk for what is made before it is published.
+    """A folder on this machine's disk for files before they are published.
 
     Raises `StorageError` naming the place when that disk is full.
     """
@@ -220,8 +243,8 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def naming(uri: str | Path) -> Iterator[None]:
-    """Errors of a disk that is full, read-only or closed to us become `StorageError`s that name
-    the place and the fix; all others pass."""
+    """Turn errors of a full, read-only or forbidden disk into `StorageError`s that name the place
+    and the fix; all others pass."""
     try:
         yield
     except StorageError:
@@ -243,9 +266,9 @@ def _said(error: BaseException) -> str:
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove what processes that were killed while they wrote have left in a folder of a disk.
+    """Remove the hidden files that killed writers left in a folder of a disk.
 
-    For who knows that no other process is writing there.
+    The caller makes sure that no other process is writing there.
     """
     fs, path = resolve(folder)
     if is_local(fs):
@@ -254,11 +277,11 @@ def remove_leftovers(folder: str | Path) -> None:
                 file.unlink(missing_ok=True)
 
 
-def _rename_in(source: Path, target: Path) -> None:
+def _in_place(write: Callable[[Path], object], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     hidden = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
-        shutil.copyfile(source, hidden)
+        write(hidden)
         sync(hidden)
         os.replace(hidden, target)
         sync(target.parent)

@@ -13,7 +13,6 @@ from typing import Any
 
 import jinja2
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mmpr_builder.escaping import markdown, visible
 from mmpr_builder.io import stores, tables
@@ -42,8 +41,8 @@ def measure(out: str) -> Measured:
     for part in tables.list_parts(f"{out}/pairs"):
         fs, path = stores.resolve(part)
         stored += fs.size(path)
-        with fs.open(path, "rb") as file:
-            meta = pq.read_metadata(file)
+        with tables.ParquetFile(part) as file:
+            meta = file.metadata
         rows += meta.num_rows
         content += sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
         # Group by group: texts that repeat leave room for millions of rows in one part.

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmpr_builder.errors import InputError
 from mmpr_builder.io import stores, tables
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
 
 _NO_BUILDS = ("import.json", "export.json")
 """What `mmpr import` and `mmpr export` leave in their folders."""
+
+
+SCHEMA_VERSION = 1
+"""That of run.json. Files without one are of this version, too."""
 
 
 def read_run(out: str | Path) -> dict[str, Any]:
@@ -40,6 +43,11 @@ def read_run(out: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{uri}: no finished build here ({error}): run `mmpr build` or `mmpr pair` first"
         ) from None
+    if run.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
+        raise InputError(
+            f"{uri}: schema_version {run['schema_version']}, this version reads {SCHEMA_VERSION}:"
+            " use the version of mmpr-builder that wrote it"
+        )
     return run
 
 
@@ -97,9 +105,8 @@ def _on_disk(part: str) -> str:
 def _check_one_schema(parts: Sequence[str]) -> None:
     first: pa.Schema | None = None
     for part in parts:
-        fs, path = stores.resolve(part)
-        with fs.open(path, "rb") as file:
-            schema = pq.read_schema(file)
+        with tables.ParquetFile(part) as file:
+            schema = file.schema
         if first is None:
             first = schema
         elif not schema.equals(first, check_metadata=False):

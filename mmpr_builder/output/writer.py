@@ -19,6 +19,7 @@ from mmpr_builder.io import tables
 from mmpr_builder.output import card, shards
 from mmpr_builder.output.blocks import Block, balance_of, balanced, rejected_ids
 from mmpr_builder.output.counts import Counts, nested
+from mmpr_builder.output.load import SCHEMA_VERSION
 from mmpr_builder.output.rows import pair_schema
 from mmpr_builder.output.shards import PairRows, TableRows
 from mmpr_builder.pairing.balance import before_and_after, is_weighed
@@ -155,6 +156,7 @@ def finish_build(
     """
     folder = os.fspath(config.out if out is None else out).rstrip("/")
     run: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
         "name": config.name,
         "config": redacted(config.model_dump(mode="json")),
         "counts": dict(counts),

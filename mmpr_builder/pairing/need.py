@@ -381,12 +381,12 @@ def missed_aims(config: Config) -> str:
     if _stricter(policy.max_per_response, sampling.target_per_response):
         said.append(
             f"pairing.max_per_response = {policy.max_per_response}, but"
-            f" sampling.target_per_response = {_shown(sampling.target_per_response)}: set it alike"
+            f" sampling.target_per_response = {_shown(sampling.target_per_response)}, as planned"
         )
     if _stricter(policy.max_gap, sampling.target_gap):
         said.append(
             f"pairing.max_gap = {policy.max_gap}, but sampling.target_gap ="
-            f" {_shown(sampling.target_gap)}: set it alike"
+            f" {_shown(sampling.target_gap)}, as planned"
         )
     unmade = [kind for kind in sampling.target_kinds if kind not in policy.kinds]
     if unmade:

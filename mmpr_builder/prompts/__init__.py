@@ -14,8 +14,6 @@ without the block at the top gets its style from what the text itself asks for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from mmpr_builder.prompts.templates import (
     JUDGE_PREFIX,
     SLOT,
@@ -48,15 +46,9 @@ def split_images(prompt: str) -> list[str | None]:
 
     `"<image>\\nWhat is this?"` -> `[None, "\\nWhat is this?"]`
     """
-
-    def parts() -> Iterator[str | None]:
-        for i, text in enumerate(prompt.split(IMAGE_PLACEHOLDER)):
-            if i:
-                yield None
-            if text:
-                yield text
-
-    return list(parts())
+    first, *others = prompt.split(IMAGE_PLACEHOLDER)
+    found = [first, *(part for text in others for part in (None, text))]
+    return [part for part in found if part != ""]
 
 
 def parts(prompt: str) -> list[str | None]:

@@ -1,4 +1,7 @@
-"""Template files: read, checked, and their style told by what the text asks for."""
+"""Template files, and which of them a seed gets: by its reference answer, source, domain, language.
+
+prompts.mix: {chart: {plain: 1, visual: 1}}   visual_STYLE_en for half of the seeds of charts
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def load_template(name_or_path: str | Path, *, open_style: bool = False) -> Temp
 
     A file without front matter has the style its text asks for: `<think>` and `\\boxed` make
     think_boxed, `\\boxed` boxed, "Final answer:" or "最终答案：" final_answer. With `open_style` a
-    file that asks for nothing is of style open (a template for seeds without a truth).
+    file that asks for nothing is of style open (a template for seeds without a reference answer).
 
     Raises `InputError`: no such template, no `{question}`, unknown style, no style to be seen.
     """
@@ -127,12 +130,6 @@ def _language(value: Any, text: str, path: Path) -> Language:
     return language
 
 
-# ---- picking
-# Which template a seed gets: by its truth, source, domain and language, by weight where several.
-#
-# mix: {chart: {plain: 1, visual: 1}}   half of the seeds of charts are asked with visual_STYLE_en
-
-
 Choices = tuple[tuple[Template, float], ...]
 """Templates with the weights at which they are picked, sorted by name."""
 
@@ -152,7 +149,7 @@ class Templates:
     """Prompt language for all seeds; None follows each seed's own."""
 
     def pick(self, seed: Seed) -> Template:
-        """The template of one seed: by its truth (or none), its source and its language.
+        """The template of one seed: by its reference answer (or none), source and language.
 
         Where there are several, the seed's id decides: the same whatever is sampled beside it.
         """
@@ -224,15 +221,13 @@ def load_templates(config: Config) -> Templates:
 def _own_templates(
     config: Config, i: int, standard: Mapping[Language, str], truth: Mapping[Language, Template]
 ) -> Mapping[Language, Choices] | None:
-    """The templates with which a source's seeds are asked for their truth, None for the usual."""
+    """A source's own templates for seeds with a reference answer; None for the usual."""
     source, style = config.seeds[i], config.prompts.style
-    if source.template is not None and source.templates is not None:
-        raise InputError(f"seeds.{i}: has both `template` and `templates`: keep one of them")
     if source.template is not None:
         key = f"seeds.{i}.template"
         return _alone(_by_language(source.template, standard, key, truth))
     if source.templates is not None:
-        return _mixed(source.templates, truth, style, f"seeds.{i}.templates")
+        return _mixed(source.templates, truth, style, f"seeds.{i}.template")
     mix = config.prompts.mix.get(source.domain) if source.domain else None
     return _mixed(mix, truth, style, f"prompts.mix.{source.domain}") if mix else None
 

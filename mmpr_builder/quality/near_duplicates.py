@@ -21,7 +21,7 @@ from typing import Any, Literal
 from mmpr_builder.errors import RowError
 from mmpr_builder.io.access import Access
 from mmpr_builder.io.images import NO_NETWORK, open_image, read_bytes
-from mmpr_builder.io.keyed import Buckets
+from mmpr_builder.io.keyed import Keyed
 from mmpr_builder.quality.likeness import (
     likeness,
     ngrams,
@@ -122,18 +122,23 @@ class NearDuplicates:
     """
 
     def __init__(self, access: Access = NO_NETWORK) -> None:
-        self._buckets = Buckets()
+        # Numbers of seeds under their keys, and under each number as text the seed.
+        self._earlier = Keyed()
+        self._count = 0
         self._access = access
 
     def note(self, name: str, found: Print) -> Note:
         """Remember a seed and find those that it may repeat."""
         alike = []
-        for number, body in self._buckets.find(found.keys):
-            earlier, other = _from_json(number, body)
+        for number in self._earlier.numbers(found.keys):
+            earlier, other = _from_json(number, self._earlier.get(str(number)) or "")
             if _alike(found, other):
                 alike.append(earlier)
         stored = [name, found.words, found.truth, found.hashes, [asdict(r) for r in found.images]]
-        number = self._buckets.add(found.keys, json.dumps(stored, ensure_ascii=True))
+        number, self._count = self._count, self._count + 1
+        self._earlier.add(str(number), json.dumps(stored, ensure_ascii=True))
+        for key in found.keys:
+            self._earlier.add(key, number=number)
         return Note(number, found, tuple(alike))
 
     def settle(self, note: Note, same: int | None) -> str | None:
@@ -143,7 +148,7 @@ class NearDuplicates:
         if start is None:
             return None
         for place, earlier in enumerate(note.alike[start:], start):
-            if not self._buckets.has(earlier.number):
+            if self._earlier.get(str(earlier.number)) is None:
                 continue  # It was a repetition itself.
             images = (note.found.images, earlier.images)
             if place == start or _same_pictures(*images, self._access):
@@ -153,13 +158,11 @@ class NearDuplicates:
 
     def forget(self, note: Note) -> None:
         """Nothing is to be dropped for repeating this seed, which is dropped itself."""
-        self._buckets.remove(note.number, note.found.keys)
-
-    def bytes_on_disk(self) -> int:
-        return self._buckets.bytes_on_disk()
+        self._earlier.remove(note.found.keys, note.number)
+        self._earlier.remove([str(note.number)])
 
     def close(self) -> None:
-        self._buckets.close()
+        self._earlier.close()
 
 
 def _alike(one: Print, other: Print) -> bool:

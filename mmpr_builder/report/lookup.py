@@ -9,10 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mmpr_builder.errors import InputError
-from mmpr_builder.io import stores, tables
+from mmpr_builder.io import tables
 from mmpr_builder.records import Drop
 
 _Place = tuple[str, int, int]
@@ -99,9 +98,6 @@ def _read(places: Sequence[_Place]) -> list[dict[str, Any]]:
 
 
 def _texts(part: str, group: int) -> pa.Table:
-    fs, path = stores.resolve(part)
-    with fs.open(path, "rb") as file:
-        parquet = pq.ParquetFile(file)
+    with tables.ParquetFile(part) as file:
         skipped = ("images", "prompt", "chosen", "rejected")
-        columns = [name for name in parquet.schema_arrow.names if name not in skipped]
-        return parquet.read_row_group(group, columns=columns, use_threads=False)
+        return file.read([name for name in file.schema.names if name not in skipped], group)

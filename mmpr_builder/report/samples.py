@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any, get_args
 
-import pyarrow.parquet as pq
 from PIL import Image
 
 from mmpr_builder.escaping import visible
-from mmpr_builder.io import images, stores, tables
+from mmpr_builder.io import images, tables
 from mmpr_builder.records import Kind
 from mmpr_builder.report.texts import as_json, compare, plain_spans, question_text
 
@@ -195,12 +194,9 @@ def _items(
 def _rows(part: str, group: int, places: Sequence[Place]) -> Iterator[tuple[Place, dict[str, Any]]]:
     """The rows at these places of a row group, which come in its order."""
     left = deque(places)
-    fs, path = stores.resolve(part)
-    with fs.open(path, "rb") as file:
+    with tables.ParquetFile(part) as file:
         first = 0
-        for batch in pq.ParquetFile(file).iter_batches(
-            _AT_ONCE, row_groups=[group], columns=_COLUMNS, use_threads=False
-        ):
+        for batch in file.batches(_AT_ONCE, _COLUMNS, group):
             while left and left[0].row < first + batch.num_rows:
                 (row,) = batch.slice(left[0].row - first, 1).to_pylist()
                 yield left.popleft(), row

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from mmpr_builder.config import Config, DropoutConfig, SamplingConfig
@@ -25,7 +24,13 @@ from mmpr_builder.folder.manifest import (
 )
 from mmpr_builder.folder.order import Slice, in_order, read_order
 from mmpr_builder.folder.planned_drops import PlannedDrops
-from mmpr_builder.io.tables import ROLLOUT_SCHEMA, broken_parts, list_parts, read_parquet, resolve
+from mmpr_builder.io.tables import (
+    ROLLOUT_SCHEMA,
+    ParquetFile,
+    broken_parts,
+    list_parts,
+    read_parquet,
+)
 from mmpr_builder.runs.planning import read_drops
 
 S = TypeVar("S", bound=BaseModel)
@@ -139,9 +144,8 @@ def _check_complete(out: str, manifest: Manifest) -> None:
 def _rows(uris: Sequence[str]) -> int:
     total = 0
     for uri in uris:
-        fs, path = resolve(uri)
-        with fs.open(path, "rb") as file:
-            total += pq.read_metadata(file).num_rows
+        with ParquetFile(uri) as file:
+            total += file.metadata.num_rows
     return total
 
 

@@ -1,13 +1,13 @@
 """More seeds for a build that is there: a new source, more rows, a higher limit.
 
-Units and parts keep their bytes, and their seeds are not sampled again, wherever the inputs have
-them now; what is new becomes further units. Every seed of the build must still be found in the
-inputs, unchanged. The pairs are those of a fresh build of the same inputs, with one exception: a
-seed keeps the id it has, where a fresh build would number rows under one id in another order.
+Shards and parts keep their bytes, and their seeds are not sampled again, wherever the inputs have
+them now; new seeds become further shards. Every seed of the build must still be in the inputs,
+unchanged. The pairs are those of a fresh build of the same inputs, with one exception: a seed keeps
+its id, where a fresh build would number rows under one id in another order.
 
-    out/seeds/unit-00012.parquet   the first unit of new seeds, their indices behind all old ones
+    out/seeds/unit-00012.parquet   the first shard of new seeds, their indices behind all old ones
     out/seeds/drops-1.parquet      what is dropped while reading the inputs as they are now
-    out/seeds/order-1.parquet      where each seed stands in them (order.py)
+    out/seeds/order-1.parquet      where each seed stands in them (folder/order.py)
     out/manifest.json              replaced last: until then the build is the old one
 """
 
@@ -17,7 +17,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import PurePosixPath
@@ -26,8 +26,6 @@ from mmpr_builder.errors import BuildConflictError
 from mmpr_builder.folder.files import join
 from mmpr_builder.folder.manifest import Identity, Manifest, Unit
 from mmpr_builder.folder.order import Shift, shifts_of
-from mmpr_builder.io.columns import storable
-from mmpr_builder.io.keyed import temporary_database
 from mmpr_builder.io.stores import names_in, remove_file
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds import Taken, asked
@@ -41,38 +39,25 @@ ReadSeeds = Callable[[Unit], list[tuple[int, Seed]]]
 
 
 class Known:
-    """The seeds of a build while the inputs are read again: some 400 bytes each in temporary
-    files, one in memory."""
+    """The seeds of a build while the inputs are read again: some 400 bytes each in a temporary
+    file, one in memory."""
 
     def __init__(self, units: Sequence[Unit], read: ReadSeeds) -> None:
         self._units = units
         self._read = read
-        self._db = temporary_database()
-        self._db.execute("CREATE TABLE seeds (number INTEGER PRIMARY KEY, id TEXT, asked BLOB)")
         self._missing = bytearray()
-        self.next_index = 0
-        self.taken = Taken(())
+        self.taken = Taken(self._noted(_rows(units, read)))
 
-    def fill(self) -> None:
-        """Take the seeds of the build; once."""
-        self.taken.close()
-        self.taken = Taken(self._noted(_rows(self._units, self._read)))
-        self._db.execute("CREATE INDEX by_id ON seeds (id)")
-
-    def _noted(self, rows: Iterable[tuple[int, Seed]]) -> Iterator[Seed]:
+    def _noted(self, rows: Iterable[tuple[int, Seed]]) -> Iterator[tuple[int, Seed]]:
         for index, seed in rows:
-            row = (index, seed.id, asked(seed, truths=True))
-            self._db.execute("INSERT INTO seeds VALUES (?, ?, ?)", row)
-            self.next_index = max(self.next_index, index + 1)
-            self._missing.extend(bytes(self.next_index - len(self._missing)))
+            self._missing.extend(bytes(max(0, index + 1 - len(self._missing))))
             self._missing[index] = 1
-            yield seed
+            yield index, seed
 
-    def find(self, name: str) -> tuple[int, bytes] | None:
-        """(index, what it asks) of the seed of this id."""
-        found = self._db.execute("SELECT number, asked FROM seeds WHERE id = ?", (storable(name),))
-        row = found.fetchone()
-        return None if row is None else (int(row[0]), bytes(row[1]))
+    @property
+    def next_index(self) -> int:
+        """The index of the next new seed."""
+        return len(self._missing)
 
     def seed(self, index: int) -> Seed:
         """The seed of that index, read again."""
@@ -80,29 +65,27 @@ class Known:
         return dict(self._read(unit))[index]
 
     def met(self, index: int) -> bool:
-        """Say that the inputs still have this seed; whether it was missing till now."""
+        """Note that the inputs still have this seed; whether it was missing till now."""
         was_missing = bool(self._missing[index])
         self._missing[index] = 0
         return was_missing
 
     def is_missing(self, index: int) -> bool:
-        """Whether nobody has met it so far."""
+        """Whether the inputs have not had this seed so far."""
         return bool(self._missing[index])
 
     def missing(self) -> tuple[int, list[str]]:
-        """How many seeds nobody has met, and the ids of some."""
+        """How many seeds the inputs have not had, and the ids of some."""
         count, at = self._missing.count(1), -1
         names: list[str] = []
         while len(names) < min(count, _NAMED):
             at = self._missing.index(1, at + 1)
-            row = self._db.execute("SELECT id FROM seeds WHERE number = ?", (at,)).fetchone()
-            names.append(str(row[0]))
+            names.append(self.taken.id_of(at))
         return count, names
 
     def close(self) -> None:
-        """Remove the files."""
+        """Remove the file."""
         self.taken.close()
-        self._db.close()
 
 
 @dataclass(slots=True)
@@ -123,13 +106,9 @@ class Found:
 
 @contextmanager
 def known_seeds(manifest: Manifest, read: ReadSeeds) -> Iterator[Known]:
-    """The seeds of all units, whether they are sampled or not."""
-    known = Known(manifest.units, read)
-    try:
-        known.fill()
+    """The seeds of all units, sampled or not."""
+    with closing(Known(manifest.units, read)) as known:
         yield known
-    finally:
-        known.close()
 
 
 def _rows(units: Sequence[Unit], read: ReadSeeds) -> Iterator[tuple[int, Seed]]:
@@ -150,26 +129,26 @@ def new_seeds(
     """
     dropped: list[Drop] = []
     namesakes: list[tuple[int, Seed]] = []
-    index = known.next_index
+    index, number_of = known.next_index, known.taken.number_of
     for place, item in enumerate(items):
         if isinstance(item, Drop):
             yield place, item
-            before = known.find(item.item_id) if item.stage == "audit" else None
-            if before is not None and known.met(before[0]):
+            before = number_of(item.item_id) if item.stage == "audit" else None
+            if before is not None and known.met(before):
                 dropped.append(item)
             continue
-        before = known.find(item.id)
+        before = number_of(item.id)
         if before is None:
-            same_id = _NUMBERED.fullmatch(item.id)
-            if same_id and len(namesakes) < _NAMED and (other := known.find(same_id[1])):
-                namesakes.append((other[0], item))
+            same_id = _NUMBERED.fullmatch(item.id) if len(namesakes) < _NAMED else None
+            if same_id and (other := number_of(same_id[1])) is not None:
+                namesakes.append((other, item))
             found.add(index, place)
             yield index, item
             index += 1
         else:
-            found.add(before[0], place)
-            if before[1] == asked(item, truths=True):
-                known.met(before[0])
+            found.add(before, place)
+            if known.taken.asks(before, item):
+                known.met(before)
     missing, named = known.missing()
     if dropped:
         raise BuildConflictError(

@@ -18,7 +18,7 @@ from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError
 from mmpr_builder.folder.files import join
 from mmpr_builder.folder.lock import build_lock
-from mmpr_builder.folder.manifest import has_manifest
+from mmpr_builder.folder.manifest import as_planned, has_manifest
 from mmpr_builder.folder.status import reported
 from mmpr_builder.io.stores import names_in, naming
 from mmpr_builder.output import BuildWriter, finish_build, sampling_json
@@ -49,6 +49,7 @@ def run_pairing(config: Config, progress: Progress) -> PairingSummary:
     began = time.monotonic()
     asks = config.scoring.judge.url is not None
     with build_lock(config.out, progress.note) as lock, ExitStack() as held:
+        config = config if config.rollouts else as_planned(config)
         found = _pooled(config, progress, held) if config.rollouts else _own(config)
         _check_blind(config, found.builds)
         status = held.enter_context(reported(config, progress, "pairing", lock))

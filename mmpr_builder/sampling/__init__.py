@@ -1,12 +1,12 @@
-"""Sampling: a seed goes in, a rollout with all its responses comes out; who answers is a plug.
+"""Sampling: a seed goes in, a rollout with all its responses comes out.
 
     Request(prompt="<image>\\nHow many red shapes are there?", n=8, …)
       -> Sample(index=5, text="Row 1: …", tokens=93, finish_reason="stop", seed=2871), …
 
-Nobody waits for anybody else: a response that needs its image-free continuation (DropoutNTP) gets
-it as soon as it is there, from the same engine, while its siblings are still being written; a seed
-that has what its pairs need is done (`rounds`); samples without the images (`unseen`) go beside
-them. Engines live in `engines/`; this folder knows only the protocol they follow.
+Nothing waits: as soon as a response is there, the same engine writes its image-free continuation
+(DropoutNTP) while its siblings are still being written. A seed that has what its pairs need is done
+(`rounds`); samples without the images run beside them. Engines live in `engines/`; this folder
+knows only the protocol they follow.
 """
 
 from __future__ import annotations

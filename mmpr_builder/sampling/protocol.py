@@ -1,4 +1,4 @@
-"""What is asked of an engine and what it answers: the seam between sampling and `engines/`."""
+"""Requests to an engine and its answers: the seam between sampling and `engines/`."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ class Continue:
 
 
 class Sampler(Protocol):
-    """Who answers. All methods run in one event loop; many requests are open at a time."""
+    """An engine. All methods run in one event loop; many requests are open at a time."""
 
     def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
         """Yield the samples in the order in which they finish.
 
         Raises `RowError` when this request cannot be answered (its image, its length), and
-        `EngineError` when nobody's can.
+        `EngineError` when no request can.
         """
         ...
 

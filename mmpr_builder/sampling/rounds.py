@@ -7,6 +7,9 @@ goes on beside the event loop, and other seeds' responses are written meanwhile.
 decides (`pairing.need`) depends on the responses alone, so a seed has the same responses whatever
 is sampled beside it, and they are the first ones of those that `fixed` would have given it. (One
 thing can change their number from machine to machine: an answer at the edge of sympy's time limit.)
+
+With `sampling.blind` the engine also gets the question without its images at the same time, and the
+seed waits for both. These samples count towards no pairs; `quality.blind` uses them.
 """
 
 from __future__ import annotations
@@ -82,7 +85,7 @@ async def _round(
         if not samples:
             raise RowError("no_responses", f"the engine gave none of {request.n}")
         continuations = iter(await asyncio.gather(*running))
-    except BaseException:  # Cancelled or failed: leave no request behind that nobody waits for.
+    except BaseException:  # Cancelled or failed: leave no request running.
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -137,15 +140,6 @@ def _response(sample: Sample, continuations: Iterable[Continuation | None]) -> R
     return response.with_continuations(c for c in continuations if c is not None)
 
 
-# ---- unseen
-# Samples without the images: what the model says of a question that it cannot look at.
-#
-#     <image>\nHow many red shapes are there?   ->   How many red shapes are there?   x 8
-#
-# They go to the same engine at the same time as the seed's other responses, and nothing waits for
-# them but the seed itself. They count towards no pairs; `quality.blind` says what is made of them.
-
-
 def without_images(prompt: str) -> str:
     """A prompt's text alone, as the image-free continuation sees it."""
     return "".join(part for part in parts(prompt) if part is not None)
@@ -171,7 +165,7 @@ async def answered_blind(
 ) -> AsyncIterator[asyncio.Future[tuple[Response, ...]]]:
     """The samples without images while the responses of `request` are being written.
 
-    None for a seed that wants none. Who leaves early, with an error, ends them.
+    None for a seed that wants none. Leaving the block early, with an error, ends them.
     """
     if not wants_blind(seed, config):
         nothing = asyncio.get_running_loop().create_future()

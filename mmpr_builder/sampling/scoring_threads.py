@@ -1,10 +1,10 @@
-"""Scoring while sampling: a judge in threads, so that the event loop never waits for it.
+"""Scoring while sampling, in threads: the event loop never waits for it.
 
     judge -> "only sympy can tell whether x^2-1 is (x-1)(x+1)" -> a process -> judge again
 
-Where strings decide, a thread is done in a millisecond. What sympy has to decide is left to
-killable processes, and the rollout is judged again when it is known: an answer that takes its full
-two seconds holds up its own seed, and those that wait for the same processes, and nobody else.
+Where strings decide, a thread takes a millisecond. Killable processes decide what needs sympy, and
+a thread judges the rollout again once the result is there. An answer that takes its full two
+seconds delays its own seed and those that wait for the same processes, and no others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Options of a multiple-choice question, found where they are written: in the question.
+r"""Options of a multiple-choice question, found in the text of the question.
 
     Find $y$.                            Choices("5", "5 \\sqrt { 2 }", "10")
     Choices:                             start = where "(A)" stands
@@ -14,7 +14,7 @@ on lines of their own or in one line, and nothing may follow the last option. "A
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mmpr_builder.records import IMAGE_PLACEHOLDER
@@ -71,31 +71,25 @@ _SEPARATORS = ",;，；"
 def find_choices(question: str) -> FoundChoices | None:
     """The options at the end of `question`, or None where it is not a multiple choice.
 
-    Known answer instructions must be off already (`instructions.strip_instructions`).
+    Known answer instructions must be gone already (`instructions.strip_instructions`).
     """
     if not (_FIRST.search(question) and _SECOND.search(question)):
         return None
     end = len(_without_tail_images(question))
     styles = [(name, pattern) for name, pattern in _STYLES.items() if pattern.search(question)]
+    # Formulas hold no labels. Then again without formulas: dollars can be money.
+    formulas = [found.span() for found in _MATH.finditer(question)]
     for on_lines in (True, False):
         for style, pattern in styles:
-            for math in _math_spans(question):
-                found = _last_run(question, end, pattern, math, style, on_lines=on_lines)
+            for spans in (formulas, []) if formulas else ([],):
+                found = _last_run(question, end, pattern, spans, style, on_lines=on_lines)
                 if found is not None:
                     return found
     return None
 
 
-def _math_spans(question: str) -> Iterator[list[tuple[int, int]]]:
-    """Spans that hold no labels: first the formulas, then none (dollars can be money)."""
-    spans = [found.span() for found in _MATH.finditer(question)]
-    yield spans
-    if spans:
-        yield []
-
-
 def _without_tail_images(text: str) -> str:
-    """Without lines of placeholders after the last option ("A. <image>" is an option, though)."""
+    """The text without lines of placeholders behind the last option. "A. <image>" is an option."""
     text = text.rstrip()
     while text.endswith(IMAGE_PLACEHOLDER):
         shorter = text.removesuffix(IMAGE_PLACEHOLDER)
@@ -114,16 +108,21 @@ def _last_run(
     *,
     on_lines: bool,
 ) -> FoundChoices | None:
-    fits = _starts_line if on_lines else _stands_apart
-    labels = _labels(question, end, pattern, math, fits)
+    labels = _labels(question, end, pattern, math, _starts_line if on_lines else _stands_apart)
     firsts = [i for i, label in enumerate(labels) if label.letter == 0]
     for i in reversed(firsts[-4:]):
-        run = _consecutive(labels[i:])
-        if run is None:
+        run = labels[i:]
+        rises = all(label.letter == n for n, label in enumerate(run))
+        if not 2 <= len(run) <= MAX_CHOICES or not rises:
             continue
-        texts = _texts(question, run, end)
-        ok = _plausible_lines if on_lines else _plausible_inline
-        if ok(question, run, texts, style):
+        ends = [label.start for label in run[1:]] + [end]
+        # A bullet before the next label belongs to neither option.
+        texts = [
+            _BULLET.sub("", question[label.end : stop]).strip()
+            for label, stop in zip(run, ends, strict=True)
+        ]
+        before = question[: run[0].start]
+        if all(texts) and (_fit_lines(texts) if on_lines else _fit_inline(before, texts, style)):
             return FoundChoices(_tidy(texts), run[0].start)
     return None
 
@@ -154,44 +153,19 @@ def _starts_line(question: str, at: int) -> bool:
 
 
 def _stands_apart(question: str, at: int) -> bool:
-    """A label needs air before it: a blank, or (`A. 3B. 4`) anything but a Latin letter."""
+    """A label needs a blank before it, or (`A. 3B. 4`) anything but a Latin letter."""
     before = question[at - 1 : at]
     return not (before.isascii() and (before.isalpha() or before in "\\{^_(['-=+/"))
 
 
-def _consecutive(labels: Sequence[_Label]) -> Sequence[_Label] | None:
-    """The labels, if they run A, B, C, … to the last one; at least two."""
-    if not 2 <= len(labels) <= MAX_CHOICES:
-        return None
-    return labels if all(label.letter == i for i, label in enumerate(labels)) else None
-
-
-def _texts(question: str, run: Sequence[_Label], end: int) -> list[str]:
-    ends = [label.start for label in run[1:]] + [end]
-    # A bullet before the next label belongs to neither.
-    return [
-        _BULLET.sub("", question[label.end : stop]).strip()
-        for label, stop in zip(run, ends, strict=True)
-    ]
-
-
-def _plausible_lines(
-    question: str, run: Sequence[_Label], texts: Sequence[str], style: str
-) -> bool:
-    if not all(texts):
-        return False
+def _fit_lines(texts: Sequence[str]) -> bool:
     # Lines after the last option are its own only if other options run over lines as well.
     return "\n" not in texts[-1] or any("\n" in text for text in texts[:-1])
 
 
-def _plausible_inline(
-    question: str, run: Sequence[_Label], texts: Sequence[str], style: str
-) -> bool:
-    if not all(texts) or any(_PROSE.search(text) for text in texts):
+def _fit_inline(before: str, texts: Sequence[str], style: str) -> bool:
+    if any(_PROSE.search(text) for text in texts) or "\n" in texts[-1]:
         return False
-    if "\n" in texts[-1]:
-        return False
-    before = question[: run[0].start]
     stem = before.rstrip()
     if _KEYWORD.search(stem[-40:]):
         return True
@@ -199,14 +173,15 @@ def _plausible_inline(
         return False
     if style == "dot" and _INITIAL.search(stem[-4:]):  # "J. A. Smith met B. Jones"
         return False
+    is_asked = texts[-1].endswith(("?", "？"))
     if not stem or stem.endswith(_STEM_ENDS) or before.endswith("\n"):
-        # A question that ends after "the options" has not been asked before them.
-        return not texts[-1].endswith(("?", "？")) or "?" in stem or "？" in stem
-    return len(texts) >= 3 and not texts[-1].endswith(("?", "？"))
+        # A question mark after "the options" alone: the question was not asked before them.
+        return not is_asked or "?" in stem or "？" in stem
+    return len(texts) >= 3 and not is_asked
 
 
 def _tidy(texts: Sequence[str]) -> tuple[str, ...]:
-    """Without the commas of "A: yes, B: no", if all options but the last have one."""
+    """The options without the commas of "A: yes, B: no", if all but the last have one."""
     if all(text[-1] in _SEPARATORS for text in texts[:-1]):
         texts = [text.rstrip(_SEPARATORS + " ") or text for text in texts]
     return tuple(texts)

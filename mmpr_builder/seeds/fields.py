@@ -1,7 +1,7 @@
 """What the fields of a row mean: each function checks one and says exactly what is wrong with it.
 
-Nothing is guessed where two readings differ: an answer that is one option by its letter and another
-by its text is an error of the row, as is a truth that is no option at all.
+Two readings that differ are an error of the row, not a guess: an answer that is one option by its
+letter and another by its text, or a reference answer that is no option at all.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from mmpr_builder.seeds.formats import ALIASES, quote
 Fields = Mapping[str, Any]
 
 MAX_TRUTHS = 1_000
-"""Most different truths of a row. The longest real list, of names for one thing, had some 60."""
+"""Most different reference answers of a row. The longest real list had some 60."""
 MAX_REPEATS = 10
-"""Times that one truth counts: VQA asks ten annotators, of whom three make an answer right."""
+"""Times that one of them counts: VQA asks ten annotators, three of them make an answer right."""
 MAX_IMAGES = 512
-"""Most images of a row: frames of a video, of which a context of 128 k tokens holds as many."""
+"""Most images of a row: as many frames of a video as a context of 128 k tokens holds."""
 MAX_QUESTION_CHARS = 200_000
-"""Longest question, in characters: more than any model's context holds beside an image."""
+"""Longest question or context, in characters: more than any model holds beside an image."""
 
 _NUMBERED = re.compile(r"<image[ _]?(\d{1,3})>")
 _LABEL = re.compile(
@@ -62,40 +62,28 @@ def row_id(fields: Fields) -> str | None:
 
 def question_of(fields: Fields) -> str:
     """The question as it is written, never empty."""
-    name, value = find(fields, "question")
-    if value is None:
+    text = text_of(fields, "question")
+    if text is None:
         names = ", ".join(ALIASES["question"])
         raise RowError("missing_question", f"no field {names}; fields are {quote(list(fields))}")
-    if not isinstance(value, str):
-        raise RowError("bad_question_field", f"field {name!r} must be a string{got(value)}")
-    if len(value) > MAX_QUESTION_CHARS:
-        detail = f"field {name!r} has {len(value)} characters, over {MAX_QUESTION_CHARS}"
-        raise RowError("question_too_long", f"{detail}: {quote(value)}")
-    if not _NUMBERED.sub("", value).replace(IMAGE_PLACEHOLDER, "").strip():
+    words = _NUMBERED.sub("", text).replace(IMAGE_PLACEHOLDER, "") if "<" in text else text
+    if not words.strip():
+        name, value = find(fields, "question")
         raise RowError("missing_question", f"field {name!r} has no text: {quote(value)}")
-    return clean(name, value.replace("\r\n", "\n"))
+    return text
 
 
-def context_of(fields: Fields) -> str:
-    """What the question is asked about besides its images (M3CoT's context), "" without it."""
-    name, value = find(fields, "context")
+def text_of(fields: Fields, what: str) -> str | None:
+    """A field that must be text, None if it is not there."""
+    name, value = find(fields, what)
     if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise RowError("bad_context_field", f"field {name!r} must be a string{got(value)}")
-    if len(value) > MAX_QUESTION_CHARS:
-        detail = f"field {name!r} has {len(value)} characters, over {MAX_QUESTION_CHARS}"
-        raise RowError("question_too_long", f"{detail}: {quote(value)}")
-    return clean(name, value.replace("\r\n", "\n").strip())
-
-
-def source_of(fields: Fields) -> str | None:
-    name, value = find(fields, "source")
-    if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise RowError("bad_source_field", f"field {name!r} must be a string{got(value)}")
-    return clean(name, value)
+        raise RowError(f"bad_{what}_field", f"field {name!r} must be a string{got(value)}")
+    if len(value) > MAX_QUESTION_CHARS and what != "source":
+        detail = f"field {name!r} has {len(value)} characters, over {MAX_QUESTION_CHARS}"
+        raise RowError("question_too_long", f"{detail}: {quote(value)}")
+    return clean(name, value.replace("\r\n", "\n"))
 
 
 def images_of(fields: Fields) -> tuple[str | ImageRef, ...]:
@@ -192,11 +180,11 @@ def _without_labels(texts: list[str]) -> tuple[str, ...]:
 
 
 def answers_of(fields: Fields, choices: Sequence[str], *, indices: bool) -> tuple[str, ...]:
-    """Accepted truths, best first; () where the truth is not known (absent, null, "" or []).
+    """Accepted reference answers, best first; () where none is known (absent, null, "" or []).
 
-    With `choices` a truth becomes the letter of its option; with `indices` a whole number may be
-    the position of the option, from 0, as data sets with a `choices` field have it.
-    Repeated truths (ten annotators) are kept, the most frequent first: scorers may count them.
+    With `choices` an answer becomes the letter of its option; with `indices` a whole number may be
+    the position of the option, from 0, as data sets with a `choices` field have it. Repeated
+    answers (ten annotators) are kept, the most frequent first: scorers may count them.
     """
     name, value = find(fields, "answer")
     if value is None:
@@ -213,7 +201,7 @@ def answers_of(fields: Fields, choices: Sequence[str], *, indices: bool) -> tupl
 
 
 def _bounded(name: str, items: list[Any]) -> list[Any]:
-    """At most `MAX_REPEATS` of each truth, which say as much as more would."""
+    """At most `MAX_REPEATS` of each answer; more would say nothing new."""
     if len(items) <= MAX_REPEATS:
         return items
     seen: Counter[str] = Counter()
@@ -234,12 +222,14 @@ def _letter_of(item: Any, choices: Sequence[str], indices: bool, name: str) -> s
     text = _scalar(name, item, item, "bad_answer_field")
     if not choices:
         return text
-    by_text = _option_by_text(text, choices)
     if indices and isinstance(item, int):
         by_label = chr(ord("A") + item) if 0 <= item < len(choices) else None
     else:
         by_label = _option_by_label(text, choices)
-    if by_text and by_label and by_text != by_label and indices:
+    if by_label and not indices:
+        return by_label
+    by_text = _option_by_text(text, choices)
+    if by_text and by_label and by_text != by_label:
         raise RowError(
             "ambiguous_answer",
             f"field {name!r} = {quote(item)} is option {by_text} by its text and {by_label} by its"
@@ -256,7 +246,8 @@ def _letter_of(item: Any, choices: Sequence[str], indices: bool, name: str) -> s
 def _option_by_text(text: str, choices: Sequence[str]) -> str | None:
     """The letter of the one option with this text, to the letter or else folded."""
     for same in (str.strip, fold):
-        found = [i for i, choice in enumerate(choices) if same(choice) == same(text)]
+        wanted = same(text)
+        found = [i for i, choice in enumerate(choices) if same(choice) == wanted]
         if len(found) == 1:
             return chr(ord("A") + found[0])
     return None
@@ -283,8 +274,9 @@ def _options_together(text: str, choices: Sequence[str]) -> str | None:
 
 
 def fold(text: str) -> str:
-    """For comparing option texts: full-width forms, case, blanks and a final full stop aside."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".。")
+    """For comparing option texts: ignores width, case, blanks and a final full stop."""
+    text = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    return " ".join(text.casefold().split()).rstrip(".。")
 
 
 def _scalar(name: str, item: Any, value: Any, reason: str) -> str:

@@ -3,9 +3,9 @@ r"""Rows out of files: JSON lines, JSON arrays, Parquet and data sets, streamed.
     {"image": "1.png", "question": "What is the total?", "answer": 31.00}\n   -> Row(118, {...})
     {"image": "1.png", "question": "What is\n                                 -> Row(119, error)
 
-Every row comes out once, as a table of fields or as an error; only a file that is broken as a whole
+Every row comes out once, as a table of fields or as an error. Only a file that is broken as a whole
 (a damaged archive, a Parquet file without questions) raises. Images embedded in tables come out as
-`ImageRef`s, their bytes stay where they are.
+`ImageRef`s; their bytes stay where they are.
 """
 
 from __future__ import annotations
@@ -19,99 +19,14 @@ from typing import IO, Any, NamedTuple
 
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.io.embedded import dataset_uri, open_dataset, plain
-from mmpr_builder.io.seed_files import SeedFile, filesystem, open_binary
+from mmpr_builder.io.seed_files import SeedFile, open_binary
+from mmpr_builder.io.tables import ParquetFile
 from mmpr_builder.records import ImageRef
-
-# ---- json_entries
-# A large JSON array or object, entry by entry.
-#
-# VQAv2's annotations are 360 MB: held as text and decoded one entry at a time, for as Python
-# objects
-# all at once they would take several times as much.
-
-
-_BLANK = re.compile(r"\s*")
-
-# Numbers keep the digits they are written with: a truth of 31.00 is not one of 31.0.
-DECODER = json.JSONDecoder(parse_float=Decimal)
-
-
-def quote(value: object) -> str:
-    """A value for a message, short whatever it is."""
-    text = value if isinstance(value, str) else repr(value)
-    text = text if len(text) <= 120 else text[:117] + "..."
-    return repr(text) if isinstance(value, str) else text
-
-
-def entries(text: str, uri: str, key: str | None = None) -> Iterator[tuple[int, str, Any]]:
-    """(number from 1, key or "", value) of a JSON array or object, or of the one under `key`.
-
-    `uri` is for messages.
-    Raises `InputError` for text that is no JSON, or has no such key.
-    """
-    try:
-        start = _skip(text, 0)
-        if key is not None:
-            start = _value_of(text, start, key, uri)
-        members = _walk(text, start, to_end=key is None)
-        for number, (name, value) in enumerate(members, start=1):
-            yield number, name, value
-    except (ValueError, IndexError, RecursionError, ArithmeticError) as error:
-        raise InputError(f"{uri}: not valid JSON: {error}") from None
-
-
-def _skip(text: str, at: int) -> int:
-    found = _BLANK.match(text, at)
-    return found.end() if found else at
-
-
-def _value_of(text: str, at: int, key: str, uri: str) -> int:
-    """Where the value of `key` begins in the object at `at`."""
-    names = []
-    if text[at] == "{":
-        at = _skip(text, at + 1)
-        while text[at] != "}":
-            name, at = DECODER.raw_decode(text, at)
-            at = _skip(text, _skip(text, at) + 1)
-            if name == key:
-                return at
-            names.append(name)
-            at = _skip(text, DECODER.raw_decode(text, at)[1])
-            at = _skip(text, at + 1) if text[at] == "," else at
-    raise InputError(f"{uri}: expected an object with {key!r}, found {quote(names)}")
-
-
-def _walk(text: str, at: int, *, to_end: bool) -> Iterator[tuple[str, Any]]:
-    """The members of the array or object that begins at `at`, and is all there is with `to_end`."""
-    opening, name = text[at], ""
-    if opening not in "[{":
-        raise ValueError(
-            f"expected an array or object at character {at}, got {text[at : at + 20]!r}"
-        )
-    closing = "]" if opening == "[" else "}"
-    at = _skip(text, at + 1)
-    while text[at] != closing:
-        if opening == "{":
-            name, at = DECODER.raw_decode(text, at)
-            at = _skip(text, at)
-            if text[at] != ":":
-                raise json.JSONDecodeError("expected ':'", text, at)
-            at = _skip(text, at + 1)
-        value, at = DECODER.raw_decode(text, at)
-        yield name, value
-        at = _skip(text, at)
-        if text[at] == ",":
-            at = _skip(text, at + 1)
-        elif text[at] != closing:
-            raise json.JSONDecodeError(f"expected ',' or {closing!r}", text, at)
-    if to_end and _skip(text, at + 1) != len(text):
-        raise json.JSONDecodeError("extra data", text, at + 1)
-
 
 MAX_LINE_BYTES = 64 * 2**20
 """Longest JSON line. The longest that made sense held a few images as base64."""
 
-#: Names of a field in data sets seen, ours first: the first one that is there and not null counts.
+#: Names of a field in data sets, ours first: the first one that is there and not null counts.
 ALIASES: dict[str, tuple[str, ...]] = {
     "id": ("id", "question_id", "item_id", "uid", "qid"),
     "question": ("question", "query", "prompt", "problem", "text"),
@@ -138,13 +53,9 @@ def read_rows(file: SeedFile, *, turns: bool = False) -> Iterator[Row]:
 
     Raises `InputError` when it is broken as a whole.
     """
-    if file.format == "jsonl":
-        return _json_lines(file)
-    if file.format == "json":
-        return _json(file)
-    if file.format == "parquet":
-        return _parquet(file, turns)
-    return _dataset(file, turns)
+    if file.format in ("jsonl", "json"):
+        return _json_lines(file) if file.format == "jsonl" else _json(file)
+    return _parquet(file, turns) if file.format == "parquet" else _dataset(file, turns)
 
 
 def _json_lines(file: SeedFile) -> Iterator[Row]:
@@ -159,7 +70,7 @@ def _json_lines(file: SeedFile) -> Iterator[Row]:
                     yield Row(number, None, _skip_long_line(handle, line))
                 elif not line.isspace() and line:
                     yield _json_row(number, line)
-        # A damaged archive: what follows is lost, and must not be lost in silence.
+        # A damaged archive: the rest is lost, and must not be lost in silence.
         except (OSError, EOFError) as error:
             raise InputError(f"{file.uri}: unreadable after line {number}: {error}") from None
 
@@ -242,30 +153,23 @@ def _once_each(names: list[str], uri: str) -> list[str]:
     return names
 
 
-def open_parquet(uri: str) -> Any:
-    """A `pyarrow.parquet.ParquetFile`. Raises `InputError` if it is none."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    fs, inside = filesystem(uri)
-    try:
-        return pq.ParquetFile(fs.open(inside, "rb"), pre_buffer=False, buffer_size=2**20)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{uri}: not a readable Parquet file: {error}") from None
-
-
 def _parquet(file: SeedFile, turns: bool) -> Iterator[Row]:
-    table = open_parquet(file.uri)
-    columns = check_columns(table.schema_arrow.names, file.uri, turns=turns)
-    embedded = [c for c in columns if _is_embedded(table.schema_arrow.field(c).type)]
-    number = 0
-    for group in range(table.metadata.num_row_groups):
-        leaves, partial = _leaves(table, group, columns, embedded)
-        size = 1024 if len(partial) == len(embedded) else 32
-        batches = table.iter_batches(size, row_groups=[group], columns=leaves)
-        for row in _rows_of(batches, embedded, file.shown, partial, number):
-            number = row.number
-            yield row
+    with open_parquet(file.uri) as table:
+        columns = check_columns(table.schema.names, file.uri, turns=turns)
+        embedded = [name for name in columns if _is_embedded(table.schema.field(name).type)]
+        number = 0
+        for group in range(table.metadata.num_row_groups):
+            leaves, partial = _leaves(table.metadata, group, columns, embedded)
+            size = 1024 if len(partial) == len(embedded) else 32
+            batches = table.batches(size, leaves, group)
+            for row in _rows_of(batches, embedded, file.shown, partial, number):
+                number = row.number
+                yield row
+
+
+def open_parquet(uri: str) -> ParquetFile:
+    """A Parquet file of seeds, read in small pieces. Raises `InputError` if it is none."""
+    return ParquetFile(uri, buffer_bytes=2**20, fix="give another file of seeds")
 
 
 def _rows_of(
@@ -273,30 +177,26 @@ def _rows_of(
     embedded: Sequence[str],
     uri: str,
     with_bytes: Container[str],
-    start: int,
+    number: int,
 ) -> Iterator[Row]:
-    """Rows of Arrow batches, with embedded images as references into `uri`."""
-    number, tables = start, iter(batches)
-    while True:
-        try:
-            batch = next(tables, None)
-        except (OSError, ValueError) as error:  # Damaged pages are the one or the other.
-            raise InputError(f"{uri}: unreadable after row {number}: {error}") from None
-        if batch is None:
-            return
-        for fields in _plain_rows(batch):
-            number += 1
-            if isinstance(fields, RowError):
-                yield Row(number, None, fields)
-                continue
-            for name in embedded:
-                fields[name] = _refs(fields[name], uri, number - 1, name, name in with_bytes)
-            yield Row(number, fields)
+    """Rows of Arrow batches, numbered on, with embedded images as references into `uri`."""
+    try:
+        for batch in batches:
+            for fields in _plain_rows(batch):
+                number += 1
+                if isinstance(fields, RowError):
+                    yield Row(number, None, fields)
+                    continue
+                for name in embedded:
+                    fields[name] = _refs(fields[name], uri, number - 1, name, name in with_bytes)
+                yield Row(number, fields)
+    except (OSError, ValueError) as error:  # Damaged pages raise the one or the other.
+        raise InputError(f"{uri}: unreadable after row {number}: {error}") from None
 
 
 def _plain_rows(batch: Any) -> Iterator[dict[str, Any] | RowError]:
-    """The rows of a batch as Python values; what Python cannot hold (text that is not UTF-8, a day
-    in the year 20,000) is the error of its row."""
+    """The rows of a batch as Python values; a value that Python cannot hold (text that is not
+    UTF-8, a day in the year 20,000) is the error of its row."""
     try:
         yield from batch.to_pylist()
         return
@@ -321,36 +221,33 @@ def _is_embedded(kind: Any) -> bool:
 
 
 def _leaves(
-    table: Any, group: int, columns: list[str], embedded: list[str]
+    metadata: Any, group: int, columns: list[str], embedded: list[str]
 ) -> tuple[list[str], set[str]]:
-    """Parquet leaves to read, and the image columns of which `path` alone is read.
+    """Parquet leaves to read, and the image columns whose `path` alone is read.
 
-    The footer counts missing bytes: where there are none, megabytes of images need not be read to
-    learn that each row has one.
+    The footer counts missing bytes. Where there are none, every row has its image, and megabytes of
+    images need not be read to learn that.
     """
-    meta = table.metadata.row_group(group)
+    chunks = metadata.row_group(group)
+    paths = [metadata.schema.column(i).path for i in range(chunks.num_columns)]
     leaves: list[str] = []
     partial: set[str] = set()
     for name in columns:
-        paths = [
-            (i, table.schema.column(i).path)
-            for i in range(meta.num_columns)
-            if table.schema.column(i).path.split(".", 1)[0] == name
-        ]
-        bytes_at = next((i for i, path in paths if path.endswith(".bytes")), None)
-        path_leaf = next((path for _, path in paths if path.endswith(".path")), None)
-        if name in embedded and bytes_at is not None and path_leaf is not None:
-            statistics = meta.column(bytes_at).statistics
-            if statistics is not None and statistics.has_null_count and not statistics.null_count:
+        own = [path for path in paths if path.split(".", 1)[0] == name]
+        bytes_leaf = next((path for path in own if path.endswith(".bytes")), None)
+        path_leaf = next((path for path in own if path.endswith(".path")), None)
+        if name in embedded and bytes_leaf is not None and path_leaf is not None:
+            counts = chunks.column(paths.index(bytes_leaf)).statistics
+            if counts is not None and counts.has_null_count and not counts.null_count:
                 leaves.append(path_leaf)
                 partial.add(name)
                 continue
-        leaves.extend(path for _, path in paths)
+        leaves += own
     return leaves, partial
 
 
 def _refs(value: Any, uri: str, row: int, column: str, bytes_known: bool) -> Any:
-    """An embedded image as a reference, one that is only a path as that path, none as None."""
+    """An embedded image as a reference, a mere path as that path, none as None."""
 
     def one(item: Any, index: int | None) -> Any:
         if isinstance(item, dict):
@@ -386,3 +283,84 @@ def load(file: SeedFile) -> Any:
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise InputError(f"{file.uri}: not a readable image folder: {error}") from None
     return plain(dataset)
+
+
+_BLANK = re.compile(r"\s*")
+
+# Numbers keep their digits: a reference answer of 31.00 is not one of 31.0.
+DECODER = json.JSONDecoder(parse_float=Decimal)
+
+
+def quote(value: object) -> str:
+    """A value for a message, short whatever it is."""
+    text = value if isinstance(value, str) else repr(value)
+    text = text if len(text) <= 120 else text[:117] + "..."
+    return repr(text) if isinstance(value, str) else text
+
+
+# A large JSON array or object, entry by entry: VQAv2's annotations have 360 MB, held as text and
+# decoded one entry at a time. As Python objects they would take several times as much.
+
+
+def entries(text: str, uri: str, key: str | None = None) -> Iterator[tuple[int, str, Any]]:
+    """(number from 1, key or "", value) of a JSON array or object, or of the one under `key`.
+
+    `uri` is for messages. Raises `InputError` for text that is no JSON, or has no such key.
+    """
+    try:
+        start = _skip(text, 0)
+        if key is not None:
+            start = _value_of(text, start, key, uri)
+        members = _walk(text, start, to_end=key is None)
+        for number, (name, value) in enumerate(members, start=1):
+            yield number, name, value
+    except (ValueError, IndexError, RecursionError, ArithmeticError) as error:
+        raise InputError(f"{uri}: not valid JSON: {error}") from None
+
+
+def _skip(text: str, at: int) -> int:
+    found = _BLANK.match(text, at)
+    return found.end() if found else at
+
+
+def _value_of(text: str, at: int, key: str, uri: str) -> int:
+    """Where the value of `key` begins in the object at `at`."""
+    names = []
+    if text[at] == "{":
+        at = _skip(text, at + 1)
+        while text[at] != "}":
+            name, at = DECODER.raw_decode(text, at)
+            at = _skip(text, _skip(text, at) + 1)
+            if name == key:
+                return at
+            names.append(name)
+            at = _skip(text, DECODER.raw_decode(text, at)[1])
+            at = _skip(text, at + 1) if text[at] == "," else at
+    raise InputError(f"{uri}: expected an object with {key!r}, found {quote(names)}")
+
+
+def _walk(text: str, at: int, *, to_end: bool) -> Iterator[tuple[str, Any]]:
+    """The members of the array or object at `at`; with `to_end` nothing may follow it."""
+    opening, name = text[at], ""
+    if opening not in "[{":
+        raise ValueError(
+            f"expected an array or object at character {at}, got {text[at : at + 20]!r}"
+        )
+    closing = "]" if opening == "[" else "}"
+    at = _skip(text, at + 1)
+    while text[at] != closing:
+        if opening == "{":
+            name, at = DECODER.raw_decode(text, at)
+            at = _skip(text, at)
+            if text[at] != ":":
+                raise json.JSONDecodeError("expected ':'", text, at)
+            at = _skip(text, at + 1)
+        value, at = DECODER.raw_decode(text, at)
+        yield name, value
+        at = _skip(text, at)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+        elif text[at] != closing:
+            raise json.JSONDecodeError(f"expected ',' or {closing!r}", text, at)
+    if to_end and _skip(text, at + 1) != len(text):
+        raise json.JSONDecodeError("extra data", text, at + 1)

@@ -1,12 +1,12 @@
-r"""Answer-format instructions that data sets glue to their questions, and how they come off again.
+r"""Removes the answer-format instructions that data sets append to their questions.
 
     What is the capital of Colorado?
     Answer the question using a single word or phrase.      <- fights a chain-of-thought prompt
 
-A form is taken off only where it is a sentence of its own: on its own line, or as the last sentence
-of the question. What says something about the *answer* stays: "Answer yes or no.", "Round to two
-decimal places.", "respond with 'Unanswerable'". The forms are those of VQAv2, LLaVA, InternVL,
-VLMEvalKit, MathVista, MathVision, MMMU and ScienceQA and of their Chinese versions.
+A form is removed only where it is a sentence of its own: on its own line, or as the last sentence
+of the question. Sentences about the *answer* stay: "Answer yes or no.", "Round to two decimal
+places.", "respond with 'Unanswerable'". The forms are those of VQAv2, LLaVA, InternVL, VLMEvalKit,
+MathVista, MathVision, MMMU and ScienceQA and of their Chinese versions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 
 from mmpr_builder.records import IMAGE_PLACEHOLDER
 
-# "In a word or phrase" is a format; "in words", "with a number" say what the answer is.
+# "In a word or phrase" is a format; "in words" and "with a number" describe the answer.
 _UNIT = r"(?:words?|phrases?|numbers?|integers?|terms?|letters?|sentences?)"
 _SHORT = (
     rf"(?:(?:an? |one )?(?:single|short|brief) {_UNIT}|one word|(?:a |)word or phrase)"
@@ -63,7 +63,7 @@ _FORMS_EN = (
     r"(?:please )?answer the question by selecting only one option from the given options",
     rf"(?:please )?(?:directly )?(?:give|provide|output|write|state)(?: only)? the"
     rf"{_LETTER}{_CHOICES}(?: directly| only)?",
-    # MathVista's hints; the one on decimals is handled below because it says what the truth is.
+    # MathVista's hints. `_DECIMALS` handles the one on decimals, which describes the answer.
     r"hint: please answer the question(?: requiring an? (?:integer|python list) answer)? and"
     r" provide the (?:correct option letter|final value|final list), e\.g\., .{1,80}?,? at the end",
     # Chain of thought with a format of its own: MathVision, Qwen, InternVL, R1-like sets.
@@ -95,18 +95,18 @@ _FORMS_ZH = (
     rf"请?{_BOXED_ZH}",
 )
 
-#: Cues after which a completion model is meant to go on; only at the very end, on their own line.
+#: Cues for a completion model to go on; only at the very end, on their own line.
 _CUES = r"(?:the (?:best |correct )?answer is|(?:short |final )?answer|答案(?:是)?|回答)\s*[:：]"
 
 _FORM = re.compile("(?:" + "|".join((*_FORMS_EN, *_FORMS_ZH)) + r")\s*[.。!！]?", re.IGNORECASE)
 _CUE = re.compile(_CUES, re.IGNORECASE)
-# Where a form may begin inside a line. Lower case is no beginning: "… please answer briefly why".
+# Where a form may begin inside a line. Not in lower case: "… please answer briefly why".
 _START = re.compile(
     r"(?<!\S)(?=(?:Please|Answer|Respond|Reply|Give|Provide|Directly|Only|Select|Choose|Pick|Output"
     r"|Write|State|Hint|Reason|Think|Let's|Solve|Work|Put|Place|Enclose)\b)"
     r"|(?<=[。？！?!.；;）)：:\s])(?=[请直使用以从提逐一将把只仅根在])"
 )
-# The words at least one of which every form has; one cheap test spares most questions the rest.
+# Nearly every form has one of these words; the cheap test spares most questions the rest.
 _ANY_FORM = (
     *("answer", "respond", "reply", "response", "letter", "option", "step", "boxed", "think"),
     *("答", "选", "推理", "思考", "字母", "结果", "解"),
@@ -134,8 +134,7 @@ def strip_instructions(question: str) -> str:
     `<image>` placeholders keep their order and number. A question that is nothing but an
     instruction is returned as it is.
     """
-    lowered = question.lower()
-    if not any(word in lowered for word in _ANY_FORM):
+    if not _has_any(question, _ANY_FORM):
         return question
     text = _strip_prefix(question)
     text = _strip_lines(text)
@@ -154,13 +153,13 @@ def _strip_prefix(text: str) -> str:
     if _FORM.fullmatch(hint["hint"].strip()):
         return hint["images"] + rest
     if decimals := _DECIMALS.fullmatch(hint["hint"].strip()):
-        # How the truth was rounded is part of the question; only the format goes.
+        # How the answer was rounded is part of the question; only the format goes.
         return f"{hint['images']}{rest.rstrip()}\nRound to {decimals[1].lower()} decimal places."
     return text
 
 
 def _strip_lines(text: str) -> str:
-    """Without the lines that are nothing but a known form, wherever they stand."""
+    """The text without the lines that are nothing but a known form."""
     if "\n" not in text:
         return text
     lines = text.split("\n")
@@ -170,12 +169,18 @@ def _strip_lines(text: str) -> str:
 
 def _is_form(line: str) -> bool:
     line = line.strip()
-    # No form is that long, and none is that short; this bounds the work on hostile text.
-    return 4 <= len(line) <= 400 and _FORM.fullmatch(line) is not None
+    # Forms are not longer or shorter; this bounds the work on hostile text.
+    may_be = 4 <= len(line) <= 400 and _has_any(line, (*_ANY_FORM, "choice"))
+    return may_be and _FORM.fullmatch(line) is not None
+
+
+def _has_any(text: str, words: tuple[str, ...]) -> bool:
+    lowered = text.lower()
+    return any(word in lowered for word in words)
 
 
 def _strip_tail(text: str) -> str:
-    """Without the last sentence, if it is a known form; trailing placeholders stay."""
+    """The text without its last sentence, if that is a known form; trailing placeholders stay."""
     end = len(text.rstrip())
     while text.endswith(IMAGE_PLACEHOLDER, 0, end):
         end = len(text[: end - len(IMAGE_PLACEHOLDER)].rstrip())

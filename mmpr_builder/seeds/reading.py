@@ -1,22 +1,19 @@
-"""Rows of files as seeds, one `Seed` or one `Drop` each; the fields are checked in `fields`."""
+"""Rows of files as seeds, one `Seed` or one `Drop` each; `fields` checks what is in them."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from hashlib import blake2b
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.io.access import Places, named_access
-from mmpr_builder.io.columns import storable
-from mmpr_builder.io.keyed import Keys, temporary_database
-from mmpr_builder.io.seed_files import SeedFile, absolute, filesystem, is_url, locate
+from mmpr_builder.io.seed_files import SeedFile, locate
+from mmpr_builder.io.stores import absolute, is_url, resolve
 from mmpr_builder.records import Drop, ImageRef, Language, Seed, content_id
 from mmpr_builder.seeds import layouts
 from mmpr_builder.seeds.choices import find_choices
@@ -24,13 +21,12 @@ from mmpr_builder.seeds.fields import (
     Fields,
     answers_of,
     choices_of,
-    context_of,
     fold,
     images_of,
     place_images,
     question_of,
     row_id,
-    source_of,
+    text_of,
 )
 from mmpr_builder.seeds.formats import Row, read_rows
 from mmpr_builder.seeds.instructions import strip_instructions
@@ -75,8 +71,7 @@ def read_seeds(
         scorer=scorer,
         language=None if language == "auto" else cast(Language, language),
     )
-    rows = _rows(str(path), split, layout)
-    return islice((_item(file, base, row, fixed) for file, base, row in rows), limit)
+    return islice(_items(_rows(str(path), split, layout), fixed), limit)
 
 
 def _rows(path: str, split: str, layout: str) -> Iterator[tuple[SeedFile, str, Row]]:
@@ -95,7 +90,7 @@ def check_root(root: str) -> str:
     """A root made absolute. Raises `InputError` when it is no folder."""
     base = absolute(root).rstrip("/")
     if not is_url(base):
-        fs, inside = filesystem(base)
+        fs, inside = resolve(base)
         if not fs.isdir(inside or "/"):
             raise InputError(
                 f"image root {root!r} is not a folder: give the one that images are in"
@@ -114,33 +109,35 @@ class _Fixed:
     language: Language | None
 
 
-def _item(file: SeedFile, base: str, row: Row, fixed: _Fixed) -> Seed | Drop:
-    origin = f"{file.name}:{row.number}"
-    own_id = None
-    try:
-        if row.error is not None or row.fields is None:
-            raise row.error or RowError("invalid_json", "no fields")
-        own_id = row_id(row.fields)
-        return _seed(row.fields, own_id, base, file.stem, origin, fixed)
-    except RowError as error:
-        detail = f"{file.shown}:{row.number}: {error.detail}"
-        return Drop(own_id or origin, "seeds", error.reason, detail)
+def _items(rows: Iterator[tuple[SeedFile, str, Row]], fixed: _Fixed) -> Iterator[Seed | Drop]:
+    last: SeedFile | None = None
+    name = shown = stem = ""
+    for file, base, row in rows:
+        if file is not last:
+            last, name, shown, stem = file, file.name, file.shown, file.stem
+        own_id = None
+        try:
+            if row.error is not None or row.fields is None:
+                raise row.error or RowError("invalid_json", "no fields")
+            own_id = row_id(row.fields)
+            yield _seed(row.fields, own_id, base, stem, f"{name}:{row.number}", fixed)
+        except RowError as error:
+            detail = f"{shown}:{row.number}: {error.detail}"
+            yield Drop(own_id or f"{name}:{row.number}", "seeds", error.reason, detail)
 
 
 def _seed(
     fields: Fields, own_id: str | None, base: str, stem: str, origin: str, fixed: _Fixed
 ) -> Seed:
     """One row as a seed. Raises `RowError`."""
-    source = fixed.source or source_of(fields) or stem
+    source = fixed.source or text_of(fields, "source") or stem
     stem_text, question, choices, answers = _question(fields)
     question, images = place_images(question, images_of(fields))
+    ref, base = fixed.places.ref, fixed.root or base
     return Seed(
         id=own_id or content_id(source, question, *map(_image_key, images), "", *answers),
         question=question,
-        images=tuple(
-            image if isinstance(image, ImageRef) else fixed.places.ref(image, fixed.root or base)
-            for image in images
-        ),
+        images=tuple([i if isinstance(i, ImageRef) else ref(i, base) for i in images]),
         answers=answers,
         choices=choices,
         source=source,
@@ -151,21 +148,20 @@ def _seed(
 
 
 def _question(fields: Fields) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
-    """(text before the options, whole question, options, truths)."""
+    """(text before the options, whole question, options, reference answers)."""
     question = strip_instructions(question_of(fields))
-    context = context_of(fields)
+    context = (text_of(fields, "context") or "").strip()
     if context and context not in question:
         question = f"{context}\n{question}"
     listed = choices_of(fields)
     found = find_choices(question)
+    stem = question
     if found is not None:
         # An instruction can stand between the question and its options, too.
         stem, options = question[: found.start], question[found.start :]
         shorter = strip_instructions(stem)
         if shorter != stem:
             stem, question = shorter, f"{shorter.rstrip()}\n{options}"
-    else:
-        stem = question
     if listed:
         if found is None:
             lines = "\n".join(f"{chr(ord('A') + i)}. {text}" for i, text in enumerate(listed))
@@ -180,7 +176,7 @@ def _question(fields: Fields) -> tuple[str, str, tuple[str, ...], tuple[str, ...
     except RowError as error:
         if error.reason != "answer_not_in_choices":
             raise
-        # What looks like options is none then: "(A) Find x. (B) Find y."
+        # These are no options then: "(A) Find x. (B) Find y."
         return stem, question, (), answers_of(fields, (), indices=False)
 
 
@@ -207,104 +203,3 @@ def language_of(text: str) -> Language:
     chinese = len(_CJK.findall(plain))
     others = len(_OTHER_LETTER.findall(plain))
     return "zh" if chinese and chinese >= ZH_SHARE * (chinese + others) else "en"
-
-
-# ---- unique
-# Every seed of a build under an id of its own, and rows that ask the same only once.
-
-
-def asked(seed: Seed, *, truths: bool) -> bytes:
-    """16 bytes that stand for what a seed asks: question, images and options, and its truths."""
-    images = (f"{r.uri}\0{r.row}\0{r.column}\0{r.index}" for r in seed.images)
-    answers = ("", *seed.answers) if truths else ()
-    return bytes.fromhex(content_id(seed.question, *images, "", *seed.choices, *answers))
-
-
-class Taken:
-    """The ids that an earlier reading gave; rows that ask the same get them again.
-
-    Holds a temporary file, no memory: some 200 bytes per seed.
-    """
-
-    def __init__(self, seeds: Iterable[Seed]) -> None:
-        self._db = temporary_database()
-        self._db.execute("CREATE TABLE seeds (number INTEGER PRIMARY KEY, id TEXT)")
-        self._db.execute("CREATE TABLE asks (hash BLOB, number INTEGER)")
-        for number, seed in enumerate(seeds):
-            self._db.execute("INSERT INTO seeds VALUES (?, ?)", (number, storable(seed.id)))
-            both = [(asked(seed, truths=truths), number) for truths in (True, False)]
-            self._db.executemany("INSERT INTO asks VALUES (?, ?)", both)
-        self._db.execute("CREATE INDEX by_id ON seeds (id)")
-        self._db.execute("CREATE INDEX by_hash ON asks (hash, number)")
-
-    def __contains__(self, name: str) -> bool:
-        found = self._db.execute("SELECT 1 FROM seeds WHERE id = ?", (storable(name),))
-        return found.fetchone() is not None
-
-    def ids_for(self, seed: Seed) -> list[str]:
-        """Ids given to a row that asked the same, the seed's own before others."""
-        same = self._asking(asked(seed, truths=True))
-        own = [seed.id, f"{seed.id}#"]
-        # Truths can be dropped by a screen, or have changed, which only the caller can tell.
-        alike = self._asking(asked(seed, truths=False))
-        alike = [name for name in alike if name == own[0] or name.startswith(own[1])]
-        return [*dict.fromkeys([*(name for name in same if name in alike), *same, *alike])]
-
-    def _asking(self, what: bytes) -> list[str]:
-        found = self._db.execute(
-            "SELECT id FROM seeds JOIN asks USING (number) WHERE hash = ? ORDER BY number", (what,)
-        )
-        return [str(name) for (name,) in found]
-
-    def close(self) -> None:
-        """Remove the file."""
-        self._db.close()
-
-
-class UniqueIds:
-    """Gives every item of a build an id of its own; keeps two hashes and an id per row, on disk."""
-
-    def __init__(self, taken: Taken | None) -> None:
-        self._ids = Keys()
-        self._rows = Keys()
-        self._counts: dict[str, int] = {}
-        self._taken = taken
-
-    def seed(self, seed: Seed, template: str | Mapping[str, Any] | None) -> Seed | Drop:
-        how = json.dumps(template, sort_keys=True)
-        row = bytes.fromhex(content_id(asked(seed, truths=True).hex(), seed.scorer, how))
-        first = self._rows.get(row)
-        if first is not None:
-            detail = f"{seed.origin}: the same as {first!r}, which was read before"
-            return Drop(self._unique(seed.id), "seeds", "duplicate_seed", detail)
-        unique = self._given_before(seed) or self._unique(seed.id)
-        self._rows.add(row, unique)
-        return seed if unique == seed.id else replace(seed, id=unique)
-
-    def drop(self, drop: Drop) -> Drop:
-        unique = self._unique(drop.item_id)
-        if unique == drop.item_id:
-            return drop
-        return Drop(unique, drop.stage, drop.reason, drop.detail)
-
-    def _given_before(self, seed: Seed) -> str | None:
-        for name in self._taken.ids_for(seed) if self._taken else ():
-            if self._ids.add(_key(name)):
-                return name
-        return None
-
-    def _unique(self, wanted: str) -> str:
-        unique = wanted
-        while (self._taken and unique in self._taken) or not self._ids.add(_key(unique)):
-            number = self._counts.get(wanted, 1) + 1
-            self._counts[wanted] = number
-            unique = f"{wanted}#{number}"
-        return unique
-
-    def close(self) -> None:
-        self._ids.close()
-        self._rows.close()
-
-
-def _key(name: str) -> bytes:
-    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()

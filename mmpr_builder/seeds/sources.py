@@ -1,8 +1,9 @@
-"""The sources of a build: read in order, checked before anything starts, told apart by content."""
+"""The sources of a build: checked before anything starts, read in order, every id once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from hashlib import blake2b
@@ -10,20 +11,21 @@ from itertools import islice
 
 from mmpr_builder.config import Branch, SourceConfig, source_label
 from mmpr_builder.errors import InputError
+from mmpr_builder.io.columns import storable
+from mmpr_builder.io.keyed import Keyed
 from mmpr_builder.io.seed_files import (
     SeedFile,
-    absolute,
     file_fingerprint,
-    filesystem,
-    is_url,
+    full_name,
     locate,
     split_name,
     splits_in,
 )
+from mmpr_builder.io.stores import absolute, resolve
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds import layouts
 from mmpr_builder.seeds.formats import check_columns, load, open_parquet
-from mmpr_builder.seeds.reading import Taken, UniqueIds, check_root, read_seeds
+from mmpr_builder.seeds.reading import check_root, read_seeds
 
 
 def read_sources(
@@ -31,16 +33,22 @@ def read_sources(
 ) -> Iterator[Seed | Drop]:
     """All sources of a build in order, at most `limit` rows, every id once.
 
-    A row that asks what an earlier one asked (question, images, options, truths, scorer and
-    template, whatever its id) is a `Drop` "duplicate_seed" that names that one: it is sampled once.
-    Images are the same when they lie at the same place. A row under a taken id goes on as `ID#2`,
-    `ID#3`, …. Rows that an earlier reading made seeds of (`taken`) get the ids they had, wherever
-    they stand now, and no others do.
+    A row that asks what an earlier one asked (question, images, options, reference answers, scorer
+    and template, whatever its id) is a `Drop` "duplicate_seed" that names the earlier one. Images
+    are the same when they lie at the same place. A row under a taken id goes on as `ID#2`, `ID#3`,
+    …. Rows that an earlier reading made seeds of (`taken`) get the ids they had, wherever they
+    stand now, and no others do.
     """
-    rows = (
-        (item, source)
-        for source in sources
-        for read in read_seeds(
+    with closing(UniqueIds(taken)) as ids:
+        for item, how in islice(_rows(sources), limit):
+            yield ids.drop(item) if isinstance(item, Drop) else ids.seed(item, how)
+
+
+def _rows(sources: Sequence[SourceConfig]) -> Iterator[tuple[Seed | Drop, str]]:
+    """Each row with the text of the template that its source sets."""
+    for source in sources:
+        how = json.dumps(source.templates or source.template, sort_keys=True)
+        rows = read_seeds(
             source.path,
             root=source.root,
             roots=source.roots,
@@ -52,39 +60,35 @@ def read_sources(
             layout=source.format,
             language=source.language,
         )
-        for item in branches(read, source.branch)
-    )
-    with closing(UniqueIds(taken)) as ids:
-        for item, source in islice(rows, limit):
-            how = source.templates or source.template
-            yield ids.drop(item) if isinstance(item, Drop) else ids.seed(item, how)
+        for row in rows:
+            for item in branches(row, source.branch):
+                yield item, how
 
 
-def branches(item: Seed | Drop, branch: Branch) -> Iterator[Seed | Drop]:
-    """What a row is asked for: with its truth, without it, or both (arXiv 2411.10442, 3.1).
+def branches(item: Seed | Drop, branch: Branch) -> Sequence[Seed | Drop]:
+    """What a row is asked for: with its reference answer, without it, or both (arXiv 2411.10442,
+    3.1).
 
-    With "both" a row with a truth and images becomes two seeds, the second one under `ID+open`.
-    Without an image there is nothing to leave out of a continuation, so only its truth is of use.
+    With "both" a row with an answer and images becomes two seeds, the second one under `ID+open`.
+    Without an image a continuation has nothing to leave out, so only its answer is of use.
     """
     if isinstance(item, Drop) or branch == "auto":
-        yield item
-        return
+        return (item,)
     judged = branch != "dropout" and item.has_truth
-    continued = branch != "correctness" and bool(item.images)
-    if judged:
-        yield item
-    if continued:
-        yield replace(item, id=f"{item.id}+open" if judged else item.id, answers=())
-    if not judged and not continued:
-        lacks = "missing_truth" if branch == "correctness" else "missing_image"
-        detail = f"{item.origin}: of no use to branch {branch!r}; truths {list(item.answers)}"
-        yield Drop(item.id, "seeds", lacks, detail[:400])
+    open_id = f"{item.id}+open" if judged else item.id
+    opened = [replace(item, id=open_id, answers=())] if item.images else []
+    found = [*([item] if judged else ()), *(opened if branch != "correctness" else ())]
+    if found:
+        return found
+    lacks = "missing_truth" if branch == "correctness" else "missing_image"
+    detail = f"{item.origin}: of no use to branch {branch!r}; truths {list(item.answers)}"
+    return (Drop(item.id, "seeds", lacks, detail[:400]),)
 
 
 def check_sources(sources: Sequence[SourceConfig]) -> None:
     """Raise `InputError` for sources or roots that are missing, unreadable or off limits.
 
-    All that are missing are told at once, each with where it can be had.
+    The message lists all missing ones, each with where to get it.
     """
     for source in sources:
         refuse_forbidden(source)
@@ -113,17 +117,17 @@ def _check_source(source: SourceConfig) -> None:
         return
     for file in files:
         if file.format == "parquet":
-            check_columns(open_parquet(file.uri).schema_arrow.names, file.uri, turns=turns)
-        elif file.format != "jsonl" and file.format != "json":
+            with open_parquet(file.uri) as table:
+                check_columns(table.schema.names, file.uri, turns=turns)
+        elif file.format not in ("jsonl", "json"):
             check_columns(load(file).column_names, file.uri, turns=turns)
 
 
 def _files(source: SourceConfig) -> list[SeedFile]:
     if source.format == "auto":
         return locate(source.path, source.split)
-    return layouts.files_of(
-        layouts.LAYOUTS[source.format], source.format, source.path, source.split
-    )
+    layout = layouts.LAYOUTS[source.format]
+    return layouts.files_of(layout, source.format, source.path, source.split)
 
 
 def refuse_forbidden(source: SourceConfig, files: Sequence[SeedFile] = ()) -> None:
@@ -145,7 +149,7 @@ def refuse_forbidden(source: SourceConfig, files: Sequence[SeedFile] = ()) -> No
 
 
 def fingerprint(source: SourceConfig) -> dict[str, str]:
-    """File -> what changes when its content does, for noticing changed inputs."""
+    """File -> a text that changes with its content, for noticing changed inputs."""
     prints: dict[str, str] = {}
     if source.format != "auto" and not layouts.LAYOUTS[source.format].rows:
         # One entry for all files: some layouts have one for each question.
@@ -157,13 +161,110 @@ def fingerprint(source: SourceConfig) -> dict[str, str]:
         if file.format == "hub":
             prints[f"{file.uri}?split={file.split}"] = str(load(file)._fingerprint)
         elif file.format in ("disk", "imagefolder"):
-            fs, inside = filesystem(file.uri)
+            fs, inside = resolve(file.uri)
             names = sorted(n for n in fs.find(inside) if n.endswith((".json", ".arrow", ".csv")))
-            prints |= {name: file_fingerprint(_like(file.uri, fs, name)) for name in names}
+            prints |= {name: file_fingerprint(full_name(fs, file.uri, name)) for name in names}
         else:
             prints[file.uri] = file_fingerprint(file.uri)
     return prints
 
 
-def _like(uri: str, fs: object, name: str) -> str:
-    return str(fs.unstrip_protocol(name)) if is_url(uri) else name  # type: ignore[attr-defined]
+def asked(seed: Seed, *, truths: bool) -> bytes:
+    """16 bytes that stand for what a seed asks: question, images and options; with `truths` also
+    its reference answers."""
+    return _digest(*_question(seed), seed.answers if truths else None)
+
+
+def _question(seed: Seed) -> tuple[object, ...]:
+    images = [(ref.uri, ref.row, ref.column, ref.index) for ref in seed.images]
+    return seed.question, images, seed.choices
+
+
+def _digest(*parts: object) -> bytes:
+    return blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+class Taken:
+    """The seeds of an earlier reading, by number; rows that ask the same get their ids again.
+
+    Holds a temporary file, no memory: some 400 bytes per seed.
+    """
+
+    def __init__(self, seeds: Iterable[tuple[int, Seed]]) -> None:
+        self._seen = Keyed()  # Numbers by id and by what is asked, ids by number.
+        for number, seed in seeds:
+            name = storable(seed.id)
+            self._seen.add(number, name)
+            for key in (name, asked(seed, truths=True), asked(seed, truths=False)):
+                self._seen.add(key, number=number)
+
+    def number_of(self, name: str) -> int | None:
+        """The number of the seed of that id."""
+        return next(iter(self._seen.numbers([storable(name)])), None)
+
+    def id_of(self, number: int) -> str:
+        """The id of the seed of that number."""
+        return self._seen.get(number) or ""
+
+    def asks(self, number: int, seed: Seed) -> bool:
+        """Whether the seed of that number asks the same as this one."""
+        return number in self._seen.numbers([asked(seed, truths=True)])
+
+    def ids_for(self, seed: Seed) -> list[str]:
+        """Ids given to a row that asked the same, the seed's own before others."""
+        same, alike = (
+            [self.id_of(number) for number in self._seen.numbers([asked(seed, truths=truths)])]
+            for truths in (True, False)
+        )
+        # A screen can have dropped its answers, or they have changed; only the caller can tell.
+        own = [name for name in alike if name == seed.id or name.startswith(f"{seed.id}#")]
+        return [*dict.fromkeys([*(name for name in same if name in own), *same, *own])]
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._seen.close()
+
+
+class UniqueIds:
+    """Gives every item of a build an id of its own; keeps two entries per row, on disk."""
+
+    def __init__(self, taken: Taken | None) -> None:
+        self._seen = Keyed()  # Ids as text; what rows ask as bytes, with the id of the first.
+        self._counts: dict[str, int] = {}
+        self._taken = taken
+
+    def seed(self, seed: Seed, how: str) -> Seed | Drop:
+        """The seed under an id of its own, or a drop when it repeats an earlier one; `how` stands
+        for the templates it may be asked with."""
+        row = _digest(*_question(seed), seed.answers, seed.scorer, how)
+        unique = self._given_before(seed, row) or self._unique(seed.id)
+        if not self._seen.add(row, unique):
+            detail = f"{seed.origin}: the same as {self._seen.get(row)!r}, which was read before"
+            return Drop(unique, "seeds", "duplicate_seed", detail)
+        return seed if unique == seed.id else replace(seed, id=unique)
+
+    def drop(self, drop: Drop) -> Drop:
+        """The drop under an id of its own."""
+        unique = self._unique(drop.item_id)
+        return drop if unique == drop.item_id else replace(drop, item_id=unique)
+
+    def _given_before(self, seed: Seed, row: bytes) -> str | None:
+        if self._taken is None or self._seen.get(row) is not None:
+            return None
+        free = (name for name in self._taken.ids_for(seed) if self._seen.add(storable(name)))
+        return next(free, None)
+
+    def _unique(self, wanted: str) -> str:
+        unique = wanted
+        while self._is_taken(unique) or not self._seen.add(storable(unique)):
+            number = self._counts.get(wanted, 1) + 1
+            self._counts[wanted] = number
+            unique = f"{wanted}#{number}"
+        return unique
+
+    def _is_taken(self, name: str) -> bool:
+        return self._taken is not None and self._taken.number_of(name) is not None
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._seen.close()

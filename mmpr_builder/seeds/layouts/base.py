@@ -10,15 +10,13 @@ from typing import Any, NamedTuple
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.io.seed_files import (
     SeedFile,
-    absolute,
-    filesystem,
     full_name,
-    is_url,
     locate,
     of_split,
     open_binary,
     refuse_links_out,
 )
+from mmpr_builder.io.stores import absolute, is_url, resolve
 from mmpr_builder.seeds.formats import DECODER, Row, entries, quote
 
 Found = Iterator[tuple[SeedFile, Row]]
@@ -57,7 +55,7 @@ def files_of(layout: Layout, name: str, path: str, split: str) -> list[SeedFile]
     if layout.rows:
         return locate(path, split)
     uri = absolute(path)
-    fs, inside = filesystem(uri)
+    fs, inside = resolve(uri)
     inside = inside.rstrip("/")
     if fs.isdir(inside):
         here = [n for n in fs.find(inside) if re.search(layout.files, n[len(inside) + 1 :])]
@@ -81,7 +79,7 @@ def watched(layout: Layout, files: Sequence[SeedFile]) -> list[str]:
     """Paths of all files that decide what the seeds say, sorted."""
     found = {file.uri for file in files}
     for folder in sorted({file.folder for file in files}):
-        fs, inside = filesystem(folder)
+        fs, inside = resolve(folder)
         inside = inside.rstrip("/")
         for at in (inside, posixpath.dirname(inside)):
             for name in fs.ls(at or "/", detail=False):
@@ -139,6 +137,13 @@ def rows(
         for fields in made if isinstance(made, list) else [made]:
             number += 1
             yield fields._replace(number=number) if isinstance(fields, Row) else Row(number, fields)
+
+
+def listed(
+    convert: Callable[[str, Mapping[str, Any]], Any], key: str | None = None
+) -> Callable[[Sequence[SeedFile]], Found]:
+    """A reader of JSON files with an entry for each question (see `rows`)."""
+    return each(lambda file: rows(file, convert, key))
 
 
 def need(value: Mapping[str, Any], name: str, kinds: tuple[type, ...] = (str, int)) -> Any:

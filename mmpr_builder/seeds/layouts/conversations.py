@@ -6,9 +6,9 @@ Parquet, files or hub.
    {"from": "gpt", "value": "x is a side of … Answer: B"}]}
 {"images": […], "texts": [{"user": "What is the total?", "assistant": "31.00.", "source": "…"}]}
 
-Each question with its reply is a row of its own, with all images. The truth is what follows the
-last "Answer:" of the reply, else a reply of at most `MAX_WORDS` words; with a longer one it is not
-known, for that is a description or a derivation that cannot be compared.
+Each question with its reply is a row of its own, with all images. The reference answer is what
+follows the last "Answer:" of the reply, else a reply of at most `MAX_WORDS` words. A longer one is
+a description or a derivation that cannot be compared, so the row has no reference answer.
 """
 
 from __future__ import annotations

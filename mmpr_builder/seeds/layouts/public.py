@@ -1,9 +1,9 @@
-"""AI2D: a file of questions for each diagram; the test diagrams are listed in a file of their own.
+"""The public data sets that have a layout of their own, each with a sample of its files.
 
-questions/0.png.json   {"imageName": "0.png", "questions": {"What is A?": {"abcLabel": true,
-                        "answerTexts": ["crust", …], "correctAnswer": 1, "questionId": "0.png-0"}}}
-images/0.png           the diagram; abc_images/0.png with its labels replaced by letters
-ai2d_test_ids.csv      numbers of the diagrams that are the test split, one a line
+    train_balanced_questions.json   {"02930152": {"question": "Is the sky dark?", …}, …}   (GQA)
+      -> Row(1, {"id": "02930152", "question": "Is the sky dark?", …})
+
+A function `_fields_…` makes fields of one entry, a function `_read_…` rows of one file.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmpr_builder.errors import InputError, RowError
-from mmpr_builder.io.seed_files import SeedFile, filesystem, full_name, split_name
+from mmpr_builder.io.seed_files import SeedFile, full_name, split_name
+from mmpr_builder.io.stores import resolve
 from mmpr_builder.records import IMAGE_PLACEHOLDER
 from mmpr_builder.seeds.formats import Row, entries, quote
 from mmpr_builder.seeds.layouts.base import (
     Found,
     Layout,
     each,
+    listed,
     need,
     one_object,
     read_text,
@@ -34,6 +36,13 @@ _TEST_IDS = "ai2d_test_ids.csv"
 
 
 def _read_ai2d(files: Sequence[SeedFile]) -> Found:
+    """AI2D: a file of questions for each diagram; a further file lists the test diagrams.
+
+    questions/0.png.json   {"imageName": "0.png", "questions": {"What is A?": {"abcLabel": true,
+                            "answerTexts": ["crust", …], "correctAnswer": 1, …}}}
+    images/0.png           the diagram; abc_images/0.png with its labels replaced by letters
+    ai2d_test_ids.csv      numbers of the diagrams that are the test split, one a line
+    """
     tests: dict[str, frozenset[str]] = {}
     for file in files:
         root = posixpath.dirname(file.folder)
@@ -52,7 +61,7 @@ def _read_ai2d(files: Sequence[SeedFile]) -> Found:
 
 
 def _test_ids(root: str) -> frozenset[str]:
-    fs, inside = filesystem(f"{root}/{_TEST_IDS}")
+    fs, inside = resolve(f"{root}/{_TEST_IDS}")
     if not fs.exists(inside):
         raise InputError(
             f"{root}: {_TEST_IDS} is missing, without which test diagrams cannot be told from"
@@ -93,18 +102,6 @@ AI2D = Layout(
 )
 
 
-# ---- answer_lists
-# DocVQA, InfographicVQA, ST-VQA and TextVQA: a list `data` of questions with accepted answers.
-#
-# {"dataset_name": "docvqa", "dataset_split": "train", "data": [
-#   {"questionId": 337, "question": "what is the date mentioned in this letter?",
-#    "image": "documents/xnbl0037_1.png", "answers": ["1/8/93"], "data_split": "train", …}, …]}
-#
-# The image is called `image` (DocVQA), `image_local_name` (InfographicVQA), `file_path` (ST-VQA),
-# or
-# is `image_id` with .jpg (TextVQA). Answers may repeat: TextVQA has those of ten people.
-
-
 def _image(value: Mapping[str, Any]) -> str:
     for name in ("image", "image_local_name", "file_path", "image_id"):
         found = value.get(name)
@@ -114,6 +111,15 @@ def _image(value: Mapping[str, Any]) -> str:
 
 
 def _fields_answer_lists(_: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """DocVQA, InfographicVQA, ST-VQA and TextVQA: a list `data` of questions with accepted answers.
+
+    {"dataset_name": "docvqa", "dataset_split": "train", "data": [
+      {"questionId": 337, "question": "what is the date mentioned in this letter?",
+       "image": "documents/xnbl0037_1.png", "answers": ["1/8/93"], "data_split": "train", …}, …]}
+
+    The image is called `image` (DocVQA), `image_local_name` (InfographicVQA), `file_path` (ST-VQA),
+    or is `image_id` with .jpg (TextVQA). Answers may repeat: TextVQA has those of ten people.
+    """
     return {
         "id": value.get("questionId", value.get("question_id")),
         "question": value.get("question"),
@@ -122,17 +128,9 @@ def _fields_answer_lists(_: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _read_answer_lists(file: SeedFile) -> Iterator[Row]:
-    return rows(file, _fields_answer_lists, "data")
-
-
-ANSWER_LISTS = Layout(r"(?:\A|[_/])(?:train|val|test)[^/]*\.json\Z", each(_read_answer_lists))
-
-
-# ---- chartqa
-# ChartQA: `train/train_human.json`, `train/train_augmented.json` (or .csv); `train/png/`.
-#
-# [{"imgname": "41699051005347.png", "query": "How many food item is shown?", "label": "14"}, …]
+ANSWER_LISTS = Layout(
+    r"(?:\A|[_/])(?:train|val|test)[^/]*\.json\Z", listed(_fields_answer_lists, "data")
+)
 
 
 def _fields_chartqa(_: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -141,6 +139,10 @@ def _fields_chartqa(_: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _read_chartqa(file: SeedFile) -> Iterator[Row]:
+    """ChartQA: `train/train_human.json`, `train/train_augmented.json` (or .csv); `train/png/`.
+
+    [{"imgname": "41699051005347.png", "query": "How many food item is shown?", "label": "14"}, …]
+    """
     if not file.name.endswith(".csv"):
         yield from rows(file, _fields_chartqa)
         return
@@ -157,34 +159,26 @@ CHARTQA = Layout(
 )
 
 
-# ---- clevr_math
-# CLEVR-Math: a list `questions`; CLEVR's images, `CLEVR_v1.0/images/train/`.
-#
-# {"questions": [{"question": "Subtract all cubes. How many objects are left?", "answer": "6",
-#                 "image_filename": "CLEVR_train_000000.png", "template": "subtraction", …}, …]}
-
-
 def _fields_clevr_math(_: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """CLEVR-Math: a list `questions`; CLEVR's images, `CLEVR_v1.0/images/train/`.
+
+    {"questions": [{"question": "Subtract all cubes. How many objects are left?", "answer": "6",
+                    "image_filename": "CLEVR_train_000000.png", "template": "subtraction", …}, …]}
+    """
     image = need(value, "image_filename", (str,))
     return {"question": value.get("question"), "image": image, "answer": value.get("answer")}
 
 
-def _read_clevr_math(file: SeedFile) -> Iterator[Row]:
-    return rows(file, _fields_clevr_math, "questions")
-
-
-CLEVR_MATH = Layout(r"clevr[^/]*\.json\Z", each(_read_clevr_math))
-
-
-# ---- geometry3k
-# Geometry3K (Inter-GPS): a folder for each problem.
-#
-# train/15/data.json         {"id": 15, "problem_text": "Find y.", "answer": "C",
-#                             "choices": ["5", "8", "9", "10"], …}
-# train/15/img_diagram.png   the figure as it is printed
+CLEVR_MATH = Layout(r"clevr[^/]*\.json\Z", listed(_fields_clevr_math, "questions"))
 
 
 def _fields_geometry3k(file: SeedFile, value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Geometry3K (Inter-GPS): a folder for each problem.
+
+    train/15/data.json         {"id": 15, "problem_text": "Find y.", "answer": "C",
+                                "choices": ["5", "8", "9", "10"], …}
+    train/15/img_diagram.png   the figure as it is printed
+    """
     return {
         "id": f"geometry3k_{file.folder.rsplit('/', 1)[-1]}",
         "question": value.get("problem_text"),
@@ -197,38 +191,30 @@ def _fields_geometry3k(file: SeedFile, value: Mapping[str, Any]) -> Mapping[str,
 GEOMETRY3K = Layout(r"(?:\A|/)\d+/data\.json\Z", single(_fields_geometry3k))
 
 
-# ---- gqa
-# GQA: `train_balanced_questions.json`, an object by question id; `images/2354786.jpg`.
-#
-# {"02930152": {"question": "Is the sky dark?", "imageId": "2354786", "answer": "yes",
-#               "fullAnswer": "Yes, the sky is dark.", "semantic": […], …}, …}
-
-
 def _fields_gqa(name: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """GQA: `train_balanced_questions.json`, an object by question id; `images/2354786.jpg`.
+
+    {"02930152": {"question": "Is the sky dark?", "imageId": "2354786", "answer": "yes",
+                  "fullAnswer": "Yes, the sky is dark.", "semantic": […], …}, …}
+    """
     image = f"{need(value, 'imageId')}.jpg"
     question, answer = value.get("question"), value.get("answer")
     return {"id": name, "question": question, "image": image, "answer": answer}
 
 
-def _read_gqa(file: SeedFile) -> Iterator[Row]:
-    return rows(file, _fields_gqa)
-
-
-GQA = Layout(r"questions[^/]*\.json\Z", each(_read_gqa), images="images")
-
-
-# ---- iconqa
-# IconQA: a folder for each question, of three kinds; options can be images.
-#
-# train/choose_txt/7/data.json      {"question": "What has been done to this letter?",
-#                                    "choices": ["turn", "slide"], "answer": 0, "grade": "grade3"}
-# train/choose_img/288/data.json    {"question": "Which shape is a rectangle?",
-#                                    "choices": ["choice_0.png", "choice_1.png"], "answer": 0, …}
-# train/fill_in_blank/2/data.json   {"question": "How many shapes are blue?", "answer": "3", …}
-# train/…/image.png                 the picture that goes with the question
+GQA = Layout(r"questions[^/]*\.json\Z", listed(_fields_gqa), images="images")
 
 
 def _fields_iconqa(file: SeedFile, value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """IconQA: a folder for each question, of three kinds; options can be images.
+
+    train/choose_txt/7/data.json      {"question": "What has been done to this letter?",
+                                       "choices": ["turn", "slide"], "answer": 0, "grade": "grade3"}
+    train/choose_img/288/data.json    {"question": "Which shape is a rectangle?",
+                                       "choices": ["choice_0.png", "choice_1.png"], "answer": 0, …}
+    train/fill_in_blank/2/data.json   {"question": "How many shapes are blue?", "answer": "3", …}
+    train/…/image.png                 the picture that goes with the question
+    """
     *_, kind, number = file.folder.split("/")
     question, choices = need(value, "question", (str,)), value.get("choices")
     fields = {"id": f"iconqa_{kind}_{number}", "image": f"{file.folder}/image.png"}
@@ -251,16 +237,14 @@ def _fields_iconqa(file: SeedFile, value: Mapping[str, Any]) -> Mapping[str, Any
 ICONQA = Layout(r"(?:choose_txt|choose_img|fill_in_blank)/\d+/data\.json\Z", single(_fields_iconqa))
 
 
-# ---- mapqa
-# MapQA: `train-QA.json` of MapQA_U, MapQA_R and MapQA_S; their `images/`.
-#
-# [{"question_id": "…", "question": "Which states have a value below 5%?", "map_id": "map_1.png",
-#   "answer": ["Ohio", "Utah"], "question_type": "retrieval", …}, …]
-#
-# A list is one answer of several parts here, not several answers.
-
-
 def _fields_mapqa(_: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """MapQA: `train-QA.json` of MapQA_U, MapQA_R and MapQA_S; their `images/`.
+
+    [{"question_id": "…", "question": "Which states have a value below 5%?", "map_id": "map_1.png",
+      "answer": ["Ohio", "Utah"], "question_type": "retrieval", …}, …]
+
+    A list is one answer of several parts here, not several answers.
+    """
     answer = value.get("answer")
     if isinstance(answer, list):
         answer = ", ".join(str(part) for part in answer)
@@ -272,27 +256,21 @@ def _fields_mapqa(_: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _read_mapqa(file: SeedFile) -> Iterator[Row]:
-    return rows(file, _fields_mapqa)
-
-
-MAPQA = Layout(r"(?:\A|/)(?:train|dev|test)-QA\.json\Z", each(_read_mapqa), images="images")
-
-
-# ---- ocrvqa
-# OCR-VQA: `dataset.json` of all splits, an object by book, several questions each; `images/`.
-#
-# {"0761183272": {"imageURL": "http://…/51a.jpg", "questions": ["Who wrote this book?", …],
-#                 "answers": ["Sandra Boynton", …], "split": 1, "title": "…", …}, …}
-#
-# Split 1 is train, 2 validation, 3 test. Images are saved as `0761183272.jpg`, or with the ending
-# that their URL has.
+MAPQA = Layout(r"(?:\A|/)(?:train|dev|test)-QA\.json\Z", listed(_fields_mapqa), images="images")
 
 
 _SPLITS = {1: "train", 2: "validation", 3: "test"}
 
 
 def _read_ocrvqa(file: SeedFile) -> Iterator[Row]:
+    """OCR-VQA: `dataset.json` of all splits, an object by book, several questions each; `images/`.
+
+    {"0761183272": {"imageURL": "http://…/51a.jpg", "questions": ["Who wrote this book?", …],
+                    "answers": ["Sandra Boynton", …], "split": 1, "title": "…", …}, …}
+
+    Split 1 is train, 2 validation, 3 test. Images are saved as `0761183272.jpg`, or with the ending
+    that their URL has.
+    """
     wanted = split_name(file.split)
 
     def fields(name: str, value: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
@@ -318,15 +296,6 @@ def _read_ocrvqa(file: SeedFile) -> Iterator[Row]:
 OCRVQA = Layout(r"(?:\A|/)dataset\.json\Z", each(_read_ocrvqa), images="images")
 
 
-# ---- scienceqa
-# ScienceQA: `problems.json` of all splits, an object by number; `images/train/1/image.png`.
-#
-# {"1": {"question": "Which of these states is farthest north?", "choices": ["West Virginia", …],
-#        "answer": 0, "hint": "", "image": "image.png" or null, "split": "train", …}, …}
-#
-# Problems without an image are text-only seeds. Lectures and solutions are not used.
-
-
 def _choices(value: Mapping[str, Any]) -> list[Any]:
     """The options; without them an answer, which is a position, would pass for a number."""
     found = value.get("choices")
@@ -336,6 +305,13 @@ def _choices(value: Mapping[str, Any]) -> list[Any]:
 
 
 def _read_scienceqa(file: SeedFile) -> Iterator[Row]:
+    """ScienceQA: `problems.json` of all splits, an object by number; `images/train/1/image.png`.
+
+    {"1": {"question": "Which of these states is farthest north?", "choices": ["West Virginia", …],
+           "answer": 0, "hint": "", "image": "image.png" or null, "split": "train", …}, …}
+
+    Problems without an image are text-only seeds. Lectures and solutions are not used.
+    """
     wanted = split_name(file.split)
 
     def fields(name: str, value: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -358,16 +334,6 @@ def _read_scienceqa(file: SeedFile) -> Iterator[Row]:
 SCIENCEQA = Layout(r"problems\.json\Z", each(_read_scienceqa), images="images")
 
 
-# ---- sroie
-# SROIE: a file of four values for each receipt; the questions for them are ours.
-#
-# key/000.json   {"company": "BOOK TA .K (TAMAN DAYA) SDN BHD", "date": "25/12/2018",
-#                 "address": "NO.53 55,57 & 59, …", "total": "9.00"}
-# img/000.jpg
-#
-# The competition's own archives have them as .txt, with the images beside them (`root`).
-
-
 QUESTIONS = {
     "company": "Which company issued this receipt?",
     "date": "What is the date printed on this receipt?",
@@ -377,6 +343,14 @@ QUESTIONS = {
 
 
 def _read_sroie(file: SeedFile) -> Iterator[Row]:
+    """SROIE: a file of four values for each receipt; the questions for them are ours.
+
+    key/000.json   {"company": "BOOK TA .K (TAMAN DAYA) SDN BHD", "date": "25/12/2018",
+                    "address": "NO.53 55,57 & 59, …", "total": "9.00"}
+    img/000.jpg
+
+    The competition's own archives have them as .txt, with the images beside them (`root`).
+    """
     try:
         values = one_object(file)
     except RowError as error:
@@ -396,24 +370,13 @@ def _read_sroie(file: SeedFile) -> Iterator[Row]:
 SROIE = Layout(r"(?:\A|/)[^/]+\.(?:json|txt)\Z", each(_read_sroie), images="../img")
 
 
-# ---- vqa
-# VQAv2 and OK-VQA: questions in one file, the answers of ten people in another, COCO's images.
-#
-# v2_OpenEnded_mscoco_train2014_questions.json
-#   {"questions": [{"image_id": 458752, "question": "What is this photo taken looking through?",
-#                   "question_id": 458752000}, …], "data_subtype": "train2014", …}
-# v2_mscoco_train2014_annotations.json
-#   {"annotations": [{"question_id": 458752000, "answers": [{"answer": "net", …}, …], …}, …]}
-# COCO_train2014_000000458752.jpg
-
-
 _SUBTYPE = re.compile(r"_((?:train|val|test)[a-z-]*\d{4})_")
 _ANNOTATIONS = r"annotations\.json\Z"
 
 
 def _answers_of(file: SeedFile, subtype: str) -> dict[int, tuple[str, ...]] | None:
     """Question id -> answers, of the file beside it; None without one (a test split)."""
-    fs, inside = filesystem(file.folder)
+    fs, inside = resolve(file.folder)
     for name in sorted(fs.ls(inside, detail=False)):
         base = posixpath.basename(name.rstrip("/"))
         if f"_{subtype}_" in base and re.search(_ANNOTATIONS, base):
@@ -435,6 +398,15 @@ def _answers_of(file: SeedFile, subtype: str) -> dict[int, tuple[str, ...]] | No
 
 
 def _read_vqa(file: SeedFile) -> Iterator[Row]:
+    """VQAv2 and OK-VQA: questions in one file, the answers of ten people in another, COCO's images.
+
+    v2_OpenEnded_mscoco_train2014_questions.json
+      {"questions": [{"image_id": 458752, "question": "What is this photo taken looking through?",
+                      "question_id": 458752000}, …], "data_subtype": "train2014", …}
+    v2_mscoco_train2014_annotations.json
+      {"annotations": [{"question_id": 458752000, "answers": [{"answer": "net", …}, …], …}, …]}
+    COCO_train2014_000000458752.jpg
+    """
     named = _SUBTYPE.search(file.name)
     subtype = named[1] if named else ""
     answers = _answers_of(file, subtype)
