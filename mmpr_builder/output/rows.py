@@ -30,7 +30,7 @@ from mmpr_builder.errors import RowError
 from mmpr_builder.io.columns import values_array
 from mmpr_builder.io.tables import plain, to_table
 from mmpr_builder.pairing.pass_rate import curriculum
-from mmpr_builder.pairing.pooled import PooledRollout, member_of, rates_by_model, settings_of
+from mmpr_builder.pairing.pooled import PooledRollout, member_at, rates_by_model
 from mmpr_builder.records import Continuation, Pair, Response, Rollout, Verdict
 
 _FLAT = {
@@ -230,10 +230,10 @@ def _writers(pair: Pair, rollout: Rollout) -> tuple[str, str, str | None]:
     """Who wrote either side; and how the rejected one was sampled where not as `sampling` says."""
     if not isinstance(rollout, PooledRollout):
         return rollout.model, rollout.model, None
-    sides = (pair.chosen_index, pair.rejected_index)
-    chosen, rejected = (member_of(rollout, index).model for index in sides)
-    how = [sampling_json(settings_of(rollout, index)) for index in sides]
-    return chosen, rejected, None if how[0] == how[1] else how[1]
+    sides = [member_at(rollout, index) for index in (pair.chosen_index, pair.rejected_index)]
+    chosen, rejected = (rollout.members[number].model for number in sides)
+    how, other = (sampling_json(rollout.settings[number]) for number in sides)
+    return chosen, rejected, None if how == other else other
 
 
 def _model_rates(rollout: Rollout, verdicts: Sequence[Verdict]) -> str | None:

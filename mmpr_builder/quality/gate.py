@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpr_builder.quality.likeness import similarity, words
+from mmpr_builder.quality.likeness import in_order, similarity, words
 from mmpr_builder.records import Continuation, Response
 
 # ---- loops
@@ -162,34 +162,6 @@ def continuation_fault(response: Response, continuation: Continuation) -> Fault 
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class GateYield:
-    """What became of the continuations at one ratio."""
-
-    keep: float
-    continuations: int
-    faults: dict[str, int]
-    """Reason -> count, by name."""
-
-    @property
-    def fit(self) -> int:
-        """How many can be rejected."""
-        return self.continuations - sum(self.faults.values())
-
-
-def gate_yield(fates: Mapping[tuple[float, str], int]) -> list[GateYield]:
-    """Continuations and faults by the ratio that was kept, in rising order.
-
-    `fates` counts continuations by ratio and reason; the reason of one that is fit is "".
-    """
-    found = []
-    for ratio in sorted({keep for keep, _ in fates}):
-        counts = {reason: n for (keep, reason), n in sorted(fates.items()) if keep == ratio}
-        faults = {reason: n for reason, n in counts.items() if reason}
-        found.append(GateYield(ratio, sum(counts.values()), faults))
-    return found
-
-
 def _cut_off(response: Response, continuation: Continuation) -> str:
     """What the response itself said where the continuation begins."""
     prefix = continuation.prefix
@@ -211,8 +183,6 @@ def distinct_responses(texts: Sequence[str], least: float = 0.95) -> list[int]:
     first earlier one that they are near to, so the groups do not depend on the order of `texts`;
     of equal texts the first index stands for all. Quadratic in the number of distinct texts.
     """
-    from rapidfuzz.distance import Indel
-
     of_text: dict[str, int] = {}
     for index, text in enumerate(texts):
         of_text.setdefault(text, index)
@@ -221,7 +191,7 @@ def distinct_responses(texts: Sequence[str], least: float = 0.95) -> list[int]:
     for text in sorted(of_text):
         mine = words(text)
         for theirs, index in leaders:
-            if Indel.normalized_similarity(mine, theirs, score_cutoff=least) >= least:
+            if in_order(mine, theirs, least) >= least:
                 stands_for[text] = index
                 break
         else:

@@ -5,8 +5,7 @@
 
 "The same words" leaves case, blanks and punctuation aside, nothing else: next to one picture "How
 many red ones?" and "How many blue ones?" are two questions. The truth is compared because two
-drawings can differ in one small label only. Seeds that repeat another one exactly never come here:
-reading drops them as `duplicate_seed`.
+drawings can differ in one small label only. Reading drops exact repetitions as `duplicate_seed`.
 """
 
 from __future__ import annotations
@@ -20,14 +19,15 @@ from typing import Any, Literal
 
 from mmpr_builder.errors import RowError
 from mmpr_builder.io.access import Access
-from mmpr_builder.io.images import NO_NETWORK, open_image, read_bytes
+from mmpr_builder.io.images import NO_NETWORK
 from mmpr_builder.io.keyed import Buckets
 from mmpr_builder.quality.likeness import (
+    in_order,
     likeness,
     ngrams,
     numbers,
+    opened,
     picture_hash,
-    shrink,
     weight,
     words,
 )
@@ -46,6 +46,11 @@ _SCHEME: Literal["affine32"] = "affine32"
 _PERMUTATIONS, _ROWS = 32, 4  # 8 bands of 4: texts 0.8 alike meet in one with 98.5 %.
 
 
+Images = tuple[ImageRef, ...]
+Comparison = tuple[Images, tuple[Images, ...]]
+"""The pictures of one seed, and those of seeds that may be the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Print:
     """What a seed is compared by. `hashes` has one per picture; seeds that are nearly the same
@@ -54,7 +59,7 @@ class Print:
     words: tuple[str, ...]
     truth: tuple[str, ...]
     hashes: tuple[int, ...]
-    images: tuple[ImageRef, ...]
+    images: Images
     keys: tuple[int, ...]
 
 
@@ -64,7 +69,7 @@ class Earlier:
 
     number: int
     id: str
-    images: tuple[ImageRef, ...]
+    images: Images
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +85,7 @@ class Note:
         """What the pictures must tell; None where there is nothing to look at."""
         if not self.alike or self.alike[0].images == self.found.images:
             return None
-        return Comparison(self.found.images, tuple(one.images for one in self.alike))
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The pictures of one seed, and those of seeds that may be the same."""
-
-    images: tuple[ImageRef, ...]
-    others: tuple[tuple[ImageRef, ...], ...]
+        return self.found.images, tuple(one.images for one in self.alike)
 
 
 def print_of(seed: Seed, access: Access = NO_NETWORK) -> Print | None:
@@ -97,9 +94,7 @@ def print_of(seed: Seed, access: Access = NO_NETWORK) -> Print | None:
     `access` says which URLs may be asked for pictures.
     """
     try:
-        hashes = tuple(
-            picture_hash(shrink(open_image(read_bytes(ref, access)))) for ref in seed.images
-        )
+        hashes = tuple(picture_hash(opened(ref, access)) for ref in seed.images)
     except RowError:
         return None
     truth = words(seed.answers[0]) or (seed.answers[0],) if seed.answers else ()
@@ -108,11 +103,10 @@ def print_of(seed: Seed, access: Access = NO_NETWORK) -> Print | None:
 
 
 def first_same(access: Access, asked: Comparison) -> int:
-    """The place of the first of `asked.others` with the same pictures; their number if none."""
-    for place, other in enumerate(asked.others):
-        if _same_pictures(asked.images, other, access):
-            return place
-    return len(asked.others)
+    """The place of the first of the other seeds with the same pictures; their number if none."""
+    images, others = asked
+    same = (at for at, other in enumerate(others) if _same_pictures(images, other, access))
+    return next(same, len(others))
 
 
 class NearDuplicates:
@@ -173,14 +167,12 @@ def _alike(one: Print, other: Print) -> bool:
 
 
 def _same_text(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    from rapidfuzz.distance import Indel
-
     if min(weight(one), weight(other)) < LONG_TEXT or numbers(one) != numbers(other):
         return False
-    return Indel.normalized_similarity(one, other) >= TEXT_SIMILARITY
+    return in_order(one, other, TEXT_SIMILARITY) >= TEXT_SIMILARITY
 
 
-def _same_pictures(ones: Sequence[ImageRef], others: Sequence[ImageRef], access: Access) -> bool:
+def _same_pictures(ones: Images, others: Images, access: Access) -> bool:
     return all(_same_picture(a, b, access) for a, b in zip(ones, others, strict=True))
 
 
@@ -188,10 +180,9 @@ def _same_picture(one: ImageRef, other: ImageRef, access: Access) -> bool:
     if one == other:
         return True
     try:
-        pictures = [shrink(open_image(read_bytes(ref, access))) for ref in (one, other)]
+        found = likeness(opened(one, access), opened(other, access))
     except RowError:  # It was there a moment ago.
         return False
-    found = likeness(*pictures)
     return found.correlation >= _CORRELATION and found.worst <= _WORST
 
 
