@@ -28,7 +28,7 @@ from mmpr_builder.quality.controls import controls_of
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _FILES = "pairs/*.parquet"
-NOT_STATED = "not stated"
+_NOT_STATED = "not stated"
 _PACKAGES = (
     "mmpr-builder",
     "datasets",
@@ -128,12 +128,13 @@ def render_card(run: Mapping[str, Any], measured: Measured) -> str:
     template = environment.from_string(
         Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")
     )
+    drops = [(stage, why, n) for stage, by in counts["drops"].items() for why, n in by.items()]
     body = template.render(
         name=run["name"],
         config=config,
         counts=counts,
-        drops=_drop_rows(counts["drops"]),
-        inputs=[_input(source) for source in config["seeds"]],
+        drops=sorted(drops, key=lambda row: (-row[2], row[0], row[1])),
+        inputs=config["seeds"],
         rates={name: _mean(numbers["pass_rates"]) for name, numbers in counts["sources"].items()},
         rate=_mean(counts["pass_rates"]),
         measured=measured,
@@ -151,13 +152,13 @@ def _header(run: Mapping[str, Any], measured: Measured) -> str:
     from datasets.info import DatasetInfosDict
     from huggingface_hub import DatasetCardData
 
-    licences = {source.get("license") or NOT_STATED for source in run["config"]["seeds"]}
-    licence = licences.pop() if len(licences) == 1 else NOT_STATED
+    licences = {source.get("license") or _NOT_STATED for source in run["config"]["seeds"]}
+    licence = licences.pop() if len(licences) == 1 else _NOT_STATED
     data = DatasetCardData(
         pretty_name=run["name"],
         # A licence that is not known, or not one for all, is "other" to the hub.
         license="other",
-        license_name="see-sources" if licence == NOT_STATED else licence,
+        license_name="see-sources" if licence == _NOT_STATED else licence,
         license_link="README.md",
         language=list(measured.languages) or None,
         task_categories=["image-text-to-text", "visual-question-answering"],
@@ -179,31 +180,16 @@ def _header(run: Mapping[str, Any], measured: Measured) -> str:
     return str(data.to_yaml())
 
 
-def _input(source: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "path": source["path"],
-        "name": source["name"] or "its own",
-        "limit": source["limit"],
-        "scorer": source["scorer"],
-        "license": source.get("license") or NOT_STATED,
-    }
-
-
-def _drop_rows(drops: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str, int]]:
-    rows = [(stage, reason, n) for stage, by in drops.items() for reason, n in by.items()]
-    return sorted(rows, key=lambda row: (-row[2], row[0], row[1]))
-
-
 def _mean(rates: Mapping[str, int]) -> str:
     total = sum(rates.values())
     return f"{sum(float(r) * n for r, n in rates.items()) / total:.1%}" if total else "–"
 
 
 def _models(counts: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Who wrote the sides of pairs, or the responses where there are no pairs."""
-    wrote = counts["models"]
-    used = [model for model, sums in wrote.items() if sums["chosen"] or sums["rejected"]]
-    return used or list(wrote) or [config["model"]]
+    """The models of the sides of pairs, or of the responses where there are no pairs."""
+    models = counts["models"]
+    used = [model for model, sums in models.items() if sums["chosen"] or sums["rejected"]]
+    return used or list(models) or [config["model"]]
 
 
 def _ratios(keep: float | Sequence[float]) -> str:

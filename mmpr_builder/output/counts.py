@@ -6,9 +6,8 @@
 
 Only sums over rollouts, verdicts, pairs and drops: the same build gives the same counts.
 
-A worker counts what was sampled of a seed before anybody knows which of its pairs a balance over
-the whole build keeps. Where that is still open, the tally of the seed travels with its rows, and
-the one process that writes counts how the seed ends.
+A worker counts what was sampled of a seed. Where a balance over the whole build has still to decide
+which pairs stay, the tally of the seed travels with its rows, and the writer counts how it ends.
 """
 
 from __future__ import annotations

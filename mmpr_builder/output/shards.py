@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,13 @@ def row_bytes(table: pa.Table) -> Sizes:
     if not table.num_rows:
         return np.zeros(0, np.int64)
     batches = table.to_batches()
-    return np.concatenate([_sum(_sizes(column) for column in batch.columns) for batch in batches])
+    return np.concatenate([sum(map(_sizes, batch.columns)) for batch in batches])
 
 
 def _sizes(array: pa.Array) -> Sizes:
     kind = array.type
     if pa.types.is_struct(kind):
-        return _sum(_sizes(array.field(i)) for i in range(kind.num_fields))
+        return np.asarray(sum(_sizes(array.field(i)) for i in range(kind.num_fields)))
     if pa.types.is_list(kind):
         before = np.concatenate([[0], np.cumsum(_sizes(array.values))])
         offsets = array.offsets.to_numpy()
@@ -53,10 +53,6 @@ def _sizes(array: pa.Array) -> Sizes:
         lengths = pc.binary_length(array).fill_null(0)
         return np.asarray(4 + lengths.to_numpy(zero_copy_only=False), np.int64)
     return np.full(len(array), 8, np.int64)
-
-
-def _sum(sizes: Iterable[Sizes]) -> Sizes:
-    return reduce(np.add, sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +80,15 @@ class Rows:
         return [size + images[at] for size, at in zip(sizes, self.picture_of, strict=True)]
 
     def part(self, start: int, stop: int) -> Rows:
-        """The rows from `start` up to `stop`, at least one."""
-        data = self.data.slice(start, stop - start)
-        if self.picture_of is None:
-            return Rows(data)
-        first, last = self.picture_of[start], self.picture_of[stop - 1]
-        places = tuple(at - first for at in self.picture_of[start:stop])
-        return Rows(data, self.pictures[first : last + 1], places)
+        """The rows from `start` up to `stop`."""
+        return self._with_images(self.data.slice(start, stop - start), range(start, stop))
 
     def only(self, rows: Sequence[int]) -> Rows:
-        """The rows with these numbers, which rise, and the images that they show."""
-        data = self.data.take(pa.array(rows, pa.int64()))
+        """The rows with these numbers, which rise."""
+        return self._with_images(self.data.take(pa.array(rows, pa.int64())), rows)
+
+    def _with_images(self, data: pa.Table, rows: Sequence[int]) -> Rows:
+        """`data` has these rows; beside it the images that they show."""
         if self.picture_of is None:
             return Rows(data)
         shown = [self.picture_of[row] for row in rows]

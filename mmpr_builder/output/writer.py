@@ -208,8 +208,7 @@ class BuildWriter:
         build's input order, in that order."""
         self._out = os.fspath(config.out if out is None else out).rstrip("/")
         self._config = config
-        settings = config.quality.balance
-        self._balance = Balance(settings) if settings.lengths or settings.answers else None
+        self._balance = Balance(config.quality.balance)
         self._counts = Counts()
         self._counts.sums["reject_list", "listed"] = len(rejected_ids(config))
         self._unread = iter(unread)
@@ -250,8 +249,7 @@ class BuildWriter:
 
         With `quality.balance` these can be fewer than the block has.
         """
-        if self._balance is not None:
-            block = balanced(block, self._balance)
+        block = balanced(block, self._balance)
         if block.pairs:
             self._pairs.add(block.rows)
         rows: list[Drop] = []

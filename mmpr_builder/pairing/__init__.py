@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mmpr_builder.config import Config, PairingConfig
-from mmpr_builder.pairing.balance import is_weighed, sums, weigh_candidate
+from mmpr_builder.pairing.balance import is_weighed, sums, weigh
 from mmpr_builder.pairing.candidates import Candidate, Material, continuation_outcomes
 from mmpr_builder.pairing.choosing import choose
 from mmpr_builder.pairing.pass_rate import outside_band, pass_rate
@@ -192,9 +192,8 @@ def _pair(
         if outside is not None:
             return [], [outside]
     if is_weighed(material.policy, balance):
-        free = choose(material.of_any_length())
-        weighed = (weigh_candidate(seed, candidate) for candidate in free)
-        findings.uncontrolled.update(sums(seed.source, weighed))
+        free = (_pair_of(material, one, None, 0) for one in choose(material.of_any_length()))
+        findings.uncontrolled.update(sums(seed.source, (weigh(seed, pair) for pair in free)))
     if not chosen or rate is None:
         return [], [why_unpaired(material)]
     return [_pair_of(material, candidate, *rate) for candidate in chosen], []

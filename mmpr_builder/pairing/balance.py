@@ -5,18 +5,17 @@
     yes -> no, vqa          5,100   and no -> yes 3,900      1,100
 
 `Balance` decides on one pair after the other, in the order of the seeds, from sums over those
-before it: a few numbers for each kind and source, however many pairs there are, and the same
-decisions whichever worker made them. Nothing is decided by chance.
+before it: a few numbers for each kind and source. The decisions do not depend on workers or chance.
 
 **Lengths.** Over all pairs of a kind and source the gaps (tokens of the chosen less those of the
 rejected text) are to cancel. The pairs that lean farthest are left out, which takes the fewest: a
 histogram of the gaps seen so far says beyond which gap. Later pairs make up for what earlier ones
-left over. A pair goes only while it leans at least twice as far as those that stay do on average:
+left over. A pair goes only while it leans at least twice as far as the mean of those that stay:
 where all lean alike, leaving some out would mend nothing.
 
 **Answers.** A pair "yes" over "no" adds one to yes and takes one from no; so do pairs of letters.
 All of these sums are to stay near zero: a pair goes that would take them further from it, if its
-answer is ahead by more than chance explains. Where more than the floor allows would have to go,
+answer is ahead by more than chance explains. Where more would have to go than the floor allows,
 none does.
 
 In both `floor` of the pairs stay in any case. run.json tells what could not be reached.
@@ -31,7 +30,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mmpr_builder.config import BalanceConfig, PairingConfig
-from mmpr_builder.pairing.candidates import Candidate
 from mmpr_builder.records import Kind, Pair, Seed
 from mmpr_builder.scoring.clean import MAX_CHARS
 from mmpr_builder.scoring.letters import LETTERS, read_letters
@@ -91,16 +89,9 @@ class Weighed:
 
 
 def weigh(seed: Seed, pair: Pair) -> Weighed:
-    """A pair that was made."""
+    """A pair of a seed, weighed."""
     answers = common_answers(pair.chosen_answer, pair.rejected_answer, len(seed.choices))
     return Weighed(pair.kind, pair.chosen_tokens, pair.rejected_tokens, answers)
-
-
-def weigh_candidate(seed: Seed, candidate: Candidate) -> Weighed:
-    """Two texts that could become a pair."""
-    chosen, rejected = candidate
-    answers = common_answers(chosen.answer, rejected.answer, len(seed.choices))
-    return Weighed(rejected.kind, chosen.tokens, rejected.tokens, answers)
 
 
 Sums = Counter[tuple[str, ...]]
@@ -199,23 +190,17 @@ class Balance:
 
     def decide(self, source: str, pair: Weighed) -> Reason | None:
         """Why the next pair of a source is left out; None if it stays."""
-        answers, lengths = None, None
+        scales: dict[Reason, _Answers | _Lengths] = {}
         if self._config.answers and pair.answers is not None:
-            answers = self._answers[source, is_letter(pair.answers[0])]
+            scales["answer_balance"] = self._answers[source, is_letter(pair.answers[0])]
         if self._config.lengths:
-            lengths = self._lengths[pair.kind, source]
+            scales["length_balance"] = self._lengths[pair.kind, source]
         # Both see every pair, so that each knows what there is.
-        against = answers is not None and not answers.admits(*(pair.answers or ()))
-        too_far = lengths is not None and not lengths.admits(pair.gap, pair.chosen_tokens)
-        if against:
-            return "answer_balance"
-        if too_far:
-            return "length_balance"
-        if answers is not None:
-            answers.keep(*(pair.answers or ()))
-        if lengths is not None:
-            lengths.keep(pair.gap)
-        return None
+        against = [reason for reason, scale in scales.items() if not scale.admits(pair)]
+        if not against:
+            for scale in scales.values():
+                scale.keep(pair)
+        return against[0] if against else None
 
 
 @dataclass(slots=True)
@@ -237,10 +222,10 @@ class _Lengths:
     counts: Counter[int] = field(default_factory=Counter)
     sums: Counter[int] = field(default_factory=Counter)
 
-    def admits(self, gap: int, tokens: int) -> bool:
-        place = _bin(gap)
+    def admits(self, pair: Weighed) -> bool:
+        gap, place = pair.gap, _bin(pair.gap)
         self.seen += 1
-        self.tokens += tokens
+        self.tokens += pair.chosen_tokens
         self.sum_seen += gap
         self.counts[place] += 1
         self.sums[place] += gap
@@ -253,9 +238,9 @@ class _Lengths:
         room = self.config.tolerance / 2 * self.tokens / self.seen * (self.kept + 1)
         return abs(place) == self.edge and (self.sum_kept + gap) * self.lean <= room
 
-    def keep(self, gap: int) -> None:
+    def keep(self, pair: Weighed) -> None:
         self.kept += 1
-        self.sum_kept += gap
+        self.sum_kept += pair.gap
 
     def _look(self) -> None:
         """Find beyond which gap pairs have to go, as if as many were to come as have been seen."""
@@ -292,7 +277,9 @@ class _Answers:
     ahead: Counter[str] = field(default_factory=Counter)
     """The same over those that stay."""
 
-    def admits(self, chosen: str, rejected: str) -> bool:
+    def admits(self, pair: Weighed) -> bool:
+        assert pair.answers is not None
+        chosen, rejected = pair.answers
         self.seen += 1
         self.ahead_seen[chosen] += 1
         self.ahead_seen[rejected] -= 1
@@ -306,7 +293,9 @@ class _Answers:
         may_go = (1 - self.config.floor) * self.seen
         return surplus(self.ahead_seen) > may_go or self.kept < self.config.floor * self.seen
 
-    def keep(self, chosen: str, rejected: str) -> None:
+    def keep(self, pair: Weighed) -> None:
+        assert pair.answers is not None
+        chosen, rejected = pair.answers
         self.kept += 1
         self.ahead[chosen] += 1
         self.ahead[rejected] -= 1

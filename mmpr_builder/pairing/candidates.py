@@ -46,6 +46,11 @@ class Material:
     even: float | None = None
     """Tolerance within which the two sides are to be equally long; None: they need not."""
 
+    def judged(self) -> Iterator[tuple[int, Response, Verdict]]:
+        """Each response with its index and its verdict."""
+        for index, response in enumerate(self.responses):
+            yield index, response, self.verdicts[index]
+
     def may_be_chosen(self, index: int) -> bool:
         """Whether the model that wrote a response may write the chosen side.
 
@@ -99,8 +104,7 @@ Candidate = tuple[Side, Side]
 def sides_of(material: Material) -> tuple[list[Side], list[Side], list[Candidate]]:
     """Distinct texts to choose and to reject against each other, and the DropoutNTP candidates."""
     positives, negatives = [], []
-    responses, verdicts = material.responses, material.verdicts
-    for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
+    for index, response, verdict in material.judged():
         if is_positive(response, verdict):
             positives.append(_side("correctness", index, response, verdict))
         elif (kind := negative_kind(response, verdict)) is not None:
@@ -133,9 +137,7 @@ def _continued(material: Material) -> list[Candidate]:
     """
     found: dict[tuple[str, str], Candidate] = {}
     filtered = material.filtered.continuations
-    for index, (response, verdict) in enumerate(
-        zip(material.responses, material.verdicts, strict=True)
-    ):
+    for index, response, verdict in material.judged():
         for continuation in usable_continuations(material.seed, response, verdict):
             if (index, continuation.keep) in filtered:
                 continue
@@ -159,9 +161,7 @@ def _continued(material: Material) -> list[Candidate]:
 def continuation_outcomes(material: Material) -> Iterator[tuple[float, str]]:
     """(ratio kept, why it is not fit to be rejected; "" if it is) of each continuation."""
     filtered = material.filtered.continuations
-    for index, (response, verdict) in enumerate(
-        zip(material.responses, material.verdicts, strict=True)
-    ):
+    for index, response, verdict in material.judged():
         for continuation in response.continuations:
             own = unusable_with(material.seed, response, verdict, continuation)
             yield continuation.keep, own or filtered.get((index, continuation.keep), "")

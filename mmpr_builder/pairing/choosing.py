@@ -21,8 +21,7 @@ already.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, zip_longest
 from math import lcm
 from typing import Any, get_args
@@ -46,10 +45,8 @@ def choose(material: Material) -> list[Candidate]:
     sides = sides_of(material)
     if not _has_wishes(material):
         return _walk(*sides, policy)
-    offer = _offer(*sides, _votes(material))
-    taking = _Taking(offer, policy, material.even)
-    numbers = islice(iter(taking.next, None), policy.max_per_seed)
-    taken = [offer.candidate(number) for number in numbers]
+    taking = _Taking(*sides, material)
+    taken = list(islice(iter(taking.next, None), policy.max_per_seed))
     if policy.max_per_response is None or len(taken) == policy.max_per_seed:
         return taken
     # Taken as wished, the last texts can be left without partners whom they have not met.
@@ -116,146 +113,90 @@ def _spread(positives: Sequence[Side], negatives: Sequence[Side]) -> Iterator[Ca
         yield positives[step % rows], negatives[(step + step // lap) % columns]
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    """All candidates of a seed, by number: each negative with every positive, then those of the
-    DropoutNTP branch. Arrays are parallel to the candidates unless they say otherwise."""
-
-    positives: Sequence[Side]
-    negatives: Sequence[Side]
-    alone: Sequence[Candidate]
-    chosen: _Ints
-    """Number of the chosen text."""
-    rejected: _Ints
-    """Number of the rejected one; in the DropoutNTP branch, of the candidate."""
-    rejected_text: _Ints
-    """Number of the rejected text: several responses may have gone on to the same."""
-    kind: _Ints
-    gap: _Ints
-    """Tokens of the chosen text less those of the rejected one."""
-    answer: _Ints
-    """Number of the wrong answer, the most frequent one first; those of the DropoutNTP
-    branch have one number, their own."""
-    texts: _Ints
-    """For each kind: how many different rejected texts."""
-    tokens: float
-    """Mean length of the chosen texts."""
-
-    def candidate(self, number: int) -> Candidate:
-        crossed = len(self.positives) * len(self.negatives)
-        if number >= crossed:
-            return self.alone[number - crossed]
-        row, column = divmod(number, len(self.positives))
-        return self.positives[column], self.negatives[row]
-
-
-def _offer(
-    positives: Sequence[Side],
-    negatives: Sequence[Side],
-    alone: Sequence[Candidate],
-    votes: Mapping[str, int],
-) -> _Offer:
-    n, m = len(positives), len(alone)
-    wholes, ends = ([one[place] for one in alone] for place in (0, 1))
-    numbers, unlike = dict[str, int](), dict[str, int]()
-    columns, own = _numbered(positives, numbers), _numbered(wholes, numbers)
-    lines, own_lines = _numbered(negatives, unlike), _numbered(ends, unlike)
-    said = [_normal_answer(side.answer) for side in negatives]
-    ranked = sorted(set(said), key=lambda answer: (-votes.get(answer, 0), answer))
-    rank = {answer: place for place, answer in enumerate(ranked)}
-    answers = np.repeat(_ints([rank[answer] for answer in said]), n)
-    kinds = [_KINDS.index(side.kind) for side in negatives]
-    rows = np.repeat(_ints(range(len(negatives))), n)
-    gaps = np.subtract.outer(-_tokens(negatives), -_tokens(positives)).ravel()
-    lengths = [side.tokens for side in (*positives, *wholes)]
-    return _Offer(
-        positives,
-        negatives,
-        alone,
-        chosen=np.concatenate([np.tile(columns, len(negatives)), own]),
-        rejected=np.concatenate([rows, len(negatives) + _ints(range(m))]),
-        rejected_text=np.concatenate([np.repeat(lines, n), own_lines]),
-        kind=np.concatenate([np.repeat(_ints(kinds), n), np.full(m, _DROPOUT, np.int64)]),
-        gap=np.concatenate([gaps, _tokens(wholes) - _tokens(ends)]),
-        answer=np.concatenate([answers, np.full(m, len(rank), np.int64)]),
-        texts=np.bincount([*kinds, *[_DROPOUT] * m], minlength=len(_KINDS)),
-        tokens=sum(lengths) / max(1, len(lengths)),
-    )
-
-
-def _votes(material: Material) -> Mapping[str, int]:
-    """How many finished responses gave each wrong answer."""
-    return Counter(
-        _normal_answer(verdict.answer)
-        for response, verdict in zip(material.responses, material.verdicts, strict=True)
-        if verdict.outcome == "incorrect" and response.finish_reason == "stop"
-    )
-
-
-def _normal_answer(answer: str | None) -> str:
-    """An answer with case and blanks alike; "" for none."""
-    return normal(answer).casefold() if answer else ""
-
-
 class _Taking:
-    """The state of going through one seed's offer."""
+    """The candidates of one seed, by number, and what was taken of them so far."""
 
-    def __init__(self, offer: _Offer, policy: PairingConfig, even: float | None) -> None:
-        self._offer, self._policy, self._even = offer, policy, even
-        self._open: _Mask = np.ones(len(offer.gap), np.bool_)
-        if policy.max_gap is not None:
-            self._open &= np.abs(offer.gap) <= policy.max_gap
-        self._chosen_uses = _zeros(offer.chosen)
-        self._rejected_uses = _zeros(offer.rejected)
-        self._text_uses = _zeros(offer.rejected_text)
-        self._answer_uses = _zeros(offer.answer)
+    def __init__(
+        self,
+        positives: Sequence[Side],
+        negatives: Sequence[Side],
+        alone: Sequence[Candidate],
+        material: Material,
+    ) -> None:
+        self._policy, self._even = material.policy, material.even
+        crossed = [(chosen, rejected) for rejected in negatives for chosen in positives]
+        self.candidates = [*crossed, *alone]
+        wholes = [chosen for chosen, _ in self.candidates]
+        ends = [rejected for _, rejected in self.candidates]
+        self._kind = _ints([_KINDS.index(side.kind) for side in ends])
+        self._chosen = _numbered(side.normal for side in wholes)
+        self._rejected_text = _numbered(side.normal for side in ends)
+        # Several responses may have gone on to the same text: of these each counts for itself.
+        own = [side.normal for _, side in crossed], range(len(alone))
+        self._rejected = _numbered(chain(*own))
+        # The most frequent wrong answer first; all continuations have one number, their own.
+        votes = _votes(material)
+        said = {_normal_answer(side.answer) for side in negatives}
+        ranked = sorted(said, key=lambda answer: (-votes.get(answer, 0), answer))
+        rank = {answer: place for place, answer in enumerate(ranked)}
+        answers = [rank[_normal_answer(side.answer)] for _, side in crossed]
+        self._answer = _ints([*answers, *[len(rank)] * len(alone)])
+        self._gap = _ints([one.tokens - other.tokens for one, other in self.candidates])
+        lengths = [side.tokens for side in (*positives, *(chosen for chosen, _ in alone))]
+        self._mean_tokens = sum(lengths) / max(1, len(lengths))
+        self._texts = Counter(_KINDS.index(side.kind) for side in negatives)
+        self._likeness = self._likenesses()
+        self._open: _Mask = np.ones(len(self.candidates), np.bool_)
+        if self._policy.max_gap is not None:
+            self._open &= np.abs(self._gap) <= self._policy.max_gap
+        self._chosen_uses, self._rejected_uses, self._text_uses, self._answer_uses = (
+            np.zeros(1 + max(numbers, default=0), np.int64)
+            for numbers in (self._chosen, self._rejected, self._rejected_text, self._answer)
+        )
         self._gaps = np.zeros(len(_KINDS), np.int64)
         self._taken = np.zeros(len(_KINDS), np.int64)
-        self._likeness = _likeness(offer, policy)
 
-    def next(self) -> int | None:
-        """The number of the candidate to take now, which then is taken; None if none is left."""
-        offer, policy = self._offer, self._policy
-        kind = self._kind()
+    def next(self) -> Candidate | None:
+        """The candidate to take now, which then is taken; None if none is left."""
+        policy, kind = self._policy, self._next_kind()
         if kind is None:
             return None
-        found = self._open & (offer.kind == kind)
+        found = self._open & (self._kind == kind)
         if policy.rejected_first == "frequent_answer":
-            found = _least(found, offer.answer)
+            found = _least(found, self._answer)
         slack = 0 if self._even is None else 1
-        found = _least(found, self._rejected_uses[offer.rejected], slack)
-        found = _least(found, self._chosen_uses[offer.chosen], slack)
+        found = _least(found, self._rejected_uses[self._rejected], slack)
+        found = _least(found, self._chosen_uses[self._chosen], slack)
         if policy.rejected_first == "distinct_answers":
-            found = _least(found, self._answer_uses[offer.answer])
+            found = _least(found, self._answer_uses[self._answer])
         if self._even is not None:
             # The more pairs there are, the farther their sum may be from zero.
-            room = self._even * offer.tokens * (1 + self._taken[kind])
-            found = _least(found, np.maximum(0, np.abs(self._gaps[kind] + offer.gap) - int(room)))
+            room = self._even * self._mean_tokens * (1 + self._taken[kind])
+            found = _least(found, np.maximum(0, np.abs(self._gaps[kind] + self._gap) - int(room)))
         if self._likeness is not None:
             found = _least(found, self._likeness)
         number = int(np.argmax(found))
         self._take(number)
-        return number
+        return self.candidates[number]
 
     def _take(self, number: int) -> None:
-        offer, most = self._offer, self._policy.max_per_response
-        kind = offer.kind[number]
+        most, kind = self._policy.max_per_response, self._kind[number]
         self._taken[kind] += 1
-        self._gaps[kind] += offer.gap[number]
-        self._answer_uses[offer.answer[number]] += 1
+        self._gaps[kind] += self._gap[number]
+        self._answer_uses[self._answer[number]] += 1
         self._open[number] = False
         for uses, texts in (
-            (self._chosen_uses, offer.chosen),
-            (self._rejected_uses, offer.rejected),
-            (self._text_uses, offer.rejected_text),
+            (self._chosen_uses, self._chosen),
+            (self._rejected_uses, self._rejected),
+            (self._text_uses, self._rejected_text),
         ):
             uses[texts[number]] += 1
             if most is not None and uses[texts[number]] >= most:
                 self._open &= texts != texts[number]
 
-    def _kind(self) -> int | None:
+    def _next_kind(self) -> int | None:
         """Of which kind the next pair is to be."""
-        counts = np.bincount(self._offer.kind[self._open], minlength=len(_KINDS))
+        counts = np.bincount(self._kind[self._open], minlength=len(_KINDS))
         left: list[int] = counts.nonzero()[0].tolist()
         shares = self._policy.shares
         lacking = {k: shares.get(_KINDS[k], 0.0) for k in left}
@@ -273,24 +214,35 @@ class _Taking:
         first = self._taken.sum() - self._taken[_DROPOUT] <= self._taken[_DROPOUT]
         if not crossed or (_DROPOUT in left and not first):
             return _DROPOUT if _DROPOUT in left else None
-        return min(crossed, key=lambda k: divmod(int(self._taken[k]), int(self._offer.texts[k])))
+        return min(crossed, key=lambda k: divmod(int(self._taken[k]), self._texts[k]))
+
+    def _likenesses(self) -> _Ints | None:
+        """The smaller, the better two texts go together; None if that does not matter. A common
+        beginning counts in characters."""
+        if self._policy.partner == "like_length":
+            gaps: _Ints = np.abs(self._gap)
+            return gaps
+        if self._policy.partner == "shared_prefix":
+            from rapidfuzz.distance import Prefix
+
+            texts = ((one.text, other.text, other.kind) for one, other in self.candidates)
+            shared = (Prefix.similarity(a, b) if k != "dropout_ntp" else 0 for a, b, k in texts)
+            return _ints([-length for length in shared])
+        return None
 
 
-def _likeness(offer: _Offer, policy: PairingConfig) -> _Ints | None:
-    """The smaller, the better two texts go together; None if that does not matter. A common
-    beginning counts in characters."""
-    if policy.partner == "like_length":
-        gaps: _Ints = np.abs(offer.gap)
-        return gaps
-    if policy.partner == "shared_prefix":
-        from rapidfuzz.distance import Prefix
-        from rapidfuzz.process import cdist
+def _votes(material: Material) -> Mapping[str, int]:
+    """How many finished responses gave each wrong answer."""
+    return Counter(
+        _normal_answer(verdict.answer)
+        for _, response, verdict in material.judged()
+        if verdict.outcome == "incorrect" and response.finish_reason == "stop"
+    )
 
-        texts = [[side.text for side in sides] for sides in (offer.negatives, offer.positives)]
-        shared = cdist(*texts, scorer=Prefix.similarity, dtype=np.int64).ravel()
-        likeness: _Ints = -np.concatenate([shared, np.zeros(len(offer.alone), np.int64)])
-        return likeness
-    return None
+
+def _normal_answer(answer: str | None) -> str:
+    """An answer with case and blanks alike; "" for none."""
+    return normal(answer).casefold() if answer else ""
 
 
 def _least(among: _Mask, values: npt.NDArray[Any], slack: int = 0) -> _Mask:
@@ -299,18 +251,10 @@ def _least(among: _Mask, values: npt.NDArray[Any], slack: int = 0) -> _Mask:
     return found
 
 
-def _numbered(sides: Sequence[Side], numbers: dict[str, int]) -> _Ints:
-    """A number for each text (blanks aside), the same for equal ones."""
-    return _ints([numbers.setdefault(side.normal, len(numbers)) for side in sides])
-
-
-def _tokens(sides: Sequence[Side]) -> _Ints:
-    return _ints([side.tokens for side in sides])
-
-
-def _zeros(numbers: _Ints) -> _Ints:
-    """A count of zero for each number."""
-    return np.zeros(1 + max(numbers, default=0), np.int64)
+def _numbered(values: Iterable[Hashable]) -> _Ints:
+    """A number for each value, the same for equal ones."""
+    numbers: dict[Hashable, int] = {}
+    return _ints([numbers.setdefault(value, len(numbers)) for value in values])
 
 
 def _ints(values: Sequence[int]) -> _Ints:

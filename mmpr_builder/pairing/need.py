@@ -4,30 +4,27 @@
     8 responses, 6 right and 2 wrong   12 pairs                          2 more
     8 responses, all right             0 pairs                           8 more, 4, 3, hopeless
 
-A round is as many responses as are needed at the least, so that it is seldom in vain, and some more
-where texts repeat. The rule looks at what each response can give (a text that may be chosen, one
-that may be rejected, candidates with its own continuations) and at nothing else: not at time, not
-at other seeds. Equal texts count once, as in pairing itself; undecided responses count on neither
-side.
+A round is as many responses as are needed at the least, and some more where texts repeat. The rule
+looks only at what each response can give: a text that may be chosen, one that may be rejected,
+candidates with its own continuations. Equal texts count once, as in pairing itself; undecided
+responses count on neither side.
 
 **Enough** is `target_pairs` pairs with at least `min_distinct` texts on each side. 15 pairs of
 8 responses (3 x 5, 4 x 4) use each text about four times, where 32 responses of an even question
-would give 15 pairs without a repetition: that is what the saved tokens cost. `min_distinct` buys
-variety back. A response that is continued at several ratios gives a candidate with each of them, so
-five responses give 15 at three ratios; `min_distinct` then counts responses, too. Where pairing
-uses a text a limited number of times, or only texts of like length against each other,
-`target_per_response` and `target_gap` make the rule count as it does.
+would give 15 pairs without a repetition; `min_distinct` buys variety back. A response that is
+continued at several ratios gives a candidate with each of them, so five responses give 15 at three
+ratios; `min_distinct` then counts responses, too. `target_per_response` and `target_gap` make the
+rule count as pairing does with the limits of the same names.
 
-**Hopeless**: after `patience` responses none of them would have added a pair had it come last.
-That is so when one side is empty, and when all texts were drawn twice (the share of texts drawn
-once estimates the share not drawn yet: Good 1953, Biometrika 40, "The population frequencies of
+**Hopeless**: after `patience` responses none of them would have added a pair had it come last. That
+is so when one side is empty, and when all texts were drawn twice (the share of texts drawn once
+estimates the share not drawn yet: Good 1953, Biometrika 40, "The population frequencies of
 species"). `patience` is the smallest number at which the stop costs at most `stop_error` of the
 seeds that n responses would have split into right and wrong, for pass rates spread as
-Beta(1/2, 1/2). This is the reference prior of a rate (Jeffreys 1946, Proc. R. Soc. A 186), and as
-pass rates are, it has most of its weight at the ends; for evenly spread rates the loss is about
-half of it. The number of right ones is then beta-binomial, and all s responses are wrong with
-probability A(s) = C(2s, s) / 4^s, all right with the same: a stop at s loses
-2 (A(s) - A(n)) of 1 - 2 A(n).
+Beta(1/2, 1/2), the reference prior of a rate (Jeffreys 1946, Proc. R. Soc. A 186). Like real pass
+rates it has most of its weight at the ends; for evenly spread rates the loss is about half. The
+number of right ones is then beta-binomial, and all s responses are wrong with probability
+A(s) = C(2s, s) / 4^s, all right with the same: a stop at s loses 2 (A(s) - A(n)) of 1 - 2 A(n).
 """
 
 from __future__ import annotations
@@ -110,18 +107,13 @@ class Rule:
     @property
     def first(self) -> int:
         """Responses in the first round: as many as are needed at the very least."""
-        return min(self.n, max(self._needed(0, 0, 0), self._own_distinct))
+        return min(self.n, max(fewest_more(self, 0, 0, 0), self.own_distinct))
 
     @property
-    def _own_distinct(self) -> int:
+    def own_distinct(self) -> int:
         """Different texts that the continued responses need. With one continuation each they have
         as many as there are candidates."""
         return self.distinct if self.continues > 1 and not self.crosses else 0
-
-    def _needed(self, chosen: int, rejected: int, own: int) -> int:
-        each = self.continues if self.most is None else min(self.continues, self.most)
-        ways = (self.crosses, each, self.most)
-        return _needed(chosen, rejected, own, self.pairs, self.distinct, ways)
 
 
 def rule_for(seed: Seed, config: Config) -> Rule:
@@ -149,10 +141,8 @@ def marks(
     seed: Seed, responses: Sequence[Response], verdicts: Sequence[Verdict], rule: Rule
 ) -> list[Mark]:
     """What each response can give, as `build_pairs` would use it with the kinds of the rule."""
-    return [
-        _mark(seed, response, verdict, rule)
-        for response, verdict in zip(responses, verdicts, strict=True)
-    ]
+    judged = zip(responses, verdicts, strict=True)
+    return [_mark(seed, response, verdict, rule) for response, verdict in judged]
 
 
 class Tally:
@@ -217,7 +207,7 @@ class Tally:
     def next_round(self) -> tuple[Stop | None, int]:
         """Why to stop now, or None and how many responses to ask for next."""
         rule, sides = self.rule, (len(self._chosen), len(self._rejected))
-        lacking = rule._own_distinct - len({chosen for chosen, _ in self._own})
+        lacking = rule.own_distinct - len({chosen for chosen, _ in self._own})
         varied = lacking <= 0 and (0 in sides or min(sides) >= rule.distinct)
         if self.pairs >= rule.pairs and varied:
             return "enough", 0
@@ -228,7 +218,7 @@ class Tally:
         useless = not self._added_something()
         if useless and self.seen >= rule.patience:
             return "hopeless", 0
-        needed = max(rule._needed(*sides, len(self._own)), lacking)
+        needed = max(fewest_more(rule, *sides, len(self._own)), lacking)
         if useless:
             # One odd response may never come, and if it does the others are its partners: straight
             # to as many as it would need, then by quarters, but never past the point of giving up.
@@ -274,24 +264,17 @@ def _crossed(chosen: int, rejected: int, most: int | None) -> int:
 
 
 @functools.lru_cache(maxsize=65536)
-def _needed(
-    chosen: int,
-    rejected: int,
-    own: int,
-    pairs: int,
-    distinct: int,
-    ways: tuple[bool, int, int | None],
-) -> int:
+def fewest_more(rule: Rule, chosen: int, rejected: int, own: int) -> int:
     """The fewest further responses with which there can be enough; asking for them wastes none."""
-    crosses, each, most = ways
-    if not crosses:
-        return max(1, math.ceil((pairs - own) / max(1, each)))
+    each = rule.continues if rule.most is None else min(rule.continues, rule.most)
+    if not rule.crosses:
+        return max(1, math.ceil((rule.pairs - own) / max(1, each)))
     more = 1
     while True:
         for right in range(more + 1):
             sides = (chosen + right, rejected + more - right)
-            spread = min(sides) >= distinct or 0 in sides
-            if spread and _crossed(*sides, most) + own + right * each >= pairs:
+            varied = min(sides) >= rule.distinct or 0 in sides
+            if varied and _crossed(*sides, rule.most) + own + right * each >= rule.pairs:
                 return more
         more += 1
 

@@ -4,15 +4,14 @@
     adaptive            2 right of 12, stopped at the second       about 0.13, not 2/12
 
 Sampling that stops at a success counts too many successes. Every seed has the first round, so its
-rate is unbiased; but it is coarse. Averaging it over all orders of the same responses in which the
-rule would have stopped at the same place keeps it unbiased and takes most of the noise out
-(Girshick, Mosteller, Savage 1946, Ann. Math. Stat. 17, "Unbiased estimates for certain
-binomial sampling problems"; Blackwell 1947, Ann. Math. Stat. 18, "Conditional expectation and
-unbiased sequential estimation"). A fixed number of shuffles, drawn from the seed's id, stands for
-all orders: their average is unbiased for any number of them.
+rate is unbiased, but coarse. Its mean over all orders of the same responses in which the rule would
+have stopped at the same place is unbiased, too, with most of the noise gone (Girshick, Mosteller,
+Savage 1946, Ann. Math. Stat. 17, "Unbiased estimates for certain binomial sampling problems";
+Blackwell 1947, Ann. Math. Stat. 18, "Conditional expectation and unbiased sequential estimation").
+A fixed number of shuffles, drawn from the seed's id, stands for all orders.
 
 This holds for the scorer that was sampled with. Judged by another, responses may not stop where
-they did; the rate of the first round is then used as it is.
+they did; then the rate of the first round counts as it is.
 """
 
 from __future__ import annotations
@@ -32,16 +31,13 @@ _Item = tuple[Mark, bool | None]
 
 
 def pass_rate(
-    seed: Seed,
-    responses: Sequence[Response],
-    verdicts: Sequence[Verdict],
-    config: Config,
+    seed: Seed, responses: Sequence[Response], verdicts: Sequence[Verdict], config: Config
 ) -> float | None:
     """Between 0 and 1, those cut at max_tokens counted; None without a truth or a decided one.
 
     With `sampling.policy` "adaptive" the `responses` are in the order in which they were sampled.
     """
-    right = [_right(verdict) for verdict in verdicts]
+    right = [None if v.outcome == "undecided" else v.outcome == "correct" for v in verdicts]
     naive = _share(right)
     if not seed.has_truth or naive is None:
         return None
@@ -65,15 +61,12 @@ def outside_band(seed: Seed, rate: float | None, n: int, quality: QualityConfig)
 
 
 def curriculum(seed_id: str, rate: float | None) -> float:
-    """The place of a seed's pairs in a course from easy to hard, between 0 and 1.
+    """The place of a seed's pairs in a course from easy to hard, between 0 and 1: 1 - pass rate.
 
-    1 - pass rate: what the model mostly gets right comes first. Without a truth there is no rate;
-    a hash draws places for such seeds, so that they spread over the whole course.
+    Without a rate a hash draws the place, so that such seeds spread over the whole course.
     `pairs.sort(["curriculum", "id"])` is the course.
     """
-    if rate is not None:
-        return 1.0 - rate
-    return derived_seed(0, seed_id, "curriculum") / 2**32
+    return derived_seed(0, seed_id, "curriculum") / 2**32 if rate is None else 1.0 - rate
 
 
 def _unbiased(items: list[_Item], rule: Rule, random_seed: int) -> float:
@@ -110,10 +103,6 @@ def _beginning(items: Sequence[_Item], rule: Rule) -> float:
     if rate is None:
         return next(float(right) for _, right in items if right is not None)
     return rate
-
-
-def _right(verdict: Verdict) -> bool | None:
-    return None if verdict.outcome == "undecided" else verdict.outcome == "correct"
 
 
 def _share(right: Sequence[bool | None]) -> float | None:

@@ -89,7 +89,7 @@ def _lacking(material: Material) -> Drop:
 
 
 def _no_contrast(material: Material) -> str:
-    judged = list(zip(material.responses, material.verdicts, strict=True))
+    judged = [(response, verdict) for _, response, verdict in material.judged()]
     counts = Counter(verdict.outcome for _, verdict in judged)
     decided = len(judged) - counts["undecided"]
     if decided == 0:
@@ -117,8 +117,7 @@ def _no_continuation(material: Material) -> str:
     """The commonest reason among the responses, the first by name of equally common ones."""
     if "dropout_ntp" not in material.policy.kinds:
         return "kind_not_wanted"
-    judged = zip(material.responses, material.verdicts, strict=True)
-    reasons = Counter(str(unusable(material.seed, *one)) for one in judged)
+    reasons = Counter(str(unusable(material.seed, r, v)) for _, r, v in material.judged())
     return max(sorted(reasons), key=lambda reason: reasons[reason])
 
 
@@ -152,20 +151,17 @@ def without_solved_blind(
     return [replace(pair, blind_pass_rate=result.rate) for pair in pairs], drops
 
 
-# A reject list has pairs that a person looked at and does not want, marked in the report:
-#
-#     # bad pairs of run-1, marked in its report
-#     9f3c0a6d2b7e41c58d90e1f2a3b4c5d6
-#     0b1c2d3e4f5061728394a5b6c7d8e9f0   the truth is wrong
-#
-# Ids are hashes of seed and texts: the list stays good when pairs are made again with other
-# settings.
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
 def read_reject_list(uri: str | Path) -> frozenset[str]:
-    """The pair ids of a list; blank lines and what follows an id or a `#` are passed over.
+    """The pair ids of a list that a person saved in the report.
 
+        # bad pairs of run-1
+        9f3c0a6d2b7e41c58d90e1f2a3b4c5d6
+        0b1c2d3e4f5061728394a5b6c7d8e9f0   the truth is wrong
+
+    Ids are hashes of seed and texts, so a list stays good when other settings make the pairs again.
     Raises `InputError` when the file is not there or a line does not begin with a pair's id.
     """
     try:

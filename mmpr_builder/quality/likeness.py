@@ -1,13 +1,19 @@
-"""Whether two pictures are the same one, after resizing, another encoding or a small crop.
+"""How alike two pictures are, and two texts.
 
-    hash        64 bits of a perceptual hash (imagehash.phash): finds candidates quickly
-    likeness    both pictures laid upon each other: decides
+    hash         64 bits of a perceptual hash (imagehash.phash): finds candidates quickly
+    likeness     both pictures laid upon each other: decides
+    words        "How many  shapes are BLUE?" -> ("how", "many", "shapes", "are", "blue")
+                 "有多少个三角形？"             -> ("有", "多", "少", "个", …)
+    similarity   the share of words that two texts have in common
 
-A perceptual hash alone does not do for charts, scans and drawings: they collide (pages of text),
-and a crop of 5 % moves a third of the bits. So a picture to be found is hashed under 25 crops, and
-a candidate counts only if the two agree once they are laid upon each other: overall (correlation
-of brightness) and in every eighth of both sides (colour). Pictures with hardly anything on them
-are never the same as another one.
+Pictures count as the same after resizing, another encoding or a small crop. A perceptual hash alone
+does not do for charts, scans and drawings: they collide (pages of text), and a crop of 5 % moves a
+third of the bits. So a picture to be found is hashed under 25 crops, and a candidate counts only if
+the two agree once they are laid upon each other: overall (correlation of brightness) and in every
+eighth of both sides (colour). Pictures with hardly anything on them equal no other.
+
+Chinese and Japanese have no blanks between words, so there a character is a word. Operators stay,
+because 3 + 2 and 3 - 2 are different questions; punctuation goes.
 """
 
 from __future__ import annotations
@@ -140,14 +146,6 @@ def _best_box(one: Image, other: Image) -> Box:
     return cut[0], cut[1], SIDE - cut[2], SIDE - cut[3]
 
 
-# Questions as words, so that two of them can be compared whatever their markup:
-#
-#     "<image>\nHow many  shapes are BLUE?"   -> ("how", "many", "shapes", "are", "blue")
-#     "图中有多少个三角形？"                     -> ("图", "中", "有", "多", "少", …)
-#     "Is 3 − 2 > x?"                         -> ("is", "3", "-", "2", ">", "x")
-#
-# Chinese and Japanese have no blanks between words: there a character is a word. Operators stay,
-# because 3 + 2 and 3 - 2 are different questions; punctuation goes.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _PUNCTUATION = r".,;:!?'\"“”‘’()\[\]{}<>《》【】「」，。；：！？、…—–_$\\|&~`#@·"
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+|[<>](?=\s*[\w(])|[^\w\s{_PUNCTUATION}]")

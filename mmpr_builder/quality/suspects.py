@@ -6,37 +6,32 @@
     3 of 8 right without it, one of four options           nothing: a quarter is luck
 
 **Suspect truths.** Independent samples seldom make the same mistake, so a clear majority for
-another answer says that the truth is wrong at least as often as that the model is. As a control
-(`quality.suspect_truths`) this drops seeds that nobody has looked at, so it asks for more than a
-list to look through:
+another answer is at least as often a wrong truth as a wrong model. `quality.suspect_truths` drops
+such seeds unseen, so it asks for more than a list to look through:
 
 - at least 60 % of the answers agree on one that is known to be wrong, and at most 10 % are right;
 - at least half of all responses have a final answer: with fewer, those that do are no fair sample;
-- so many votes would come by luck once in a thousand times at most, if every response had just
-  drawn its answer. With few responses that is what decides: 60 % of 4 is soon reached. A draw
-  between options, yes and no among them, is taken to fall on the same one half of the time, not
-  once in four: models prefer a position, and a preference of that size alone must not look like
-  knowledge. So at least 10 of 10, 15 of 16, 26 of 32. A free answer is taken to be drawn one time
-  in four (small counts, the number that stands in the picture): 5 of 5, 7 of 8, 20 of 32.
+- if every response had drawn its answer, so many votes would come once in a thousand times at most.
+  A draw between options (yes and no among them) falls on the same one half of the time, because
+  models prefer a position: that takes 10 of 10, 15 of 16, 26 of 32. A free answer falls on the same
+  one a quarter of the time (small counts, the number in the picture): 5 of 5, 7 of 8, 20 of 32.
 
-A model that says A nearly always, or is wrong in one way about one kind of question, still looks
-sure: the drops say which answer it was, and by how many.
+A model that nearly always says A, or errs in one way on one kind of question, still looks sure; the
+drop names the answer and its votes.
 
-**Solved without the image.** A model answers a share of all questions out of what it knows, or
+**Solved without the image.** A model answers a share of all questions from what it knows, or
 guesses (Chen et al. 2024, "Are We on the Right Way for Evaluating Large Vision-Language Models?",
 arXiv 2403.20330); pairs of such questions do not teach to look. `sampling.blind` samples every
-question some times without its images. The threshold is on a scale from which luck is taken off:
-0 is guessing, 1 is always right (Frary 1988, "Formula Scoring of Multiple-Choice Tests (Correction
-for Guessing)"). A threshold of 0.3 is a rate of 0.3 for a free answer, 0.475 for one of four
-options, 0.65 for yes or no.
+question some times without its images. The scale of the threshold leaves luck out: 0 is guessing, 1
+is always right (Frary 1988, "Formula Scoring of Multiple-Choice Tests (Correction for Guessing)").
+0.3 is a rate of 0.3 for a free answer, 0.475 for one of four options, 0.65 for yes or no.
 
-A seed counts as solved only if so many right samples would come by luck in at most 5 % of the
-seeds that are just at that rate (one-sided exact binomial test). All of 3 right are enough for a
-free answer at a threshold of 0.3, all of 5 for four options, all of 7 for yes or no; at 0.5 it
-takes 5, 7 and 11. Seeds with fewer samples are never dropped, whatever they say.
+A seed counts as solved if at most 5 % of the seeds just at that rate had so many right samples by
+luck (one-sided exact binomial test). A threshold of 0.3 takes 3 of 3 right for a free answer, 5 of
+5 for four options, 7 of 7 for yes or no; 0.5 takes 5, 7 and 11. Seeds with fewer samples stay.
 
-A model that always says yes solves half of all yes/no questions without looking, although they do
-need the picture. Where yes/no questions are many, look at the answers of both sides in the report.
+A model that always says yes solves half of all yes/no questions without looking, although they need
+the picture: the report shows the answers of both sides.
 """
 
 from __future__ import annotations
