@@ -59,9 +59,8 @@ def _sizes(array: pa.Array) -> Sizes:
 class Rows:
     """Rows on their way into a file, and the images they show.
 
-    The pairs of a seed share its images, and neighbouring seeds may, too: an image is held once,
-    and goes into the file as an entry of a dictionary. Spread over its rows in memory, photographs
-    made the one process that writes the slowest of all.
+    Memory holds an image once for all pairs of its seed, and a file stores it as an entry of a
+    dictionary: with a copy for each row, photographs made the writer the slowest process of all.
     """
 
     data: pa.Table
@@ -144,7 +143,7 @@ _PIECES = 1024  # Buffered apart; more small ones would weigh more than their ro
 class ShardWriter:
     """Appends rows to `part-00000.parquet`, `part-00001.parquet`, … of one folder.
 
-    Rows are buffered up to `row_group_bytes`; a new part begins once one holds `shard_bytes`. Where
+    It buffers rows up to `row_group_bytes`; a new part begins once one holds `shard_bytes`. Where
     they end depends on the rows alone, not on the pieces in which they came. There is always a
     first part, so that an empty result keeps its schema.
     """

@@ -3,10 +3,9 @@
     worker    64 judged seeds  -> a block: 812 pairs laid out, 3 drops, counts
     writer    the next block   -> balanced: 771 pairs, 5 drops -> counted -> pairs/, drops/
 
-Workers send blocks instead of rollouts and verdicts: the one process that writes has nothing left
-to do per row, and each image travels once for all pairs of its seed. Blocks come in the order of
-the seeds, so which pairs a balance over the build leaves out depends on the pairs alone, not on
-the workers or the sizes of the blocks.
+Workers send blocks instead of rollouts and verdicts: the writer has nothing left to do per row, and
+each image travels once for all pairs of its seed. Blocks come in the order of the seeds, so the
+workers and the sizes of the blocks have no say in which pairs a balance over the build leaves out.
 """
 
 from __future__ import annotations
@@ -108,8 +107,8 @@ class _Filling:
 def _by_member(
     rollout: PooledRollout, pairs: Sequence[Pair]
 ) -> list[tuple[Rollout, str, list[Pair]]]:
-    """The pairs in their order, cut where the chosen one is of another build: its rollout says the
-    prompt, template and model of their rows, its settings how it was sampled."""
+    """The pairs in their order, cut where the chosen text is of another build, with that build's
+    rollout and settings."""
     runs = groupby(pairs, key=lambda pair: member_at(rollout, pair.chosen_index))
     return [
         (rollout.members[number], sampling_json(rollout.settings[number]), list(run))
@@ -158,8 +157,7 @@ def make_block(
 def balanced(block: Block, balance: Balance) -> Block:
     """The block with the pairs that the balance keeps, all counted.
 
-    A seed that loses its last pair so becomes a drop of stage "quality", with what took most of
-    its pairs for the reason.
+    A seed that loses all its pairs becomes a drop of stage "quality"; its reason is the commonest.
     """
     rows: list[int] = []
     drops, counts, first = list(block.drops), block.counts, 0
@@ -204,8 +202,7 @@ class BuildWriter:
         *,
         unread: Iterable[tuple[int, Drop]] = (),
     ) -> None:
-        """`unread` are the input rows that never became a seed, each with its position in the
-        build's input order, in that order."""
+        """`unread` are the input rows that never became a seed, by position in the input order."""
         self._out = os.fspath(config.out if out is None else out).rstrip("/")
         self._config = config
         self._balance = Balance(config.quality.balance)

@@ -130,11 +130,8 @@ def sides_of(material: Material) -> tuple[list[Side], list[Side], list[Candidate
 
 
 def _continued(material: Material) -> list[Candidate]:
-    """Usable responses with their own continuations.
-
-    Each distinct response comes once, with a continuation drawn from all its ratios, before any
-    comes a second time with another one.
-    """
+    """Usable responses with their own continuations, drawn from all ratios. Each distinct response
+    comes once before any comes a second time."""
     found: dict[tuple[str, str], Candidate] = {}
     filtered = material.filtered.continuations
     for index, response, verdict in material.judged():

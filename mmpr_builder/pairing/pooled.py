@@ -104,12 +104,12 @@ def pooled_rate(
     model: str | None = None,
 ) -> float | None:
     """The pass rate of a pooled seed: the mean of its builds' own rates, weighted by the number of
-    responses that each was asked for.
+    responses asked for.
 
     A build that stops early has as many responses as chance wanted, so their plain share would be
-    biased towards what stops it. A build without a decided response does not count. With builds of
-    several models this is the rate of the mixture; `model` asks for that of one. `responses` are
-    the rollout's as pairing may use them, by which adaptive sampling decided when to stop.
+    biased towards what stops it. A build without a decided response does not count. `model` asks
+    for the rate of one model only. `responses` are the rollout's as pairing may use them, by which
+    adaptive sampling decided when to stop.
     """
     usable = rollout.responses if responses is None else responses
     rates = []

@@ -188,9 +188,8 @@ def without_rejected(
 ) -> tuple[list[Pair], list[Drop]]:
     """What is left of a seed's pairs; none left gives one `Drop` "rejected_by_list".
 
-    The others stay what they were, and nothing moves up into the free places: a list takes away
-    what was looked at and adds nothing that was not. Only `quality.balance`, which comes after it,
-    decides anew over what is left.
+    Nothing moves up into the free places: a list takes away what a person looked at and adds
+    nothing else. Only `quality.balance`, which comes later, decides anew over what is left.
     """
     kept = [pair for pair in pairs if pair.id not in listed]
     if pairs and not kept:

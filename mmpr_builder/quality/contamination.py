@@ -6,12 +6,12 @@
     same picture, whatever is asked (`policy: image` only)     rule "image"
 
 Many data sets share pictures between their splits on purpose (COCO, charts with several questions),
-so by default a picture alone is no leak. A question alone is none either where both have pictures:
-"How many objects are there?" is asked of thousands.
+so by default a picture alone is no leak. Nor is a question alone where both have pictures: "How
+many objects are there?" is asked of thousands. "Similar" is loose next to the same picture (a
+paraphrase is still a leak) and tight without one.
 
-The similar question is loose next to the same picture (a paraphrase is still a leak) and tight
-where it stands alone. `index_evaluation` holds some 300 bytes of hashes per picture of the
-evaluation sets and their questions in memory; pictures are opened again where they are needed.
+An index holds some 300 bytes of hashes per picture, and the questions, in memory; it opens pictures
+again where they are needed.
 """
 
 from __future__ import annotations

@@ -18,8 +18,7 @@ from mmpr_builder.records import Continuation, Response, Seed, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
-    """What pairing does not use. `chosen` and `rejected` are texts; `reasons` counts responses and
-    continuations."""
+    """What pairing does not use: texts by side, continuations, and for which reasons how many."""
 
     chosen: frozenset[str] = frozenset()
     rejected: frozenset[str] = frozenset()
@@ -116,22 +115,19 @@ def _near_copies(
 
 @dataclass
 class Findings:
-    """What judging and pairing see of seeds beside their pairs: sums that run.json tells. Workers
-    fill one for each part."""
+    """Sums over seeds for run.json: what judging and pairing see beside the pairs."""
 
     filtered: Counter[str] = field(default_factory=Counter)
     """Reason -> responses and continuations (`Filtered.reasons`)."""
     continuations: Counter[tuple[float, str]] = field(default_factory=Counter)
     """(ratio kept, why it is not fit to be rejected; "" if it is) -> continuations."""
     not_made: Counter[float] = field(default_factory=Counter)
-    """Ratio asked for -> responses that were to be continued there and were not; 0 where all were.
-    """
+    """Ratio asked for -> responses that lack a continuation there; 0 where none does."""
     blind: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """("seeds", what came of them without images), ("responses", outcome) and ("pass_rates",
-    rate) -> seeds, responses, seeds."""
+    """("seeds", "measured" …), ("responses", outcome), ("pass_rates", rate) -> how many."""
     uncontrolled: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    """Of the pairs as they would be without controls of lengths and answers, where one is on:
-    `pairing.balance.sums`."""
+    """`pairing.balance.sums` of the pairs as they would be without controls of lengths and answers,
+    where one is on."""
 
     def clear(self) -> None:
         """Forget everything, for another pass over the same seeds."""

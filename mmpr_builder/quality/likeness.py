@@ -70,8 +70,7 @@ EQUAL = Likeness(1.0, 0.0)
 
 
 def opened(ref: ImageRef, access: Access) -> Image:
-    """A picture as a square of `SIDE` pixels, RGB; its shape does not count. `access` says which
-    URLs may be asked. Raises `RowError` where it cannot be read."""
+    """A picture as an RGB square of `SIDE` pixels. Raises `RowError` where it cannot be read."""
     from PIL.Image import Resampling
 
     image = open_image(read_bytes(ref, access))

@@ -3,9 +3,9 @@
     same pictures (resized, re-encoded), same words, same truth     near-duplicates
     no picture, nearly the same long text, same numbers and truth   near-duplicates
 
-"The same words" leaves case, blanks and punctuation aside, nothing else: next to one picture "How
-many red ones?" and "How many blue ones?" are two questions. The truth is compared because two
-drawings can differ in one small label only. Reading drops exact repetitions as `duplicate_seed`.
+"The same words" ignores case, blanks and punctuation only: next to one picture "How many red ones?"
+and "How many blue ones?" are two questions. The truth counts because two drawings can differ in one
+small label. Reading drops exact repetitions as `duplicate_seed`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ _BANDS = 4  # Of 16 bits: two hashes that differ in less than 4 bits share one f
 _CORRELATION, _WORST = 0.96, 16.0
 _SCHEME: Literal["affine32"] = "affine32"
 _PERMUTATIONS, _ROWS = 32, 4  # 8 bands of 4: texts 0.8 alike meet in one with 98.5 %.
-
 
 Images = tuple[ImageRef, ...]
 Comparison = tuple[Images, tuple[Images, ...]]
@@ -89,10 +88,7 @@ class Note:
 
 
 def print_of(seed: Seed, access: Access = NO_NETWORK) -> Print | None:
-    """The print of a seed; None if a picture cannot be opened (sampling drops such a seed).
-
-    `access` says which URLs may be asked for pictures.
-    """
+    """The print of a seed; None if a picture cannot be opened (sampling drops such a seed)."""
     try:
         hashes = tuple(picture_hash(opened(ref, access)) for ref in seed.images)
     except RowError:
@@ -161,15 +157,15 @@ def _alike(one: Print, other: Print) -> bool:
     if one.truth != other.truth or len(one.hashes) != len(other.hashes):
         return False
     if one.words != other.words:
-        return not one.hashes and _same_text(one.words, other.words)
+        # Nearly the same words will do for long texts without a picture and with the same numbers.
+        return (
+            not one.hashes
+            and min(weight(one.words), weight(other.words)) >= LONG_TEXT
+            and numbers(one.words) == numbers(other.words)
+            and in_order(one.words, other.words, TEXT_SIMILARITY) >= TEXT_SIMILARITY
+        )
     hashes = zip(one.hashes, other.hashes, strict=True)
     return all((a ^ b).bit_count() <= _RADIUS for a, b in hashes)
-
-
-def _same_text(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    if min(weight(one), weight(other)) < LONG_TEXT or numbers(one) != numbers(other):
-        return False
-    return in_order(one, other, TEXT_SIMILARITY) >= TEXT_SIMILARITY
 
 
 def _same_pictures(ones: Images, others: Images, access: Access) -> bool:
@@ -203,19 +199,17 @@ def _keys(asked: Sequence[str], truth: Sequence[str], hashes: Sequence[int]) -> 
 
 def _signature(of: Sequence[str]) -> list[int]:
     """The MinHash of its runs of three words (Broder 1997)."""
-    from datasketch import MinHash
-
-    found = MinHash(num_perm=_PERMUTATIONS, permutations=_permutations(), scheme=_SCHEME)
+    found = _empty_minhash().copy()
     found.update_batch(sorted(run.encode("utf-8", "surrogatepass") for run in ngrams(of, 3)))
     return [int(value) for value in found.hashvalues]
 
 
 @functools.cache
-def _permutations() -> Any:
-    """Drawn once: drawing them takes longer than using them."""
+def _empty_minhash() -> Any:
+    """Made once: drawing its permutations takes longer than using them."""
     from datasketch import MinHash
 
-    return MinHash(num_perm=_PERMUTATIONS, scheme=_SCHEME).permutations
+    return MinHash(num_perm=_PERMUTATIONS, scheme=_SCHEME)
 
 
 def _key(*parts: str) -> int:

@@ -5,10 +5,9 @@
     compare     the pictures of those                                wherever there are cores
     settle      the first that is the same and was kept              here, in order
 
-What costs anything is a pure function of one seed, and runs some seeds ahead of the place where its
-result is needed (io/ordered_map.py). What depends on earlier seeds is decided here, one after the
-other: so the same input gives the same drops, however many workers there are. A seed that could not
-be looked at could be anything: it is dropped, too.
+The dear steps are pure functions of one seed and run some seeds ahead (io/ordered_map.py). What
+depends on earlier seeds is decided here, in order: the same input gives the same drops with any
+number of workers. A seed whose look fails could be anything, so it is dropped, too.
 """
 
 from __future__ import annotations
