@@ -82,8 +82,8 @@ class Counts:
     def add_sampled(
         self, rollout: Rollout, verdicts: Sequence[Verdict], rate: float | None
     ) -> None:
-        """Count what was sampled of one seed and how it was judged. `rate` is its pass rate as its
-        pairs know it; None: by the plain share."""
+        """Count what was sampled of one seed and how it was judged. `rate` is the pass rate of its
+        pairs; None: the plain share."""
         source, truth = rollout.seed.source, _truth(rollout.seed.has_truth)
         self._add("seeds", read=1)
         self.sums["seeds", truth] += 1
@@ -166,8 +166,7 @@ class Counts:
     def as_dict(self, tolerance: float | None = None) -> dict[str, Any]:
         """All sums as plain JSON values with a fixed order of keys.
 
-        With a control of lengths or answers, `tolerance` is that of the balance, and "balance" says
-        what became of them (`before_and_after`).
+        With `tolerance` "balance" says what became of lengths and answers (`before_and_after`).
         """
         tree = _tree(self.sums)
         tokens = _fixed(tree["tokens"], ("prompts", "responses", "continuations", "blind"))

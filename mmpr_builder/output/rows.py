@@ -6,12 +6,11 @@
     chosen    [{"role": "assistant", "content": [{"type": "text", "text": "… Final answer: 3"}]}]
     rejected  [{"role": "assistant", "content": [{"type": "text", "text": "… Final answer: 4"}]}]
 
-Contents are lists of typed parts, the form that TRL's vision collator takes as it is: an image
-part is filled from `images` at its own place in the text, where a bare string would get all images
-put in front. Rows without images have no image parts and `images: []`, in the same schema.
+Contents are lists of typed parts, the form that TRL's vision collator takes as it is: it fills an
+image part from `images` at its own place in the text, and puts all images in front of a bare
+string. Rows without images have no image parts and `images: []`, in the same schema.
 
-Rows are made by columns, and what all pairs of a seed share is made once per seed and repeated by
-Arrow: a dict per row took as long as scoring and pairing together.
+Arrow repeats what all pairs of a seed share: rows as dicts took as long as scoring and pairing.
 """
 
 from __future__ import annotations

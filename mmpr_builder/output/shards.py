@@ -255,9 +255,8 @@ def discard(out: str) -> None:
 def publish(out: str, names: Sequence[str]) -> None:
     """Put the staged folders in the place of the published ones.
 
-    On a local disk each folder appears by rename, and if that fails the old ones come back. An
-    object store has no rename: there the parts appear one by one, and a mark beside them tells
-    readers that not all are there yet (`check_whole`).
+    On a local disk each folder appears by rename, and if that fails the old ones come back. In an
+    object store the parts appear one by one, beside a mark that not all are there (`check_whole`).
     """
     fs, root = stores.resolve(out)
     if stores.is_local(fs):

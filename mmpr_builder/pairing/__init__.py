@@ -11,14 +11,13 @@
     choose      which candidates become pairs                   choosing.py
     name the reason why a seed has none                         unpaired.py
 
-Undecided responses are on neither side. A response that was cut is a class of its own, whatever
-it says: as a rejected text it teaches brevity rather than reasoning, so it is used only when
-`pairing.kinds` asks for "truncated"; as a chosen text it would teach never to end, so it is never
-one, even if right.
+Undecided responses are on neither side. A response that was cut is never chosen, even if right: it
+would teach never to end. It is rejected only when `pairing.kinds` asks for "truncated", because it
+teaches brevity rather than reasoning.
 
-The paper pairs every positive with every negative and keeps at most 15 per query
-(arXiv 2411.10442, section 7). Drawn at random from that product one response can fill all 15;
-here no distinct response is used a second time before all others were used once.
+The paper pairs every positive with every negative and keeps at most 15 per query (arXiv 2411.10442,
+section 7). Drawn at random one response can fill all 15; here every distinct response comes once
+before any comes twice.
 """
 
 from __future__ import annotations
@@ -105,13 +104,11 @@ def build_pairs(
 ) -> tuple[list[Pair], list[Drop]]:
     """Pairs of one seed, at most `max_per_seed`; without any, exactly one `Drop` saying why.
 
-    `models` says who wrote each response, for `pairing.chosen_from` and `rejected_from`. Sums over
-    the seed, such as what `config.quality` filters out, are added to `findings`.
-
-    `verdicts` are parallel to `responses`; they may be empty for a seed without a truth. The
-    result depends on the seed's id, the texts with their verdicts and `rng_seed`, not on the
-    order of the responses. Raises `ValueError` when the two do not have the same length, or when
-    `models` are needed and not given.
+    `verdicts` are parallel to `responses`; they may be empty for a seed without a truth. `models`
+    has the model of each response, for `pairing.chosen_from` and `rejected_from`. `findings` takes
+    sums over the seed, such as what `config.quality` filters out. The result does not depend on the
+    order of the responses. Raises `ValueError` when the lengths differ, or when `models` are needed
+    and not given.
     """
     if isinstance(config, PairingConfig):
         config = _DEFAULTS.model_copy(update={"pairing": config})

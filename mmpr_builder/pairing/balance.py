@@ -44,7 +44,7 @@ def common_answer(answer: str | None, options: int = 0) -> str | None:
     """ "yes", "no", "true", "false", the letter of an option, or None for any other answer.
 
     "Yes, it is." and "是的" are "yes", "(B)" and "B. 12 cm" are "B"; "12 cm" and "yes and no" are
-    None: the habit is in the letter. `options` is how many the question has; 0: not known.
+    None. `options` is how many the question has; 0: not known.
     """
     if not answer or len(answer) > MAX_CHARS:
         return None
@@ -123,8 +123,7 @@ def is_weighed(policy: PairingConfig, balance: BalanceConfig) -> bool:
 def before_and_after(before: Sums, after: Sums, tolerance: float) -> dict[str, Any]:
     """What run.json tells of the balance: each kind and source, each family and source.
 
-    `before` is of the pairs as they would have been without any control of lengths or answers;
-    `reached` says whether the difference is within the tolerance.
+    `before` is without any control of lengths or answers; `reached`: within the tolerance.
     """
     cells = sorted({key[1:3] for key in before | after if key[0] == "lengths"})
     lengths: dict[str, Any] = {}
@@ -172,8 +171,8 @@ _FIRST_LOOK = 8
 """Pairs of a kind and source after which their gaps are looked at for the first time; then after
 each sixteenth more."""
 _PAIRS_OF_A_SEED = 15
-"""All pairs of a seed have the same truth: so many of one answer may be too many at any time, and
-sums over n pairs wander by chance up to the root of so many times n."""
+"""All pairs of a seed have the same truth, so that many of one answer may come at once, and sums
+over n pairs wander by chance up to the root of that many times n."""
 _EXACT = 8
 _TOP = 79  # Of gaps over two million tokens.
 _WORTH = 2.0

@@ -6,8 +6,8 @@
     not right, cut at max_tokens          rejected, kind "truncated"
     a response and its own continuation   chosen and rejected, kind "dropout_ntp"
 
-All sides are distinct texts, in an order drawn by hash: it depends on the seed's id, the texts
-and the random seed, not on the order in which responses came.
+All sides are distinct texts, in an order drawn by a hash of the seed's id, the texts and the random
+seed, whatever the order of the responses.
 """
 
 from __future__ import annotations
@@ -52,10 +52,7 @@ class Material:
             yield index, response, self.verdicts[index]
 
     def may_be_chosen(self, index: int) -> bool:
-        """Whether the model that wrote a response may write the chosen side.
-
-        Both sides of a DropoutNTP pair are of one model, so only this decides there.
-        """
+        """Whether the model of a response may write the chosen side, or a DropoutNTP pair."""
         wanted = self.policy.chosen_from
         return not wanted or self.models[index] in wanted
 

@@ -2,9 +2,8 @@
 
     positives 3 x negatives 4 = 12 candidates, and 2 of the DropoutNTP branch
 
-Where the recipe wishes for nothing (`pairing.*` at its defaults), a walk over both sides uses no
-text more often than another. Else one candidate after the other is taken. Each time these decide,
-the first that tells two candidates apart:
+With `pairing.*` at its defaults a walk over both sides uses all texts equally often. Else one
+candidate after the other is taken, each time by the first of these that tells two apart:
 
     1. the kind that lacks most of its share; without shares kinds take turns
     2. frequent_answer: the wrong answer that most responses gave
@@ -14,8 +13,7 @@ the first that tells two candidates apart:
     6. the partner: the longest common beginning, or the nearest length
     7. the order that the hash drew
 
-Both pass over candidates beyond `max_gap`, and over texts that stand in `max_per_response` pairs
-already.
+Both pass over candidates beyond `max_gap`, and texts that are in `max_per_response` pairs already.
 """
 
 from __future__ import annotations
@@ -99,11 +97,11 @@ def _by_turns(negatives: Sequence[Side]) -> list[Side]:
 
 
 def _spread(positives: Sequence[Side], negatives: Sequence[Side]) -> Iterator[Candidate]:
-    """All positive x negative candidates, ordered so that every beginning of them is balanced.
+    """All positive x negative candidates; after any number of them the use counts of two positives
+    differ by at most one, and so do those of two negatives.
 
-    After any number of them the use counts of two positives differ by at most one, and so do
-    those of two negatives. Both sides are walked round and round; after each common multiple of
-    their lengths, where the walk would repeat itself, the negatives move on by one.
+    The walk goes round both sides; after each common multiple of their lengths, where it would
+    repeat itself, the negatives move on by one.
     """
     rows, columns = len(positives), len(negatives)
     if not rows or not columns:

@@ -111,8 +111,7 @@ class Rule:
 
     @property
     def own_distinct(self) -> int:
-        """Different texts that the continued responses need. With one continuation each they have
-        as many as there are candidates."""
+        """Different continued responses that are needed, where each gives several candidates."""
         return self.distinct if self.continues > 1 and not self.crosses else 0
 
 
@@ -188,8 +187,7 @@ class Tally:
 
             lengths 10 20 30 x 12 29 90, at most 5 tokens apart       10-12, 30-29: 2 pairs, not 9
 
-        The smaller of the two sums is exact for either limit alone; with both it can be a few pairs
-        too many, where lengths make some texts wait for the same partners.
+        The smaller of the two sums is exact for either limit alone; with both it is an upper bound.
         """
         most, gap = self.rule.most, self.rule.gap
 

@@ -4,9 +4,9 @@
     build B   model weak,   16 responses to prompt P    > one seed with 56 responses
     build C   model weak,    8 responses to prompt Q   /
 
-Every response is judged in the style that its own prompt asked for. A pair is made of two responses
-to the *same* prompt only, and says which: whatever differs between chosen and rejected is then the
-response, not what was asked. So A x A, B x B and A x B give pairs with P, C x C with Q.
+Every response is judged in the style that its own prompt asked for. Both responses of a pair answer
+the *same* prompt, so only the responses differ: A x A, B x B and A x B give pairs with P, C x C
+with Q.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ PairsOf = Callable[[Sequence[int], Findings], tuple[list[Pair], list[Drop]]]
 def pair_by_prompt(
     rollout: PooledRollout, pairs_of: PairsOf, policy: PairingConfig, findings: Findings
 ) -> tuple[list[Pair], list[Drop]]:
-    """The pairs of the responses to each prompt; prompts take turns up to `max_per_seed`, and none
-    gives the same two texts again. Without any pair there is one `Drop`."""
+    """The pairs of the responses to each prompt, which take turns up to `max_per_seed`; no two have
+    the same texts. Without any pair there is one `Drop`."""
     groups = _prompts_of(rollout)
     lanes, drops = [], []
     for indices in groups:
@@ -179,8 +179,8 @@ def _prompts_of(rollout: PooledRollout) -> list[list[int]]:
 
 
 def _capped(pairs: Iterable[Pair], most: int | None) -> Iterator[Pair]:
-    """Without those of a text that has been in `most` of them on its side: each prompt's pairs keep
-    to it, and responses to several prompts can be the same text."""
+    """Without those of a text that is in `most` of them on its side: responses to several prompts
+    can be the same text."""
     uses: Counter[tuple[str, str]] = Counter()
     for pair in pairs:
         texts = [("chosen", normal(pair.chosen_text)), ("rejected", normal(pair.rejected_text))]
