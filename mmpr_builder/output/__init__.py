@@ -6,8 +6,8 @@
     README.md                  Hugging Face data card             card.py, card.md.j2
 
 Workers make blocks of rows, one writer puts them together (writer.py). A seed ends in exactly one
-of pairs and drops. Both folders appear at once, at the end (shards.py); pairing again replaces them
-wholly, and the same rollouts and config give the same bytes.
+of pairs and drops. Both folders appear at once, at the end (shards.py), and replace old ones. The
+same rollouts and config give the same bytes.
 
     with BuildWriter(config) as writer:
         for part in parts:                             # in seed order

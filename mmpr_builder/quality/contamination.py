@@ -105,10 +105,9 @@ def index_evaluation(
 ) -> EvaluationIndex:
     """Hash what evaluation sets hold: (name of the set, its rows as `read_seeds` gives them).
 
-    `spread` says where their pictures are opened, `access` which URLs may be asked for them.
-
-    Raises `InputError` for a row or picture that cannot be read, unless `config.unreadable` is
-    "skip": what is not looked at cannot be found. Without a single usable row always.
+    `spread` opens the pictures, `access` says which URLs may be asked for them. Raises `InputError`
+    without a usable row, and for a row or picture that cannot be read unless `config.unreadable` is
+    "skip".
     """
     import numpy as np
 
@@ -157,7 +156,7 @@ class Decontaminator:
     def leak(self, seed: Seed) -> Leak | None:
         """The evaluation row that a seed repeats, the first one of the strongest rule, or None.
 
-        Pictures of the seed that cannot be opened match nothing (sampling drops such a seed).
+        Pictures that cannot be opened match nothing (sampling drops such a seed).
         """
         asked = words(seed.question)
         return self._by_picture(seed, asked) or self._by_question(seed, asked)

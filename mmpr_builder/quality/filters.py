@@ -37,8 +37,7 @@ def filtered(
     """What the filters find in the responses of one seed; does not depend on their order.
 
     A response with a fault is never chosen, nor continued; with one of `NEVER_REJECTED` it is not
-    rejected either. Of near-copies with the same verdict one is left for either side: among those
-    that may stand there at all, as `may_stand` says of an index.
+    rejected either. Of near-copies with the same verdict one stays, among those that `may_stand`.
     """
     if not (config.hygiene or config.dropout_gate or config.distinct is not None):
         return Filtered()

@@ -134,10 +134,9 @@ def misses_image(text: str) -> str | None:
 
 
 def continuation_fault(response: Response, continuation: Continuation) -> Fault | None:
-    """Why a continuation of a response is not fit to be rejected; None if it is.
+    """Why what a continuation adds to a response is not fit to be rejected; None if it is.
 
-    Only what the continuation adds is looked at. A response that speaks of a missing image itself
-    makes no fault of it: then the model did so while it saw the image.
+    Where the response itself speaks of a missing image, so may its continuation.
     """
     missed = misses_image(continuation.text)
     if missed is not None and misses_image(response.text) is None:

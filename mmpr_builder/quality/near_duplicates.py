@@ -127,8 +127,8 @@ class NearDuplicates:
         return Note(number, found, tuple(alike))
 
     def settle(self, note: Note, same: int | None) -> str | None:
-        """The id of the first seed that this one repeats, which is then forgotten; None for one
-        that repeats none. `same` is what `first_same` says of the note's comparison."""
+        """The id of the first seed that this one repeats, if any; a repetition is forgotten.
+        `same` is what `first_same` says of the note's comparison."""
         start = 0 if note.comparison is None else same
         if start is None:
             return None

@@ -113,8 +113,8 @@ def suspicion(
 ) -> Drop | None:
     """The drop of a seed whose responses agree on another answer; None for all others.
 
-    `verdicts` are those of its responses, `is_right` as in `agreement`. Only seeds of which too few
-    are right, and enough wrong, cost comparisons. Does not depend on the order of the responses.
+    `verdicts` are of its responses in any order, `is_right` is as in `agreement`. Only seeds with
+    few right and many wrong responses cost comparisons.
     """
     said = Counter(v.answer for v in verdicts if v.answer is not None and v.outcome != "no_answer")
     outcomes = {v.answer: v.outcome for v in verdicts if v.answer is not None}
@@ -139,10 +139,9 @@ def agreement(
 ) -> Agreement | None:
     """On which wrong answer a clear majority agrees; None where none does.
 
-    `said` counts the final answers of `responses` responses, `outcome_of` says what each is
-    against the truth; an undecided one counts as an answer and as neither right nor wrong. Answers
-    belong together if each `is_right` with the other as the truth, under the seed's own scorer.
-    Costs at most `MAX_DISTINCT` verdicts and `2 * MAX_DISTINCT * MAX_GROUPS` comparisons.
+    `said` counts the final answers of `responses` responses, `outcome_of` judges each; an undecided
+    one is neither right nor wrong. Answers belong together if each `is_right` with the other as the
+    truth. Costs at most `MAX_DISTINCT` verdicts and `2 * MAX_DISTINCT * MAX_GROUPS` comparisons.
     """
     answered = sum(said.values())
     if not seed.has_truth or answered < bounds.min_answered:
