@@ -2,6 +2,7 @@
 
     Seed      question, images, maybe truths                    seeds.py
     Rollout   a seed with its prompt and all its responses      sampling.py
+    Asked     what a response is judged by                      pairing/
     Verdict   what scoring says of one response                 scoring/
     Pair      chosen / rejected                                 pairing.py
     Drop      an item that ends here, with the reason           any step
@@ -170,6 +171,20 @@ class Verdict:
     answer: str | None = None
     rule: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a verdict is asked about: the accepted answers, and what the comparison depends on.
+
+    `style` says how a whole response marks its final answer; an extracted answer has none.
+    """
+
+    golds: tuple[str, ...]
+    scorer: str = "auto"
+    choices: tuple[str, ...] = ()
+    question: str | None = None
+    style: Style = "final_answer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ def blocks(rollouts: Sequence[Rollout], config: Config, per_block: int = 64) -> 
             for rollout in part
         ]
         block = make_block(judged, config, rejected_ids(config))
-        block.counts.note(findings)
+        block.counts.findings.add(findings)
         yield block
 
 

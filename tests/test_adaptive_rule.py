@@ -20,6 +20,7 @@ from mmpr_builder.pairing.need import (
     Mark,
     Rule,
     Tally,
+    fewest_more,
     given_up,
     marks,
     missed_aims,
@@ -163,7 +164,7 @@ def test_a_round_asks_for_no_more_than_is_needed_in_any_case(
     right: int, wrong: int, wanted: int
 ) -> None:
     rule = Rule(99, wanted, 1, 1, 99, ("correctness",), crosses=True, continues=False)
-    more = rule._needed(right, wrong, 0)
+    more = fewest_more(rule, right, wrong, 0)
     best = max((right + a) * (wrong + more - a) for a in range(more + 1))
     worse = max((right + a) * (wrong + more - 1 - a) for a in range(more))
     assert best >= wanted

@@ -17,10 +17,10 @@ from pair_samples import LastWord, make_rollout, write_build
 
 from mmpr_builder.config import BalanceConfig, Config, load_config
 from mmpr_builder.io import tables
-from mmpr_builder.output import BuildWriter, load_pairs, make_block, pair_schema, read_run
-from mmpr_builder.output.counts import Counts
+from mmpr_builder.output import BuildWriter, load_pairs, pair_schema, read_run
 from mmpr_builder.output.rows import TEXT_SCHEMA
-from mmpr_builder.output.shards import PairRows
+from mmpr_builder.output.shards import Rows
+from mmpr_builder.output.writer import balanced, make_block
 from mmpr_builder.pairing import judge_and_pair
 from mmpr_builder.pairing.balance import Balance, Weighed
 from mmpr_builder.quality import Findings
@@ -228,7 +228,7 @@ def build(out: Path, rollouts: Sequence[Rollout], *overrides: str, per_block: in
                 for r in rollouts[start : start + per_block]
             ]
             block = make_block(judged, config)
-            block.counts.note(findings)
+            block.counts.findings.add(findings)
             writer.add(block)
     return json.loads(json.dumps(writer.counts()))
 
@@ -351,17 +351,30 @@ def test_counts_without_pairs_are_those_as_if_they_had_never_been(
 ) -> None:
     question = Seed("q", "?", (), ("3",), source="s")
     rollout = make_rollout(question, [f"{w} {n}" for n in (3, 3, 4, 5, "hm") for w in "xy"])
+    on, off = load_config(None, BALANCED), load_config(None, ["pairing.max_gap=1000"])
     verdicts, pairs, _ = judge_and_pair(rollout, Config(), LastWord())
     reasons = [reasons[i % len(reasons)] for i in range(len(pairs))]
     stay = [pair for pair, reason in zip(pairs, reasons, strict=True) if reason is None]
-    drop = None if stay else Drop("q", "quality", "length_balance", "")
-    counts, wanted = Counts(), Counts()
-    slip = counts.add(rollout, verdicts, pairs, [], weighed=True)
-    counts.leave_out(slip, reasons, drop)
-    wanted.add(rollout, verdicts, stay, [drop] if drop else [], weighed=True)
-    assert counts.as_dict() == wanted.as_dict()
-    assert +counts.weighed == +wanted.weighed
-    assert sum(counts.left_out.values()) == len(pairs) - len(stay)
+    found = balanced(make_block([(rollout, verdicts, pairs, [])], on), Decided(reasons))
+    drops = [drop for _, drop in found.drops]
+    wanted = make_block([(rollout, verdicts, stay, drops)], off)
+    assert (found.seeds, found.pairs) == (wanted.seeds, wanted.pairs) == (1, len(stay))
+    assert len(drops) == (not stay)
+    told = found.counts.as_dict(0.02), wanted.counts.as_dict(0.02)
+    left_out = told[0]["balance"].pop("left_out")
+    assert told[1]["balance"].pop("left_out") == {}
+    assert told[0] == told[1]
+    assert sum(sum(kinds.values()) for kinds in left_out.values()) == len(pairs) - len(stay)
+
+
+class Decided(Balance):
+    """A balance whose decisions are known."""
+
+    def __init__(self, reasons: Sequence[str | None]) -> None:
+        self._reasons = iter(reasons)
+
+    def decide(self, source: str, pair: Weighed) -> Any:
+        return next(self._reasons)
 
 
 def test_rows_go_with_the_images_that_nothing_shows_any_more() -> None:
@@ -369,8 +382,8 @@ def test_rows_go_with_the_images_that_nothing_shows_any_more() -> None:
     values = {name: [None] * 5 for name in texts.column_names}
     values["id"] = [str(i) for i in range(5)]
     table = type(texts).from_pydict(values, schema=TEXT_SCHEMA)
-    rows = PairRows(table, ((b"a",), (b"b",), ()), (0, 0, 1, 1, 2)).only([1, 4])
-    assert rows.texts["id"].to_pylist() == ["1", "4"]
+    rows = Rows(table, ((b"a",), (b"b",), ()), (0, 0, 1, 1, 2)).only([1, 4])
+    assert rows.data["id"].to_pylist() == ["1", "4"]
     assert (rows.pictures, rows.picture_of) == (((b"a",), ()), (0, 1))
     assert rows.table().num_rows == 2
 

@@ -15,7 +15,7 @@ from mmpr_builder.config import Config
 from mmpr_builder.io import tables
 from mmpr_builder.output import read_run
 from mmpr_builder.output.card import Measured, render_card
-from mmpr_builder.quality.controls import _KINDS, controls_of
+from mmpr_builder.quality.controls import CONTROLS, controls_of
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.report import write_report
 
@@ -131,7 +131,7 @@ def controlled(tmp_path: Path) -> Path:
 def test_every_control_that_was_on_is_told_with_figures_and_examples(controlled: Path) -> None:
     html = Path(write_report(controlled)).read_text(encoding="utf-8")
     page = Page(html)
-    for kind in _KINDS:
+    for kind in CONTROLS:
         assert f'id="control-{kind.name}"' in html
         assert kind.what in page.text
     for said in (
@@ -158,10 +158,10 @@ def test_every_control_that_was_on_is_told_with_figures_and_examples(controlled:
 def test_the_card_has_a_row_for_each(controlled: Path) -> None:
     card = render_card(read_run(controlled), Measured(1, 1, 1, ("en",)))
     rows = [line for line in card.splitlines() if line.startswith("| ") and "`quality." in line]
-    assert len(rows) == len(_KINDS) - 2  # Licences and pair policy have other keys.
+    assert len(rows) == len(CONTROLS) - 2  # Licences and pair policy have other keys.
     assert "| DropoutNTP gate | `quality.dropout_gate=true` | 20 continuations |" in card
     assert "missing image 3, near equal 2" in card
-    assert "vqa\\|&lt;b>" in card
+    assert "vqa\\|\\<b\\>" in card
 
 
 def test_a_build_without_controls_says_so_in_a_line_and_no_more(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_build_without_controls_says_so_in_a_line_and_no_more(tmp_path: Path) 
     html = Path(write_report(tmp_path / "out")).read_text(encoding="utf-8")
     (line,) = [line for line in html.splitlines() if 'id="controls"' in line]
     assert "Quality controls: all were off." in line
-    assert all(kind.keys[0] in line for kind in _KINDS)
+    assert all(kind.keys[0] in line for kind in CONTROLS)
     assert "control-" not in html
     card = render_card(read_run(tmp_path / "out"), Measured(1, 1, 1, ("en",)))
     assert "All were off. There are:" in card
@@ -191,7 +191,7 @@ def test_a_control_that_left_nothing_aside_says_so(tmp_path: Path) -> None:
 
 def test_every_key_of_a_control_is_a_setting() -> None:
     config = Config().model_dump(mode="json")
-    for kind in _KINDS:
+    for kind in CONTROLS:
         for key in kind.keys:
             tree: Any = config
             for name in key.split("."):
@@ -204,4 +204,4 @@ def test_evaluation_settings_alone_turn_nothing_on() -> None:
     run = {"config": config.model_dump(mode="json"), "counts": {"drops": {}}, "this_run": {}}
     on, off = controls_of(run)
     assert on == ()
-    assert len(off) == len(_KINDS)
+    assert len(off) == len(CONTROLS)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mmpr_builder.config import Config, PairingConfig, load_config, with_stated_aims
 from mmpr_builder.errors import ConfigError
 from mmpr_builder.pairing import build_pairs
-from mmpr_builder.pairing.candidates import common_answer, common_answers
+from mmpr_builder.pairing.balance import common_answer, common_answers
 from mmpr_builder.pairing.need import Tally, marks, missed_aims, rule_for
 from mmpr_builder.records import (
     Continuation,

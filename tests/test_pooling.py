@@ -26,6 +26,7 @@ from mmpr_builder.output import load_pairs, read_run
 from mmpr_builder.pairing import build_pairs, judge_and_pair, scorer_for
 from mmpr_builder.pairing.pooled import pool, pooled_rate, rates_by_model
 from mmpr_builder.progress import Progress
+from mmpr_builder.quality import Findings
 from mmpr_builder.records import (
     Continuation,
     Drop,
@@ -468,10 +469,10 @@ def test_near_copies_of_a_model_that_may_not_write_a_side_bar_nobody_from_it() -
     rollout = pool(*zip(*members, strict=True))
     policy = PairingConfig(chosen_from=("strong",), rejected_from=("weak",))
     config = Config(pairing=policy, quality=QualityConfig(distinct=0.9))
-    faults: Counter[str] = Counter()
-    _, pairs, _ = judge_and_pair(rollout, config, LastWord(), faults=faults)
+    findings = Findings()
+    _, pairs, _ = judge_and_pair(rollout, config, LastWord(), findings=findings)
     assert [(pair.chosen_index, pair.rejected_index) for pair in pairs] == [(2, 1)]
-    assert not faults
+    assert not findings.filtered
 
 
 def test_a_dropout_pair_stays_within_one_response_of_a_model_that_may_be_chosen() -> None:

@@ -12,13 +12,14 @@ from mmpr_builder.demo.questions import ask
 from mmpr_builder.demo.responses import respond
 from mmpr_builder.demo.world import make_scene
 from mmpr_builder.extraction import extract_answer
+from mmpr_builder.output.counts import Counts
 from mmpr_builder.pairing import build_pairs
 from mmpr_builder.quality import (
+    Findings,
     continuation_fault,
     contradiction,
     distinct_responses,
     find_loop,
-    gate_yield,
     misses_image,
     response_fault,
 )
@@ -197,10 +198,14 @@ def test_a_continuation_many_times_as_long_is_a_runaway() -> None:
 
 
 def test_the_yield_is_told_by_ratio() -> None:
-    found = gate_yield({(0.5, "missing_image"): 1, (0.25, ""): 4, (0.5, ""): 2, (0.5, "loop"): 1})
-    assert [(one.keep, one.continuations, one.fit, one.faults) for one in found] == [
-        (0.25, 4, 4, {}),
-        (0.5, 4, 2, {"loop": 1, "missing_image": 1}),
+    counts = Counts()
+    counts.findings.continuations.update(
+        {(0.5, "missing_image"): 1, (0.25, ""): 4, (0.5, ""): 2, (0.5, "loop"): 1}
+    )
+    found = counts.as_dict()["continuations"]
+    assert [(keep, one["made"], one["fit"], one["unfit"]) for keep, one in found.items()] == [
+        ("0.25", 4, 4, {}),
+        ("0.5", 4, 2, {"loop": 1, "missing_image": 1}),
     ]
 
 
@@ -218,11 +223,13 @@ def test_near_copies_have_one_text_that_stands_for_them_in_any_order() -> None:
 def pair_up(
     samples: list[tuple[str, str]], quality: QualityConfig, seed: Seed = SEED
 ) -> tuple[list[Pair], list[str], Counter[str]]:
-    faults: Counter[str] = Counter()
+    findings = Findings()
     responses = [Response(text, 9, "stop", i) for i, (_, text) in enumerate(samples)]
     verdicts = [Verdict(outcome, answer="3") for outcome, _ in samples]  # type: ignore[arg-type]
-    pairs, drops = build_pairs(seed, responses, verdicts, Config(quality=quality), faults=faults)
-    return pairs, [f"{drop.stage}.{drop.reason}: {drop.detail}" for drop in drops], faults
+    config = Config(quality=quality)
+    pairs, drops = build_pairs(seed, responses, verdicts, config, findings=findings)
+    told = [f"{drop.stage}.{drop.reason}: {drop.detail}" for drop in drops]
+    return pairs, told, findings.filtered
 
 
 MIXED = [
@@ -277,9 +284,9 @@ def test_near_copies_count_once_in_pairing() -> None:
 
 def test_gated_continuations_make_no_pairs() -> None:
     responses = [continued(text) for _, text in GATED]
-    faults: Counter[str] = Counter()
+    findings = Findings()
     config = Config(quality=QualityConfig(dropout_gate=True))
-    pairs, drops = build_pairs(OPEN, responses, [], config, faults=faults)
+    pairs, drops = build_pairs(OPEN, responses, [], config, findings=findings)
     assert [pair.rejected_index for pair in pairs] == [0]
     assert not drops
-    assert faults == {f"continuation_{reason}": 1 for reason, _ in GATED if reason}
+    assert findings.filtered == {f"continuation_{reason}": 1 for reason, _ in GATED if reason}

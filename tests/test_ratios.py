@@ -200,7 +200,7 @@ def test_a_round_asks_for_no_more_than_is_needed_in_any_case(
     tally = Tally(rule)
     for number in range(rule.first):
         assert tally.next_round()[0] is None
-        tally.add(Mark(couples=tuple((f"{number}", f"{number} {way}") for way in range(ways))))
+        tally.add(Mark(own=tuple((f"{number}", f"{number} {way}") for way in range(ways))))
     assert tally.next_round() == ("enough", 0)
 
 

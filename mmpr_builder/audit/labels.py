@@ -19,15 +19,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from math import sqrt
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from mmpr_builder.audit.truths import Scorer
 from mmpr_builder.errors import InputError
 from mmpr_builder.extraction import STYLES
-from mmpr_builder.records import Outcome, Style, Verdict
+from mmpr_builder.pairing.verdicts import Scores, judge_answer, judge_text
+from mmpr_builder.records import Asked, Outcome, Style, Verdict
 from mmpr_builder.scoring.auto import SCORERS
 
 NOT_CORRECT = "not_correct"
@@ -82,12 +81,10 @@ class Rate:
         """(low, high) for the true rate; the whole range where there are no cases."""
         if not self.of:
             return 0.0, 1.0
-        z, n, p = 1.959964, self.of, self.hits / self.of
-        middle, spread = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        scale = 1 + z * z / n
-        low = (middle - spread) / scale if self.hits else 0.0
-        high = (middle + spread) / scale if self.hits < n else 1.0
-        return low, high
+        from scipy.stats import binomtest
+
+        low, high = binomtest(self.hits, self.of).proportion_ci(method="wilson")
+        return float(low), float(high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +120,12 @@ def read_cases(path: str | Path) -> Iterator[LabelledCase]:
             yield _case(line, f"{path.name}:{number}")
 
 
-def judge_case(judge: Scorer, case: LabelledCase) -> Verdict:
+def judge_case(judge: Scores, case: LabelledCase) -> Verdict:
     """What the scorer says of one case."""
-    choices = list(case.choices) or None
-    if case.style is not None:
-        return judge.score_response(
-            case.said,
-            list(case.truths),
-            style=case.style,
-            scorer=case.scorer,
-            choices=choices,
-            question=case.question,
-        )
-    return judge.score_answer(
-        case.said, list(case.truths), scorer=case.scorer, choices=choices, question=case.question
-    )
+    asked = Asked(case.truths, case.scorer, case.choices, case.question)
+    if case.style is None:
+        return judge_answer(judge, case.said, asked)
+    return judge_text(judge, case.said, replace(asked, style=case.style))
 
 
 def confusion(judged: Iterable[tuple[LabelledCase, Verdict]]) -> Confusion:

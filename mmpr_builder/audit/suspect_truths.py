@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from mmpr_builder.audit.truths import Scorer
 from mmpr_builder.extraction import extract_answer
+from mmpr_builder.pairing.verdicts import Scores, asked_of, judge_answer, right_with
 from mmpr_builder.quality.suspects import Bounds, agreement
 from mmpr_builder.records import Outcome, Rollout, Seed
 
@@ -40,7 +40,7 @@ class SuspectTruth:
 
 def suspect_truths(
     rollouts: Iterable[Rollout],
-    judge: Scorer,
+    judge: Scores,
     *,
     scorer_of: Callable[[Seed], str] = lambda seed: seed.scorer,
     majority: float = 0.6,
@@ -63,26 +63,21 @@ def suspect_truths(
 
 def _suspect(
     rollout: Rollout,
-    judge: Scorer,
+    judge: Scores,
     scorer_of: Callable[[Seed], str],
     bounds: Bounds,
 ) -> SuspectTruth | None:
     seed = rollout.seed
     if not seed.has_truth or len(rollout.responses) < bounds.min_answered:
         return None
-    scorer = scorer_of(seed)
+    asked = asked_of(seed, scorer_of(seed))
     said = Counter(_answers(rollout))
 
     def outcome_of(answer: str) -> Outcome:
-        return judge.score_answer(
-            answer,
-            list(seed.answers),
-            scorer=scorer,
-            choices=list(seed.choices) or None,
-            question=seed.question,
-        ).outcome
+        return judge_answer(judge, answer, asked).outcome
 
-    found = agreement(seed, said, len(rollout.responses), outcome_of, judge, scorer, bounds)
+    is_right = right_with(judge, asked)
+    found = agreement(seed, said, len(rollout.responses), outcome_of, is_right, bounds)
     if found is None:
         return None
     return SuspectTruth(

@@ -9,16 +9,16 @@ Two degrees: *unusable* (no truth of the seed works, so every token sampled for 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from mmpr_builder.config import Config
 from mmpr_builder.pairing import scorer_for
+from mmpr_builder.pairing.verdicts import Scores, asked_of, judge_answer, judge_text
 from mmpr_builder.prompts import Templates
-from mmpr_builder.quality.suspects import Compares
-from mmpr_builder.records import Drop, Language, Seed, Style, Verdict
+from mmpr_builder.records import Asked, Drop, Language, Seed, Style
 from mmpr_builder.scoring import Judge
 from mmpr_builder.scoring.auto import kind_of, usable_truth
 from mmpr_builder.scoring.choice import read_gold
@@ -50,21 +50,6 @@ REMEDIES = {
     " prompts.style",
 }
 """Reason of a finding -> what to do about it."""
-
-
-class Scorer(Compares, Protocol):
-    """What the checks need of a judge (`scoring.Judge` is one)."""
-
-    def score_response(
-        self,
-        text: str,
-        gold: str | Sequence[str],
-        *,
-        style: Style = "final_answer",
-        scorer: str = "auto",
-        choices: Sequence[str] | None = None,
-        question: str | None = None,
-    ) -> Verdict: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +93,7 @@ def kind_of_seed(seed: Seed, scorer: str) -> str:
     return "none" if truth is None else kind_of(clean(truth), seed.choices)
 
 
-def check_truth(seed: Seed, judge: Scorer, scorer: str = "auto") -> Finding | None:
+def check_truth(seed: Seed, judge: Scores, scorer: str = "auto") -> Finding | None:
     """Why no truth of this seed can be used; None if one can, or if it has none.
 
     Each accepted truth is compared with itself by the scorer the seed has in a build; costs some
@@ -151,7 +136,7 @@ def _not_asked(query: Query) -> Decision:
     return unknown("not_asked", "no symbolic mathematics while planning")
 
 
-def problem_of(truth: str, seed: Seed, judge: Scorer, scorer: str) -> tuple[str, str] | None:
+def problem_of(truth: str, seed: Seed, judge: Scores, scorer: str) -> tuple[str, str] | None:
     """(reason, detail) for a truth that is not right when compared with itself."""
     if len(truth) > MAX_CHARS:
         return "truth_too_long", f"{len(truth):,} characters, over {MAX_CHARS:,}"
@@ -159,13 +144,8 @@ def problem_of(truth: str, seed: Seed, judge: Scorer, scorer: str) -> tuple[str,
         return "empty_truth", f"nothing is left of {truth!r} without its dress"
     if scorer in ("auto", "choice") and (unknown_option := option_unknown(truth, seed)):
         return unknown_option
-    verdict = judge.score_answer(
-        truth,
-        [truth],
-        scorer=scorer,
-        choices=list(seed.choices) or None,
-        question=seed.question,
-    )
+    asked = replace(asked_of(seed, scorer), golds=(truth,))
+    verdict = judge_answer(judge, truth, asked)
     if verdict.outcome == "correct" or verdict.rule == "not_asked":
         return None
     reason = "undecided_truth" if verdict.outcome == "undecided" else "unequal_to_itself"
@@ -233,7 +213,7 @@ _MAX_TRUTHS = 8  # Compared with one another; a question's annotators are about 
 
 
 def check_seed(
-    seed: Seed, judge: Scorer, *, scorer: str, style: Style, language: Language
+    seed: Seed, judge: Scores, *, scorer: str, style: Style, language: Language
 ) -> list[Finding]:
     """Everything that is wrong with the truths of a seed, the unusable first.
 
@@ -276,22 +256,16 @@ def _beyond_options(truth: str, seed: Seed) -> tuple[str, str] | None:
 def _lost(
     truth: str,
     seed: Seed,
-    judge: Scorer,
+    judge: Scores,
     scorer: str,
     kind: str,
     style: Style,
     language: Language,
 ) -> tuple[str, str] | None:
     """A response that says the truth in one of the usual dresses and is not called right."""
+    asked = replace(asked_of(seed, scorer, style), golds=(truth,))
     for text in responses_saying(truth, kind, style, language):
-        verdict = judge.score_response(
-            text,
-            [truth],
-            style=style,
-            scorer=scorer,
-            choices=list(seed.choices) or None,
-            question=seed.question,
-        )
+        verdict = judge_text(judge, text, asked)
         if verdict.outcome != "correct" and verdict.rule not in ("timeout", "screened"):
             said = text.rpartition("\n")[2] if "\n" not in truth else text
             detail = f"{said!r} gives {verdict.answer!r}: {verdict.outcome} ({verdict.rule})"
@@ -299,7 +273,7 @@ def _lost(
     return None
 
 
-def _ambiguous(truth: str, seed: Seed, judge: Scorer) -> tuple[str, str] | None:
+def _ambiguous(truth: str, seed: Seed, judge: Scores) -> tuple[str, str] | None:
     """Another option says the same as the right one: by its words or by its value."""
     named = read_gold(clean(truth), seed.choices) if seed.choices else None
     if named is None or len(named) != 1:
@@ -312,7 +286,7 @@ def _ambiguous(truth: str, seed: Seed, judge: Scorer) -> tuple[str, str] | None:
         if other == right or not _has_words(text):
             continue
         same = match_option(own, (own, text)) is None
-        if same or judge.score_answer(text, [own]).outcome == "correct":
+        if same or judge_answer(judge, text, Asked((own,))).outcome == "correct":
             detail = f"option {_letter(other)} ({text!r}) equals option {_letter(right)} ({own!r})"
             return "ambiguous_options", detail[:SHOWN]
     return None
@@ -327,7 +301,7 @@ def _letter(index: int) -> str:
     return chr(ord("A") + index)
 
 
-def _contradiction(seed: Seed, judge: Scorer, scorer: str) -> Finding | None:
+def _contradiction(seed: Seed, judge: Scores, scorer: str) -> Finding | None:
     """Two accepted truths that are numbers, and not the same one under the seed's scorer."""
     numbers = [
         truth
@@ -336,7 +310,7 @@ def _contradiction(seed: Seed, judge: Scorer, scorer: str) -> Finding | None:
     ][:_MAX_TRUTHS]
     for i, left in enumerate(numbers):
         for right in numbers[i + 1 :]:
-            verdict = judge.score_answer(right, [left], scorer=scorer, question=seed.question)
+            verdict = judge_answer(judge, right, Asked((left,), scorer, (), seed.question))
             if verdict.outcome == "incorrect":
                 detail = f"accepted are {left!r} and {right!r}"
                 kind = kind_of_seed(seed, scorer)
@@ -409,7 +383,7 @@ class SeedAudit:
 
 
 def audit_seeds(
-    items: Iterable[Seed | Drop], config: Config, templates: Templates, judge: Scorer
+    items: Iterable[Seed | Drop], config: Config, templates: Templates, judge: Scores
 ) -> SeedAudit:
     """Check the truths of all seeds as a build with this config would score them."""
     audit = SeedAudit()

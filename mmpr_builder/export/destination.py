@@ -25,7 +25,7 @@ from mmpr_builder.errors import BuildConflictError, InputError, RowError
 from mmpr_builder.export.items import Digests
 from mmpr_builder.io import images, stores, tables
 from mmpr_builder.io.stores import is_url
-from mmpr_builder.output.shards import ShardWriter, TableRows
+from mmpr_builder.output.shards import Rows, ShardWriter
 
 MARK = "export.json"
 """Its presence says that a folder is an export of ours, complete."""
@@ -189,7 +189,7 @@ class ParquetFiles:
     def __init__(self, folder: Path, schema: pa.Schema, *, shard_bytes: int = _SHARD_BYTES) -> None:
         self._schema = schema
         self._held: list[Mapping[str, Any]] = []
-        self._shards: ShardWriter[TableRows] = ShardWriter(
+        self._shards = ShardWriter(
             str(folder), schema, row_group_bytes=_ROW_GROUP_BYTES, shard_bytes=shard_bytes
         )
 
@@ -206,5 +206,5 @@ class ParquetFiles:
         self._shards.close()
 
     def _pass_on(self) -> None:
-        self._shards.add(TableRows(tables.to_table(self._held, self._schema)))
+        self._shards.add(Rows(tables.to_table(self._held, self._schema)))
         self._held = []

@@ -26,7 +26,7 @@ from mmpr_builder.export.readback import read_export
 from mmpr_builder.export.writing import Format
 from mmpr_builder.io import stores
 from mmpr_builder.io.tables import ParquetFile
-from mmpr_builder.output.load import pair_parts
+from mmpr_builder.output import pair_parts
 
 _BATCH = 128
 _EXAMPLES = 3

@@ -19,7 +19,7 @@ from mmpr_builder.export.faults import Fault
 from mmpr_builder.export.items import BadRow, Item, read_items
 from mmpr_builder.export.options import ExportOptions, check_kinds
 from mmpr_builder.io.stores import is_url
-from mmpr_builder.output.load import pair_parts
+from mmpr_builder.output import pair_parts
 
 DROPS = "drops.jsonl"
 

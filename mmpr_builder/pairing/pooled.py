@@ -4,9 +4,9 @@
     build B   model weak,   16 responses to prompt P    > one seed with 56 responses
     build C   model weak,    8 responses to prompt Q   /
 
-Every response is judged in the style that its own prompt asked for. A pair is made of two responses
-to the *same* prompt only, and says which: whatever differs between chosen and rejected is then the
-response, not what was asked. So A x A, B x B and A x B give pairs with P, C x C with Q.
+Every response is judged in the style that its own prompt asked for. Both responses of a pair answer
+the *same* prompt, so only the responses differ: A x A, B x B and A x B give pairs with P, C x C
+with Q.
 """
 
 from __future__ import annotations
@@ -14,17 +14,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, chain, islice, zip_longest
+from itertools import accumulate, chain, islice, pairwise, zip_longest
 
-from mmpr_builder.config import Config, DropoutConfig
+from mmpr_builder.config import Config, DropoutConfig, PairingConfig
 from mmpr_builder.dropout import wants_continuation
 from mmpr_builder.pairing.candidates import normal
 from mmpr_builder.pairing.pass_rate import pass_rate
-from mmpr_builder.quality import Findings
+from mmpr_builder.quality.filters import Findings
 from mmpr_builder.records import Drop, Pair, Response, Rollout, Verdict
-
-Build = Callable[..., tuple[list[Pair], list[Drop]]]
-"""`pairing.build_pairs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +37,12 @@ class PooledRollout(Rollout):
     """Parallel to `members`: what each was sampled with."""
     drop: Drop | None = None
     """Why it cannot be judged at all."""
+
+    @property
+    def ranges(self) -> list[range]:
+        """For each member the indices of its responses."""
+        ends = accumulate((len(member.responses) for member in self.members), initial=0)
+        return [range(start, end) for start, end in pairwise(ends)]
 
 
 def pool(members: Sequence[Rollout], settings: Sequence[Config]) -> PooledRollout:
@@ -74,20 +77,14 @@ def members_of(rollout: Rollout) -> tuple[Rollout, ...]:
     return rollout.members if isinstance(rollout, PooledRollout) else (rollout,)
 
 
-def member_at(rollout: Rollout, index: int) -> int:
-    """Which of `members_of` a response belongs to."""
-    ends = accumulate(len(member.responses) for member in members_of(rollout))
-    return next(number for number, end in enumerate(ends) if index < end)
+def member_at(rollout: PooledRollout, index: int) -> int:
+    """Number of the member that a response belongs to."""
+    return next(number for number, own in enumerate(rollout.ranges) if index in own)
 
 
-def member_of(rollout: Rollout, index: int) -> Rollout:
-    """The rollout that a response belongs to: its model, prompt, template and style."""
-    return members_of(rollout)[member_at(rollout, index)]
-
-
-def settings_of(rollout: PooledRollout, index: int) -> Config:
-    """What a response was sampled with."""
-    return rollout.settings[member_at(rollout, index)]
+def models_of(rollout: Rollout) -> list[str]:
+    """The model that wrote each response."""
+    return [member.model for member in members_of(rollout) for _ in member.responses]
 
 
 def continued_by(
@@ -100,25 +97,31 @@ def continued_by(
             yield member.responses, of.dropout
 
 
-def models_of(rollout: Rollout) -> list[str]:
-    """Who wrote each response."""
-    return [member.model for member in members_of(rollout) for _ in member.responses]
-
-
 def pooled_rate(
     rollout: PooledRollout,
     verdicts: Sequence[Verdict],
     responses: Sequence[Response] | None = None,
+    model: str | None = None,
 ) -> float | None:
     """The pass rate of a pooled seed: the mean of its builds' own rates, weighted by the number of
-    responses that each was asked for.
+    responses asked for.
 
     A build that stops early has as many responses as chance wanted, so their plain share would be
-    biased towards what stops it. A build none of whose responses is decided does not count. With
-    builds of several models this is the rate of the mixture, see `rates_by_model`. `responses` are
-    the rollout's as pairing may use them, by which adaptive sampling decided when to stop.
+    biased towards what stops it. A build without a decided response does not count. `model` asks
+    for the rate of one model only. `responses` are the rollout's as pairing may use them, by which
+    adaptive sampling decided when to stop.
     """
-    return _mean(_rates(rollout, verdicts, responses))
+    usable = rollout.responses if responses is None else responses
+    rates = []
+    for member, config, own in zip(rollout.members, rollout.settings, rollout.ranges, strict=True):
+        part = slice(own.start, own.stop)
+        rate = pass_rate(rollout.seed, usable[part], verdicts[part], config)
+        if rate is not None and model in (None, member.model):
+            rates.append((rate, config.sampling.n))
+    if len(rates) == 1:
+        return rates[0][0]  # Multiplied and divided it would not be the same to the last bit.
+    weight = sum(n for _, n in rates)
+    return sum(rate * n for rate, n in rates) / weight if weight else None
 
 
 def rate_of(rollout: Rollout, verdicts: Sequence[Verdict], config: Config) -> float | None:
@@ -135,106 +138,55 @@ def rates_by_model(rollout: Rollout, verdicts: Sequence[Verdict]) -> dict[str, f
     models = sorted({member.model for member in rollout.members})
     if len(models) < 2:
         return {}
-    rates = {m: _mean(_rates(rollout, verdicts, None, model=m)) for m in models}
+    rates = {model: pooled_rate(rollout, verdicts, model=model) for model in models}
     return {model: rate for model, rate in rates.items() if rate is not None}
 
 
-def _rates(
-    rollout: PooledRollout,
-    verdicts: Sequence[Verdict],
-    responses: Sequence[Response] | None,
-    model: str | None = None,
-) -> list[tuple[float, int]]:
-    """(rate, responses asked for) of the members, or of those of one model."""
-    usable = rollout.responses if responses is None else responses
-    found, start = [], 0
-    for member, config in zip(rollout.members, rollout.settings, strict=True):
-        stop = start + len(member.responses)
-        rate = pass_rate(rollout.seed, usable[start:stop], verdicts[start:stop], config)
-        if rate is not None and model in (None, member.model):
-            found.append((rate, config.sampling.n))
-        start = stop
-    return found
+PairsOf = Callable[[Sequence[int], Findings], tuple[list[Pair], list[Drop]]]
+"""Pairs the responses with these indices, and notes what it finds."""
 
 
-def _mean(rates: Sequence[tuple[float, int]]) -> float | None:
-    if len(rates) == 1:
-        return rates[0][0]  # Multiplied and divided it would not be the same to the last bit.
-    weight = sum(n for _, n in rates)
-    return sum(rate * n for rate, n in rates) / weight if weight else None
-
-
-def pair_pooled(
-    rollout: PooledRollout,
-    responses: Sequence[Response],
-    verdicts: Sequence[Verdict],
-    config: Config,
-    build: Build,
-    *,
-    faults: Counter[str] | None,
-    findings: Findings | None,
+def pair_by_prompt(
+    rollout: PooledRollout, pairs_of: PairsOf, policy: PairingConfig, findings: Findings
 ) -> tuple[list[Pair], list[Drop]]:
-    """What `build_pairs` makes of the responses to each prompt; prompts take turns up to
-    `pairing.max_per_seed`, and none gives the same two texts again.
-
-    `responses` are the rollout's as pairing may use them; without any pair there is one `Drop`.
-    """
-    models = models_of(rollout)
-    known = {
-        "rate": (pooled_rate(rollout, verdicts, responses), len(responses)),
-        "rng_seed": config.pairing.seed,
-    }
-    groups = _by_prompt(rollout)
+    """The pairs of the responses to each prompt, which take turns up to `max_per_seed`; no two have
+    the same texts. Without any pair there is one `Drop`."""
+    groups = _prompts_of(rollout)
     lanes, drops = [], []
     for indices in groups:
-        pairs, dropped = build(
-            rollout.seed,
-            [responses[i] for i in indices],
-            [verdicts[i] for i in indices],
-            config,
-            models=[models[i] for i in indices],
-            faults=faults,
-            findings=findings,
-            **known,
-        )
+        pairs, dropped = pairs_of(indices, findings)
         lanes.append([_moved(pair, indices) for pair in pairs])
         drops += dropped
     turns = (pair for turn in zip_longest(*lanes) for pair in turn if pair is not None)
     made = {pair.id: pair for pair in reversed(list(turns))}
-    capped = _capped(reversed(made.values()), config.pairing.max_per_response)
-    pairs = list(islice(capped, config.pairing.max_per_seed))
+    capped = _capped(reversed(made.values()), policy.max_per_response)
+    pairs = list(islice(capped, policy.max_per_seed))
     if pairs or len(groups) == 1:
         return pairs, drops
-    together, dropped = build(rollout.seed, responses, verdicts, config, models=models, **known)
+    together, dropped = pairs_of(range(len(rollout.responses)), Findings())
     if not together:
         return [], dropped
     detail = f"{len(groups)} prompts, and no pair within one of them: pairs share their prompt"
     return [], [Drop(rollout.seed.id, "pairing", "prompts_differ", detail)]
 
 
-def _capped(pairs: Iterable[Pair], most: int | None) -> Iterator[Pair]:
-    """Without those of a text that has been in `most` of them on its side: each prompt's pairs keep
-    to it, and responses to several prompts can be the same text."""
-    chosen: Counter[str] = Counter()
-    rejected: Counter[str] = Counter()
-    for pair in pairs:
-        one, other = normal(pair.chosen_text), normal(pair.rejected_text)
-        if most is not None and (chosen[one] >= most or rejected[other] >= most):
-            continue
-        chosen[one] += 1
-        rejected[other] += 1
-        yield pair
-
-
-def _by_prompt(rollout: PooledRollout) -> list[list[int]]:
+def _prompts_of(rollout: PooledRollout) -> list[list[int]]:
     """Indices of the responses to each prompt, in the order of the builds."""
     groups: dict[tuple[str, str], list[int]] = {}
-    start = 0
-    for member in rollout.members:
-        stop = start + len(member.responses)
-        groups.setdefault((member.prompt, member.style), []).extend(range(start, stop))
-        start = stop
+    for member, own in zip(rollout.members, rollout.ranges, strict=True):
+        groups.setdefault((member.prompt, member.style), []).extend(own)
     return list(groups.values())
+
+
+def _capped(pairs: Iterable[Pair], most: int | None) -> Iterator[Pair]:
+    """Without those of a text that is in `most` of them on its side: responses to several prompts
+    can be the same text."""
+    uses: Counter[tuple[str, str]] = Counter()
+    for pair in pairs:
+        texts = [("chosen", normal(pair.chosen_text)), ("rejected", normal(pair.rejected_text))]
+        if most is None or all(uses[text] < most for text in texts):
+            uses.update(texts)
+            yield pair
 
 
 def _moved(pair: Pair, indices: Sequence[int]) -> Pair:

@@ -1,4 +1,10 @@
-"""Why a seed gives no pair: one reason word per seed, with the counts behind it."""
+"""Why a seed gives no pair: one reason word per seed, with the counts behind it.
+
+all_correct       "32 responses: 32 correct"
+lengths_apart     "lengths differ by 210 tokens or more; pairing.max_gap = 200"
+solved_blind      "8 of 8 right without the image; a guess is right with 0.25, the limit is …"
+rejected_by_list  "all its 3 pairs are on the list"
+"""
 
 from __future__ import annotations
 
@@ -9,60 +15,71 @@ from dataclasses import replace
 from itertools import chain, product
 from pathlib import Path
 
-from mmpr_builder.config import Config, PairingConfig
+from mmpr_builder.config import Config
 from mmpr_builder.dropout import wants_blind
 from mmpr_builder.errors import InputError
 from mmpr_builder.io import stores
-from mmpr_builder.pairing.candidates import ALL, negative_kind, not_wanted, two_sides, unusable
-from mmpr_builder.pairing.choosing import Material, couples_of, sides_of
-from mmpr_builder.quality import Bars, Findings, blind_result
-from mmpr_builder.records import Drop, Outcome, Pair, Response, Seed, Verdict
+from mmpr_builder.pairing.candidates import (
+    Material,
+    is_positive,
+    negative_kind,
+    sides_of,
+    unusable,
+)
+from mmpr_builder.pairing.choosing import choose
+from mmpr_builder.quality.filters import Filtered, Findings
+from mmpr_builder.quality.suspects import blind_result
+from mmpr_builder.records import Drop, Pair, Seed, Verdict
 
 
-def why_unpaired(material: Material, models: Sequence[str]) -> Drop:
-    """Why no couple can be made of this: what a control forbids, else what the responses lack."""
-    seed, responses, verdicts = material.seed, material.responses, material.verdicts
-    limit = material.policy.max_gap
-    free = material.uncontrolled()
-    if limit is not None and couples_of(free):
+def why_unpaired(material: Material) -> Drop:
+    """Why no pair can be made of this: what a control forbids, else what the responses lack."""
+    seed, policy = material.seed, material.policy
+    free = material.of_any_length()
+    if policy.max_gap is not None and choose(free):
         positives, negatives, alone = sides_of(material)
-        couples = chain(product(positives, negatives), alone)
-        gaps = [abs(chosen.tokens - rejected.tokens) for chosen, rejected in couples]
-        detail = f"lengths differ by {min(gaps)} tokens or more; pairing.max_gap = {limit}"
+        candidates = chain(product(positives, negatives), alone)
+        gap = min(abs(chosen.tokens - rejected.tokens) for chosen, rejected in candidates)
+        detail = f"lengths differ by {gap} tokens or more; pairing.max_gap = {policy.max_gap}"
         return Drop(seed.id, "pairing", "lengths_apart", detail)
     # Each of these may be in the way of what another one leaves.
-    free = replace(free, bars=Bars())
-    if material.bars.reasons and couples_of(free):
-        return Drop(seed.id, "quality", "no_clean_pair", material.bars.detail)
-    if material.writers != ALL and couples_of(replace(free, writers=ALL)):
-        return not_wanted(seed, models, verdicts)
-    positives, _ = two_sides(seed, responses, verdicts, material.rng_seed)
-    return explain(seed, responses, verdicts, material.policy, has_positive=bool(positives))
+    free = replace(free, filtered=Filtered())
+    reasons = material.filtered.reasons
+    if reasons and choose(free):
+        detail = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+        return Drop(seed.id, "quality", "no_clean_pair", detail)
+    if (policy.chosen_from or policy.rejected_from) and choose(free.of_any_model()):
+        return _not_wanted(material)
+    return _lacking(material)
 
 
-def explain(
-    seed: Seed,
-    responses: Sequence[Response],
-    verdicts: Sequence[Verdict],
-    policy: PairingConfig,
-    *,
-    has_positive: bool,
-) -> Drop:
-    """The one reason why a seed gives no pair, with the counts behind it."""
+def _not_wanted(material: Material) -> Drop:
+    """All pairs would have a side by another model than asked for."""
+    seed, models = material.seed, material.models
+    counts = Counter(
+        (model, verdict.outcome) for model, verdict in zip(models, material.verdicts, strict=True)
+    )
+    said = ", ".join(
+        f"{model}: {n} {outcome}" if seed.has_truth else f"{model}: {n}"
+        for (model, outcome), n in sorted(counts.items())
+    )
+    return Drop(seed.id, "pairing", "model_not_wanted", f"{len(models)} responses: {said}")
+
+
+def _lacking(material: Material) -> Drop:
+    """What the responses lack, with the counts behind it."""
+    seed, responses, verdicts = material.seed, material.responses, material.verdicts
+    if not responses:
+        return Drop(seed.id, "pairing", "no_responses", "the sampler gave none")
+    reason = _no_contrast(material) if seed.has_truth else _no_continuation(material)
     counts = Counter(verdict.outcome for verdict in verdicts)
-    cut = sum(response.finish_reason == "length" for response in responses)
     shown = ", ".join(
         f"{counts[outcome]} {outcome}"
         for outcome in ("correct", "incorrect", "no_answer", "undecided")
         if counts[outcome]
     )
-    if not responses:
-        reason = "no_responses"
-    elif not seed.has_truth:
-        reason = _why_no_continuation(seed, responses, verdicts, policy)
-    else:
-        reason = _why_no_contrast(responses, verdicts, counts, policy, has_positive)
-    detail = f"{len(responses)} responses: {shown}" if responses else "the sampler gave none"
+    detail = f"{len(responses)} responses: {shown}"
+    cut = sum(response.finish_reason == "length" for response in responses)
     if cut:
         detail += f"; {cut} cut at max_tokens"
     undecided = Counter(v.rule or v.reason for v in verdicts if v.outcome == "undecided")
@@ -71,18 +88,14 @@ def explain(
     return Drop(seed.id, "pairing", reason, detail)
 
 
-def _why_no_contrast(
-    responses: Sequence[Response],
-    verdicts: Sequence[Verdict],
-    counts: Counter[Outcome],
-    policy: PairingConfig,
-    has_positive: bool,
-) -> str:
-    decided = len(verdicts) - counts["undecided"]
+def _no_contrast(material: Material) -> str:
+    judged = [(response, verdict) for _, response, verdict in material.judged()]
+    counts = Counter(verdict.outcome for _, verdict in judged)
+    decided = len(judged) - counts["undecided"]
     if decided == 0:
-        rules = {verdict.rule for verdict in verdicts}
+        rules = {verdict.rule for _, verdict in judged}
         return "unusable_truth" if rules == {"unusable_truth"} else "all_undecided"
-    if all(response.finish_reason == "length" for response in responses):
+    if all(response.finish_reason == "length" for response, _ in judged):
         return "only_truncated"
     if counts["correct"] == 0:
         if counts["incorrect"] == 0:
@@ -90,30 +103,22 @@ def _why_no_contrast(
         return "all_incorrect" if counts["incorrect"] == decided else "no_correct"
     if counts["correct"] == decided:
         return "all_correct"
-    if not has_positive:
+    if not any(is_positive(response, verdict) for response, verdict in judged):
         return "no_finished_correct"
-    wrong = [
-        response
-        for response, verdict in zip(responses, verdicts, strict=True)
-        if verdict.outcome in ("incorrect", "no_answer")
-    ]
+    wrong = [r for r, verdict in judged if verdict.outcome in ("incorrect", "no_answer")]
     if all(response.finish_reason == "length" for response in wrong):
         return "only_truncated"
-    kinds = {negative_kind(r, v) for r, v in zip(responses, verdicts, strict=True)} - {None}
-    return "kind_not_wanted" if kinds and not kinds & {*policy.kinds} else "no_usable_negative"
+    kinds = {negative_kind(response, verdict) for response, verdict in judged} - {None}
+    wanted = kinds & {*material.policy.kinds}
+    return "kind_not_wanted" if kinds and not wanted else "no_usable_negative"
 
 
-def _why_no_continuation(
-    seed: Seed, responses: Sequence[Response], verdicts: Sequence[Verdict], policy: PairingConfig
-) -> str:
-    if "dropout_ntp" not in policy.kinds:
+def _no_continuation(material: Material) -> str:
+    """The commonest reason among the responses, the first by name of equally common ones."""
+    if "dropout_ntp" not in material.policy.kinds:
         return "kind_not_wanted"
-    reasons = Counter(unusable(seed, r, v) for r, v in zip(responses, verdicts, strict=True))
-    return max(sorted(str(reason) for reason in reasons), key=lambda reason: reasons[reason])
-
-
-# ---- unseen
-# What the samples without images say of a seed: a column of its pairs, or its drop.
+    reasons = Counter(str(unusable(material.seed, r, v)) for _, r, v in material.judged())
+    return max(sorted(reasons), key=lambda reason: reasons[reason])
 
 
 def without_solved_blind(
@@ -121,7 +126,7 @@ def without_solved_blind(
     blind: Sequence[Verdict],
     paired: tuple[list[Pair], list[Drop]],
     config: Config,
-    findings: Findings | None,
+    findings: Findings,
 ) -> tuple[list[Pair], list[Drop]]:
     """The pairs with their `blind_pass_rate`, or one drop in their place where the seed is solved
     without its images and `quality.max_blind` is set. A seed without pairs keeps its own drop.
@@ -130,40 +135,33 @@ def without_solved_blind(
     """
     pairs, drops = paired
     if not blind:
-        if findings is not None and wants_blind(seed, config):
+        if wants_blind(seed, config):
             findings.blind["seeds", "not_measured"] += 1
         return pairs, drops
     result = blind_result(seed, blind)
     most = config.quality.max_blind
     solved = None if most is None else result.drop(seed, most)
-    if findings is not None:
-        findings.blind.update(("responses", verdict.outcome) for verdict in blind)
-        findings.blind["seeds", "not_measured" if result.rate is None else "measured"] += 1
-        findings.blind["seeds", "solved"] += solved is not None
-        if result.rate is not None:
-            findings.blind["pass_rates", f"{result.rate:.3f}"] += 1
+    findings.blind.update(("responses", verdict.outcome) for verdict in blind)
+    findings.blind["seeds", "not_measured" if result.rate is None else "measured"] += 1
+    findings.blind["seeds", "solved"] += solved is not None
+    if result.rate is not None:
+        findings.blind["pass_rates", f"{result.rate:.3f}"] += 1
     if solved is not None and pairs:
         return [], [solved]
     return [replace(pair, blind_pass_rate=result.rate) for pair in pairs], drops
-
-
-# ---- rejects
-# Pairs that a person looked at and does not want: a list of pair ids, marked in the report.
-#
-#     # bad pairs of run-1, marked in its report
-#     9f3c0a6d2b7e41c58d90e1f2a3b4c5d6
-#     0b1c2d3e4f5061728394a5b6c7d8e9f0   the truth is wrong
-#
-# A line is an id, then whatever else somebody noted. Ids are hashes of seed and texts: the list
-# stays good when pairs are made again with other settings.
 
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
 def read_reject_list(uri: str | Path) -> frozenset[str]:
-    """The pair ids of a list; blank lines and what follows an id or a `#` are passed over.
+    """The pair ids of a list that a person saved in the report.
 
+        # bad pairs of run-1
+        9f3c0a6d2b7e41c58d90e1f2a3b4c5d6
+        0b1c2d3e4f5061728394a5b6c7d8e9f0   the truth is wrong
+
+    Ids are hashes of seed and texts, so a list stays good when other settings make the pairs again.
     Raises `InputError` when the file is not there or a line does not begin with a pair's id.
     """
     try:
@@ -190,9 +188,8 @@ def without_rejected(
 ) -> tuple[list[Pair], list[Drop]]:
     """What is left of a seed's pairs; none left gives one `Drop` "rejected_by_list".
 
-    The others stay what they were and nothing moves up into the free places: a list takes away
-    what was looked at and adds nothing that was not. Only `quality.balance`, which comes after it,
-    decides anew over what is left.
+    Nothing moves up into the free places: a list takes away what a person looked at and adds
+    nothing else. Only `quality.balance`, which comes later, decides anew over what is left.
     """
     kept = [pair for pair in pairs if pair.id not in listed]
     if pairs and not kept:

@@ -5,19 +5,29 @@ from __future__ import annotations
 import fnmatch
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Protocol
 
 from mmpr_builder.config import Config, SourceConfig
 from mmpr_builder.pairing.pooled import PooledRollout
-from mmpr_builder.quality.suspects import Compares
-from mmpr_builder.records import Response, Rollout, Seed, Style, Verdict
+from mmpr_builder.records import Asked, Response, Rollout, Seed, Style, Verdict
 
 NO_TRUTH = Verdict("undecided", rule="no_truth", reason="the truth of this question is not known")
 
 
-class Scores(Compares, Protocol):
-    """What pairing needs of a judge (`scoring.Judge` is one)."""
+class Scores(Protocol):
+    """What pairing and audits need of a judge (`scoring.Judge` is one)."""
+
+    def score_answer(
+        self,
+        predicted: str | None,
+        gold: Sequence[str],
+        *,
+        scorer: str,
+        choices: Sequence[str] | None,
+        question: str | None,
+    ) -> Verdict: ...
 
     def score_response(
         self,
@@ -29,6 +39,43 @@ class Scores(Compares, Protocol):
         choices: Sequence[str] | None,
         question: str | None,
     ) -> Verdict: ...
+
+
+def asked_of(seed: Seed, scorer: str, style: Style = "final_answer") -> Asked:
+    """What a response to a seed is judged by."""
+    return Asked(seed.answers, scorer, seed.choices, seed.question, style)
+
+
+def judge_answer(judge: Scores, answer: str, asked: Asked) -> Verdict:
+    """The verdict on an extracted answer."""
+    return judge.score_answer(
+        answer,
+        asked.golds,
+        scorer=asked.scorer,
+        choices=asked.choices or None,
+        question=asked.question,
+    )
+
+
+def judge_text(judge: Scores, text: str, asked: Asked) -> Verdict:
+    """The verdict on a whole response."""
+    return judge.score_response(
+        text,
+        asked.golds,
+        style=asked.style,
+        scorer=asked.scorer,
+        choices=asked.choices or None,
+        question=asked.question,
+    )
+
+
+def right_with(judge: Scores, asked: Asked) -> Callable[[str, str], bool]:
+    """Whether an answer is right with another answer in the place of the accepted ones."""
+
+    def is_right(answer: str, gold: str) -> bool:
+        return judge_answer(judge, answer, replace(asked, golds=(gold,))).outcome == "correct"
+
+    return is_right
 
 
 def judge_responses(
@@ -60,6 +107,8 @@ def judge_blind(rollout: Rollout, config: Config, judge: Scores) -> list[Verdict
     """Score the samples without images like the others; blocks as long as the judge takes."""
     if isinstance(rollout, PooledRollout):
         return [v for member in rollout.members for v in judge_blind(member, config, judge)]
+    if not rollout.blind:
+        return []
     score = _scores_of(rollout, config, judge)
     return [score(response.text) for response in rollout.blind]
 
@@ -88,23 +137,9 @@ def comes_from(seed: Seed, source: SourceConfig) -> bool:
 
 
 def _scores_of(rollout: Rollout, config: Config, judge: Scores) -> Callable[[str], Verdict]:
-    """What the judge says of a text of this rollout; equal texts are looked at once."""
-    seed = rollout.seed
-    scorer = scorer_for(seed, config)
-    gold, choices = list(seed.answers), list(seed.choices) or None
-
-    @functools.cache
-    def score(text: str) -> Verdict:
-        return judge.score_response(
-            text,
-            gold,
-            style=rollout.style,
-            scorer=scorer,
-            choices=choices,
-            question=seed.question,
-        )
-
-    return score
+    """What the judge says of a text of this rollout; equal texts are judged once."""
+    asked = asked_of(rollout.seed, scorer_for(rollout.seed, config), rollout.style)
+    return functools.cache(functools.partial(judge_text, judge, asked=asked))
 
 
 def _without_right_continuations(

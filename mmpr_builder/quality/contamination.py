@@ -6,26 +6,26 @@
     same picture, whatever is asked (`policy: image` only)     rule "image"
 
 Many data sets share pictures between their splits on purpose (COCO, charts with several questions),
-so by default a picture alone is no leak. A question alone is none either where both have pictures:
-"How many objects are there?" is asked of thousands.
+so by default a picture alone is no leak. Nor is a question alone where both have pictures: "How
+many objects are there?" is asked of thousands. "Similar" is loose next to the same picture (a
+paraphrase is still a leak) and tight without one.
 
-The similar question is loose next to the same picture (a paraphrase is still a leak) and tight
-where it stands alone. `index_evaluation` holds some 300 bytes of hashes per picture of the
-evaluation sets and their questions in memory; pictures are opened again where they are needed.
+An index holds some 300 bytes of hashes per picture, and the questions, in memory; it opens pictures
+again where they are needed.
 """
 
 from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mmpr_builder.config import DecontaminateConfig
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.io.access import Access
-from mmpr_builder.io.images import NO_NETWORK, open_image, read_bytes
+from mmpr_builder.io.images import NO_NETWORK
 from mmpr_builder.io.ordered_map import Spread, in_threads
 from mmpr_builder.quality.likeness import (
     EQUAL,
@@ -34,8 +34,8 @@ from mmpr_builder.quality.likeness import (
     hashes_with_crops,
     likeness,
     ngrams,
+    opened,
     picture_hash,
-    shrink,
     similarity,
     weight,
     words,
@@ -74,15 +74,14 @@ class Leak:
 
     @property
     def detail(self) -> str:
-        row = self.row
+        row, picture = self.row, self.picture
         text = f"{self.rule}: {row.name}, {row.origin} ({row.id}), questions {self.question:.2f}"
-        if self.picture is not None:
-            text += (
-                f" alike, pictures {self.picture.correlation:.3f} alike,"
-                f" colours differ by {self.picture.worst:.0f} at most"
-            )
-            return text
-        return f"{text} alike"
+        if picture is None:
+            return f"{text} alike"
+        return (
+            f"{text} alike, pictures {picture.correlation:.3f} alike,"
+            f" colours differ by {picture.worst:.0f} at most"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +105,9 @@ def index_evaluation(
 ) -> EvaluationIndex:
     """Hash what evaluation sets hold: (name of the set, its rows as `read_seeds` gives them).
 
-    `spread` says where their pictures are opened, `access` which URLs may be asked for them.
-
-    Raises `InputError` for a row or picture that cannot be read, unless `config.unreadable` is
-    "skip": what is not looked at cannot be found. Without a single usable row always.
+    `spread` opens the pictures, `access` says which URLs may be asked for them. Raises `InputError`
+    without a usable row, and for a row or picture that cannot be read unless `config.unreadable` is
+    "skip".
     """
     import numpy as np
 
@@ -118,9 +116,8 @@ def index_evaluation(
         if isinstance(item, Drop):
             _refuse(f"{name}: {item.item_id}: {item.reason}: {item.detail}", config)
         else:
-            rows.append(
-                EvaluationRow(name, item.origin, item.id, words(item.question), item.images)
-            )
+            asked = words(item.question)
+            rows.append(EvaluationRow(name, item.origin, item.id, asked, item.images))
     if not rows:
         raise InputError(
             f"quality.decontaminate.against={','.join(config.against)}: no row could be read, so"
@@ -129,12 +126,8 @@ def index_evaluation(
     hashes: list[int] = []
     owners: list[int] = []
     places = ((number, i) for number, row in enumerate(rows) for i in range(len(row.images)))
-    found = spread(
-        functools.partial(_open_hashes, access),
-        places,
-        lambda place: rows[place[0]].images[place[1]],
-    )
-    for (number, i), result in found:
+    open_hashes = functools.partial(functools.partial, _hashes_or_error, access)
+    for (number, i), result in spread(open_hashes, places, lambda at: rows[at[0]].images[at[1]]):
         if isinstance(result, tuple):
             hashes += result
             owners += [number * 2**16 + i] * len(result)
@@ -158,12 +151,12 @@ class Decontaminator:
         self._index = index
         self._config = config
         self._access = access
-        self._open = functools.lru_cache(_KEPT_OPEN)(functools.partial(_opened, access))
+        self._open = functools.lru_cache(_KEPT_OPEN)(functools.partial(opened, access=access))
 
     def leak(self, seed: Seed) -> Leak | None:
         """The evaluation row that a seed repeats, the first one of the strongest rule, or None.
 
-        Pictures of the seed that cannot be opened match nothing (sampling drops such a seed).
+        Pictures that cannot be opened match nothing (sampling drops such a seed).
         """
         asked = words(seed.question)
         return self._by_picture(seed, asked) or self._by_question(seed, asked)
@@ -171,8 +164,9 @@ class Decontaminator:
     def _by_picture(self, seed: Seed, asked: Sequence[str]) -> Leak | None:
         alone: Leak | None = None
         for ref in seed.images if len(self._index.hashes) else ():
-            picture = _try_open(self._access, ref)
-            if picture is None:
+            try:
+                picture = opened(ref, self._access)
+            except RowError:
                 continue
             for number, place in self._candidates(picture):
                 row = self._index.rows[number]
@@ -232,23 +226,8 @@ def _refuse(what: str, config: DecontaminateConfig) -> None:
         )
 
 
-def _opened(access: Access, ref: ImageRef) -> Image:
-    return shrink(open_image(read_bytes(ref, access)))
-
-
-def _try_open(access: Access, ref: ImageRef) -> Image | None:
+def _hashes_or_error(access: Access, ref: ImageRef) -> tuple[int, ...] | str:
     try:
-        return _opened(access, ref)
-    except RowError:
-        return None
-
-
-def _open_hashes(access: Access) -> Callable[[ImageRef], tuple[int, ...] | str]:
-    return functools.partial(_try_hashes, access)
-
-
-def _try_hashes(access: Access, ref: ImageRef) -> tuple[int, ...] | str:
-    try:
-        return hashes_with_crops(_opened(access, ref))
+        return hashes_with_crops(opened(ref, access))
     except RowError as error:
         return str(error)

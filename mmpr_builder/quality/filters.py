@@ -1,24 +1,24 @@
-"""Which responses of a seed may stand on which side of a pair, by the controls that are on."""
+"""Which responses of a seed may stand on which side of a pair, by the filters that are on.
+
+Filtered(chosen={"I'm sorry, but …"}, rejected={…}, reasons={"refusal": 1, "near_copy": 2}, …)
+"""
 
 from __future__ import annotations
 
 import functools
-import math
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from mmpr_builder.config import QualityConfig
 from mmpr_builder.quality.gate import Fault, continuation_fault, distinct_responses
 from mmpr_builder.quality.hygiene import NEVER_REJECTED, response_fault
-from mmpr_builder.records import Continuation, Drop, Outcome, Response, Seed, Verdict
+from mmpr_builder.records import Continuation, Response, Seed, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Bars:
-    """What pairing leaves aside. `chosen` and `rejected` are texts; `reasons` counts responses and
-    continuations."""
+class Filtered:
+    """What pairing does not use: texts by side, continuations, and for which reasons how many."""
 
     chosen: frozenset[str] = frozenset()
     rejected: frozenset[str] = frozenset()
@@ -26,71 +26,57 @@ class Bars:
     """(index of a response, ratio kept) -> why that continuation of it is not used."""
     reasons: Counter[str] = field(default_factory=Counter)
 
-    def without_barred(self, index: int, response: Response) -> Response:
-        """A response with those of its continuations that may be used."""
-        if not self.continuations:
-            return response
-        return response.with_continuations(
-            c for c in response.continuations if (index, c.keep) not in self.continuations
-        )
 
-    @property
-    def detail(self) -> str:
-        """`2 refusal, 1 continuation_missing_image`."""
-        return ", ".join(f"{count} {reason}" for reason, count in sorted(self.reasons.items()))
-
-
-def barred(
+def filtered(
     seed: Seed,
     responses: Sequence[Response],
     verdicts: Sequence[Verdict],
     config: QualityConfig,
-    may_stand: Callable[[int, Outcome], bool] | None = None,
-) -> Bars:
-    """What the controls find in the responses of one seed; does not depend on their order.
+    may_stand: Callable[[int], bool] = lambda index: True,
+) -> Filtered:
+    """What the filters find in the responses of one seed; does not depend on their order.
 
     A response with a fault is never chosen, nor continued; with one of `NEVER_REJECTED` it is not
-    rejected either. Of near-copies with the same verdict one is left for either side: among those
-    that may stand there at all, as `may_stand` says of index and outcome.
+    rejected either. Of near-copies with the same verdict one stays, among those that `may_stand`.
     """
+    if not (config.hygiene or config.dropout_gate or config.distinct is not None):
+        return Filtered()
     chosen: set[str] = set()
     rejected: set[str] = set()
     continuations: dict[tuple[int, float], str] = {}
     reasons: Counter[str] = Counter()
 
-    def bar_all_of(index: int, reason: str) -> None:
+    def leave_out(index: int, reason: str) -> None:
+        reasons[reason] += 1
+        chosen.add(responses[index].text)
         for continuation in responses[index].continuations:
-            continuations[index, continuation.keep] = reason
+            continuations[index, continuation.keep] = f"response_{reason}"
 
     @functools.cache
     def fault_of(text: str, answer: str | None) -> Fault | None:
         return response_fault(text, question=seed.question, language=seed.language, answer=answer)
 
     for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
-        fault = fault_of(response.text, verdict.answer) if config.hygiene else None
         for continuation in response.continuations:
             reason = _continuation_reason(seed, response, continuation, config)
             if reason is not None:
                 reasons[f"continuation_{reason}"] += 1
                 continuations[index, continuation.keep] = reason
+        fault = fault_of(response.text, verdict.answer) if config.hygiene else None
         if fault is not None:
-            reasons[fault.reason] += 1
-            chosen.add(response.text)
-            bar_all_of(index, f"response_{fault.reason}")
+            leave_out(index, fault.reason)
             if fault.reason in NEVER_REJECTED:
                 rejected.add(response.text)
     if config.distinct is not None:
         standing = [
             index
-            for index, verdict in enumerate(verdicts)
-            if may_stand is None or may_stand(index, verdict.outcome)
+            for index, response in enumerate(responses)
+            if response.text not in chosen and may_stand(index)
         ]
-        for index in _copies(responses, verdicts, standing, chosen, config.distinct):
-            reasons["near_copy"] += 1
-            chosen.add(responses[index].text)
+        for index in _near_copies(responses, verdicts, standing, config.distinct):
+            leave_out(index, "near_copy")
             rejected.add(responses[index].text)
-            bar_all_of(index, "response_near_copy")
-    return Bars(frozenset(chosen), frozenset(rejected), continuations, reasons)
+    return Filtered(frozenset(chosen), frozenset(rejected), continuations, reasons)
 
 
 def _continuation_reason(
@@ -106,20 +92,14 @@ def _continuation_reason(
     return None if fault is None else fault.reason
 
 
-def _copies(
-    responses: Sequence[Response],
-    verdicts: Sequence[Verdict],
-    standing: Sequence[int],
-    faulty: set[str],
-    least: float,
+def _near_copies(
+    responses: Sequence[Response], verdicts: Sequence[Verdict], standing: list[int], least: float
 ) -> list[int]:
-    """Of these indices, those of different texts that repeat another one of the same verdict and
-    finish."""
+    """Those of these indices whose text nearly repeats another one of the same verdict and end."""
     groups: dict[tuple[str, str], list[int]] = {}
     for index in standing:
-        response, verdict = responses[index], verdicts[index]
-        if response.text not in faulty:
-            groups.setdefault((verdict.outcome, response.finish_reason), []).append(index)
+        key = (verdicts[index].outcome, responses[index].finish_reason)
+        groups.setdefault(key, []).append(index)
     found = []
     for indices in groups.values():
         texts = [responses[index].text for index in indices]
@@ -132,110 +112,47 @@ def _copies(
     return found
 
 
-# ---- blind
-# Questions that are solved without their image: their pairs do not teach to look.
-#
-#     "What is the capital of France?" over a map of Europe   8 of 8 right without it    solved
-#     "How many red shapes are there?"                        2 of 8                     not solved
-#     "Which shape is left of it?  A. …  B. …  C. …  D. …"    3 of 8, a quarter is luck  not solved
-#
-# A model answers a share of all questions out of what it knows, or guesses (Chen et al. 2024, "Are
-# We
-# on the Right Way for Evaluating Large Vision-Language Models?", arXiv 2403.20330).
-# `sampling.blind`
-# samples every question some times without its images; here it is decided which are solved so.
-#
-# **The threshold** is on a scale from which luck is taken off: 0 is guessing, 1 is always right
-# (Frary 1988, "Formula Scoring of Multiple-Choice Tests (Correction for Guessing)"). A question
-# whose answer can be guessed with chance c is as far above it at the rate c + threshold x (1 - c):
-# with a threshold of 0.3 these are 0.3 for a free answer, 0.475 for one of four options, 0.65 for
-# yes
-# or no.
-#
-# **Enough samples.** A few samples say little about a rate, so a seed counts as solved only if so
-# many right ones would come by luck in at most 5 % of the seeds that are just at that rate (one-
-# sided
-# exact binomial test). All of 3 right are enough for a free answer at a threshold of 0.3, all of 5
-# for four options, all of 7 for yes or no: with 8 samples each kind can be told. At 0.5 it takes 5,
-# 7
-# and 11. Seeds with fewer are never dropped, whatever they say.
-#
-# **What it cannot tell.** A model that always says yes solves half of all yes/no questions without
-# looking, although they do need the picture. Dropping those would leave the questions to which the
-# answer is no; where yes/no questions are many, look at the answers of both sides in the report.
+@dataclass
+class Findings:
+    """Sums over seeds for run.json: what judging and pairing see beside the pairs."""
 
+    filtered: Counter[str] = field(default_factory=Counter)
+    """Reason -> responses and continuations (`Filtered.reasons`)."""
+    continuations: Counter[tuple[float, str]] = field(default_factory=Counter)
+    """(ratio kept, why it is not fit to be rejected; "" if it is) -> continuations."""
+    not_made: Counter[float] = field(default_factory=Counter)
+    """Ratio asked for -> responses that lack a continuation there; 0 where none does."""
+    blind: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """("seeds", "measured" …), ("responses", outcome), ("pass_rates", rate) -> how many."""
+    uncontrolled: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    """`pairing.balance.sums` of the pairs as they would be without controls of lengths and answers,
+    where one is on."""
 
-SOLVED_BLIND = "solved_blind"
-SURE = 0.05
-"""Share of the seeds just at the threshold that may be taken for solved."""
+    def clear(self) -> None:
+        """Forget everything, for another pass over the same seeds."""
+        for entry in fields(self):
+            getattr(self, entry.name).clear()
 
-_UNKNOWN_OPTIONS = 4
-"""Options of a question whose truth is a letter and whose options stand in the picture."""
-_LETTER = re.compile(r"\(?[A-H]\)?\.?")
+    def add(self, other: Findings) -> None:
+        """Add the sums over other seeds."""
+        for entry in fields(self):
+            getattr(self, entry.name).update(getattr(other, entry.name))
 
+    def count_not_made(self, responses: Sequence[Response], ratios: Sequence[float]) -> None:
+        """Count what responses that were to be continued at each of these ratios lack."""
+        for keep in ratios:
+            made = sum(any(c.keep == keep for c in r.continuations) for r in responses)
+            self.not_made[keep] += len(responses) - made
 
-@dataclass(frozen=True, slots=True)
-class BlindResult:
-    """`right` of `decided` samples without the images; `chance` is the rate of a mere guess."""
+    def count_unused(self, responses: Sequence[Response], reason: str) -> None:
+        """Count the continuations of a seed of which nothing is used, whatever they are worth."""
+        self.continuations.update((c.keep, reason) for r in responses for c in r.continuations)
 
-    right: int
-    decided: int
-    chance: float
-
-    @property
-    def rate(self) -> float | None:
-        """The pass rate without the images, luck included; None if no sample was decided."""
-        return self.right / self.decided if self.decided else None
-
-    def is_solved(self, most: float) -> bool:
-        """Whether the question is surely solved more often than `most` (0 to 1) above chance."""
-        if not self.decided:
-            return False
-        return _tail(self.right, self.decided, _rate_at(most, self.chance)) <= SURE
-
-    def drop(self, seed: Seed, most: float) -> Drop | None:
-        """The seed's drop if it is solved, with the figures behind it."""
-        if not self.is_solved(most):
-            return None
-        at = _rate_at(most, self.chance)
-        detail = (
-            f"{self.right} of {self.decided} right without the image;"
-            f" a guess is right with {self.chance:.2f}, the limit is {at:.2f}"
-        )
-        return Drop(seed.id, "quality", SOLVED_BLIND, detail)
-
-
-def blind_result(seed: Seed, verdicts: Sequence[Verdict]) -> BlindResult:
-    """What the verdicts on a seed's samples without images come to; undecided ones do not count."""
-    decided = [verdict for verdict in verdicts if verdict.outcome != "undecided"]
-    right = sum(verdict.outcome == "correct" for verdict in decided)
-    return BlindResult(right, len(decided), chance(seed))
-
-
-def chance(seed: Seed) -> float:
-    """The rate at which a guess is right: 1 of the options, 1 of yes and no, else 0."""
-    from mmpr_builder.scoring.yes_no import is_yes_no  # Not wanted where engines run.
-
-    if seed.choices:
-        return 1 / len(seed.choices)
-    if any(is_yes_no(answer.strip()) for answer in seed.answers):
-        return 0.5
-    if seed.answers and _LETTER.fullmatch(seed.answers[0].strip()):
-        return 1 / _UNKNOWN_OPTIONS
-    return 0.0
-
-
-def least_samples(most: float, chance: float = 0.0) -> int:
-    """The fewest samples that can show a seed as solved, by all being right."""
-    at = _rate_at(most, chance)
-    return 1 if at <= SURE else math.ceil(math.log(SURE) / math.log(at) - 1e-9)
-
-
-def _rate_at(most: float, chance: float) -> float:
-    return chance + most * (1 - chance)
-
-
-def _tail(right: int, n: int, rate: float) -> float:
-    """P(X >= right) for X binomial(n, rate)."""
-    terms = (math.comb(n, k) * rate**k * (1 - rate) ** (n - k) for k in range(right, n + 1))
-    return math.fsum(terms)
+    def count_not_wrong(self, stored: Sequence[Response], usable: Sequence[Response]) -> None:
+        """Count continuations that judging took away: right, or not known to be wrong."""
+        for before, after in zip(stored, usable, strict=True):
+            if before is not after:
+                kept = {continuation.keep for continuation in after.continuations}
+                self.continuations.update(
+                    (c.keep, "not_wrong") for c in before.continuations if c.keep not in kept
+                )

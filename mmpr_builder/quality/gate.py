@@ -1,30 +1,24 @@
-"""Which DropoutNTP continuations are fit to be rejected.
+"""Faults of DropoutNTP continuations, and what they share with other filters: loops, near-copies.
 
     near_equal      it says what the response itself said: nothing to learn from the pair
     missing_image   "I cannot see the image": true without one, and no error to learn from
-    loop            it goes round in circles
+    loop            "the area is 12, so the area is 12, so the area is 12, so …"
     runaway         several times as long as what it stands for
 
-That a continuation equals the response, was cut, or is still right where the truth is known, is
-pairing's own to see (pairing/candidates.py).
+Pairing itself looks for continuations that equal the response, were cut, or are still right
+(pairing/candidates.py).
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpr_builder.quality.likeness import similarity, words
+from mmpr_builder.quality.likeness import in_order, similarity, words
 from mmpr_builder.records import Continuation, Response
-
-# ---- loops
-# Finds texts that go round in circles: a run of words over and over again.
-#
-# "the area is 12, so the area is 12, so the area is 12, so …"   -> "the area is 12 so"
-
 
 LONGEST_PERIOD = 64
 """Words in the longest run that is looked for."""
@@ -140,10 +134,9 @@ def misses_image(text: str) -> str | None:
 
 
 def continuation_fault(response: Response, continuation: Continuation) -> Fault | None:
-    """Why a continuation of a response is not fit to be rejected; None if it is.
+    """Why what a continuation adds to a response is not fit to be rejected; None if it is.
 
-    Only what the continuation adds is looked at. A response that speaks of a missing image itself
-    makes no fault of it: then the model did so while it saw the image.
+    Where the response itself speaks of a missing image, so may its continuation.
     """
     missed = misses_image(continuation.text)
     if missed is not None and misses_image(response.text) is None:
@@ -151,7 +144,7 @@ def continuation_fault(response: Response, continuation: Continuation) -> Fault 
     looped = find_loop(continuation.text)
     if looped is not None:
         return Fault("loop", looped)
-    rest = _cut_off(response, continuation)
+    rest = response.text.removeprefix(continuation.prefix)
     alike = similarity(words(continuation.text), words(rest), NEAR_EQUAL) if rest.strip() else 0.0
     if alike >= NEAR_EQUAL:
         return Fault("near_equal", f"{alike:.2f} of the words in common")
@@ -162,69 +155,26 @@ def continuation_fault(response: Response, continuation: Continuation) -> Fault 
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class GateYield:
-    """What became of the continuations at one ratio."""
-
-    keep: float
-    continuations: int
-    faults: dict[str, int]
-    """Reason -> count, by name."""
-
-    @property
-    def fit(self) -> int:
-        """How many can be rejected."""
-        return self.continuations - sum(self.faults.values())
-
-
-def gate_yield(fates: Mapping[tuple[float, str], int]) -> list[GateYield]:
-    """Continuations and faults by the ratio that was kept, in rising order.
-
-    `fates` counts continuations by ratio and reason; the reason of one that is fit is "".
-    """
-    found = []
-    for ratio in sorted({keep for keep, _ in fates}):
-        counts = {reason: n for (keep, reason), n in sorted(fates.items()) if keep == ratio}
-        faults = {reason: n for reason, n in counts.items() if reason}
-        found.append(GateYield(ratio, sum(counts.values()), faults))
-    return found
-
-
-def _cut_off(response: Response, continuation: Continuation) -> str:
-    """What the response itself said where the continuation begins."""
-    prefix = continuation.prefix
-    return response.text[len(prefix) :] if response.text.startswith(prefix) else response.text
-
-
-# ---- distinct
-# Near-copies among the responses to one question.
-#
-# "There are 3 red and 2 blue ones, 5 in all."
-# "There are 3 red and 2 blue ones: 5 in total."     -> one group at 0.7
-
-
 def distinct_responses(texts: Sequence[str], least: float = 0.95) -> list[int]:
     """For each text the index of the one that stands for it; its own where nothing is like it.
+
+        "There are 3 red and 2 blue ones, 5 in all."
+        "There are 3 red and 2 blue ones: 5 in total."     near-copies at `least` = 0.7
 
     Two texts are near-copies if they share `least` of their words in order (insertions and
     deletions of words over both lengths). Texts are taken in alphabetical order and join the
     first earlier one that they are near to, so the groups do not depend on the order of `texts`;
     of equal texts the first index stands for all. Quadratic in the number of distinct texts.
     """
-    from rapidfuzz.distance import Indel
-
     of_text: dict[str, int] = {}
     for index, text in enumerate(texts):
         of_text.setdefault(text, index)
     leaders: list[tuple[tuple[str, ...], int]] = []
     stands_for: dict[str, int] = {}
     for text in sorted(of_text):
-        mine = words(text)
-        for theirs, index in leaders:
-            if Indel.normalized_similarity(mine, theirs, score_cutoff=least) >= least:
-                stands_for[text] = index
-                break
-        else:
-            leaders.append((mine, of_text[text]))
-            stands_for[text] = of_text[text]
+        mine, own = words(text), of_text[text]
+        near = (index for theirs, index in leaders if in_order(mine, theirs, least) >= least)
+        stands_for[text] = next(near, own)
+        if stands_for[text] == own:
+            leaders.append((mine, own))
     return [stands_for[text] for text in texts]

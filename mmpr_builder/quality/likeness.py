@@ -1,13 +1,19 @@
-"""Whether two pictures are the same one, after resizing, another encoding or a small crop.
+"""How alike two pictures are, and two texts.
 
-    hash        64 bits of a perceptual hash (imagehash.phash): finds candidates quickly
-    likeness    both pictures laid upon each other: decides
+    hash         64 bits of a perceptual hash (imagehash.phash): finds candidates quickly
+    likeness     both pictures laid upon each other: decides
+    words        "How many  shapes are BLUE?" -> ("how", "many", "shapes", "are", "blue")
+                 "有多少个三角形？"             -> ("有", "多", "少", "个", …)
+    similarity   the share of words that two texts have in common
 
-A perceptual hash alone does not do for charts, scans and drawings: they collide (pages of text),
-and a crop of 5 % moves a third of the bits. So a picture to be found is hashed under 25 crops, and
-a candidate counts only if the two agree once they are laid upon each other: overall (correlation
-of brightness) and in every eighth of both sides (colour). Pictures with hardly anything on them
-are never the same as another one.
+Pictures count as the same after resizing, another encoding or a small crop. A perceptual hash alone
+does not do for charts, scans and drawings: they collide (pages of text), and a crop of 5 % moves a
+third of the bits. So a picture to be found is hashed under 25 crops, and a candidate counts only if
+the two agree once they are laid upon each other: overall (correlation of brightness) and in every
+eighth of both sides (colour). Pictures with hardly anything on them equal no other.
+
+Chinese and Japanese have no blanks between words, so there a character is a word. Operators stay,
+because 3 + 2 and 3 - 2 are different questions; punctuation goes.
 """
 
 from __future__ import annotations
@@ -18,7 +24,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmpr_builder.records import IMAGE_PLACEHOLDER
+from mmpr_builder.io.access import Access
+from mmpr_builder.io.images import open_image, read_bytes
+from mmpr_builder.records import IMAGE_PLACEHOLDER, ImageRef
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,10 +69,11 @@ UNLIKE = Likeness(-1.0, 255.0)
 EQUAL = Likeness(1.0, 0.0)
 
 
-def shrink(image: Image) -> Image:
-    """A picture as a square of `SIDE` pixels, RGB; its shape does not count."""
+def opened(ref: ImageRef, access: Access) -> Image:
+    """A picture as an RGB square of `SIDE` pixels. Raises `RowError` where it cannot be read."""
     from PIL.Image import Resampling
 
+    image = open_image(read_bytes(ref, access))
     how = Resampling.BOX if min(image.size) >= SIDE else Resampling.BILINEAR
     return image.convert("RGB").resize((SIDE, SIDE), how)
 
@@ -81,7 +90,7 @@ def hashes_with_crops(shrunk: Image) -> tuple[int, ...]:
 
 
 def likeness(one: Image, other: Image, *, cropped: bool = False) -> Likeness:
-    """How well two pictures from `shrink` agree; with `cropped`, `one` may be a part of `other`."""
+    """How well two pictures from `opened` agree; with `cropped`, `one` may be a part of `other`."""
     import numpy as np
     from PIL.Image import Resampling
 
@@ -136,17 +145,6 @@ def _best_box(one: Image, other: Image) -> Box:
     return cut[0], cut[1], SIDE - cut[2], SIDE - cut[3]
 
 
-# ---- words
-# Questions as words, so that two of them can be compared whatever their dress.
-#
-#     "<image>\nHow many  shapes are BLUE?"   -> ("how", "many", "shapes", "are", "blue")
-#     "图中有多少个三角形？"                     -> ("图", "中", "有", "多", "少", …)
-#     "Is 3 − 2 > x?"                         -> ("is", "3", "-", "2", ">", "x")
-#
-# Chinese and Japanese have no blanks between words: there a character is a word. Operators stay,
-# because 3 + 2 and 3 - 2 are different questions; punctuation goes.
-
-
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _PUNCTUATION = r".,;:!?'\"“”‘’()\[\]{}<>《》【】「」，。；：！？、…—–_$\\|&~`#@·"
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+|[<>](?=\s*[\w(])|[^\w\s{_PUNCTUATION}]")
@@ -177,15 +175,16 @@ def ngrams(of: Sequence[str], n: int) -> set[str]:
     return {" ".join(of[i : i + n]) for i in range(max(1, len(of) - n + 1))} if of else set()
 
 
-def similarity(one: Sequence[str], other: Sequence[str], least: float = 0.0) -> float:
-    """Share of words that two texts have in common, 0 to 1, in order or (if more) in any order.
-
-    By insertions and deletions of whole words; 0 where it is below `least`, which is faster.
-    """
+def in_order(one: Sequence[str], other: Sequence[str], least: float = 0.0) -> float:
+    """Share of words that two texts have in common, in order, by insertions and deletions of whole
+    words over both lengths; 0 where it is below `least`, which is faster."""
     from rapidfuzz.distance import Indel
 
-    in_order = Indel.normalized_similarity(one, other, score_cutoff=least)
-    if in_order == 1:
-        return 1.0
-    any_order = Indel.normalized_similarity(sorted(one), sorted(other), score_cutoff=least)
-    return float(max(in_order, any_order))
+    return float(Indel.normalized_similarity(one, other, score_cutoff=least))
+
+
+def similarity(one: Sequence[str], other: Sequence[str], least: float = 0.0) -> float:
+    """Share of words that two texts have in common, 0 to 1: `in_order`, or in any order if that is
+    more; 0 where it is below `least`."""
+    found = in_order(one, other, least)
+    return found if found == 1 else max(found, in_order(sorted(one), sorted(other), least))

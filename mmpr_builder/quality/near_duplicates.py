@@ -3,10 +3,9 @@
     same pictures (resized, re-encoded), same words, same truth     near-duplicates
     no picture, nearly the same long text, same numbers and truth   near-duplicates
 
-"The same words" leaves case, blanks and punctuation aside, nothing else: next to one picture "How
-many red ones?" and "How many blue ones?" are two questions. The truth is compared because two
-drawings can differ in one small label only. Seeds that repeat another one exactly never come here:
-reading drops them as `duplicate_seed`.
+"The same words" ignores case, blanks and punctuation only: next to one picture "How many red ones?"
+and "How many blue ones?" are two questions. The truth counts because two drawings can differ in one
+small label. Reading drops exact repetitions as `duplicate_seed`.
 """
 
 from __future__ import annotations
@@ -20,14 +19,15 @@ from typing import Any, Literal
 
 from mmpr_builder.errors import RowError
 from mmpr_builder.io.access import Access
-from mmpr_builder.io.images import NO_NETWORK, open_image, read_bytes
+from mmpr_builder.io.images import NO_NETWORK
 from mmpr_builder.io.keyed import Keyed
 from mmpr_builder.quality.likeness import (
+    in_order,
     likeness,
     ngrams,
     numbers,
+    opened,
     picture_hash,
-    shrink,
     weight,
     words,
 )
@@ -45,6 +45,10 @@ _CORRELATION, _WORST = 0.96, 16.0
 _SCHEME: Literal["affine32"] = "affine32"
 _PERMUTATIONS, _ROWS = 32, 4  # 8 bands of 4: texts 0.8 alike meet in one with 98.5 %.
 
+Images = tuple[ImageRef, ...]
+Comparison = tuple[Images, tuple[Images, ...]]
+"""The pictures of one seed, and those of seeds that may be the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Print:
@@ -54,7 +58,7 @@ class Print:
     words: tuple[str, ...]
     truth: tuple[str, ...]
     hashes: tuple[int, ...]
-    images: tuple[ImageRef, ...]
+    images: Images
     keys: tuple[int, ...]
 
 
@@ -64,7 +68,7 @@ class Earlier:
 
     number: int
     id: str
-    images: tuple[ImageRef, ...]
+    images: Images
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +84,13 @@ class Note:
         """What the pictures must tell; None where there is nothing to look at."""
         if not self.alike or self.alike[0].images == self.found.images:
             return None
-        return Comparison(self.found.images, tuple(one.images for one in self.alike))
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The pictures of one seed, and those of seeds that may be the same."""
-
-    images: tuple[ImageRef, ...]
-    others: tuple[tuple[ImageRef, ...], ...]
+        return self.found.images, tuple(one.images for one in self.alike)
 
 
 def print_of(seed: Seed, access: Access = NO_NETWORK) -> Print | None:
-    """The print of a seed; None if a picture cannot be opened (sampling drops such a seed).
-
-    `access` says which URLs may be asked for pictures.
-    """
+    """The print of a seed; None if a picture cannot be opened (sampling drops such a seed)."""
     try:
-        hashes = tuple(
-            picture_hash(shrink(open_image(read_bytes(ref, access)))) for ref in seed.images
-        )
+        hashes = tuple(picture_hash(opened(ref, access)) for ref in seed.images)
     except RowError:
         return None
     truth = words(seed.answers[0]) or (seed.answers[0],) if seed.answers else ()
@@ -108,11 +99,10 @@ def print_of(seed: Seed, access: Access = NO_NETWORK) -> Print | None:
 
 
 def first_same(access: Access, asked: Comparison) -> int:
-    """The place of the first of `asked.others` with the same pictures; their number if none."""
-    for place, other in enumerate(asked.others):
-        if _same_pictures(asked.images, other, access):
-            return place
-    return len(asked.others)
+    """The place of the first of the other seeds with the same pictures; their number if none."""
+    images, others = asked
+    same = (at for at, other in enumerate(others) if _same_pictures(images, other, access))
+    return next(same, len(others))
 
 
 class NearDuplicates:
@@ -142,8 +132,8 @@ class NearDuplicates:
         return Note(number, found, tuple(alike))
 
     def settle(self, note: Note, same: int | None) -> str | None:
-        """The id of the first seed that this one repeats, which is then forgotten; None for one
-        that repeats none. `same` is what `first_same` says of the note's comparison."""
+        """The id of the first seed that this one repeats, if any; a repetition is forgotten.
+        `same` is what `first_same` says of the note's comparison."""
         start = 0 if note.comparison is None else same
         if start is None:
             return None
@@ -170,20 +160,18 @@ def _alike(one: Print, other: Print) -> bool:
     if one.truth != other.truth or len(one.hashes) != len(other.hashes):
         return False
     if one.words != other.words:
-        return not one.hashes and _same_text(one.words, other.words)
+        # Nearly the same words will do for long texts without a picture and with the same numbers.
+        return (
+            not one.hashes
+            and min(weight(one.words), weight(other.words)) >= LONG_TEXT
+            and numbers(one.words) == numbers(other.words)
+            and in_order(one.words, other.words, TEXT_SIMILARITY) >= TEXT_SIMILARITY
+        )
     hashes = zip(one.hashes, other.hashes, strict=True)
     return all((a ^ b).bit_count() <= _RADIUS for a, b in hashes)
 
 
-def _same_text(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    from rapidfuzz.distance import Indel
-
-    if min(weight(one), weight(other)) < LONG_TEXT or numbers(one) != numbers(other):
-        return False
-    return Indel.normalized_similarity(one, other) >= TEXT_SIMILARITY
-
-
-def _same_pictures(ones: Sequence[ImageRef], others: Sequence[ImageRef], access: Access) -> bool:
+def _same_pictures(ones: Images, others: Images, access: Access) -> bool:
     return all(_same_picture(a, b, access) for a, b in zip(ones, others, strict=True))
 
 
@@ -191,10 +179,9 @@ def _same_picture(one: ImageRef, other: ImageRef, access: Access) -> bool:
     if one == other:
         return True
     try:
-        pictures = [shrink(open_image(read_bytes(ref, access))) for ref in (one, other)]
+        found = likeness(opened(one, access), opened(other, access))
     except RowError:  # It was there a moment ago.
         return False
-    found = likeness(*pictures)
     return found.correlation >= _CORRELATION and found.worst <= _WORST
 
 
@@ -215,19 +202,17 @@ def _keys(asked: Sequence[str], truth: Sequence[str], hashes: Sequence[int]) -> 
 
 def _signature(of: Sequence[str]) -> list[int]:
     """The MinHash of its runs of three words (Broder 1997)."""
-    from datasketch import MinHash
-
-    found = MinHash(num_perm=_PERMUTATIONS, permutations=_permutations(), scheme=_SCHEME)
+    found = _empty_minhash().copy()
     found.update_batch(sorted(run.encode("utf-8", "surrogatepass") for run in ngrams(of, 3)))
     return [int(value) for value in found.hashvalues]
 
 
 @functools.cache
-def _permutations() -> Any:
-    """Drawn once: drawing them takes longer than using them."""
+def _empty_minhash() -> Any:
+    """Made once: drawing its permutations takes longer than using them."""
     from datasketch import MinHash
 
-    return MinHash(num_perm=_PERMUTATIONS, scheme=_SCHEME).permutations
+    return MinHash(num_perm=_PERMUTATIONS, scheme=_SCHEME)
 
 
 def _key(*parts: str) -> int:

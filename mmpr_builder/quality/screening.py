@@ -5,10 +5,9 @@
     compare     the pictures of those                                wherever there are cores
     settle      the first that is the same and was kept              here, in order
 
-What costs anything is a pure function of one seed, and runs some seeds ahead of the place where its
-result is needed (spread.py). What depends on earlier seeds is decided here, one after the other: so
-the same input gives the same drops, however many workers there are. A seed that could not be looked
-at could be anything: it is dropped, too.
+The dear steps are pure functions of one seed and run some seeds ahead (io/ordered_map.py). What
+depends on earlier seeds is decided here, in order: the same input gives the same drops with any
+number of workers. A seed whose look fails could be anything, so it is dropped, too.
 """
 
 from __future__ import annotations
@@ -30,9 +29,7 @@ from mmpr_builder.quality.contamination import (
 )
 from mmpr_builder.quality.near_duplicates import (
     NEAR_DUPLICATE,
-    Comparison,
     NearDuplicates,
-    Note,
     Print,
     first_same,
     print_of,
@@ -68,26 +65,14 @@ def screen_seeds(
     access = access_of([*config.seeds, *_evaluation_sources(settings)])
     index = None
     if settings.against:
-        index = index_evaluation(evaluation_sets(config), settings, spread, access)
+        index = index_evaluation(_evaluation_sets(config), settings, spread, access)
     look = partial(_open_look, index, settings, near, access)
-    clean = _without_leaks(spread(look, items, _seed_of))
+    looked = spread(look, items, lambda item: item if isinstance(item, Seed) else None)
+    clean = (_without_leak(item, found) for item, found in looked)
     if near:
         yield from _without_near_duplicates(clean, spread, access)
     else:
         yield from (item for item, _ in clean)
-
-
-def evaluation_sets(config: Config) -> Iterator[tuple[str, Seed | Drop]]:
-    """(name, row) of every evaluation set, in order.
-
-    Their rows may name what those of any source may, besides files beside them.
-    """
-    roots = [root for source in config.seeds for root in (source.root, *source.roots) if root]
-    allow = [entry for source in config.seeds for entry in source.allow]
-    for source in _evaluation_sources(config.quality.decontaminate):
-        local = [root for root in roots if "://" not in root]
-        for item in seeds.read_seeds(source.path, split=source.split, roots=local, allow=allow):
-            yield source.path, item
 
 
 def fingerprint(config: DecontaminateConfig) -> dict[str, str]:
@@ -97,6 +82,19 @@ def fingerprint(config: DecontaminateConfig) -> dict[str, str]:
         prints = seeds.fingerprint(source)
         found.update({f"decontaminate:{name}": value for name, value in prints.items()})
     return found
+
+
+def _evaluation_sets(config: Config) -> Iterator[tuple[str, Seed | Drop]]:
+    """(name, row) of every evaluation set, in order.
+
+    Their rows may name what those of any source may, besides files beside them.
+    """
+    roots = [root for source in config.seeds for root in (source.root, *source.roots) if root]
+    local = [root for root in roots if "://" not in root]
+    allow = [entry for source in config.seeds for entry in source.allow]
+    for source in _evaluation_sources(config.quality.decontaminate):
+        for item in seeds.read_seeds(source.path, split=source.split, roots=local, allow=allow):
+            yield source.path, item
 
 
 def _evaluation_sources(config: DecontaminateConfig) -> list[SourceConfig]:
@@ -117,26 +115,14 @@ def _open_look(
     return look
 
 
-def _open_compare(access: Access) -> Callable[[Comparison], int]:
-    return partial(first_same, access)
-
-
-def _seed_of(item: Seed | Drop) -> Seed | None:
-    return item if isinstance(item, Seed) else None
-
-
-def _without_leaks(
-    looked: Iterable[tuple[Seed | Drop, Look | None]],
-) -> Iterator[tuple[Seed | Drop, Print | None]]:
-    for item, look in looked:
-        if isinstance(item, Drop):
-            yield item, None
-        elif look is None:
-            yield _not_screened(item, "opening its pictures"), None
-        elif look.leak is not None:
-            yield Drop(item.id, "quality", CONTAMINATED, f"{item.origin}: {look.leak}"), None
-        else:
-            yield item, look.found
+def _without_leak(item: Seed | Drop, look: Look | None) -> tuple[Seed | Drop, Print | None]:
+    if isinstance(item, Drop):
+        return item, None
+    if look is None:
+        return _not_screened(item, "opening its pictures"), None
+    if look.leak is not None:
+        return Drop(item.id, "quality", CONTAMINATED, f"{item.origin}: {look.leak}"), None
+    return item, look.found
 
 
 def _without_near_duplicates(
@@ -144,10 +130,13 @@ def _without_near_duplicates(
 ) -> Iterator[Seed | Drop]:
     with closing(NearDuplicates(access)) as earlier:
         noted = (
-            (item, None if found is None else earlier.note(_id_of(item), found))
+            (item, earlier.note(item.id, found) if found and isinstance(item, Seed) else None)
             for item, found in items
         )
-        for (item, note), same in spread(partial(_open_compare, access), noted, _comparison_of):
+        open_compare = partial(partial, first_same, access)
+        for (item, note), same in spread(
+            open_compare, noted, lambda entry: entry[1] and entry[1].comparison
+        ):
             first = None if note is None else earlier.settle(note, same)
             if isinstance(item, Drop) or note is None:
                 yield item
@@ -163,12 +152,3 @@ def _without_near_duplicates(
 
 def _not_screened(seed: Seed, what: str) -> Drop:
     return Drop(seed.id, "quality", NOT_SCREENED, f"{seed.origin}: {what} {_LOST}")
-
-
-def _id_of(item: Seed | Drop) -> str:
-    return item.item_id if isinstance(item, Drop) else item.id
-
-
-def _comparison_of(entry: tuple[Seed | Drop, Note | None]) -> Comparison | None:
-    _, note = entry
-    return None if note is None else note.comparison

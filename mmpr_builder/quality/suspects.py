@@ -1,33 +1,47 @@
-"""Suspect truths: seeds whose samples agree with one another and not with the truth.
+"""What the samples of a seed say against the seed itself.
 
-    truth "12", 27 of 32 answers say 15, one says 12   ->  suspect_truth
-    truth "B",  7 of 8 answers say A, none says B      ->  nothing: eight guesses may do that
+    truth "12", 27 of 32 answers say 15, one says 12       suspect_truth
+    truth "B",  7 of 8 answers say A, none says B          nothing: eight guesses may do that
+    8 of 8 right without the image, a free answer          solved_blind
+    3 of 8 right without it, one of four options           nothing: a quarter is luck
 
-Independent samples seldom make the same mistake, so a clear majority for another answer says that
-the truth is wrong at least as often as that the model is. As a control (`quality.suspect_truths`)
-this drops seeds that nobody has looked at, so it asks for more than a list to look through:
+**Suspect truths.** Independent samples seldom make the same mistake, so a clear majority for
+another answer is at least as often a wrong truth as a wrong model. `quality.suspect_truths` drops
+such seeds unseen, so it asks for more than a list to look through:
 
 - at least 60 % of the answers agree on one that is known to be wrong, and at most 10 % are right;
 - at least half of all responses have a final answer: with fewer, those that do are no fair sample;
-- so many votes would come by luck once in a thousand times at most, if every response had just
-  drawn its answer. With few responses that is what decides: 60 % of 4 is soon reached. A draw
-  between options, yes and no among them, is taken to fall on the same one half of the time, not
-  once in four: models prefer a position, and a preference of that size alone must not look like
-  knowledge. So at least 10 of 10, 15 of 16, 26 of 32. A free answer is taken to be drawn one time
-  in four (small counts, the number that stands in the picture): 5 of 5, 7 of 8, 20 of 32.
+- if every response had drawn its answer, so many votes would come once in a thousand times at most.
+  A draw between options (yes and no among them) falls on the same one half of the time, because
+  models prefer a position: that takes 10 of 10, 15 of 16, 26 of 32. A free answer falls on the same
+  one a quarter of the time (small counts, the number in the picture): 5 of 5, 7 of 8, 20 of 32.
 
-A model that says A nearly always, or is wrong in one way about one kind of question, still looks
-sure: the drops say which answer it was, and by how many.
+A model that nearly always says A, or errs in one way on one kind of question, still looks sure; the
+drop names the answer and its votes.
+
+**Solved without the image.** A model answers a share of all questions from what it knows, or
+guesses (Chen et al. 2024, "Are We on the Right Way for Evaluating Large Vision-Language Models?",
+arXiv 2403.20330); pairs of such questions do not teach to look. `sampling.blind` samples every
+question some times without its images. The scale of the threshold leaves luck out: 0 is guessing, 1
+is always right (Frary 1988, "Formula Scoring of Multiple-Choice Tests (Correction for Guessing)").
+0.3 is a rate of 0.3 for a free answer, 0.475 for one of four options, 0.65 for yes or no.
+
+A seed counts as solved if at most 5 % of the seeds just at that rate had so many right samples by
+luck (one-sided exact binomial test). A threshold of 0.3 takes 3 of 3 right for a free answer, 5 of
+5 for four options, 7 of 7 for yes or no; 0.5 takes 5, 7 and 11. Seeds with fewer samples stay.
+
+A model that always says yes solves half of all yes/no questions without looking, although they need
+the picture: the report shows the answers of both sides.
 """
 
 from __future__ import annotations
 
 import functools
+import math
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, exp, lgamma, log, log1p
-from typing import Protocol
 
 from mmpr_builder.records import Drop, Outcome, Seed, Verdict
 
@@ -40,19 +54,20 @@ MAX_GROUPS = 6
 _CLOSED, _FREE = 0.5, 0.25  # How often a draw is taken to fall on one and the same answer.
 _SHOWN = 80
 
+SOLVED_BLIND = "solved_blind"
+SURE = 0.05
+"""Share of the seeds just at the threshold that may be taken for solved."""
+_UNKNOWN_OPTIONS = 4
+"""Options of a question whose truth is a letter and whose options stand in the picture."""
+_LETTER = re.compile(r"\(?[A-H]\)?\.?")
 
-class Compares(Protocol):
-    """What it takes to tell whether two answers are the same (`scoring.Judge` can)."""
 
-    def score_answer(
-        self,
-        predicted: str | None,
-        gold: str | Sequence[str],
-        *,
-        scorer: str = "auto",
-        choices: Sequence[str] | None = None,
-        question: str | None = None,
-    ) -> Verdict: ...
+@functools.lru_cache(maxsize=4096)
+def at_least(hits: int, draws: int, rate: float) -> float:
+    """P(X >= hits) for X binomial(draws, rate), rounded so that 1 of 1 at 0.05 is 0.05."""
+    from scipy.special import bdtrc
+
+    return round(float(bdtrc(hits - 1, draws, rate)), 12) if hits > 0 else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +87,9 @@ class Bounds:
 
     def votes(self, answered: int, *, closed: bool) -> int:
         """Votes that make a majority among so many answers; more than there are if none can."""
-        drawn = _votes_beyond_chance(answered, _CLOSED if closed else _FREE, self.chance)
-        return max(ceil(self.majority * answered - 1e-9), drawn)
+        share = _CLOSED if closed else _FREE
+        enough = (n for n in range(answered + 1) if at_least(n, answered, share) <= self.chance)
+        return max(math.ceil(self.majority * answered - 1e-9), next(enough, answered + 1))
 
 
 CONTROL = Bounds()
@@ -92,15 +108,17 @@ class Agreement:
     """Responses with a final answer."""
 
 
-def suspicion(seed: Seed, verdicts: Sequence[Verdict], judge: Compares, scorer: str) -> Drop | None:
+def suspicion(
+    seed: Seed, verdicts: Sequence[Verdict], is_right: Callable[[str, str], bool]
+) -> Drop | None:
     """The drop of a seed whose responses agree on another answer; None for all others.
 
-    `verdicts` are those of its responses. Only seeds of which too few are right, and enough wrong,
-    cost comparisons. Does not depend on the order of the responses.
+    `verdicts` are of its responses in any order, `is_right` is as in `agreement`. Only seeds with
+    few right and many wrong responses cost comparisons.
     """
     said = Counter(v.answer for v in verdicts if v.answer is not None and v.outcome != "no_answer")
     outcomes = {v.answer: v.outcome for v in verdicts if v.answer is not None}
-    found = agreement(seed, said, len(verdicts), outcomes.__getitem__, judge, scorer, CONTROL)
+    found = agreement(seed, said, len(verdicts), outcomes.__getitem__, is_right, CONTROL)
     if found is None:
         return None
     truths = " | ".join(seed.answers)[:_SHOWN]
@@ -116,16 +134,14 @@ def agreement(
     said: Mapping[str, int],
     responses: int,
     outcome_of: Callable[[str], Outcome],
-    judge: Compares,
-    scorer: str,
+    is_right: Callable[[str, str], bool],
     bounds: Bounds,
 ) -> Agreement | None:
     """On which wrong answer a clear majority agrees; None where none does.
 
-    `said` counts the final answers of `responses` responses, `outcome_of` says what each is
-    against the truth; an undecided one counts as an answer and as neither right nor wrong. Answers
-    belong together if each is right with the other as the truth, under the seed's own scorer. Costs
-    at most `MAX_DISTINCT` verdicts and `2 * MAX_DISTINCT * MAX_GROUPS` comparisons.
+    `said` counts the final answers of `responses` responses, `outcome_of` judges each; an undecided
+    one is neither right nor wrong. Answers belong together if each `is_right` with the other as the
+    truth. Costs at most `MAX_DISTINCT` verdicts and `2 * MAX_DISTINCT * MAX_GROUPS` comparisons.
     """
     answered = sum(said.values())
     if not seed.has_truth or answered < bounds.min_answered:
@@ -140,22 +156,10 @@ def agreement(
     wrong = [answer for answer in ranked if outcomes[answer] == "incorrect"]
     if right > bounds.truth_share * answered or sum(said[answer] for answer in wrong) < needed:
         return None
-    spelling, votes = _largest_group(wrong, said, _comparer(seed, judge, scorer))
+    spelling, votes = _largest_group(
+        wrong, said, lambda one, other: is_right(one, other) and is_right(other, one)
+    )
     return Agreement(spelling, votes, right, answered) if votes >= needed else None
-
-
-def _comparer(seed: Seed, judge: Compares, scorer: str) -> Callable[[str, str], bool]:
-    def right(answer: str, truth: str) -> bool:
-        verdict = judge.score_answer(
-            answer,
-            [truth],
-            scorer=scorer,
-            choices=list(seed.choices) or None,
-            question=seed.question,
-        )
-        return verdict.outcome == "correct"
-
-    return lambda left, other: right(left, other) and right(other, left)
 
 
 def _largest_group(
@@ -185,18 +189,60 @@ def _is_closed(seed: Seed) -> bool:
     return bool(seed.choices) or any(offered(truth) for truth in seed.answers)
 
 
-@functools.lru_cache(maxsize=4096)
-def _votes_beyond_chance(drawn: int, share: float, chance: float) -> int:
-    """The fewest of so many draws on one answer that have at most this probability."""
-    if chance >= 1:
-        return 0
-    return next((votes for votes, tail in _tails(drawn, share) if tail > chance), -1) + 1
+@dataclass(frozen=True, slots=True)
+class BlindResult:
+    """`right` of `decided` samples without the images; `chance` is the rate of a mere guess."""
+
+    right: int
+    decided: int
+    chance: float
+
+    @property
+    def rate(self) -> float | None:
+        """The pass rate without the images, luck included; None if no sample was decided."""
+        return self.right / self.decided if self.decided else None
+
+    def is_solved(self, most: float) -> bool:
+        """Whether the question is surely solved more often than `most` (0 to 1) above chance."""
+        at = _rate_at(most, self.chance)
+        return self.decided > 0 and at_least(self.right, self.decided, at) <= SURE
+
+    def drop(self, seed: Seed, most: float) -> Drop | None:
+        """The seed's drop if it is solved, with the figures behind it."""
+        if not self.is_solved(most):
+            return None
+        detail = (
+            f"{self.right} of {self.decided} right without the image; a guess is right with"
+            f" {self.chance:.2f}, the limit is {_rate_at(most, self.chance):.2f}"
+        )
+        return Drop(seed.id, "quality", SOLVED_BLIND, detail)
 
 
-def _tails(drawn: int, share: float) -> Iterator[tuple[int, float]]:
-    """(votes, probability of at least so many), from all down to none: a binomial law."""
-    tail = 0.0
-    for votes in range(drawn, -1, -1):
-        ways = lgamma(drawn + 1) - lgamma(votes + 1) - lgamma(drawn - votes + 1)
-        tail += exp(ways + votes * log(share) + (drawn - votes) * log1p(-share))
-        yield votes, tail
+def blind_result(seed: Seed, verdicts: Sequence[Verdict]) -> BlindResult:
+    """What the verdicts on a seed's samples without images come to; undecided ones do not count."""
+    decided = [verdict for verdict in verdicts if verdict.outcome != "undecided"]
+    right = sum(verdict.outcome == "correct" for verdict in decided)
+    return BlindResult(right, len(decided), _chance(seed))
+
+
+def least_samples(most: float, chance: float = 0.0) -> int:
+    """The fewest samples that can show a seed as solved, by all being right."""
+    at = _rate_at(most, chance)
+    return 1 if at <= SURE else math.ceil(math.log(SURE) / math.log(at) - 1e-9)
+
+
+def _chance(seed: Seed) -> float:
+    """The rate at which a guess is right: 1 of the options, 1 of yes and no, else 0."""
+    from mmpr_builder.scoring.yes_no import is_yes_no  # Not wanted where engines run.
+
+    if seed.choices:
+        return 1 / len(seed.choices)
+    if any(is_yes_no(answer.strip()) for answer in seed.answers):
+        return 0.5
+    if seed.answers and _LETTER.fullmatch(seed.answers[0].strip()):
+        return 1 / _UNKNOWN_OPTIONS
+    return 0.0
+
+
+def _rate_at(most: float, chance: float) -> float:
+    return chance + most * (1 - chance)

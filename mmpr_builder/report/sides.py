@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmpr_builder.io import tables
-from mmpr_builder.pairing.candidates import common_answers, is_letter
+from mmpr_builder.pairing.balance import common_answers, is_letter
 from mmpr_builder.records import Kind
 
 _BINS = 24

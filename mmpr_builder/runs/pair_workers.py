@@ -66,18 +66,17 @@ class PartJudge:
         rollouts = piece.read()
         before = Counter(self._judge.stats())
         asked: Counter[str] = Counter()
-        faults: Counter[str] = Counter()
         findings = Findings()
         if self._opinions is None:
-            judged: Iterable[Judged] = self._judged(rollouts, self._judge, faults, findings)
+            judged: Iterable[Judged] = self._judged(rollouts, self._judge, findings)
         else:
             judged, asked = self._opinions.settle(
                 piece,
                 self._judge,
-                lambda scores: list(self._judged(rollouts, scores, faults, findings)),
+                lambda scores: list(self._judged(rollouts, scores, findings)),
             )
         block = make_block(judged, self._config, self._rejects)
-        block.counts.note(findings)
+        block.counts.findings.add(findings)
         done = Counter(self._judge.stats()) - before
         work = Counter(
             responses=sum(len(r.responses) + len(r.blind) for r in rollouts if r.seed.has_truth),
@@ -86,25 +85,16 @@ class PartJudge:
             compared=done["verdicts"] - done["cached"] - done["rule.extraction"],
         )
         work.update({f"judge.{name}": count for name, count in asked.items()})
-        work.update({f"quality.{name}": count for name, count in faults.items()})
+        work.update({f"quality.{name}": count for name, count in findings.filtered.items()})
         return block, work
 
     def _judged(
-        self,
-        rollouts: Sequence[Rollout],
-        scores: Scores,
-        faults: Counter[str],
-        findings: Findings,
+        self, rollouts: Sequence[Rollout], scores: Scores, findings: Findings
     ) -> Iterator[Judged]:
-        faults.clear()  # They may be judged twice: with a model's opinions, too.
-        findings.clear()
+        findings.clear()  # They may be judged twice: with a model's opinions, too.
         for rollout in rollouts:
-            yield (
-                rollout,
-                *pairing.judge_and_pair(
-                    rollout, self._config, scores, faults=faults, findings=findings
-                ),
-            )
+            found = pairing.judge_and_pair(rollout, self._config, scores, findings=findings)
+            yield rollout, *found
 
     def is_for(self, config: Config) -> bool:
         return self._config == config
