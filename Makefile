@@ -97,7 +97,7 @@ bench-mpo: setup  ## does the data make the model better? MPO before and after, 
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.mpo $(ARGS)
 
 demo-model: setup  ## rebuild the demo model from nothing (up to an hour on two cores)
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m mmpr_builder.demo.train $(ARGS)
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m tools.demo_model.train $(ARGS)
 
 clean:  ## remove caches and build products, but never a build's output
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -15,10 +15,8 @@ import pytest
 from PIL import Image
 
 from mmpr_builder.demo import model_path, write_seeds
-from mmpr_builder.demo.corpus import make_row, patch_targets, render
 from mmpr_builder.demo.drawing import SIDE, draw
 from mmpr_builder.demo.questions import LETTERS, Question, ask
-from mmpr_builder.demo.responses import HABITS, respond
 from mmpr_builder.demo.world import (
     COLOURS,
     SHAPES,
@@ -31,6 +29,8 @@ from mmpr_builder.demo.world import (
     split_of,
     stream,
 )
+from tools.demo_model.corpus import make_row, patch_targets, render
+from tools.demo_model.responses import HABITS, respond
 
 COLOUR_OF = {**{name: name for name in COLOURS}, **{zh: name for name, zh in COLOURS.items()}}
 SHAPE_OF = {
@@ -347,13 +347,13 @@ def test_the_card_states_figures_that_make_pairs_and_the_command_behind_them() -
     blind = shares["right when the picture is withheld"]
     assert shares["right at temperature 1.0"] - blind >= 25
     card = (model_path() / "README.md").read_text(encoding="utf-8")
-    assert "python -m mmpr_builder.demo.measure --queries" in card
-    assert "python -m mmpr_builder.demo.train --out" in card
+    assert "python -m tools.demo_model.measure --queries" in card
+    assert "python -m tools.demo_model.train --out" in card
 
 
 def test_the_chat_template_writes_what_training_wrote_and_leaves_a_turn_open() -> None:
     transformers = pytest.importorskip("transformers")
-    from mmpr_builder.demo.tokens import chat_text
+    from tools.demo_model.tokens import chat_text
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_path())
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Hm?"}]}]
@@ -369,7 +369,7 @@ def test_the_chat_template_writes_what_training_wrote_and_leaves_a_turn_open() -
 @pytest.mark.slow
 def test_the_shipped_model_sees_in_the_real_engine() -> None:
     pytest.importorskip("vllm")
-    from mmpr_builder.demo.measure import measure
+    from tools.demo_model.measure import measure
 
     figures = measure(model_path(), queries=64, n=8, seed=99)
     assert 0.45 <= figures.accuracy <= 0.8
