@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from build_files import write_jsonl
 from pair_samples import picture
 from web import serving
 
@@ -369,7 +370,7 @@ def test_an_import_reads_nothing_outside_of_its_roots(data: Path) -> None:
     rows = [
         {"image": name, "question": "<image>\nQ", "chosen": "3", "rejected": "4"} for name in names
     ]
-    (data / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(data / "x.jsonl", rows)
     out = data.parent / "out"
     done = import_pairs(str(data / "x.jsonl"), str(out))
     assert (done.rows, done.drops) == (1, {"image_not_allowed": 3, "image_unreadable": 1})
@@ -479,7 +480,7 @@ def test_a_seeds_url_opens_its_own_folder_and_not_its_whole_host(data: Path) -> 
     row = {"question": "Q", "answer": "1"}
     with serving({"/d/a.png": body, "/admin/a.png": body}) as web:
         rows = [{**row, "image": f"{web.url}/{name}/a.png"} for name in ("d", "admin")]
-        (data / "s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_jsonl(data / "s.jsonl", rows)
         source = SourceConfig(path=f"{web.url}/d/s.jsonl")
         for path in ("/d/s.jsonl", "/d/*.jsonl", "/d"):
             access = access_of([source.model_copy(update={"path": web.url + path})])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from commands import mmpr
 from PIL import Image
 
 import mmpr_builder as mb
@@ -22,17 +22,6 @@ SHARED = ROOT.parent / "shared" / "data"
 RECIPE = str(ROOT / "pipelines" / "demo.yaml")
 
 pytestmark = pytest.mark.slow
-
-
-def mmpr(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mmpr_builder.cli", *words],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
 
 
 def digests(folder: Path) -> dict[str, str]:

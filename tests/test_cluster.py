@@ -18,10 +18,10 @@ from typing import Any
 import fake_samplers
 import psutil
 import pytest
+from build_files import rollouts_in, write_jsonl
 from openai_server import OpenAIServer, choices
-from ray_nodes import BIN, RayNodes, free_port, wait_for
-from small_builds import make_config, rollouts, sample_here
-from test_distributed import is_agent
+from ray_nodes import BIN, RayNodes, free_port, is_agent, wait_for
+from small_builds import make_config, sample_here
 
 from mmpr_builder.cli.looking import state
 from mmpr_builder.config import Config
@@ -77,7 +77,7 @@ def hold(config: Config, first: int) -> None:
     for row in rows:
         if "question" in row and int(row["id"][1:]) >= first:
             row["question"] += f" {fake_samplers.HELD}"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(path, rows)
 
 
 def words(config: Config, **changed: str) -> list[str]:
@@ -134,7 +134,7 @@ def test_engines_follow_the_nodes_and_nothing_is_lost(tmp_path: Path, nodes: Ray
     finally:
         driver.kill()
     nodes.kill(third)
-    assert rollouts(config) == rollouts(clean)
+    assert rollouts_in(config.out) == rollouts_in(clean.out)
     found = look(config.out)
     assert (state(found), found.units, found.units_total) == ("sampled", 15, 15)
     assert found.status is not None
@@ -214,7 +214,7 @@ def test_a_stopped_job_keeps_finished_rows_leaves_no_process_and_is_continued_by
     log = make_submit(nodes, settings)
     assert "sampling  60 seeds" in log, "the job's log is the build's"
     assert state(look(config.out)) == "done"
-    assert sorted(r.seed.id for r in rollouts(config)) == sorted(f"q{i}" for i in range(60))
+    assert sorted(r.seed.id for r in rollouts_in(config.out)) == sorted(f"q{i}" for i in range(60))
     assert {path: Path(path).stat().st_mtime_ns for path in had} == had
     run = json.loads((Path(config.out) / "run.json").read_text())
     assert run["counts"]["pairs"]["total"] > 10

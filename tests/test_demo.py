@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from build_files import files_in
 from PIL import Image
 
 from mmpr_builder.demo import model_path, write_seeds
@@ -49,14 +50,6 @@ def asked(count: int, seed: int = 5, open_share: float = 0.0) -> list[tuple[Scen
     ]
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
 # --- seeds -----------------------------------------------------------------------------------
 
 
@@ -68,8 +61,8 @@ def test_same_seed_gives_the_same_bytes_whatever_the_hash_seed(tmp_path: Path) -
     )
     env = {**os.environ, "PYTHONHASHSEED": "77"}
     subprocess.run([sys.executable, "-c", code], check=True, env=env, cwd=Path(__file__).parents[1])
-    assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
-    assert len(files_of(tmp_path / "here")) == 13
+    assert files_in(tmp_path / "here") == files_in(tmp_path / "there")
+    assert len(files_in(tmp_path / "here")) == 13
 
 
 def test_more_seeds_begin_with_the_same_seeds(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from typing import Any
 
 import fsspec
 import pytest
+from build_files import write_jsonl
 from PIL import Image
+from small_builds import SERVED
 
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.errors import BuildConflictError, InputError, NothingUsableError, SetupError
@@ -37,8 +39,7 @@ def write_rows(path: Path, count: int, bad: tuple[int, ...] = ()) -> Path:
         {"id": f"q{i}", "question": "" if i in bad else f"What is {i} + 1?", "answer": str(i + 1)}
         for i in range(count)
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
+    return write_jsonl(path, rows)
 
 
 def make_config(tmp_path: Path, *overrides: str) -> Config:
@@ -46,8 +47,7 @@ def make_config(tmp_path: Path, *overrides: str) -> Config:
     return load_config(
         None,
         [
-            "sampling.engine=endpoint",
-            "sampling.endpoint.url=http://127.0.0.1:9/v1",
+            *SERVED,
             "model=some-model",
             f"seeds={tmp_path / 'seeds.jsonl'}",
             f"out={tmp_path / 'out'}",
@@ -226,7 +226,7 @@ def test_seeds_of_which_no_pair_can_come_are_an_error_before_anything_starts(
     tmp_path: Path, rows: list[dict[str, Any]], says: str
 ) -> None:
     config = make_config(tmp_path)
-    (tmp_path / "seeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(tmp_path / "seeds.jsonl", rows)
     with pytest.raises(NothingUsableError, match=says):
         plan(config)
     assert not (tmp_path / "out" / "manifest.json").exists()

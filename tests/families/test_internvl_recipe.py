@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tiny_models
+from commands import mmpr
 from PIL import Image
 from public_layouts import make_all
 from typer.testing import CliRunner
@@ -60,11 +59,7 @@ def test_a_text_model_is_refused_before_it_is_loaded_also_by_plan(tmp_path: Path
     model = tiny_models.text_only(tmp_path / "model")
     words = [f"model={model}", f"seeds={tmp_path / 'seeds.jsonl'}", f"out={tmp_path / 'out'}"]
     for command in ("plan", "build"):
-        done = subprocess.run(
-            [sys.executable, "-m", "mmpr_builder.cli", command, *words],
-            capture_output=True,
-            text=True,
-        )
+        done = mmpr(command, *words)
         assert done.returncode == 2, done.stderr
         assert "takes no images, and the seeds have images" in done.stderr
     assert not list_parts(tmp_path / "out" / "rollouts")
