@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -140,25 +139,25 @@ def test_adaptive_sampling_without_scoring_is_refused() -> None:
 def test_scoring_never_holds_up_the_event_loop() -> None:
     rollout = Rollout(SEED, "p", "t", "final_answer", "m", responses=judged("+")[0])
     threads: set[int] = set()
+    looped = threading.Event()
 
     def slow(*_: Any, **__: Any) -> Verdict:
         threads.add(threading.get_ident())
-        time.sleep(0.2)
+        assert looped.wait(300)
         return Verdict("correct")
 
-    async def work() -> int:
+    async def work() -> None:
         scoring = ScoringThreads(settings())
         scoring._judge.score_response = slow  # type: ignore[method-assign]
         tasks = [asyncio.ensure_future(scoring(rollout)) for _ in range(8)]
-        beats = 0
-        while not all(task.done() for task in tasks):
+        while len(threads) < 2:
             await asyncio.sleep(0.01)
-            beats += 1
+        looped.set()
+        await asyncio.gather(*tasks)
         assert [task.result()[0][0].outcome for task in tasks] == ["correct"] * 8
         scoring.close()
-        return beats
 
-    assert asyncio.run(work()) >= 5
+    asyncio.run(work())
     assert threading.get_ident() not in threads
     assert 1 < len(threads) <= 4
 

@@ -7,13 +7,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from commands import mmpr
 from PIL import Image
+from waiting import wait_for
 
 import mmpr_builder as mb
 
@@ -133,10 +133,12 @@ def test_an_interrupted_build_goes_on_where_it_was(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 300
-    while not list(out.glob("rollouts/*.parquet")) and time.monotonic() < deadline:
+
+    def has_a_part() -> bool:
         assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.05)
+        return any(out.glob("rollouts/*.parquet"))
+
+    wait_for(has_a_part)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said

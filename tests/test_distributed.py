@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import pairwise
@@ -20,8 +19,9 @@ import pytest
 import ray
 import small_builds
 from build_files import files_in, rollouts_in
-from ray_nodes import is_agent, wait_for
+from ray_nodes import is_agent
 from small_builds import ids, make_config, sample_here
+from waiting import wait_for
 
 from mmpr_builder.cluster.capacity import Shape
 from mmpr_builder.cluster.replicas import start_replica
@@ -229,7 +229,7 @@ def test_the_death_of_an_engine_without_work_shows(tmp_path: Path) -> None:
         assert ray.get(replica.progress_ref) == {}
         assert not replica.died_idle
         ray.kill(replica.actor)
-        wait_for(lambda: replica.poll() == [] and replica.died_idle, 60)
+        wait_for(lambda: replica.poll() == [] and replica.died_idle)
     finally:
         replica.end()
 
@@ -246,10 +246,8 @@ def test_the_death_of_an_engine_without_work_shows(tmp_path: Path) -> None:
 def test_an_engine_that_cannot_start_ends_the_run_with_the_reason(
     factory: object, says: str, tmp_path: Path
 ) -> None:
-    began = time.monotonic()
     with pytest.raises(SetupError, match=says):
         sampled(make_config(tmp_path, 3), factory)
-    assert time.monotonic() - began < 120
 
 
 @pytest.mark.slow
@@ -308,11 +306,11 @@ def start_driver(
 
 
 def wait_for_parts(config: Config, count: int, driver: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while len(list_parts(f"{config.out}/rollouts")) < count:
+    def are_there() -> bool:
         assert driver.poll() is None, driver.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        return len(list_parts(f"{config.out}/rollouts")) >= count
+
+    wait_for(are_there)
 
 
 def family(driver: subprocess.Popen[str]) -> list[psutil.Process]:
