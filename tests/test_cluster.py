@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -170,35 +171,40 @@ def check_metrics(nodes: RayNodes, config: Config) -> None:
 
 
 @pytest.fixture
-def slow_server() -> Iterator[OpenAIServer]:
-    """Answers after a while."""
+def held_server() -> Iterator[tuple[OpenAIServer, threading.Event]]:
+    """Answers twenty times, which ends two units at least, and goes on after a sign."""
+    asked, go_on = itertools.count(), threading.Event()
 
     def answer(body: dict[str, Any]) -> tuple[int, Any]:
-        time.sleep(0.2)
+        if next(asked) >= 20:
+            go_on.wait()
         return 200, choices(*(f"Final answer: {i % 3}" for i in range(body.get("n", 1))))
 
     with OpenAIServer(answer, model="fake") as server:
-        yield server
+        yield server, go_on
+        go_on.set()
 
 
-def slow_build(tmp_path: Path, server: OpenAIServer) -> tuple[Config, list[str]]:
+def held_build(tmp_path: Path, server: OpenAIServer) -> tuple[Config, list[str]]:
     config = make_config(tmp_path, 60, "dropout.apply=none")
     changed = {
         "sampling.endpoint.url": server.url,
         "sampling.endpoint.concurrency": "2",
         "dropout.apply": "none",
+        "distributed.grace_s": "1",
     }
     return config, words(config, **changed)
 
 
 @pytest.mark.slow
 def test_a_stopped_job_keeps_finished_rows_leaves_no_process_and_is_continued_by_make_submit(
-    nodes: RayNodes, slow_server: OpenAIServer, tmp_path: Path
+    nodes: RayNodes, held_server: tuple[OpenAIServer, threading.Event], tmp_path: Path
 ) -> None:
-    config, settings = slow_build(tmp_path, slow_server)
+    server, go_on = held_server
+    config, settings = held_build(tmp_path, server)
     how = [
         *("--working-dir", str(ROOT), "--submission-id", tmp_path.name[-40:]),
-        *("--runtime-env-json", json.dumps({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "60"}})),
+        *("--runtime-env-json", json.dumps({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "600"}})),
     ]
     nodes.job(
         "submit", "--no-wait", *how, "--", "python", "pipelines/build_mmpr.py", "demo", *settings
@@ -215,6 +221,7 @@ def test_a_stopped_job_keeps_finished_rows_leaves_no_process_and_is_continued_by
     wait_for(lambda: not nodes.processes("SamplerActor"))
     assert not nodes.processes("build_mmpr.py")
     had = {path: Path(path).stat().st_mtime_ns for path in list_parts(f"{config.out}/rollouts")}
+    go_on.set()
     log = make_submit(nodes, settings)
     assert "sampling  60 seeds" in log, "the job's log is the build's"
     assert state(look(config.out)) == "done"
@@ -243,7 +250,7 @@ def make_submit(nodes: RayNodes, settings: list[str]) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=180,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -321,9 +328,9 @@ SCONTROL = """#!/bin/sh
 
 @pytest.mark.slow
 def test_a_slurm_job_stops_before_its_time_is_up_and_is_queued_again(
-    slow_server: OpenAIServer, tmp_path: Path
+    held_server: tuple[OpenAIServer, threading.Event], tmp_path: Path
 ) -> None:
-    config, settings = slow_build(tmp_path, slow_server)
+    config, settings = held_build(tmp_path, held_server[0])
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
@@ -347,7 +354,7 @@ def test_a_slurm_job_stops_before_its_time_is_up_and_is_queued_again(
         wait_for(lambda: job.poll() is not None or has_parts(config, 2))
         family = psutil.Process(job.pid).children(recursive=True)
         job.send_signal(signal.SIGUSR1)
-        assert job.wait(90) == 128 + signal.SIGTERM, log.read_text()
+        assert job.wait(300) == 128 + signal.SIGTERM, log.read_text()
     finally:
         job.kill()
     _, alive = psutil.wait_procs(family, timeout=60)

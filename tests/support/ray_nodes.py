@@ -113,7 +113,7 @@ class RayNodes:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=180,
+            timeout=600,
         )
         assert not check or done.returncode == 0, done.stdout
         return done
