@@ -352,6 +352,7 @@ def test_a_slurm_job_stops_before_its_time_is_up_and_is_queued_again(
         )
     try:
         wait_for(lambda: job.poll() is not None or has_parts(config, 2))
+        assert job.poll() is None, log.read_text()
         family = psutil.Process(job.pid).children(recursive=True)
         job.send_signal(signal.SIGUSR1)
         assert job.wait(300) == 128 + signal.SIGTERM, log.read_text()
