@@ -15,7 +15,7 @@ MMPR   := $(BIN)/mmpr
 BENCHES := engine_rate reference_schedule adaptive scoring_speed cpu_half decontamination
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-mmpr submit test test-faults check bench bench-scale bench-quality bench-mpo fuzz demo-model clean
+.PHONY: help setup build-mmpr submit test test-faults check docs wheel bench bench-scale bench-quality bench-mpo fuzz demo-model clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -75,6 +75,15 @@ check: setup  ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: setup  ## build the documentation into site/; a dead link fails
+	@: 'With --quiet nothing would count the warnings that --strict is for.'; \
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+wheel:  ## build dist/*.whl, with recipes, prompts and the demo model in it
+	@uv=$$(command -v uv || echo $(BIN)/uv); \
+	if [ ! -x "$$uv" ]; then echo "uv is needed; make setup brings it" >&2; exit 1; fi; \
+	"$$uv" build -q --wheel
+
 bench: setup  ## measure the claims into benchmarks/RESULTS.md (ONLY=cpu_half for one of them)
 	@missed=; for bench in $(or $(ONLY),$(BENCHES)); do \
 	  echo "== $$bench"; \
@@ -97,8 +106,8 @@ bench-mpo: setup  ## does the data make the model better? MPO before and after, 
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.mpo $(ARGS)
 
 demo-model: setup  ## rebuild the demo model from nothing (up to an hour on two cores)
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m mmpr_builder.demo.train $(ARGS)
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m tools.demo_model.train $(ARGS)
 
 clean:  ## remove caches and build products, but never a build's output
-	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site *.egg-info
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

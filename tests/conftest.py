@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -18,7 +19,24 @@ settings.load_profile("steady")
 
 def pytest_configure(config: pytest.Config) -> None:
     # Where tests run in other processes, the one that sums up does not read conftests below this.
-    sys.path += [str(Path(__file__).parent / name) for name in ("faults", "families")]
     import kills
 
     config.pluginmanager.register(kills, "kills")
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of the test's own for what `datasets` keeps."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[Any]:
+    """One with patience: a busy machine is no reason for another verdict."""
+    from mmpr_builder.config import ScoringConfig
+    from mmpr_builder.scoring import Judge
+
+    with Judge(ScoringConfig(timeout_s=20.0)) as shared:
+        yield shared

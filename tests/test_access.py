@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from build_files import write_jsonl
 from pair_samples import picture
 from web import serving
 
@@ -127,7 +128,7 @@ def test_a_source_can_open_further_folders(data: Path, image: str) -> None:
 def test_a_drop_says_which_setting_opens_the_folder(data: Path) -> None:
     found = read(data, f"{data.parent}/data2/b.png")
     assert isinstance(found, Drop)
-    assert "`allow` (seeds.N.allow=" in found.detail
+    assert "`roots` (seeds.N.roots=" in found.detail
 
 
 def test_a_root_that_is_a_link_to_another_disk_is_followed(data: Path) -> None:
@@ -185,11 +186,11 @@ def test_a_nul_in_a_path_is_a_drop(data: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("seeds.0.allow=[ftp]", "'ftp' is no folder .*none of http, https"),
-        ("seeds.0.allow=[file]", "'file' is no folder"),
+        ("seeds.0.allow=[ftp]", "'ftp' is neither one of http, https"),
+        ("seeds.0.allow=[file]", "'file' is neither"),
         ("seeds.0.allow=['https://']", "with a host"),
-        ("seeds.0.allow=['https://bob:pw@host']", "none of"),
-        ("seeds.0.roots=['s3://bucket/x']", "seeds.N.allow|name it in `allow`"),
+        ("seeds.0.allow=['https://bob:pw@host']", "neither"),
+        ("seeds.0.roots=['s3://bucket/x']", "name it in `allow`"),
     ],
 )
 def test_settings_that_open_nothing_are_errors(setting: str, says: str) -> None:
@@ -369,7 +370,7 @@ def test_an_import_reads_nothing_outside_of_its_roots(data: Path) -> None:
     rows = [
         {"image": name, "question": "<image>\nQ", "chosen": "3", "rejected": "4"} for name in names
     ]
-    (data / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(data / "x.jsonl", rows)
     out = data.parent / "out"
     done = import_pairs(str(data / "x.jsonl"), str(out))
     assert (done.rows, done.drops) == (1, {"image_not_allowed": 3, "image_unreadable": 1})
@@ -479,7 +480,7 @@ def test_a_seeds_url_opens_its_own_folder_and_not_its_whole_host(data: Path) -> 
     row = {"question": "Q", "answer": "1"}
     with serving({"/d/a.png": body, "/admin/a.png": body}) as web:
         rows = [{**row, "image": f"{web.url}/{name}/a.png"} for name in ("d", "admin")]
-        (data / "s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_jsonl(data / "s.jsonl", rows)
         source = SourceConfig(path=f"{web.url}/d/s.jsonl")
         for path in ("/d/s.jsonl", "/d/*.jsonl", "/d"):
             access = access_of([source.model_copy(update={"path": web.url + path})])

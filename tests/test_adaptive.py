@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
-import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import engine_asks
 import fake_samplers
 import pytest
 from adaptive_patterns import OPEN, SEED, TEMPLATE, judged, settings
+from build_files import rollouts_in, write_jsonl
+from small_builds import SERVED, sample_here
 
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.errors import RowError
-from mmpr_builder.folder import parts
 from mmpr_builder.io.tables import (
     ROLLOUT_SCHEMA,
     is_complete,
@@ -77,15 +77,7 @@ class Scripted:
 
 
 def rolled(seed: Seed, sampler: Any, config: Config) -> Rollout:
-    async def work() -> Rollout:
-        judge = Judge(config.scoring)  # Strings decide: no process is started.
-
-        async def score(rollout: Rollout) -> Any:
-            return judge_responses(rollout, config, judge)
-
-        return await roll_out(seed, 0, TEMPLATE, config, sampler, "m", score)
-
-    return asyncio.run(work())
+    return engine_asks.rolled(seed, TEMPLATE, config, sampler)
 
 
 LOOPS = [
@@ -147,25 +139,25 @@ def test_adaptive_sampling_without_scoring_is_refused() -> None:
 def test_scoring_never_holds_up_the_event_loop() -> None:
     rollout = Rollout(SEED, "p", "t", "final_answer", "m", responses=judged("+")[0])
     threads: set[int] = set()
+    looped = threading.Event()
 
     def slow(*_: Any, **__: Any) -> Verdict:
         threads.add(threading.get_ident())
-        time.sleep(0.2)
+        assert looped.wait(300)
         return Verdict("correct")
 
-    async def work() -> int:
+    async def work() -> None:
         scoring = ScoringThreads(settings())
         scoring._judge.score_response = slow  # type: ignore[method-assign]
         tasks = [asyncio.ensure_future(scoring(rollout)) for _ in range(8)]
-        beats = 0
-        while not all(task.done() for task in tasks):
+        while len(threads) < 2:
             await asyncio.sleep(0.01)
-            beats += 1
+        looped.set()
+        await asyncio.gather(*tasks)
         assert [task.result()[0][0].outcome for task in tasks] == ["correct"] * 8
         scoring.close()
-        return beats
 
-    assert asyncio.run(work()) >= 5
+    asyncio.run(work())
     assert threading.get_ident() not in threads
     assert 1 < len(threads) <= 4
 
@@ -252,31 +244,13 @@ def build(tmp_path: Path, *overrides: str, out: str = "out") -> Config:
         }
         for i in range(24)
     ]
-    path = tmp_path / "seeds.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return settings(
-        "sampling.engine=endpoint",
-        "sampling.endpoint.url=http://127.0.0.1:9/v1",
-        "model=fake",
-        f"seeds={path}",
-        f"out={tmp_path / out}",
-        *overrides,
-    )
+    seeds = write_jsonl(tmp_path / "seeds.jsonl", rows)
+    return settings(*SERVED, "model=fake", f"seeds={seeds}", f"out={tmp_path / out}", *overrides)
 
 
 def sampled(config: Config) -> tuple[list[Rollout], Counts]:
-    async def work() -> Counts:
-        actor = SamplerActor(config, fake_samplers.answers)
-        assert (await actor.start())[1] == ""
-        counts = Counts()
-        for key, unit in enumerate(plan(config).units):
-            counts += (await actor.sample(key, unit, None)).kept
-        await actor.close()
-        return counts
-
-    counts = asyncio.run(work())
-    uris = [parts.rollouts_uri(config.out, unit) for unit in plan(config).units]
-    return [r for uri in uris for r in rollouts_from_table(read_parquet(uri))], counts
+    _, counts = sample_here(config)
+    return rollouts_in(config.out), counts
 
 
 def test_what_is_sampled_depends_neither_on_units_nor_on_what_runs_beside(tmp_path: Path) -> None:

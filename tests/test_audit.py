@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from build_files import write_jsonl
+from commands import mmpr
+from small_builds import SERVED
 
 from mmpr_builder import audit, build, prompts, runs, seeds
 from mmpr_builder.config import Config, load_config
@@ -25,12 +25,6 @@ from mmpr_builder.scoring.decision import Decision, Query
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "data" / "real"
 LABELLED = ROOT.parent / "shared" / "data" / "scoring"
-
-
-@pytest.fixture(scope="module")
-def judge() -> Iterator[Judge]:
-    with Judge() as shared:
-        yield shared
 
 
 def findings(
@@ -159,10 +153,8 @@ ROWS: list[dict[str, Any]] = [
 
 
 def make_config(tmp_path: Path, *words: str, rows: Sequence[dict[str, Any]] = ROWS) -> Config:
-    path = tmp_path / "seeds.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    endpoint = ["sampling.engine=endpoint", "sampling.endpoint.url=http://127.0.0.1:9/v1"]
-    return load_config(None, [f"seeds={path}", f"out={tmp_path / 'out'}", *endpoint, *words])
+    path = write_jsonl(tmp_path / "seeds.jsonl", rows)
+    return load_config(None, [f"seeds={path}", f"out={tmp_path / 'out'}", *SERVED, *words])
 
 
 def planned_seeds(config: Config) -> list[str]:
@@ -222,11 +214,6 @@ def test_no_truth_of_real_data_is_unusable_or_lost_in_extraction(style: str, jud
 # --- labels ---------------------------------------------------------------------------------
 
 
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
 LABELS: list[dict[str, Any]] = [
     {"id": "a", "pred": "12 cm", "gold": "12", "expected": True},
     {"id": "b", "predicted": "13", "truth": "12", "label": "incorrect", "kind": "number"},
@@ -241,7 +228,7 @@ LABELS: list[dict[str, Any]] = [
 def test_a_labelled_file_gives_the_confusion_table_and_each_disagreement(
     tmp_path: Path, judge: Judge
 ) -> None:
-    cases = list(audit.read_cases(write_rows(tmp_path / "labels.jsonl", LABELS)))
+    cases = list(audit.read_cases(write_jsonl(tmp_path / "labels.jsonl", LABELS)))
     judged = [(case, audit.judge_case(judge, case)) for case in cases]
     assert [case.id for case, verdict in judged if not case.agrees(verdict)] == ["f"]
     table = audit.confusion(judged)
@@ -385,19 +372,8 @@ def test_comparisons_are_bounded_however_many_answers_differ() -> None:
 # --- the command ----------------------------------------------------------------------------
 
 
-def mmpr(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mmpr_builder.cli", *map(str, words)],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
 def test_audit_lists_findings_with_place_reason_and_remedy(tmp_path: Path) -> None:
-    path = write_rows(tmp_path / "seeds.jsonl", ROWS)
+    path = write_jsonl(tmp_path / "seeds.jsonl", ROWS)
     done = mmpr("audit", f"seeds={path}", "--json", tmp_path / "found.json")
     assert done.returncode == 4, done.stderr
     for word in ("seeds.jsonl:2", "empty_truth", "leave the field out", "missing_question"):
@@ -408,7 +384,7 @@ def test_audit_lists_findings_with_place_reason_and_remedy(tmp_path: Path) -> No
 
 
 def test_a_place_where_no_list_can_be_written_is_found_out_first(tmp_path: Path) -> None:
-    path = write_rows(tmp_path / "seeds.jsonl", ROWS)
+    path = write_jsonl(tmp_path / "seeds.jsonl", ROWS)
     for place in (tmp_path, path / "found.json", Path("/proc/nothing/found.json")):
         done = mmpr("audit", path, "--json", place)
         assert done.returncode == 2
@@ -417,20 +393,20 @@ def test_a_place_where_no_list_can_be_written_is_found_out_first(tmp_path: Path)
 
 
 def test_audit_of_clean_seeds_ends_with_0_and_takes_a_bare_path(tmp_path: Path) -> None:
-    done = mmpr("audit", write_rows(tmp_path / "seeds.jsonl", [ROWS[0], ROWS[2]]))
+    done = mmpr("audit", write_jsonl(tmp_path / "seeds.jsonl", [ROWS[0], ROWS[2]]))
     assert done.returncode == 0, done.stderr
     assert "nothing found" in done.stderr
 
 
 def test_audit_of_labels_ends_with_4_where_the_scorer_disagrees(tmp_path: Path) -> None:
-    path = write_rows(tmp_path / "labels.jsonl", LABELS)
+    path = write_jsonl(tmp_path / "labels.jsonl", LABELS)
     done = mmpr("audit", "--labels", path, "--json", tmp_path / "found.json")
     assert done.returncode == 4, done.stderr
     assert "1/3 = 33.3%" in done.stderr
     content = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
     assert [row["id"] for row in content["disagreements"]] == ["f"]
     assert content["misses"]["hits"] == 1
-    assert mmpr("audit", "--labels", write_rows(path, LABELS[:5])).returncode == 0
+    assert mmpr("audit", "--labels", write_jsonl(path, LABELS[:5])).returncode == 0
 
 
 def test_audit_of_rollouts_lists_suspect_truths(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from build_files import drops_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pair_samples import LastWord, make_rollout, write_build
@@ -24,7 +25,7 @@ from mmpr_builder.output.writer import balanced, make_block
 from mmpr_builder.pairing import judge_and_pair
 from mmpr_builder.pairing.balance import Balance, Weighed
 from mmpr_builder.quality import Findings
-from mmpr_builder.records import Drop, Rollout, Seed
+from mmpr_builder.records import Rollout, Seed
 
 LENGTH = 200
 
@@ -239,11 +240,6 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
     return [row for part in parts for row in tables.read_parquet(part, columns).to_pylist()]
 
 
-def drops_of(out: Path) -> list[Drop]:
-    parts = tables.list_parts(out / "drops", tables.DROP_SCHEMA)
-    return [drop for part in parts for drop in tables.drops_from_table(tables.read_parquet(part))]
-
-
 BALANCED = ("quality.balance.lengths=true", "quality.balance.answers=true")
 
 
@@ -253,7 +249,7 @@ def test_every_seed_still_ends_in_one_of_pairs_and_drops(
 ) -> None:
     rollouts = leaning()
     counts = build(tmp_path / "out", rollouts, *overrides, "quality.balance.floor=0.2")
-    rows, drops = rows_of(tmp_path / "out"), drops_of(tmp_path / "out")
+    rows, drops = rows_of(tmp_path / "out"), drops_in(tmp_path / "out")
     paired, dropped = {row["seed_id"] for row in rows}, [drop.item_id for drop in drops]
     assert sorted([*paired, *dropped]) == sorted(rollout.seed.id for rollout in rollouts)
     order = {rollout.seed.id: rollout.index for rollout in rollouts}

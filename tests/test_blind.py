@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import engine_asks
 import fake_samplers
 import pyarrow.parquet as pq
 import pytest
+from build_files import files_in, rollouts_in, write_jsonl
+from commands import mmpr
 from openai_server import OpenAIServer, choices
 from pair_samples import LastWord, make_rollout, picture, write_build
+from small_builds import SERVED, sample_here
 
 from mmpr_builder import build
 from mmpr_builder.config import Config, load_config, sampling_identity
 from mmpr_builder.engines import check_engine, make_sampler
 from mmpr_builder.errors import ConfigError, EngineError, RowError
-from mmpr_builder.folder import parts
 from mmpr_builder.io.tables import (
     list_parts,
     read_parquet,
@@ -31,7 +30,7 @@ from mmpr_builder.io.tables import (
     write_parquet,
 )
 from mmpr_builder.output import read_run
-from mmpr_builder.pairing import judge_and_pair, judge_responses
+from mmpr_builder.pairing import judge_and_pair
 from mmpr_builder.probe import run_probe
 from mmpr_builder.progress import Progress
 from mmpr_builder.quality import Findings, blind_result, least_samples
@@ -46,10 +45,9 @@ from mmpr_builder.records import (
     derived_seed,
     generated_tokens,
 )
-from mmpr_builder.runs import plan, run_pairing
-from mmpr_builder.runs.actors import Counts, SamplerActor
-from mmpr_builder.sampling import Request, Sample, roll_out
-from mmpr_builder.scoring import Judge
+from mmpr_builder.runs import run_pairing
+from mmpr_builder.runs.actors import Counts
+from mmpr_builder.sampling import Request, Sample
 
 TEMPLATE = Template("short_en", "{question}\nEnd with Final answer: …")
 
@@ -67,32 +65,22 @@ def asking(image: ImageRef, answer: str = "3", **more: Any) -> Seed:
     return Seed("q", "<image>\nHow many?", (image,), (answer,), **more)
 
 
-class Noting(fake_samplers.FakeSampler):
-    """Keeps what it was asked; what is asked without the images fails as told."""
+class Noting(fake_samplers.Noting):
+    """What is asked without the images fails as told."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         super().__init__()
-        self.asked: list[Request] = []
         self.failure = failure
 
     async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
-        self.asked.append(request)
-        if request.blind and self.failure is not None:
-            raise self.failure
         async for sample in super().sample(request):
+            if request.blind and self.failure is not None:
+                raise self.failure
             yield sample
 
 
 def rolled(seed: Seed, config: Config, sampler: Any) -> Rollout:
-    async def work() -> Rollout:
-        judge = Judge(config.scoring)  # Strings decide: no process is started.
-
-        async def score(rollout: Rollout) -> Any:
-            return judge_responses(rollout, config, judge)
-
-        return await roll_out(seed, 0, TEMPLATE, config, sampler, "m", score)
-
-    return asyncio.run(work())
+    return engine_asks.rolled(seed, TEMPLATE, config, sampler)
 
 
 # Sampling
@@ -231,12 +219,11 @@ def rows_of(tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def written(tmp_path: Path, rows: Sequence[dict[str, Any]], *overrides: str) -> Config:
-    path = tmp_path / "seeds.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    path = write_jsonl(tmp_path / "seeds.jsonl", rows)
     return load_config(
         None,
         [
-            *("sampling.engine=endpoint", "sampling.endpoint.url=http://127.0.0.1:9/v1"),
+            *SERVED,
             *("model=fake", "sampling.n=4", "sampling.blind=5", "distributed.unit_queries=3"),
             *(f"seeds={path}", f"out={tmp_path / 'out'}", "scoring.scorer=exact"),
             *overrides,
@@ -246,36 +233,11 @@ def written(tmp_path: Path, rows: Sequence[dict[str, Any]], *overrides: str) -> 
 
 def sampled(config: Config, *, extend: bool = False) -> tuple[list[Rollout], Counts, list[str]]:
     """The first half without Ray: (rollouts, counts, ids asked without images)."""
-    asked: list[str] = []
-
-    async def work() -> Counts:
-        factory = make_sampler if config.sampling.engine == "replay" else None
-        noting = Noting()
-        actor = SamplerActor(config, factory or (lambda _: noting))
-        assert (await actor.start())[1] == ""
-        counts = Counts()
-        manifest = plan(config, extend=extend)
-        done = parts.published(config.out, manifest.units)
-        for key, unit in enumerate(manifest.units):
-            if unit.name not in done:
-                result = await actor.sample(key, unit, None)
-                assert result.published, result.failure
-                counts += result.kept
-        asked.extend(request.id for request in noting.asked if request.blind)
-        return counts
-
-    counts = asyncio.run(work())
-    uris = list_parts(f"{config.out}/rollouts")
-    rollouts = [r for uri in uris for r in rollouts_from_table(read_parquet(uri))]
-    return rollouts, counts, asked
-
-
-def files(config: Config, *folders: str) -> dict[str, bytes]:
-    return {
-        f"{name}/{path.name}": path.read_bytes()
-        for name in folders
-        for path in sorted((Path(config.out) / name).iterdir())
-    }
+    noting = Noting()
+    replay = config.sampling.engine == "replay"
+    _, counts = sample_here(config, make_sampler if replay else lambda _: noting, extend=extend)
+    asked = [request.id for request in noting.asked if request.blind]
+    return rollouts_in(config.out), counts, asked
 
 
 def test_every_part_of_a_build_has_the_column_and_counts_its_tokens(tmp_path: Path) -> None:
@@ -317,7 +279,7 @@ def test_a_replay_gives_the_same_build(tmp_path: Path) -> None:
     second, _, _ = sampled(again)
     assert [replace(r, index=0) for r in second] == [replace(r, index=0) for r in first]
     run_pairing(again, Progress())
-    drops = [files(one, "drops") for one in (config, again)]
+    drops = [files_in(one.out, "drops") for one in (config, again)]
     assert drops[0] == drops[1]
     fewer = again.model_copy(
         update={"sampling": again.sampling.model_copy(update={"blind": 2}), "out": f"{tmp_path}/f"}
@@ -559,16 +521,7 @@ def test_a_real_build_has_both_samples_without_images_and_several_ratios(tmp_pat
         *("build", "demo", f"out={out}", "limit=8", "sampling.n=4", "sampling.blind=3"),
         *("sampling.max_tokens=128", "dropout.keep=0.25,0.75", "dropout.apply=all"),
     ]
-    done = [
-        subprocess.run(
-            [sys.executable, "-m", "mmpr_builder.cli", *words],
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        for _ in range(2)
-    ]
+    done = [mmpr(*words) for _ in range(2)]
     assert [run.returncode for run in done] == [0, 0], done[0].stderr + done[1].stderr
     assert "loading the engine" not in done[1].stderr
     (part,) = list_parts(out / "rollouts")

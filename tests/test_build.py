@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from commands import mmpr
 from PIL import Image
+from waiting import wait_for
 
 import mmpr_builder as mb
 
@@ -22,17 +22,6 @@ SHARED = ROOT.parent / "shared" / "data"
 RECIPE = str(ROOT / "pipelines" / "demo.yaml")
 
 pytestmark = pytest.mark.slow
-
-
-def mmpr(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mmpr_builder.cli", *words],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -144,10 +133,12 @@ def test_an_interrupted_build_goes_on_where_it_was(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 300
-    while not list(out.glob("rollouts/*.parquet")) and time.monotonic() < deadline:
+
+    def has_a_part() -> bool:
         assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.05)
+        return any(out.glob("rollouts/*.parquet"))
+
+    wait_for(has_a_part)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from small_builds import make_config, sample_here
+from build_files import write_jsonl
+from commands import mmpr
+from small_builds import SERVED, make_config, sample_here
 
 ROOT = Path(__file__).parents[1]
-
-
-def mmpr(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mmpr_builder.cli", *words],
-        cwd=cwd or ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @pytest.fixture
@@ -33,8 +22,7 @@ def seeds(tmp_path: Path) -> Path:
         {"id": "b", "question": "Say something."},
         {"id": "c", "answer": "5"},
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
+    return write_jsonl(path, rows)
 
 
 BAD_SET_UP = [
@@ -143,8 +131,7 @@ def test_seeds_that_no_pair_can_come_of_end_with_a_code_of_their_own(
 def test_a_run_that_makes_no_pair_says_so_and_fails(tmp_path: Path) -> None:
     config = make_config(tmp_path, 6)
     sample_here(config)
-    words = ["sampling.engine=endpoint", "sampling.endpoint.url=http://127.0.0.1:9/v1"]
-    words += ["sampling.n=4", "model=fake", f"seeds={tmp_path / 'seeds.jsonl'}"]
+    words = [*SERVED, "sampling.n=4", "model=fake", f"seeds={tmp_path / 'seeds.jsonl'}"]
     words += [f"out={config.out}", "distributed.unit_queries=4", "pairing.kinds=truncated"]
     done = mmpr("pair", *words)
     assert done.returncode == 6, done.stderr

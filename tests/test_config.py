@@ -127,8 +127,6 @@ def test_sources_can_carry_their_own_settings() -> None:
 
 
 FOLLOWING = [
-    ("seeds.0.allow=https,/data/x", "seeds.0.roots", "('/data/x',)"),
-    ("seeds.0.allow=https,/data/x", "seeds.0.allow", "('https',)"),
     (
         "seeds.0.template={plain: 1, visual: 3}",
         "seeds.0.templates",

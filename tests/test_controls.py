@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import Page
 from pair_samples import make_rollout, sample_rollouts, write_build
-from test_report import Page
 
 from mmpr_builder.config import Config
 from mmpr_builder.io import tables

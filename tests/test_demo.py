@@ -12,13 +12,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from build_files import files_in
 from PIL import Image
 
 from mmpr_builder.demo import model_path, write_seeds
-from mmpr_builder.demo.corpus import make_row, patch_targets, render
 from mmpr_builder.demo.drawing import SIDE, draw
 from mmpr_builder.demo.questions import LETTERS, Question, ask
-from mmpr_builder.demo.responses import HABITS, respond
 from mmpr_builder.demo.world import (
     COLOURS,
     SHAPES,
@@ -31,6 +30,8 @@ from mmpr_builder.demo.world import (
     split_of,
     stream,
 )
+from tools.demo_model.corpus import make_row, patch_targets, render
+from tools.demo_model.responses import HABITS, respond
 
 COLOUR_OF = {**{name: name for name in COLOURS}, **{zh: name for name, zh in COLOURS.items()}}
 SHAPE_OF = {
@@ -49,14 +50,6 @@ def asked(count: int, seed: int = 5, open_share: float = 0.0) -> list[tuple[Scen
     ]
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
 # --- seeds -----------------------------------------------------------------------------------
 
 
@@ -68,8 +61,8 @@ def test_same_seed_gives_the_same_bytes_whatever_the_hash_seed(tmp_path: Path) -
     )
     env = {**os.environ, "PYTHONHASHSEED": "77"}
     subprocess.run([sys.executable, "-c", code], check=True, env=env, cwd=Path(__file__).parents[1])
-    assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
-    assert len(files_of(tmp_path / "here")) == 13
+    assert files_in(tmp_path / "here") == files_in(tmp_path / "there")
+    assert len(files_in(tmp_path / "here")) == 13
 
 
 def test_more_seeds_begin_with_the_same_seeds(tmp_path: Path) -> None:
@@ -347,13 +340,13 @@ def test_the_card_states_figures_that_make_pairs_and_the_command_behind_them() -
     blind = shares["right when the picture is withheld"]
     assert shares["right at temperature 1.0"] - blind >= 25
     card = (model_path() / "README.md").read_text(encoding="utf-8")
-    assert "python -m mmpr_builder.demo.measure --queries" in card
-    assert "python -m mmpr_builder.demo.train --out" in card
+    assert "python -m tools.demo_model.measure --queries" in card
+    assert "python -m tools.demo_model.train --out" in card
 
 
 def test_the_chat_template_writes_what_training_wrote_and_leaves_a_turn_open() -> None:
     transformers = pytest.importorskip("transformers")
-    from mmpr_builder.demo.tokens import chat_text
+    from tools.demo_model.tokens import chat_text
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_path())
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Hm?"}]}]
@@ -369,7 +362,7 @@ def test_the_chat_template_writes_what_training_wrote_and_leaves_a_turn_open() -
 @pytest.mark.slow
 def test_the_shipped_model_sees_in_the_real_engine() -> None:
     pytest.importorskip("vllm")
-    from mmpr_builder.demo.measure import measure
+    from tools.demo_model.measure import measure
 
     figures = measure(model_path(), queries=64, n=8, seed=99)
     assert 0.45 <= figures.accuracy <= 0.8

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import trainer_loaders as loaders
+from build_files import files_in
 from pair_samples import make_rollout, picture, sample_rollouts, write_build
 from planting import plant
 from trainer_loaders import Seen
@@ -23,6 +24,9 @@ from mmpr_builder.export.destination import json_line, staged
 from mmpr_builder.records import Drop, Rollout, Seed
 from mmpr_builder.seeds import read_seeds
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real"
 READERS: dict[str, Callable[[Path], list[Seen]]] = {
     "internvl": lambda dest: list(loaders.internvl(dest / "meta.json")),
@@ -30,13 +34,6 @@ READERS: dict[str, Callable[[Path], list[Seen]]] = {
     "ms-swift": lambda dest: list(loaders.ms_swift(sorted(dest.glob("pairs*.jsonl")))),
     "llama-factory": lambda dest: list(loaders.llama_factory(dest)),
 }
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 @pytest.fixture
@@ -68,14 +65,6 @@ def expected(row: dict[str, Any], *, spaced: bool) -> Seen:
 
 def key(seen: Seen) -> tuple[str, str, str]:
     return seen.question, seen.chosen, seen.rejected
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("form", READERS)
@@ -137,9 +126,9 @@ def test_images_are_named_by_content_and_written_once(out: Path, tmp_path: Path)
 @pytest.mark.parametrize("form", [*READERS, "trl"])
 def test_the_same_build_gives_the_same_bytes(out: Path, tmp_path: Path, form: str) -> None:
     export(out, form, tmp_path / "dest")
-    first = files_of(tmp_path / "dest")
+    first = files_in(tmp_path / "dest")
     export(out, form, tmp_path / "dest", overwrite=True)
-    assert files_of(tmp_path / "dest") == first
+    assert files_in(tmp_path / "dest") == first
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
@@ -206,11 +195,11 @@ def test_numbers_of_entries_must_be_above_zero(words: list[str]) -> None:
 
 
 def test_nothing_else_is_ever_overwritten(out: Path, tmp_path: Path) -> None:
-    before = files_of(out)
+    before = files_in(out)
     for overwrite in (False, True):
         with pytest.raises(BuildConflictError, match="not empty"):
             export(out, "trl", out, overwrite=overwrite)
-    assert files_of(out) == before
+    assert files_in(out) == before
     export(out, "trl", tmp_path / "dest")
     with pytest.raises(BuildConflictError, match="--overwrite"):
         export(out, "internvl", tmp_path / "dest")

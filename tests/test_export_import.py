@@ -22,12 +22,7 @@ from mmpr_builder.output import pair_schema
 from mmpr_builder.push import uploads
 from mmpr_builder.report import write_report
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def row(question: str = "<image>\nHow many?", **fields: Any) -> dict[str, Any]:

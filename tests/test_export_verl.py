@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import trainer_loaders as loaders
+from commands import mmpr
 from pair_samples import LastWord, make_rollout, picture, sample_rollouts, write_build
-from test_cli import mmpr
 
 from mmpr_builder import Config, Verdict
 from mmpr_builder.errors import ConfigError, InputError
@@ -21,12 +21,7 @@ from mmpr_builder.export.verl_reward import compute_score
 from mmpr_builder.io import tables
 from mmpr_builder.records import Rollout, Seed
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 class Unsure(LastWord):

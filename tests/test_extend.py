@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fake_samplers
 import pytest
+from build_files import files_in
+from growing_builds import FIRST, SECOND, Row, make_config, question, sample, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai_server import OpenAIServer, choices
 from pair_samples import picture
 
-from mmpr_builder.config import Config, load_config
+from mmpr_builder.config import Config
 from mmpr_builder.errors import BuildConflictError, InputError
 from mmpr_builder.folder import parts
 from mmpr_builder.folder.manifest import Identity, Manifest, Unit, read_manifest
@@ -25,67 +23,12 @@ from mmpr_builder.io.tables import list_parts, read_parquet
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.runs import plan, planning, read_inputs, run_pairing
-from mmpr_builder.runs.actors import SamplerActor
 from mmpr_builder.runs.extending import Found, known_seeds, new_seeds
-
-Row = dict[str, Any]
-
-
-def question(number: int, **more: object) -> Row:
-    return {"id": f"q{number}", "question": f"What is {number} + 1?", "answer": "1", **more}
-
-
-def write(tmp_path: Path, **files: Sequence[Row]) -> None:
-    for name, rows in files.items():
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
-
-
-def make_config(tmp_path: Path, sources: str, *overrides: str, out: str = "out") -> Config:
-    """Sources by letter, `a2` with a limit of 2 rows."""
-    named = re.findall(r"([a-z])(\d*)", sources)
-    tables = [{"path": f"{tmp_path}/{name}.jsonl", "limit": int(n or 99)} for name, n in named]
-    return load_config(
-        None,
-        [
-            *("sampling.engine=endpoint", "sampling.endpoint.url=http://127.0.0.1:9/v1"),
-            *("sampling.n=4", "model=fake", "distributed.unit_queries=4"),
-            *(f"seeds={json.dumps(tables)}", f"out={tmp_path / out}"),
-            "scoring.scorer=exact",
-            *overrides,
-        ],
-    )
-
-
-def sample(config: Config, *, extend: bool = False, planned: Manifest | None = None) -> list[str]:
-    """The first half without Ray; returns the ids of the seeds that were asked."""
-    asked: list[str] = []
-
-    class Noting(fake_samplers.FakeSampler):
-        def sample(self, request: Any) -> Any:
-            asked.append(request.id)
-            return super().sample(request)
-
-    async def work() -> None:
-        actor = SamplerActor(config, lambda _: Noting())
-        assert (await actor.start())[1] == ""
-        manifest = planned or plan(config, extend=extend)
-        done = parts.published(config.out, manifest.units)
-        for key, unit in enumerate(manifest.units):
-            if unit.name not in done:
-                assert (await actor.sample(key, unit, None)).published
-
-    asyncio.run(work())
-    return asked
 
 
 def pairs_and_drops(config: Config) -> dict[str, bytes]:
     run_pairing(config, Progress())
-    return {
-        f"{name}/{path.name}": path.read_bytes()
-        for name in ("pairs", "drops")
-        for path in sorted((Path(config.out) / name).iterdir())
-    }
+    return files_in(config.out, "pairs", "drops")
 
 
 def part_bytes(config: Config) -> dict[str, bytes]:
@@ -93,8 +36,6 @@ def part_bytes(config: Config) -> dict[str, bytes]:
 
 
 BAD = {"id": "bad"}
-FIRST = [question(i) for i in range(9)]
-SECOND = [question(i) for i in range(20, 26)]
 GROWTH: dict[str, tuple[str, dict[str, list[Row]], list[str], str, dict[str, list[Row]], list[str]]]
 GROWTH = {
     "a new source behind": ("a", {"a": FIRST}, [], "ab", {"b": SECOND}, []),
@@ -305,12 +246,6 @@ def test_more_demo_seeds_can_be_had(tmp_path: Path) -> None:
     assert len(now) == 5
 
 
-def contents(folder: str) -> dict[str, bytes]:
-    """Every file of a build's folder, hidden ones too."""
-    root = Path(folder)
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
-
-
 FAILURES: dict[str, tuple[str, Callable[[], BaseException]]] = {
     "a full disk, at the second unit": ("write_parquet", lambda: OSError(28, "No space left")),
     "a stop, at the order": ("write_order", KeyboardInterrupt),
@@ -325,7 +260,7 @@ def test_an_extension_that_fails_leaves_nothing_behind(
     words = [f"seeds=[demo, {tmp_path / 'a.jsonl'}]", f"out={tmp_path / 'out'}"]
     write(tmp_path, a=FIRST)
     plan(make_config(tmp_path, "a", *words, "limit=3"))
-    before = contents(f"{tmp_path}/out")
+    before = files_in(f"{tmp_path}/out")
     name, error = FAILURES[case]
     real = getattr(planning, name)
     calls: list[object] = []
@@ -334,24 +269,24 @@ def test_an_extension_that_fails_leaves_nothing_behind(
         calls.append(args)
         if len(calls) == 1 and name == "write_parquet":
             return real(*args)
-        assert contents(f"{tmp_path}/out").keys() > before.keys()
+        assert files_in(f"{tmp_path}/out").keys() > before.keys()
         raise error()
 
     with monkeypatch.context() as patch:
         patch.setattr(planning, name, fail)
         with pytest.raises(type(error())):
             plan(make_config(tmp_path, "a", *words, "limit=14"), extend=True)
-    assert contents(f"{tmp_path}/out") == before
+    assert files_in(f"{tmp_path}/out") == before
 
 
 def test_a_refused_extension_leaves_nothing_behind(tmp_path: Path) -> None:
     write(tmp_path, a=FIRST)
     plan(make_config(tmp_path, "a"))
-    before = contents(f"{tmp_path}/out")
+    before = files_in(f"{tmp_path}/out")
     write(tmp_path, a=FIRST[1:], b=SECOND)  # Found out at the end, with units of b written.
     with pytest.raises(BuildConflictError, match="'q0'"):
         plan(make_config(tmp_path, "ab"), extend=True)
-    assert contents(f"{tmp_path}/out") == before
+    assert files_in(f"{tmp_path}/out") == before
 
 
 def test_what_a_killed_extension_left_goes_with_the_next_plan(
@@ -362,7 +297,7 @@ def test_what_a_killed_extension_left_goes_with_the_next_plan(
     words = ["seeds=demo", f"out={tmp_path / 'out'}"]
     first = make_config(tmp_path, "a", *words, "limit=3")
     planned = plan(first)
-    before = contents(first.out)
+    before = files_in(first.out)
 
     def no_answer(*_: object) -> None:
         raise OSError("no answer")
@@ -371,11 +306,11 @@ def test_what_a_killed_extension_left_goes_with_the_next_plan(
         patch.setattr(planning, "write_manifest", no_answer)
         with pytest.raises(OSError, match="no answer"):
             plan(make_config(tmp_path, "a", *words, "limit=9"), extend=True)
-    left = contents(first.out)
+    left = files_in(first.out)
     new = {"seeds/unit-00001.parquet", "seeds/drops-1.parquet", "seeds/order-1.parquet"}
     assert new < left.keys() - before.keys()
     assert plan(first) == planned
-    assert contents(first.out) == before
+    assert files_in(first.out) == before
 
 
 def test_a_build_that_was_moved_is_told_why_it_cannot_grow(tmp_path: Path) -> None:
@@ -383,12 +318,12 @@ def test_a_build_that_was_moved_is_told_why_it_cannot_grow(tmp_path: Path) -> No
     words = ["seeds=demo", f"out={old}"]
     plan(make_config(tmp_path, "a", *words, "limit=3"))
     old.rename(new)
-    before = contents(str(new))
+    before = files_in(str(new))
     moved = make_config(tmp_path, "a", "seeds=demo", f"out={new}", "limit=5")
     said = f"3 seeds of this build .*images were in {old} when .* are in {new} now.*a link"
     with pytest.raises(BuildConflictError, match=said):
         plan(moved, extend=True)
-    assert contents(str(new)) == before
+    assert files_in(str(new)) == before
     old.symlink_to(new)  # As the message says.
     grown = plan(make_config(tmp_path, "a", *words, "limit=5"), extend=True)
     assert [unit.count for unit in grown.units] == [3, 2]
@@ -466,7 +401,7 @@ def test_rows_that_a_setting_opens_are_added_by_an_extension(tmp_path: Path) -> 
     write(tmp_path / "data", a=rows)
     config = make_config(tmp_path / "data", "a")
     assert sample(config) == ["q0"]
-    opened = make_config(tmp_path / "data", "a", f"seeds.0.allow=[{tmp_path / 'else'}]")
+    opened = make_config(tmp_path / "data", "a", f"seeds.0.roots=[{tmp_path / 'else'}]")
     with pytest.raises(
         BuildConflictError, match=r"(?s)seeds\.0\.roots: \[\] in that build.*--extend"
     ):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
@@ -23,8 +22,7 @@ from mmpr_builder.config import Config, ScoringConfig
 from mmpr_builder.engines import make_sampler
 from mmpr_builder.io.tables import list_parts, read_parquet
 from mmpr_builder.progress import Progress
-from mmpr_builder.runs import plan, run_pairing
-from mmpr_builder.runs.actors import SamplerActor
+from mmpr_builder.runs import run_pairing
 from mmpr_builder.scoring import Judge
 
 FILE = Path(__file__).parent / "golden" / "hashes.json"
@@ -83,17 +81,7 @@ def replayed(words: tuple[str, ...], out: Path, *more: str, extend: bool = False
         f"sampling.replay_from={old_builds.HOME / old / 'rollouts'}",
     )
     config = settings(words, out, *replay, *more)
-
-    async def work() -> None:
-        actor = SamplerActor(config, make_sampler)
-        assert (await actor.start())[1] == ""
-        manifest = plan(config, extend=extend)
-        for key, unit in enumerate(manifest.units):
-            if not (out / "rollouts" / f"{unit.name}.parquet").exists():
-                assert (await actor.sample(key, unit, None)).published
-        await actor.close()
-
-    asyncio.run(work())
+    sample_here(config, make_sampler, extend=extend)
     return config
 
 

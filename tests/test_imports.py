@@ -29,8 +29,8 @@ ROOMS: tuple[tuple[str, ...], ...] = (
 )
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
 HOMES = {"ray": ("cluster",), "vllm": ("engines",)}
-# The demo's trainer and its measuring are commands of their own.
-COMMANDS = {"demo/train.py", "demo/measure.py"}
+# Only in a checkout: the wheel does not have them.
+NOT_SHIPPED = ("tools", "benchmarks", "tests")
 
 
 def modules() -> list[Path]:
@@ -63,11 +63,12 @@ def test_imports_point_downwards_only(path: Path) -> None:
     assert own in RANK, f"{own} has no rank: place it in ROOMS"
     for name in imported(path):
         root, *rest = name.split(".")
-        if root in HOMES and relative not in COMMANDS:
+        assert root not in NOT_SHIPPED, f"{relative} imports {root}"
+        if root in HOMES:
             assert own in HOMES[root], f"{relative} imports {root}"
             inside = root == "vllm" and rest and rest[0].islower()
             assert not inside or relative == "engines/vllm_internals.py", f"{relative}: {name}"
-        if root == "mmpr_builder" and rest and rest[0] in RANK and relative not in COMMANDS:
+        if root == "mmpr_builder" and rest and rest[0] in RANK:
             assert RANK[rest[0]] < RANK[own] or rest[0] == own, f"{relative} imports {name}"
 
 
@@ -101,7 +102,7 @@ def at_import(path: Path) -> set[str]:
 def test_no_file_name_stands_in_two_folders() -> None:
     folders = defaultdict(list)
     for path in modules():
-        if path.name != "__init__.py" and room(path) not in ("scoring", "demo"):
+        if path.name != "__init__.py" and room(path) != "scoring":
             folders[path.name].append(str(path.parent.relative_to(PACKAGE)))
     assert not {name: where for name, where in folders.items() if len(where) > 1}
 

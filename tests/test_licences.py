@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import mmpr
 from pair_samples import make_rollout
 from public_layouts import make_all
 
@@ -135,12 +134,7 @@ def test_a_licence_can_be_set_and_none_left_is_an_error() -> None:
 
 def test_the_command_line_tells_what_is_left_out(tmp_path: Path) -> None:
     words = ["plan", "mmpr_v1", f"data={tmp_path}", "licenses=commercial", f"out={tmp_path}/out"]
-    done = subprocess.run(
-        [sys.executable, "-m", "mmpr_builder.cli", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = mmpr(*words)
     assert done.returncode == 2
     assert "left out by its licence: iconqa: CC BY-NC-SA 4.0 allows non-comm" in done.stderr
     missing = done.stderr[done.stderr.index("source '") :]

@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from commands import mmpr
 from pair_samples import make_rollout, picture, sample_rollouts, write_build
 from PIL import Image
 from planting import plant
-from test_cli import mmpr
 
 from mmpr_builder import load_pairs
 from mmpr_builder.config import Config

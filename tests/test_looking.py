@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from commands import mmpr
 from pair_samples import make_rollout, picture, sample_rollouts, write_build
 
 from mmpr_builder.config import Config, PairingConfig, valid_keys
@@ -22,16 +23,6 @@ from mmpr_builder.report import lookup
 from mmpr_builder.report.lookup import Wanted, find_drop, find_pairs
 
 ATTACK = "[red]no markup[/] \x1b[31mand no codes\x1b[0m"
-
-
-def mmpr(*words: str, width: int = 120, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mmpr_builder.cli", *words],
-        env={**os.environ, "COLUMNS": str(width), "NO_COLOR": "1", **env},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @pytest.fixture(scope="module")

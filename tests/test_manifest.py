@@ -16,7 +16,10 @@ from typing import Any
 
 import fsspec
 import pytest
+from build_files import write_jsonl
 from PIL import Image
+from small_builds import SERVED
+from waiting import wait_for
 
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.errors import BuildConflictError, InputError, NothingUsableError, SetupError
@@ -37,8 +40,7 @@ def write_rows(path: Path, count: int, bad: tuple[int, ...] = ()) -> Path:
         {"id": f"q{i}", "question": "" if i in bad else f"What is {i} + 1?", "answer": str(i + 1)}
         for i in range(count)
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
+    return write_jsonl(path, rows)
 
 
 def make_config(tmp_path: Path, *overrides: str) -> Config:
@@ -46,8 +48,7 @@ def make_config(tmp_path: Path, *overrides: str) -> Config:
     return load_config(
         None,
         [
-            "sampling.engine=endpoint",
-            "sampling.endpoint.url=http://127.0.0.1:9/v1",
+            *SERVED,
             "model=some-model",
             f"seeds={tmp_path / 'seeds.jsonl'}",
             f"out={tmp_path / 'out'}",
@@ -236,7 +237,7 @@ def test_seeds_of_which_no_pair_can_come_are_an_error_before_anything_starts(
     tmp_path: Path, rows: list[dict[str, Any]], says: str
 ) -> None:
     config = make_config(tmp_path)
-    (tmp_path / "seeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(tmp_path / "seeds.jsonl", rows)
     with pytest.raises(NothingUsableError, match=says):
         plan(config)
     assert not (tmp_path / "out" / "manifest.json").exists()
@@ -380,8 +381,9 @@ def locked(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Any]:
 @pytest.mark.usefixtures("quick_lock")
 @pytest.mark.parametrize("skew_s", [0.0, -5000.0, 5000.0], ids=["same", "slow", "fast"])
 def test_another_machines_lock_holds_while_it_beats_whatever_the_clocks_say(
-    skew_s: float, locked: tuple[str, Any]
+    skew_s: float, locked: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lock, "SILENT_S", 60.0)  # A thread of a busy machine may pause for long.
     out, write = locked
     write(holder(beat=time.time() + skew_s))
     ended = threading.Event()
@@ -424,9 +426,7 @@ def test_a_holder_whose_folder_was_taken_over_stops(locked: tuple[str, Any]) -> 
     with build_lock(out) as held:
         held.when_lost(asked.append)
         write(holder())
-        deadline = time.monotonic() + 10
-        while not asked and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_for(lambda: asked)
         with pytest.raises(BuildConflictError, match="elsewhere"):
             held.check()
     assert asked == [signal.SIGTERM]

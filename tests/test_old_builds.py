@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import fake_samplers
 import old_builds
 import pytest
+from build_files import rows_in
 from old_builds import OTHER, PLAIN, settings
+from small_builds import sample_here
 
 from mmpr_builder import load_pairs
 from mmpr_builder.config import Config
 from mmpr_builder.errors import InputError
 from mmpr_builder.export import FORMATS, ExportOptions, write_export
-from mmpr_builder.folder import parts
-from mmpr_builder.io.tables import list_parts, read_parquet
 from mmpr_builder.output import read_run
 from mmpr_builder.progress import Progress
 from mmpr_builder.report import write_report
-from mmpr_builder.runs import plan, run_pairing
-from mmpr_builder.runs.actors import SamplerActor
+from mmpr_builder.runs import run_pairing
 
 
 @pytest.fixture
@@ -32,41 +29,20 @@ def home(tmp_path: Path) -> Iterator[Path]:
         yield found
 
 
-def rows(out: Path, name: str) -> list[dict[str, object]]:
-    return [row for part in list_parts(out / name) for row in read_parquet(part).to_pylist()]
-
-
-def sample(config: Config, *, extend: bool = False) -> list[str]:
-    """What is not sampled yet, by a fake; returns the units."""
-
-    async def work() -> list[str]:
-        actor = SamplerActor(config, fake_samplers.answers)
-        assert (await actor.start())[1] == ""
-        manifest = plan(config, extend=extend)
-        done = parts.published(config.out, manifest.units)
-        todo = [unit for unit in manifest.units if unit.name not in done]
-        for key, unit in enumerate(todo):
-            assert (await actor.sample(key, unit, None)).published
-        await actor.close()
-        return [unit.name for unit in todo]
-
-    return asyncio.run(work())
-
-
 def test_an_old_build_is_complete_and_pairs_again_as_it_did(home: Path) -> None:
     config = settings(PLAIN, home / "plain")
-    before = {name: rows(home / "plain", name) for name in ("pairs", "drops")}
-    assert sample(config) == []
+    before = {name: rows_in(home / "plain" / name) for name in ("pairs", "drops")}
+    assert sample_here(config)[0] == []
     run = run_pairing(config, Progress()).run
     assert run["counts"]["seeds"]["read"] == 15
-    assert {name: rows(home / "plain", name) for name in before} == before
+    assert {name: rows_in(home / "plain" / name) for name in before} == before
 
 
 def test_an_old_build_goes_on_where_it_was(home: Path) -> None:
     config = settings(PLAIN, home / "plain")
     parts_there = sorted((home / "plain" / "rollouts").iterdir())
     parts_there[1].unlink()
-    assert sample(config) == ["unit-00001"]
+    assert sample_here(config)[0] == ["unit-00001"]
     assert run_pairing(config, Progress()).run["counts"]["seeds"]["read"] == 15
 
 
@@ -75,7 +51,7 @@ def test_an_old_build_grows(home: Path) -> None:
         file.write(json.dumps({"id": "new", "question": "What is 1 + 1?", "answer": "2"}) + "\n")
     config = settings(PLAIN, home / "plain")
     kept = {path.name: path.read_bytes() for path in (home / "plain" / "rollouts").iterdir()}
-    assert sample(config, extend=True) == ["unit-00004"]
+    assert sample_here(config, extend=True)[0] == ["unit-00004"]
     now = {path.name: path.read_bytes() for path in (home / "plain" / "rollouts").iterdir()}
     assert {name: now[name] for name in kept} == kept
     assert run_pairing(config, Progress()).run["counts"]["seeds"]["read"] == 16
@@ -127,14 +103,9 @@ def test_an_old_build_is_replayed(home: Path, tmp_path: Path) -> None:
     assert run_pairing(settings(OTHER, home / "other"), Progress()).run["counts"]["pairs"]["total"]
     from mmpr_builder.engines import make_sampler
 
-    async def work() -> None:
-        actor = SamplerActor(config, make_sampler)
-        assert (await actor.start())[1] == ""
-        for key, unit in enumerate(plan(config).units):
-            assert (await actor.sample(key, unit, None)).published
-        await actor.close()
-
-    asyncio.run(work())
-    texts = [[r["text"] for r in row["responses"]] for row in rows(tmp_path / "again", "rollouts")]
-    old = [[r["text"] for r in row["responses"]] for row in rows(home / "other", "rollouts")]
+    sample_here(config, make_sampler)
+    texts = [
+        [r["text"] for r in row["responses"]] for row in rows_in(tmp_path / "again" / "rollouts")
+    ]
+    old = [[r["text"] for r in row["responses"]] for row in rows_in(home / "other" / "rollouts")]
     assert texts == old

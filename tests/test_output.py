@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from build_files import drops_in, files_in
 from pair_samples import blocks, make_rollout, picture, sample_rollouts, write_build
 from PIL import Image
 
@@ -26,19 +27,10 @@ from mmpr_builder.output.shards import row_bytes
 from mmpr_builder.output.stored_images import as_stored
 from mmpr_builder.records import Drop, ImageRef, Seed
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
 DATA = Path(__file__).parents[2] / "shared" / "data"
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-def drops_of(out: Path) -> list[Drop]:
-    parts = tables.list_parts(out / "drops", tables.DROP_SCHEMA)
-    return [drop for part in parts for drop in tables.drops_from_table(tables.read_parquet(part))]
 
 
 def column(out: Path, name: str) -> list[Any]:
@@ -46,17 +38,9 @@ def column(out: Path, name: str) -> list[Any]:
     return [v for part in parts for v in tables.read_parquet(part, [name])[name].to_pylist()]
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
 def test_every_seed_ends_in_exactly_one_of_pairs_and_drops(tmp_path: Path) -> None:
     write_build(tmp_path / "out", sample_rollouts(tmp_path))
-    paired, dropped = column(tmp_path / "out", "seed_id"), drops_of(tmp_path / "out")
+    paired, dropped = column(tmp_path / "out", "seed_id"), drops_in(tmp_path / "out")
     assert set(paired) == {"one", "two", "none", "open"}
     assert [(d.item_id, d.stage, d.reason) for d in dropped] == [
         ("a.jsonl:9", "seeds", "image_missing"),
@@ -125,8 +109,8 @@ def test_the_same_rollouts_give_the_same_bytes(tmp_path: Path) -> None:
     rollouts = sample_rollouts(tmp_path)
     for name in ("a", "b"):
         write_build(tmp_path / name, rollouts)
-    assert files_of(tmp_path / "a" / "pairs") == files_of(tmp_path / "b" / "pairs")
-    assert files_of(tmp_path / "a" / "drops") == files_of(tmp_path / "b" / "drops")
+    assert files_in(tmp_path / "a" / "pairs") == files_in(tmp_path / "b" / "pairs")
+    assert files_in(tmp_path / "a" / "drops") == files_in(tmp_path / "b" / "drops")
     first, second = read_run(tmp_path / "a"), read_run(tmp_path / "b")
     assert first["counts"] == second["counts"]
 
@@ -155,7 +139,7 @@ def test_pairing_again_leaves_nothing_of_the_old_pairs(tmp_path: Path) -> None:
 def test_a_run_that_fails_leaves_the_old_build_untouched(tmp_path: Path) -> None:
     rollouts = sample_rollouts(tmp_path)
     config = write_build(tmp_path / "out", rollouts)
-    before = files_of(tmp_path / "out")
+    before = files_in(tmp_path / "out")
 
     def interrupted() -> None:
         with BuildWriter(config) as writer:
@@ -164,19 +148,19 @@ def test_a_run_that_fails_leaves_the_old_build_untouched(tmp_path: Path) -> None
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert files_of(tmp_path / "out") == before
+    assert files_in(tmp_path / "out") == before
 
 
 def test_what_a_killed_run_left_behind_is_cleared(tmp_path: Path) -> None:
     rollouts = sample_rollouts(tmp_path)
     config = write_build(tmp_path / "out", rollouts)
-    before = files_of(tmp_path / "out")
+    before = files_in(tmp_path / "out")
     BuildWriter(config)  # Never closed, as if killed …
     stale = tmp_path / "out" / ".new" / "pairs"
     assert stale.is_dir()
     (stale / "part-00007.parquet").write_bytes(b"half")  # … in the middle of a part.
     write_build(tmp_path / "out", rollouts)
-    after = files_of(tmp_path / "out")
+    after = files_in(tmp_path / "out")
     assert after.keys() == before.keys()
     assert after["pairs/part-00000.parquet"] == before["pairs/part-00000.parquet"]
 
@@ -209,7 +193,7 @@ def test_an_image_that_is_not_the_sampled_one_turns_the_pairs_into_a_drop(
     else:
         picture(tmp_path / "x.png", "red")
     write_build(tmp_path / "out", [rollout])
-    (drop,) = [d for d in drops_of(tmp_path / "out") if d.item_id == "x"]
+    (drop,) = [d for d in drops_in(tmp_path / "out") if d.item_id == "x"]
     assert drop.stage == "output"
     assert drop.reason == {"gone": "image_missing", "changed": "image_changed"}[change]
     assert str(ref.uri) in drop.detail
@@ -221,7 +205,7 @@ def test_a_prompt_that_lost_an_image_is_a_drop(tmp_path: Path) -> None:
     ref = picture(tmp_path / "x.png", "teal")
     rollout = make_rollout(Seed("x", "?", (ref,), ("3",)), ["so 3", "so 4"])
     write_build(tmp_path / "out", [rollout])
-    assert [d.reason for d in drops_of(tmp_path / "out") if d.item_id == "x"] == [
+    assert [d.reason for d in drops_in(tmp_path / "out") if d.item_id == "x"] == [
         "placeholder_mismatch"
     ]
 
@@ -433,10 +417,10 @@ def test_bytes_do_not_depend_on_how_seeds_were_grouped(tmp_path: Path) -> None:
     small = Config(output=OutputConfig(shard_bytes=2**16, row_group_bytes=2**14))
     for name, per_block in (("a", 1), ("b", 7), ("c", 1000)):
         write_build(tmp_path / name, rollouts, small, per_block=per_block)
-    first = files_of(tmp_path / "a" / "pairs") | files_of(tmp_path / "a" / "drops")
+    first = files_in(tmp_path / "a" / "pairs") | files_in(tmp_path / "a" / "drops")
     assert len(first) > 3
     for name in ("b", "c"):
-        assert files_of(tmp_path / name / "pairs") | files_of(tmp_path / name / "drops") == first
+        assert files_in(tmp_path / name / "pairs") | files_in(tmp_path / name / "drops") == first
     counts = [read_run(tmp_path / name)["counts"] for name in ("a", "b", "c")]
     assert counts[0] == counts[1] == counts[2]
 
@@ -448,7 +432,7 @@ def test_many_small_pieces_give_the_same_bytes_as_one(
     write_build(tmp_path / "a", rollouts)
     monkeypatch.setattr(shards, "_PIECES", 2)
     write_build(tmp_path / "b", rollouts, per_block=1)
-    assert files_of(tmp_path / "a" / "pairs") == files_of(tmp_path / "b" / "pairs")
+    assert files_in(tmp_path / "a" / "pairs") == files_in(tmp_path / "b" / "pairs")
 
 
 def test_rows_that_were_never_seeds_stand_where_they_were_in_the_input(tmp_path: Path) -> None:
@@ -459,7 +443,7 @@ def test_rows_that_were_never_seeds_stand_where_they_were_in_the_input(tmp_path:
     with BuildWriter(config, unread=unread) as writer:
         for block in blocks(rollouts, config, per_block=2):
             writer.add(block)
-    assert [drop.item_id for drop in drops_of(tmp_path / "out")] == [
+    assert [drop.item_id for drop in drops_in(tmp_path / "out")] == [
         "row 0",
         "easy",
         "row 5",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from build_files import files_in, rows_in, write_jsonl
+from commands import mmpr
 from pair_samples import LastWord, make_rollout, picture
-from small_builds import sample_here
+from small_builds import SERVED, sample_here
 
 from mmpr_builder import build
 from mmpr_builder.config import Config, PairingConfig, QualityConfig, load_config
 from mmpr_builder.errors import ConfigError, InputError
 from mmpr_builder.folder import parts
 from mmpr_builder.folder.manifest import read_manifest
-from mmpr_builder.io.tables import list_parts, read_parquet, rollouts_to_table, write_parquet
+from mmpr_builder.io.tables import read_parquet, rollouts_to_table, write_parquet
 from mmpr_builder.output import load_pairs, read_run
 from mmpr_builder.pairing import build_pairs, judge_and_pair, scorer_for
 from mmpr_builder.pairing.pooled import pool, pooled_rate, rates_by_model
@@ -49,14 +49,11 @@ def question(number: int, **more: Any) -> Row:
 
 def sample(tmp_path: Path, name: str, rows: Sequence[Row], *words: str) -> Config:
     """A complete first half in tmp_path/name, by the fake sampler and without Ray."""
-    seeds = tmp_path / f"{name}.jsonl"
-    seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    seeds = write_jsonl(tmp_path / f"{name}.jsonl", rows)
     config = load_config(
         None,
         [
-            "sampling.engine=endpoint",
-            "sampling.endpoint.url=http://127.0.0.1:9/v1",
-            "sampling.n=4",
+            *(*SERVED, "sampling.n=4"),
             f"sampling.seed={len(name)}",
             f"model={name}",
             f"seeds={seeds}",
@@ -72,20 +69,7 @@ def sample(tmp_path: Path, name: str, rows: Sequence[Row], *words: str) -> Confi
 def pooled(tmp_path: Path, out: str, *words: str) -> tuple[dict[str, bytes], dict[str, Any]]:
     config = load_config(None, ["distributed.scoring_workers=1", f"out={tmp_path / out}", *words])
     run = run_pairing(config, Progress()).run
-    files = {
-        f"{name}/{path.name}": path.read_bytes()
-        for name in ("pairs", "drops")
-        for path in sorted((tmp_path / out / name).iterdir())
-    }
-    return files, run
-
-
-def rows_of(tmp_path: Path, out: str, columns: Sequence[str]) -> list[Row]:
-    return [
-        row
-        for part in list_parts(tmp_path / out / "pairs")
-        for row in read_parquet(part, columns).to_pylist()
-    ]
+    return files_in(tmp_path / out, "pairs", "drops"), run
 
 
 def two_builds(tmp_path: Path, size: int = 4) -> str:
@@ -107,7 +91,9 @@ def test_every_seed_of_all_builds_ends_once_in_the_order_of_the_first_that_has_i
 ) -> None:
     words = two_builds(tmp_path)
     _, run = pooled(tmp_path, "out", words)
-    rows = rows_of(tmp_path, "out", ["seed_id", "chosen_model", "rejected_model", "n_samples"])
+    rows = rows_in(
+        tmp_path / "out" / "pairs", ["seed_id", "chosen_model", "rejected_model", "n_samples"]
+    )
     paired = list(dict.fromkeys(row["seed_id"] for row in rows))
     dropped = read_parquet(tmp_path / "out/drops/part-00000.parquet")["item_id"].to_pylist()
     assert len(paired) + len(dropped) == 34 == run["counts"]["seeds"]["read"]
@@ -170,8 +156,7 @@ def test_pooling_again_gives_the_same_bytes_and_one_build_alone_gives_its_own_pa
     config = load_config(
         None,
         [
-            *("sampling.engine=endpoint", "sampling.endpoint.url=http://127.0.0.1:9/v1"),
-            *("sampling.n=4", "sampling.seed=6", "model=strong"),
+            *(*SERVED, "sampling.n=4", "sampling.seed=6", "model=strong"),
             *(f"seeds={tmp_path}/strong.jsonl", f"out={tmp_path}/strong"),
         ],
     )
@@ -211,7 +196,7 @@ def test_a_seed_is_known_by_what_it_asks_wherever_its_pictures_lie(tmp_path: Pat
     a = bare(tmp_path / "a", [said(one, [3, 4], model="A")])
     b = bare(tmp_path / "b", [said(other, [3, 5], model="B"), said(again, [3, 4], model="B")])
     _, run = pooled(tmp_path, "out", f"rollouts=[{a},{b}]")
-    rows = rows_of(tmp_path, "out", ["seed_id", "chosen_model", "image_sha256"])
+    rows = rows_in(tmp_path / "out" / "pairs", ["seed_id", "chosen_model", "image_sha256"])
     assert Counter(row["seed_id"] for row in rows) == {"1": 4, "1#2": 1}
     assert len({tuple(row["image_sha256"]) for row in rows if row["seed_id"] == "1"}) == 1
     assert run["counts"]["seeds"]["read"] == 2
@@ -249,7 +234,7 @@ def test_a_seed_that_one_build_could_not_sample_is_there_if_another_could(tmp_pa
     a = bare(tmp_path / "a", failed)
     b = bare(tmp_path / "b", [failed[1], said(seed, [3, 4], model="B")])
     _, run = pooled(tmp_path, "out", f"rollouts=[{a},{b}]")
-    assert {row["model"] for row in rows_of(tmp_path, "out", ["model"])} == {"B"}
+    assert {row["model"] for row in rows_in(tmp_path / "out" / "pairs", ["model"])} == {"B"}
     assert run["counts"]["drops"] == {"sampling": {"image_missing": 1}}
 
 
@@ -261,7 +246,7 @@ def test_copies_within_a_build_stay_apart(tmp_path: Path) -> None:
     assert run["counts"]["seeds"]["read"] == 2
     answers = {
         (row["seed_id"], row["rejected_answer"])
-        for row in rows_of(tmp_path, "out", ["seed_id", "rejected_answer"])
+        for row in rows_in(tmp_path / "out" / "pairs", ["seed_id", "rejected_answer"])
     }
     assert answers == {("q", "4"), ("r", "5")}
 
@@ -345,7 +330,9 @@ def test_each_response_is_judged_in_the_style_of_its_own_prompt(tmp_path: Path) 
     a = bare(tmp_path / "a", [said(seed, [3, 4], model="A")])
     b = bare(tmp_path / "b", [boxed])
     _, run = pooled(tmp_path, "out", f"rollouts=[{a},{b}]")
-    rows = rows_of(tmp_path, "out", ["model", "template", "style", "prompt_text", "kind"])
+    rows = rows_in(
+        tmp_path / "out" / "pairs", ["model", "template", "style", "prompt_text", "kind"]
+    )
     assert Counter((r["model"], r["template"], r["style"], r["prompt_text"]) for r in rows) == {
         ("A", "final_answer_en", "final_answer", "How many?\nEnd with Final answer: …"): 1,
         ("B", "boxed_en", "boxed", "box it"): 2,
@@ -528,7 +515,7 @@ def test_a_build_alone_names_its_model_on_both_sides(tmp_path: Path) -> None:
     config = sample(tmp_path, "strong", [question(i) for i in range(8)])
     run_pairing(config, Progress())
     columns = ["model", "chosen_model", "rejected_model", "rejected_sampling", "model_pass_rates"]
-    rows = rows_of(tmp_path, "strong", columns)
+    rows = rows_in(tmp_path / "strong" / "pairs", columns)
     assert {tuple(row.values()) for row in rows} == {("strong", "strong", "strong", None, None)}
 
 
@@ -555,7 +542,9 @@ def test_rollouts_that_were_replaced_are_read_again(tmp_path: Path) -> None:
         texts = [f"{word} way.\nFinal answer: 3", "Final answer: 4"]
         bare(tmp_path / "a", [make_rollout(seed, texts)])
         pooled(tmp_path, "out", f"rollouts={tmp_path}/a")
-        chosen += [row["chosen_text"] for row in rows_of(tmp_path, "out", ["chosen_text"])]
+        chosen += [
+            row["chosen_text"] for row in rows_in(tmp_path / "out" / "pairs", ["chosen_text"])
+        ]
     assert [text.split()[0] for text in chosen] == ["one", "another"]
 
 
@@ -580,17 +569,12 @@ def test_a_build_is_not_replaced_by_a_pool_and_a_pool_is_not_sampled(tmp_path: P
 def test_queries_are_exported_from_a_pool_with_its_pass_rate(tmp_path: Path) -> None:
     pooled(tmp_path, "out", two_builds(tmp_path))
     words = ["export", tmp_path / "out", tmp_path / "verl", "--to", "verl", "--pass-rate", "0", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "mmpr_builder.cli", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = mmpr(*words)
     assert done.returncode == 0, done.stderr
     rows = read_parquet(tmp_path / "verl" / "train.parquet").to_pylist()
     found = {row["extra_info"]["id"]: row["extra_info"] for row in rows}
     assert {info["n_samples"] for info in found.values()} == {4, 6, 10}
-    stored = rows_of(tmp_path, "out", ["seed_id", "pass_rate"])
+    stored = rows_in(tmp_path / "out" / "pairs", ["seed_id", "pass_rate"])
     rates = {row["seed_id"]: row["pass_rate"] for row in stored}
     judged = {name: rate for name, rate in rates.items() if rate is not None}
     assert judged

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import fake_samplers
 import pytest
+from build_files import write_jsonl
 from PIL import Image
+from small_builds import SERVED, Notes
 
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.errors import InputError
@@ -17,24 +18,15 @@ from mmpr_builder.runs import plan, run_sampling
 from mmpr_builder.runs.inputs import check_images
 
 
-class Notes(Progress):
-    def __init__(self) -> None:
-        super().__init__()
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def build_of(tmp_path: Path, has_image: Callable[[int], bool], *words: str) -> Config:
     """Twenty seeds in units of four, with an image each, some of which are not there."""
     rows = [{"id": f"q{i}", "image": f"{i}.png", "question": "How many?"} for i in range(20)]
-    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(tmp_path / "a.jsonl", rows)
     for i in range(20):
         if has_image(i):
             Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.png")
     settings = [
-        *("sampling.engine=endpoint", "sampling.endpoint.url=http://127.0.0.1:9/v1"),
+        *SERVED,
         *(f"seeds={tmp_path / 'a.jsonl'}", f"out={tmp_path / 'out'}"),
         *("distributed.unit_queries=4", "distributed.address=local"),
     ]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from commands import mmpr
 from pair_samples import make_rollout
 
 from mmpr_builder.config import Config, SamplingConfig, SourceConfig
@@ -136,17 +134,8 @@ def test_no_seeds_is_said(replayed: Config, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_plan_probes_with_the_real_engine(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "mmpr_builder.cli", "plan", "demo", "--probe", "12"),
-            *(f"out={tmp_path / 'out'}", "limit=60", "sampling.n=4", "sampling.max_tokens=96"),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    words = (f"out={tmp_path / 'out'}", "limit=60", "sampling.n=4", "sampling.max_tokens=96")
+    done = mmpr("plan", "demo", "--probe", "12", *words)
     assert done.returncode == 0, done.stderr
     for words in ("really sampled", "tokens per pair", "hours", "disk", "demo_open", "Assumed"):
         assert words in done.stderr

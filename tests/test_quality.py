@@ -9,7 +9,6 @@ import pytest
 
 from mmpr_builder.config import Config, QualityConfig
 from mmpr_builder.demo.questions import ask
-from mmpr_builder.demo.responses import respond
 from mmpr_builder.demo.world import make_scene
 from mmpr_builder.extraction import extract_answer
 from mmpr_builder.output.counts import Counts
@@ -24,6 +23,7 @@ from mmpr_builder.quality import (
     response_fault,
 )
 from mmpr_builder.records import Continuation, Language, Pair, Response, Seed, Verdict
+from tools.demo_model.responses import respond
 
 SEED = Seed(id="s", question="How many?", answers=("3",))
 OPEN = Seed(id="o", question="Describe the picture.")

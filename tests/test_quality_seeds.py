@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from build_files import write_jsonl
 from PIL import Image
 
 from benchmarks.decontamination import CHANGES, paraphrased
@@ -252,7 +253,7 @@ def test_planning_drops_leaks_before_anything_is_sampled(tmp_path: Path) -> None
     evaluation = {"id": "e7", "question": TALE, "answer": "noon"}
     (tmp_path / "eval.jsonl").write_text(json.dumps(evaluation) + "\n")
     rows = [{**evaluation, "id": "leak"}, {"id": "fine", "question": "What is 3 + 4?"}]
-    (tmp_path / "seeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(tmp_path / "seeds.jsonl", rows)
     config = Config.model_validate(
         {
             "seeds": str(tmp_path / "seeds.jsonl"),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import engine_asks
 import pyarrow.parquet as pq
 import pytest
 from fake_samplers import FakeSampler
@@ -38,8 +39,7 @@ from mmpr_builder.records import (
     derived_seed,
 )
 from mmpr_builder.report import write_report
-from mmpr_builder.sampling import Continue, Request, Sample, request_for, roll_out
-from mmpr_builder.scoring import Judge
+from mmpr_builder.sampling import Continue, Request, Sample, request_for
 
 THREE = "dropout.keep=0.25,0.5,0.75"
 KEEPS = (0.25, 0.5, 0.75)
@@ -86,14 +86,7 @@ def test_a_build_with_one_ratio_has_the_identity_it_had_before() -> None:
 
 def rolled(tmp_path: Path, config: Config, sampler: Any, seed: Seed = OPEN) -> Rollout:
     seed = replace(seed, images=(picture(tmp_path / "x.png", "navy"),))
-
-    async def work() -> Rollout:
-        async def score(rollout: Rollout) -> Any:
-            return judge_responses(rollout, config, Judge(config.scoring))
-
-        return await roll_out(seed, 0, TEMPLATE, config, sampler, "m", score)
-
-    return asyncio.run(work())
+    return engine_asks.rolled(seed, TEMPLATE, config, sampler)
 
 
 def test_each_response_is_continued_at_each_ratio(tmp_path: Path) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import yaml
+from commands import mmpr
 from openai_server import OpenAIServer, choices
 from public_layouts import SOURCES, make_all, picture
 
@@ -142,12 +141,7 @@ def test_a_source_is_a_few_lines_and_one_is_changed_by_name(tmp_path: Path) -> N
 
 def test_an_audit_tells_missing_sources_like_a_build(tmp_path: Path) -> None:
     words = ["audit", "mmpr_v1", f"data={tmp_path}", "sources=[chartqa,ai2d]"]
-    done = subprocess.run(
-        [sys.executable, "-m", "mmpr_builder.cli", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = mmpr(*words)
     assert done.returncode == 2
     assert done.stderr.count("get it: ") == 2
     assert "2 of 2 sources" in done.stderr

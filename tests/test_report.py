@@ -10,11 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
+from pages import Page
 from pair_samples import make_rollout, picture, sample_rollouts, write_build
 from PIL import Image
 
@@ -44,43 +43,7 @@ from mmpr_builder.report.samples import (
 from mmpr_builder.report.sides import read_sides
 from mmpr_builder.report.texts import Span, compare, words
 
-VOID = {"meta", "input", "br"}
 ROOM = 10**8
-
-
-class Page(HTMLParser):
-    """Tags and attributes of a page; fails on tags that do not close in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: Counter[str] = Counter()
-        self.attributes: list[tuple[str, str, str]] = []
-        self.text = ""
-        self.scripts: list[str] = []
-        self._open: list[str] = []
-        self.feed(html)
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] == "script":
-            self.scripts.append(data)
-        self.text += data
-
-    @property
-    def data(self) -> Any:
-        return json.loads(self.scripts[0])
 
 
 def page_of(out: Path) -> str:

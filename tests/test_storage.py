@@ -16,8 +16,8 @@ import flaky_store
 import fsspec
 import pyarrow as pa
 import pytest
+from growing_builds import FIRST, SECOND, make_config, sample, write
 from moto.server import ThreadedMotoServer
-from test_extend import FIRST, SECOND, make_config, sample, write
 
 import mmpr_builder as mb
 from mmpr_builder.config import Config

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from build_files import drops_in
 from pair_samples import make_rollout
 
 from mmpr_builder import audit
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.io.tables import list_parts, read_parquet, rollouts_to_table, write_parquet
+from mmpr_builder.io.tables import read_parquet, rollouts_to_table, write_parquet
 from mmpr_builder.pairing import judge_and_pair
 from mmpr_builder.progress import Progress
 from mmpr_builder.quality import Findings
 from mmpr_builder.quality.suspects import CONTROL
-from mmpr_builder.records import Continuation, Drop, Rollout, Seed
+from mmpr_builder.records import Continuation, Rollout, Seed
 from mmpr_builder.runs import run_pairing
 from mmpr_builder.scoring import Judge
 
 ON = load_config(None, ["quality.suspect_truths=true", "distributed.scoring_workers=1"])
-
-
-@pytest.fixture(scope="module")
-def judge() -> Iterator[Judge]:
-    with Judge() as shared:
-        yield shared
 
 
 def rolled(seed: Seed, answers: Sequence[str | None], index: int = 0) -> Rollout:
@@ -131,18 +126,12 @@ def planted_build(folder: Path) -> list[Rollout]:
     return rollouts
 
 
-def drops_of(out: Path) -> list[Drop]:
-    return [
-        Drop(**row) for part in list_parts(out / "drops") for row in read_parquet(part).to_pylist()
-    ]
-
-
 def test_a_build_lists_them_in_its_drops_and_the_audit_finds_the_same(
     tmp_path: Path, judge: Judge
 ) -> None:
     rollouts = planted_build(tmp_path)
     run_pairing(ON.model_copy(update={"out": str(tmp_path)}), Progress())
-    dropped = drops_of(tmp_path)
+    dropped = drops_in(tmp_path)
     assert [drop.item_id for drop in dropped] == ["q3", "q13", "q23", "q33"]
     assert {drop.reason for drop in dropped} == {"suspect_truth"}
     found = [one.seed_id for one in audit.suspect_truths(rollouts, judge)]

@@ -26,7 +26,7 @@ class _BeforeTorchvision:
 
     def find_spec(self, name: str, *_: object) -> None:
         if name == "torchvision":
-            sys.meta_path.remove(self)  # type: ignore[arg-type]
+            sys.meta_path.remove(self)
             _declare()
 
 
@@ -46,4 +46,4 @@ def _declare() -> None:
             )
 
 
-sys.meta_path.insert(0, _BeforeTorchvision())  # type: ignore[arg-type]
+sys.meta_path.insert(0, _BeforeTorchvision())

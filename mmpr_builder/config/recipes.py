@@ -73,7 +73,6 @@ def load_config(recipe: str | Path | None, overrides: Iterable[str] = ()) -> Con
 
 
 FOLLOWED = {
-    "seeds.N.roots": "seeds.N.allow",
     "seeds.N.templates": "seeds.N.template",
     "images.kwargs": "images.family",
     "sampling.target_kinds": "pairing.kinds",

@@ -79,12 +79,12 @@ class SourceConfig(Section):
     name: str | None = Field(None, description="Source name; default: a row's own, or the stem.")
     root: str | None = Field(None, description="Where relative image paths start; default: beside.")
     roots: tuple[str, ...] = Field(
-        (), description="The folders in `allow`.", json_schema_extra=FOLLOWS
+        (), description="Further folders whose images rows may name, by absolute paths or links."
     )
     allow: tuple[str, ...] = Field(
         (),
-        description="What else rows may name: folders of images, protocols of image URLs (`https`,"
-        " `s3`, …), beginnings of URLs; private addresses only by such a beginning.",
+        description="Protocols of image URLs that rows may name (`https`, `s3`, …), or beginnings"
+        " of URLs; private addresses only by such a beginning.",
     )
     split: str = Field("train", description="Split, for data sets from a hub or folder.")
     forbidden_splits: tuple[str, ...] = Field(
@@ -126,16 +126,11 @@ class SourceConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _by_kind(cls, value: object) -> object:
-        """Folders of `allow` under `roots`, a `template` with weights under `templates`."""
+        """A `template` with weights under `templates`."""
         if not isinstance(value, Mapping):
             return value
         found = dict(value)
-        allow, template = split_commas(found.get("allow")), found.get("template")
-        if isinstance(allow, list | tuple) and all(isinstance(entry, str) for entry in allow):
-            folders = [entry for entry in allow if "/" in entry and "://" not in entry]
-            if folders:
-                found["allow"] = [entry for entry in allow if entry not in folders]
-                found["roots"] = [*(split_commas(found.get("roots")) or ()), *folders]  # type: ignore[misc]
+        template = found.get("template")
         if template is not None and found.get("templates") is not None:
             raise ValueError("has both `template` and `templates`: keep `template`")
         if isinstance(template, Mapping) and not any(isinstance(v, str) for v in template.values()):
@@ -157,8 +152,8 @@ class SourceConfig(Section):
             scheme, mark, host = entry.partition("://")
             if scheme not in NETWORK or (mark and not host.strip("/")) or "@" in entry:
                 raise ValueError(
-                    f"{entry!r} is no folder (no '/' in it), none of {', '.join(NETWORK)}, and not"
-                    " the beginning of such a URL, with a host"
+                    f"{entry!r} is neither one of {', '.join(NETWORK)} nor the beginning of such a"
+                    " URL, with a host"
                 )
         return value
 

@@ -5,22 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from mmpr_builder.demo.drafts import Draft
-from mmpr_builder.demo.wording import bar_reading, colour_name
+from mmpr_builder.demo.wording import Draft, bar_reading, colour_name
 from mmpr_builder.demo.world import AXIS_TOP, COLOURS, Chart, Scene
 from mmpr_builder.records import Language
 
 _DIGITS = tuple(str(value) for value in range(1, AXIS_TOP))
-
-
-def draw(scene: Chart, language: Language, rng: random.Random) -> Draft:
-    """One question on a chart, of a family drawn by weight; reading is always possible."""
-    names = list(_FAMILIES)
-    while True:
-        family = rng.choices(names, [_FAMILIES[name][1] for name in names])[0]
-        draft = _FAMILIES[family][0](scene, language, rng)
-        if draft is not None:
-            return draft
 
 
 def _values(scene: Scene) -> dict[str, int]:
@@ -138,9 +127,10 @@ def _taller(scene: Chart, language: Language, rng: random.Random) -> Draft | Non
     return Draft("taller", text, solve, ("yes", "no"), closed=True)
 
 
-_Drawer = Callable[[Chart, Language, random.Random], Draft | None]
-_FAMILIES: dict[str, tuple[_Drawer, int]] = {
-    "read": (_read, 20),
+_Draw = Callable[[Chart, Language, random.Random], Draft | None]
+#: Family -> how to draw a question of it, and its weight.
+FAMILIES: dict[str, tuple[_Draw, int]] = {
+    "read": (_read, 20),  # possible on every chart
     "difference": (_difference, 22),
     "sum": (_sum, 22),
     "extreme": (_extreme, 16),

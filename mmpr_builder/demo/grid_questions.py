@@ -1,7 +1,7 @@
 """Questions on a grid: count, add, compare, locate, identify, exist.
 
-Each function draws one question for a scene, or None where the scene offers none of that family.
-The weights below make every family common enough to be learned.
+Each function draws one question for a scene, or returns None where the scene offers none of that
+family. The weights in `FAMILIES` make every family common enough to be learned.
 """
 
 from __future__ import annotations
@@ -10,29 +10,13 @@ import random
 from collections.abc import Callable
 from itertools import combinations
 
-from mmpr_builder.demo.drafts import Draft
-from mmpr_builder.demo.wording import (
-    CHINESE_DIGITS,
-    Kind,
-    cell_name,
-    colour_name,
-)
+from mmpr_builder.demo.wording import CHINESE_DIGITS, Draft, Kind, cell_name, colour_name
 from mmpr_builder.demo.world import COLOURS, GRID_SIDE, SHAPES, Grid, Scene
 from mmpr_builder.records import Language
 
 _COLOUR_KINDS = [Kind(colour=colour) for colour in COLOURS]
 _SHAPE_KINDS = [Kind(shape=shape) for shape in SHAPES]
 _PAIR_KINDS = [Kind(colour, shape) for colour in COLOURS for shape in SHAPES]
-
-
-def draw(scene: Grid, language: Language, rng: random.Random) -> Draft:
-    """One question on a grid, of a family drawn by weight; counting is always possible."""
-    names = list(_FAMILIES)
-    while True:
-        family = rng.choices(names, [_FAMILIES[name][1] for name in names])[0]
-        draft = _FAMILIES[family][0](scene, language, rng)
-        if draft is not None:
-            return draft
 
 
 def _as_grid(scene: Scene) -> Grid:
@@ -50,7 +34,7 @@ def _spread(kinds: list[Kind], scene: Grid, rng: random.Random, low: int) -> Kin
     return rng.choice(by_count[rng.choice(counts)]) if counts else None
 
 
-def tally(kind: Kind, scene: Grid, language: Language) -> tuple[str, int]:
+def _tally(kind: Kind, scene: Grid, language: Language) -> tuple[str, int]:
     """A count worked out row by row: `Red shapes: 1 + 0 + 2 = 3.`"""
     rows = [sum(map(kind.matches, scene.row(row))) for row in range(GRID_SIDE)]
     total = sum(rows)
@@ -67,7 +51,7 @@ def _count(scene: Grid, language: Language, rng: random.Random) -> Draft | None:
         return None
 
     def solve(seen: Scene) -> tuple[str, str]:
-        steps, total = tally(kind, _as_grid(seen), language)
+        steps, total = _tally(kind, _as_grid(seen), language)
         return steps, str(total)
 
     name = kind.plural(language)
@@ -89,8 +73,8 @@ def _add(scene: Grid, language: Language, rng: random.Random) -> Draft | None:
 
     def solve(seen: Scene) -> tuple[str, str]:
         grid = _as_grid(seen)
-        steps_a, a = tally(first, grid, language)
-        steps_b, b = tally(second, grid, language)
+        steps_a, a = _tally(first, grid, language)
+        steps_b, b = _tally(second, grid, language)
         end = "。" if language == "zh" else "."
         join = "" if language == "zh" else " "
         return f"{steps_a}{join}{steps_b}{join}{a} + {b} = {a + b}{end}", str(a + b)
@@ -118,8 +102,8 @@ def _compare(scene: Grid, language: Language, rng: random.Random) -> Draft | Non
         return kind.plural(language)
 
     def solve(seen: Scene) -> tuple[str, str]:
-        steps_a, a = tally(first, _as_grid(seen), language)
-        steps_b, b = tally(second, _as_grid(seen), language)
+        steps_a, a = _tally(first, _as_grid(seen), language)
+        steps_b, b = _tally(second, _as_grid(seen), language)
         more = name(first if a >= b else second)
         if language == "zh":
             return f"{steps_a}{steps_b}{more}更多。", more
@@ -206,7 +190,7 @@ def _exists(scene: Grid, language: Language, rng: random.Random) -> Draft | None
     kind = rng.choice(pool)
 
     def solve(seen: Scene) -> tuple[str, str]:
-        steps, total = tally(kind, _as_grid(seen), language)
+        steps, total = _tally(kind, _as_grid(seen), language)
         return steps, ("是" if total else "否") if language == "zh" else ("yes" if total else "no")
 
     name = kind.singular(language)
@@ -217,9 +201,10 @@ def _exists(scene: Grid, language: Language, rng: random.Random) -> Draft | None
     return Draft("exist", text, solve, ("yes", "no"), closed=True, kinds=(kind,))
 
 
-_Drawer = Callable[[Grid, Language, random.Random], Draft | None]
-_FAMILIES: dict[str, tuple[_Drawer, int]] = {
-    "count": (_count, 30),
+_Draw = Callable[[Grid, Language, random.Random], Draft | None]
+#: Family -> how to draw a question of it, and its weight.
+FAMILIES: dict[str, tuple[_Draw, int]] = {
+    "count": (_count, 30),  # possible on every grid
     "add": (_add, 16),
     "compare": (_compare, 10),
     "at": (_at, 16),

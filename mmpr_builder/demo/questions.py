@@ -1,22 +1,21 @@
 """Questions on a scene, with their truths: what is asked and what is right.
 
-A question is made *for* a scene, so that its truth is spread: a count is asked of a kind drawn
-from those with different counts, "the tallest" only where one bar is tallest. It knows how to work
-out its answer from any scene, which is also how a slip is written: the same steps on a scene that
-was looked at carelessly.
+A question is made *for* a scene, so that its truths are spread: the kinds to count have different
+counts, and "the tallest" is asked only where one bar is tallest. A question can work out its
+answer on any scene. The trainer uses that to write a slip: the same steps on a slightly other
+scene.
 
-``solve`` yields the steps in words and the value: ``("Red shapes: 1 + 0 + 2 = 3.", "3")``.
+``solve`` returns the steps in words and the value: ``("Red shapes: 1 + 0 + 2 = 3.", "3")``.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from mmpr_builder.demo import chart_questions, grid_questions
-from mmpr_builder.demo.wording import Kind
+from mmpr_builder.demo.wording import Draft, Kind
 from mmpr_builder.demo.world import Grid, Scene, stream
 from mmpr_builder.records import Language
 
@@ -39,8 +38,6 @@ OPEN_WORDINGS: dict[Language, tuple[str, ...]] = {
     ),
 }
 
-Solve: TypeAlias = Callable[[Scene], tuple[str, str]]
-
 
 @dataclass(frozen=True)
 class Question:
@@ -52,18 +49,17 @@ class Question:
     answer: str | None
     #: The answer's value in words, which differs from `answer` when that is an option's letter.
     value: str = ""
-    #: What somebody might answer without looking; the truth is among them.
+    #: What a blind guess might be; the truth is among them.
     guesses: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
-    solve: Solve | None = None
+    solve: Callable[[Scene], tuple[str, str]] | None = None
     #: What a careful reader of a grid tallies row by row.
     kinds: tuple[Kind, ...] = ()
 
     def answer_for(self, value: str) -> str:
         """What to write as the final answer for a value: itself, or the letter of its option.
 
-        A value that no option offers (somebody read badly) becomes the first option: a wrong
-        reading has to end somewhere.
+        A value that no option offers comes from a wrong reading and becomes the first option.
         """
         if not self.options:
             return value
@@ -76,23 +72,31 @@ def ask(scene: Scene, seed: int, index: int, *, open_share: float = 0.0) -> Ques
     language: Language = "zh" if rng.random() < CHINESE_SHARE else "en"
     if rng.random() < open_share:
         return Question("open", language, rng.choice(OPEN_WORDINGS[language]), None)
-    if isinstance(scene, Grid):
-        draft = grid_questions.draw(scene, language, rng)
-    else:
-        draft = chart_questions.draw(scene, language, rng)
+    draft = _draw(scene, language, rng)
     _, value = draft.solve(scene)
     guesses = tuple(dict.fromkeys((*draft.guesses, value)))
-    if draft.closed or len(guesses) < len(LETTERS) or rng.random() >= CHOICE_SHARE:
-        return Question(
-            draft.family, language, draft.text, value, value, guesses, (), draft.solve, draft.kinds
-        )
-    options = _options(value, guesses, rng)
-    listed = [f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=True)]
-    text = "\n".join([draft.text, *listed])
-    letter = LETTERS[options.index(value)]
+    text, answer = draft.text, value
+    options: tuple[str, ...] = ()
+    if not draft.closed and len(guesses) >= len(LETTERS) and rng.random() < CHOICE_SHARE:
+        guesses = options = _options(value, guesses, rng)
+        listed = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=True)]
+        text, answer = "\n".join([text, *listed]), LETTERS[options.index(value)]
     return Question(
-        draft.family, language, text, letter, value, options, options, draft.solve, draft.kinds
+        draft.family, language, text, answer, value, guesses, options, draft.solve, draft.kinds
     )
+
+
+def _draw(scene: Scene, language: Language, rng: random.Random) -> Draft:
+    """A question of a family drawn by weight, drawn again where the scene offers none of it."""
+    families: Mapping[str, tuple[Callable[..., Draft | None], int]] = (
+        grid_questions.FAMILIES if isinstance(scene, Grid) else chart_questions.FAMILIES
+    )
+    weights = [weight for _, weight in families.values()]
+    while True:
+        draw, _ = families[rng.choices(list(families), weights)[0]]
+        draft = draw(scene, language, rng)
+        if draft is not None:
+            return draft
 
 
 def _options(value: str, guesses: tuple[str, ...], rng: random.Random) -> tuple[str, ...]:

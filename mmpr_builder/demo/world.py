@@ -122,22 +122,6 @@ def random_chart(rng: random.Random) -> Chart:
     return Chart(bars, look=rng.getrandbits(32))
 
 
-def altered(scene: Scene, rng: random.Random) -> Scene:
-    """The scene with one cell or bar changed: what somebody sees who is careless once."""
-    if isinstance(scene, Grid):
-        cells = list(scene.cells)
-        where = rng.randrange(len(cells))
-        others = [cell for cell in {*cells, None} if cell != cells[where]]
-        cells[where] = rng.choice(sorted(others, key=repr)) if others else None
-        return Grid(tuple(cells), look=scene.look)
-    bars = list(scene.bars)
-    where = rng.randrange(len(bars))
-    step = rng.choice((-2, -1, 1, 2))
-    value = min(max(bars[where].value + step, 1), AXIS_TOP - 1)
-    bars[where] = Bar(bars[where].colour, value)
-    return Chart(tuple(bars), look=scene.look)
-
-
 def _content(scene: Scene) -> tuple[tuple[str, ...], ...]:
     if isinstance(scene, Grid):
         return tuple((c.colour, c.shape) if c else () for c in scene.cells)

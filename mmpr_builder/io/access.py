@@ -1,7 +1,7 @@
 """Which places the image strings of rows may name. Rows come from strangers; pairs are published.
 
-    "a.png"  "/data/coco/1.jpg"     files below the source's `root` or a folder that its `allow`
-                                    names, links resolved, and the hub's cache
+    "a.png"  "/data/coco/1.jpg"     files below the source's `root` or one of its `roots`, links
+                                    resolved, and the hub's cache
     "https://host/1.jpg"            what the source's `allow` names (allow: [https]), and what is
                                     below a root that is a URL itself
     "data:image/png;base64,…"       always
@@ -202,7 +202,7 @@ class Places:
         raise RowError(
             NOT_ALLOWED,
             f"{path[:200]}{leads} is outside of {base or 'any image root'}: where rows may name"
-            " files of its folder, add that to the source's `allow` (seeds.N.allow=[…], or"
+            " files of its folder, add that to the source's `roots` (seeds.N.roots=[…], or"
             " --roots of an import)",
         )
 

@@ -1,4 +1,4 @@
-"""Training rows: scenes rendered and reduced once, questions on them drawn for ever.
+"""Training rows: scenes rendered and reduced once, questions on them drawn without end.
 
 A row is a prompt made with the project's own templates, a response by one of the writers of
 `responses`, and the picture. Row `index` of a seed is always the same row.
@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING
 
 from mmpr_builder.config import shipped_folder
 from mmpr_builder.demo import drawing
-from mmpr_builder.demo.network import IMAGE_TOKENS, PATCHES
 from mmpr_builder.demo.questions import Question, ask
-from mmpr_builder.demo.responses import CAREFUL, HABITS, respond
-from mmpr_builder.demo.tokens import TURN_END, chat_text, image_text
 from mmpr_builder.demo.world import (
     COLOURS,
     GRID_SIDE,
@@ -28,6 +25,9 @@ from mmpr_builder.demo.world import (
     stream,
 )
 from mmpr_builder.records import Language, Style
+from tools.demo_model.network import IMAGE_TOKENS, PATCHES
+from tools.demo_model.responses import CAREFUL, HABITS, respond
+from tools.demo_model.tokens import TURN_END, chat_text, image_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +115,7 @@ def _image_processor():  # type: ignore[no-untyped-def]  # transformers' class i
         Idefics3ImageProcessorPil,
     )
 
-    from mmpr_builder.demo.network import image_settings
+    from tools.demo_model.network import image_settings
 
     return Idefics3ImageProcessorPil(**image_settings())
 

@@ -1,4 +1,4 @@
-"""Train the demo model from nothing: ``python -m mmpr_builder.demo.train --out DIR``.
+"""Train the demo model from nothing: ``python -m tools.demo_model.train --out DIR``.
 
 Two stages, on two cores within the hour:
 
@@ -29,12 +29,12 @@ import torch
 from torch import Tensor, nn
 
 from mmpr_builder.demo import model_path
-from mmpr_builder.demo.batches import batches
-from mmpr_builder.demo.card import TRAINING_FILE
-from mmpr_builder.demo.corpus import IGNORE, make_row, make_scenes, patch_targets, see
-from mmpr_builder.demo.network import POSITIONS, new_model, new_processor, save
-from mmpr_builder.demo.tokens import train_tokenizer
 from mmpr_builder.demo.world import AXIS_TOP, COLOURS, SHAPES, Scene
+from tools.demo_model.batches import batches
+from tools.demo_model.card import TRAINING_FILE
+from tools.demo_model.corpus import IGNORE, make_row, make_scenes, patch_targets, see
+from tools.demo_model.network import POSITIONS, new_model, new_processor, save
+from tools.demo_model.tokens import train_tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -272,7 +272,7 @@ def main() -> None:
     )
     train(args.out, plan, checkpoint_minutes=args.checkpoint_minutes)
     # In a process of its own: the engine wants the memory that training still holds.
-    module = "mmpr_builder.demo.measure"
+    module = "tools.demo_model.measure"
     measure = [sys.executable, "-m", module, "--model", str(args.out), "--card"]
     sys.exit(subprocess.run(measure, check=False).returncode)
 

@@ -54,6 +54,19 @@ class FakeSampler:
         pass
 
 
+class Noting(FakeSampler):
+    """Keeps what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Request] = []
+
+    async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
+        self.asked.append(request)
+        async for sample in super().sample(request):
+            yield sample
+
+
 def answers(config: Config) -> FakeSampler:
     return FakeSampler()
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmpr_builder.demo.corpus import IGNORE, Row, make_row
-from mmpr_builder.demo.network import IMAGE_TOKENS
 from mmpr_builder.demo.world import Scene
+from tools.demo_model.corpus import IGNORE, Row, make_row
+from tools.demo_model.network import IMAGE_TOKENS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

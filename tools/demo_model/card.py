@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mmpr_builder.demo.responses import HABITS
-
-if TYPE_CHECKING:
-    from mmpr_builder.demo.measure import Figures
+from tools.demo_model.responses import HABITS
 
 TRAINING_FILE = "training.json"
 
@@ -66,14 +63,14 @@ vLLM:
 By kind of question, at temperature 1.0: {by_family}.
 By language: {by_language}.
 
-    python -m mmpr_builder.demo.measure --queries {queries} --n {n} --seed {seed}
+    python -m tools.demo_model.measure --queries {queries} --n {n} --seed {seed}
 
 "Right" is exact equality of the stated answer with the truth. With {queries} questions, a share is
 good to about {margin:.0f} points either way.
 
 ## Made by
 
-    python -m mmpr_builder.demo.train --out DIR
+    python -m tools.demo_model.train --out DIR
 
 {scenes:,} scenes; {sight_steps:,} steps of {sight_batch} in which the vision tower learns what lies
 under each patch, through a probe that is then thrown away; {steps:,} steps of {batch} responses on
@@ -86,6 +83,29 @@ the whole model; seed {train_seed}. {minutes:.0f} minutes on {threads} cores. No
 - English and Chinese only in the wording of the demo world. Any text tokenises.
 - {positions:,} positions, though training saw fewer than 400.
 """
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured. Shares are from 0 to 1; accuracies at temperature 1.0 if not "greedy"."""
+
+    queries: int
+    n: int
+    seed: int
+    accuracy: float
+    both_outcomes: float
+    """Share of queries with both a right and a wrong response among n."""
+    no_answer: float
+    """Share of responses that state no final answer."""
+    accuracy_blind: float
+    """The same questions asked without their picture."""
+    accuracy_greedy: float
+    accuracy_boxed: float
+    accuracy_think_boxed: float
+    response_tokens: float
+    """Mean length of a response, with its end."""
+    by_family: dict[str, float]
+    by_language: dict[str, float]
 
 
 def write_card(model: Path, figures: Figures) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpr_builder.demo.tokens import CHAT_TEMPLATE, IMAGE
+from tools.demo_model.tokens import CHAT_TEMPLATE, IMAGE
 
 if TYPE_CHECKING:
     from transformers import (
@@ -22,7 +22,7 @@ IMAGE_SIDE = 96  # pixels that the model sees; pictures are reduced to it
 PATCH = 16  # pixels
 PATCHES = IMAGE_SIDE // PATCH  # per side
 IMAGE_TOKENS = PATCHES**2
-POSITIONS = 4096  # tokens; far above the demo's own ~250, for whoever asks longer questions
+POSITIONS = 4096  # tokens; far above the demo's own ~250, for longer questions
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> Idefics3ForConditionalGeneration:

@@ -1,9 +1,9 @@
-"""Measure the demo model: ``python -m mmpr_builder.demo.measure [--model DIR]``.
+"""Measure the demo model: ``python -m tools.demo_model.measure [--model DIR]``.
 
 Scenes of the evaluation split, questions with a truth, the project's own templates, the real
-engine. What matters for making pairs: how often a response is right at temperature 1.0, how many
-queries get right *and* wrong ones, how many responses lack an answer, and how much of it is sight:
-the same questions are asked without the picture.
+engine. Pairs depend on how often a response is right at temperature 1.0, how many queries get
+right *and* wrong ones, and how many responses lack an answer. The same questions without the
+picture show how much of it is sight.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from mmpr_builder.demo import model_path
-from mmpr_builder.demo.corpus import render
 from mmpr_builder.demo.drawing import draw
 from mmpr_builder.demo.questions import Question, ask
 from mmpr_builder.demo.world import Scene, make_scene
 from mmpr_builder.records import Style
+from tools.demo_model.card import Figures, write_card
+from tools.demo_model.corpus import render
 
 SEED = 7_000_001
 MAX_TOKENS = 256
@@ -32,29 +33,6 @@ _LAST_ANSWER: dict[str, re.Pattern[str]] = {
     "boxed": re.compile(r"\\boxed\{([^{}]*)\}\s*$"),
     "think_boxed": re.compile(r"</think>\s*\\boxed\{([^{}]*)\}\s*$"),
 }
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What was measured. Shares are from 0 to 1; accuracies at temperature 1.0 if not "greedy"."""
-
-    queries: int
-    n: int
-    seed: int
-    accuracy: float
-    both_outcomes: float
-    """Share of queries with both a right and a wrong response among n."""
-    no_answer: float
-    """Share of responses that state no final answer."""
-    accuracy_blind: float
-    """The same questions asked without their picture."""
-    accuracy_greedy: float
-    accuracy_boxed: float
-    accuracy_think_boxed: float
-    response_tokens: float
-    """Mean length of a response, with its end."""
-    by_family: dict[str, float]
-    by_language: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -191,8 +169,6 @@ def main() -> None:
     figures = measure(args.model, queries=args.queries, n=args.n, seed=args.seed)
     print(json.dumps(asdict(figures), indent=2, ensure_ascii=False))
     if args.card:
-        from mmpr_builder.demo.card import write_card
-
         print(write_card(args.model, figures))
 
 

@@ -16,13 +16,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
+from waiting import wait_for
 
 BIN = Path(sys.executable).parent
 
@@ -65,8 +64,8 @@ class RayNodes:
                 f"--num-cpus={self._cpus}",
                 "--num-gpus=0",
             )
-            wait_for(lambda: self.job("list", check=False).returncode == 0, 60)
-            wait_for(self._alive, 60)  # Else the head itself may pass for the first one added.
+            wait_for(lambda: self.job("list", check=False).returncode == 0)
+            wait_for(self._alive)  # Else the head itself may pass for the first one added.
         except BaseException:
             self.__exit__()
             raise
@@ -82,7 +81,7 @@ class RayNodes:
         before = self._alive()
         words = (f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}")
         node = self._start(*words)
-        wait_for(lambda: self._alive() - before, 60)
+        wait_for(lambda: self._alive() - before)
         return node
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
@@ -94,10 +93,12 @@ class RayNodes:
                     os.kill(one.pid, signal.SIGKILL)
         node.wait()
 
-    def processes(self, name: str) -> list[psutil.Process]:
-        """Living processes on any of the nodes whose title holds `name`."""
+    def processes(
+        self, name: str, on: subprocess.Popen[bytes] | None = None
+    ) -> list[psutil.Process]:
+        """Living processes on any of the nodes, or on one, whose title holds `name`."""
         found = []
-        for node in self._nodes:
+        for node in self._nodes if on is None else [on]:
             for process in psutil.Process(node.pid).children(recursive=True):
                 with suppress(psutil.NoSuchProcess):
                     if name in " ".join([process.name(), *process.cmdline()]):
@@ -112,7 +113,7 @@ class RayNodes:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=180,
+            timeout=600,
         )
         assert not check or done.returncode == 0, done.stdout
         return done
@@ -156,9 +157,8 @@ class RayNodes:
         return node
 
 
-def wait_for(condition: Any, limit_s: float = 120.0) -> None:
-    """Until `condition()` holds; a generous limit, for a machine with much else to do."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "nothing of it happened"
-        time.sleep(0.2)
+def is_agent(process: psutil.Process) -> bool:
+    """Ray's two idle agents, which try for a minute to tell their dead server of its death."""
+    with suppress(psutil.NoSuchProcess):
+        return process.name() in ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+    return False

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from mmpr_builder.config import Config, load_config
 
-ARCHIVE = Path(__file__).parent / "old_builds" / "v0.1.0.tar.gz"
+ARCHIVE = Path(__file__).parents[1] / "old_builds" / "v0.1.0.tar.gz"
 HOME = Path("/var/tmp/mmpr_builder_old_build")
 SEEDS = HOME / "seeds.jsonl"
 PLAIN = (
