@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from mmpr_builder import __version__, prompts
 from mmpr_builder.errors import InputError, RowError
+from mmpr_builder.export.destination import MARK as EXPORTED
 from mmpr_builder.export.destination import ParquetFiles, staged, write_json
 from mmpr_builder.export.options import KINDS, check_kinds
 from mmpr_builder.export.readback import image_names, read_lines, recipe_entries, text_of
@@ -165,7 +166,7 @@ def _entries(path: Path, root: str | None, kind: str, roots: Sequence[str]) -> l
             if not isinstance(entry.get(field), str):
                 raise InputError(f"{path}: entry {name!r} has no {field!r}: give a recipe's path")
     base = _base(path, recipe, root)
-    home = path.resolve().parent if root is None else base
+    home = _home(path) if root is None else base
     for name, entry in recipe.items():
         for field in ("root", "annotation"):
             _check_place(f"{path}: entry {name!r}: {field!r}", base / entry[field], home, roots)
@@ -173,6 +174,12 @@ def _entries(path: Path, root: str | None, kind: str, roots: Sequence[str]) -> l
         _entry(name, base / entry["annotation"], base / entry["root"], kind)
         for name, entry in recipe.items()
     ]
+
+
+def _home(path: Path) -> Path:
+    """The folder of a recipe; that of the whole export where its recipe has a folder of its own."""
+    own = path.resolve().parent
+    return own.parent if (own.parent / EXPORTED).is_file() else own
 
 
 def _check_place(what: str, place: Path, home: Path, roots: Sequence[str]) -> None:
