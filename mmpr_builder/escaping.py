@@ -8,6 +8,7 @@ markdown("![x](http://h/p.png)")                  "\\\\!\\\\[x\\\\](http://h/p.p
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -113,6 +114,12 @@ def public_url(url: str) -> str:
 def visible(text: str) -> str:
     """Control characters as signs that can be seen; line ends and tabs stay."""
     return text.translate(_CONTROL)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON in which every character that `visible` replaces is an escape: the values are kept."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return text.translate({code: f"\\u{code:04x}" for code in _CONTROL})
 
 
 def line(text: str) -> str:

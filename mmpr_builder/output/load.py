@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 from mmpr_builder.errors import InputError
 from mmpr_builder.io import stores, tables
 from mmpr_builder.output import shards
+from mmpr_builder.records import Drop, Rollout
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
+_AT_ONCE = 1024  # Rows as Python values at a time; a large build has hundreds of thousands.
 _NO_BUILDS = ("import.json", "export.json")
 """What `mmpr import` and `mmpr export` leave in their folders."""
 
@@ -61,6 +63,27 @@ def pair_parts(path: str | Path) -> list[str]:
             f"{base}: no pairs here: give a build's folder, its pairs folder or a Parquet file"
         )
     return parts
+
+
+def read_rows(parts: Iterable[str], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of Parquet parts in order, these columns of them, one row group in memory."""
+    for part in parts:
+        for table in tables.read_groups(part, columns):
+            for batch in table.to_batches(max_chunksize=_AT_ONCE):
+                yield from batch.to_pylist()
+
+
+def read_rollouts(parts: Iterable[str]) -> Iterator[Rollout]:
+    """The rollouts of parts in order, one part in memory at a time."""
+    for part in parts:
+        yield from tables.rollouts_from_table(tables.read_parquet(part))
+
+
+def read_drops(out: str) -> Iterator[Drop]:
+    """All drops of a build, in its order; none where it has no such folder."""
+    parts = tables.list_parts(f"{out.rstrip('/')}/drops", tables.DROP_SCHEMA)
+    for row in read_rows(parts, tables.DROP_SCHEMA.names):
+        yield Drop(**row)
 
 
 def load_pairs(path: str | Path | Sequence[str | Path]) -> Dataset:
