@@ -108,13 +108,8 @@ def _figures(counts: Mapping[str, Any]) -> dict[str, Any]:
         "response_flow": figures.response_flow(counts),
         "flow_width": figures.WIDTH,
         "pass_rates": figures.pass_rate_bars(counts["pass_rates"]),
-        "costs": figures.source_costs(counts["sources"]),
-        "outcomes": figures.outcome_stacks(counts),
-        "finishes": figures.finish_stacks(counts),
-        "by_kind": figures.kind_stacks(counts),
+        "stacks": {table: figures.stacks(counts, table) for table in figures.STACKED},
         "rules": figures.rule_bars(counts["rules"]),
-        "outcome_tones": figures.OUTCOME_TONES,
-        "ratios": figures.ratio_rows(counts.get("continuations") or {}),
         "drops": figures.drop_bars(counts["drops"]),
     }
 
@@ -157,20 +152,17 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["n"] = _number
-    environment.filters["per_cent"] = _per_cent
-    environment.filters["visible"] = visible
-    environment.filters["legend"] = _legend
+    environment.filters |= {
+        "n": _number,
+        "per_cent": _per_cent,
+        "visible": visible,
+        "pass_rate_bars": figures.pass_rate_bars,
+    }
     return environment
 
 
 def _per_cent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _legend(rows: Sequence[figures.Stack]) -> dict[str, str]:
-    """Names and tones that occur in these bars, each once."""
-    return {part.name: part.tone for row in rows for part in row.parts}
 
 
 def _number(value: float | None) -> str:

@@ -12,7 +12,7 @@ from mmpr_builder.escaping import visible
 from mmpr_builder.quality.contamination import CONTAMINATED
 from mmpr_builder.quality.controls import Control, Left, controls_of
 from mmpr_builder.report.examples import Example, read_asides, read_drops
-from mmpr_builder.report.figures import Bar, pass_rate_bars
+from mmpr_builder.report.figures import Bar, mean_rate, pass_rate_bars
 
 _RULE = re.compile(r": (question_and_image|question|image): ")
 
@@ -143,15 +143,10 @@ def _blind(counts: Mapping[str, Any]) -> Blind | None:
     return Blind(
         found["seeds"]["measured"],
         found["seeds"]["solved"],
-        _mean(counts["pass_rates"]),
-        _mean(found["pass_rates"]),
+        mean_rate(counts["pass_rates"]),
+        mean_rate(found["pass_rates"]),
         tuple(pass_rate_bars(found["pass_rates"])),
     )
-
-
-def _mean(rates: Mapping[str, int]) -> float | None:
-    total = sum(rates.values())
-    return sum(float(rate) * n for rate, n in rates.items()) / total if total else None
 
 
 def _gaps(lengths: Mapping[str, Mapping[str, Any]]) -> tuple[Gap, ...]:
