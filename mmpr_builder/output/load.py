@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,12 @@ def pair_parts(path: str | Path) -> list[str]:
             f"{base}: no pairs here: give a build's folder, its pairs folder or a Parquet file"
         )
     return parts
+
+
+def mean_rate(rates: Mapping[str, int]) -> float | None:
+    """The mean of `pass_rates` in run.json: rate -> seeds that have it."""
+    total = sum(rates.values())
+    return sum(float(rate) * n for rate, n in rates.items()) / total if total else None
 
 
 def read_rows(parts: Iterable[str], columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -5,11 +5,11 @@
 Texts that a model wrote are only ever shown as text; the page's own script is the only one that
 its policy lets run.
 
-figures.py flows.py   what the counts say          sides.py      chosen against rejected
-samples.py texts.py   which pairs, what differs    mathml.py     formulas
-controls.py           what quality controls did    thumbnails.py small pictures
-dropped.py asides.py  examples of drops, of responses left aside
-page.html.j2 figures.html.j2 controls.html.j2 style.css browser.js
+    figures.py sides.py    what the counts say, and chosen against rejected
+    samples.py texts.py    which pairs, and what differs in them
+    control_figures.py     what the quality controls left aside; examples.py has some of it
+    lookup.py              single pairs, for `mmpr show`
+    page.html.j2 figures.html.j2 controls.html.j2 style.css browser.js
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from mmpr_builder.errors import InputError
 from mmpr_builder.escaping import visible
 from mmpr_builder.io import tables
 from mmpr_builder.output import pair_parts, read_run
+from mmpr_builder.output.load import mean_rate
 from mmpr_builder.pairing.unpaired import read_reject_list
 from mmpr_builder.report import figures
 from mmpr_builder.report.control_figures import shown_controls
@@ -130,7 +131,7 @@ def _data(name: str, browser: Browser, rejected: Sequence[str] | None) -> str:
 
 
 def _rejected(uri: str | None) -> list[str] | None:
-    """The list that this build was made with; None if it is not there any more."""
+    """The list that this build was made with; None if it is no longer there."""
     if uri is None:
         return []
     try:
@@ -156,6 +157,7 @@ def _environment() -> jinja2.Environment:
         "n": _number,
         "per_cent": _per_cent,
         "visible": visible,
+        "mean_rate": mean_rate,
         "pass_rate_bars": figures.pass_rate_bars,
     }
     return environment

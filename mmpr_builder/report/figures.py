@@ -1,7 +1,7 @@
 """The figures of the report that come from a build's counts (`run.json`), ready to be drawn.
 
-A flow diagram says what came in at the left and what became of it at the right. Every column of
-nodes stands for the same items, so heights can be compared across them.
+A flow diagram shows at the left what came in and at the right what became of it. Every column of
+nodes stands for the same items, so their heights compare.
 
     read 240 ─┬─ truth known 163 ─┬─ gave pairs 233
               └─ not known    77 ─┴─ all_incorrect 5 …
@@ -120,10 +120,10 @@ def seed_flow(counts: Mapping[str, Any]) -> Flow:
     named = {"with_pairs", *(reason for reason, _ in reasons.most_common(_MOST_REASONS))}
     first = {("read", group): sum(fates[group].values()) for group in groups}
     second: Counter[tuple[str, str]] = Counter()
-    for fate in ("with_pairs", *(r for r, _ in reasons.most_common())):
+    for end in ("with_pairs", *(reason for reason, _ in reasons.most_common())):
         for group in groups:
-            if fate in fates[group]:
-                second[group, fate if fate in named else "other"] += fates[group][fate]
+            if end in fates[group]:
+                second[group, end if end in named else "other"] += fates[group][end]
     return layout([first, second], counts["seeds"]["read"])
 
 
@@ -221,12 +221,6 @@ def pass_rate_bars(rates: Mapping[str, int]) -> list[Bar]:
         counts[place] += n
     most = max(1, *counts)
     return [Bar(label, n, n / most) for label, n in zip(labels, counts, strict=True)]
-
-
-def mean_rate(rates: Mapping[str, int]) -> float | None:
-    """The mean of pass rates that are given with the number of their seeds."""
-    total = sum(rates.values())
-    return sum(float(rate) * n for rate, n in rates.items()) / total if total else None
 
 
 STACKED: Mapping[str, tuple[str, ...]] = {
