@@ -154,6 +154,25 @@ def read_settings(words: Sequence[str]) -> Config:
     return config
 
 
+def config_of(out: str) -> Config:
+    """The settings that a build was last paired with. Raises `InputError` where it has none."""
+    from pydantic import ValidationError
+
+    from mmpr_builder.config import Config
+    from mmpr_builder.errors import InputError
+    from mmpr_builder.output import read_run
+
+    try:
+        return Config.model_validate({**read_run(out)["config"], "out": out})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{out}/run.json: {key}: {first['msg']}: it was written by another version: run"
+            " `mmpr pair` with the same recipe and settings"
+        ) from None
+
+
 def no_other_bars() -> None:
     """Keep the progress bars of other libraries away: ours stands in the same line.
 

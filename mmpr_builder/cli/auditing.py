@@ -18,6 +18,7 @@ from mmpr_builder.cli.app import (
     Settings,
     columns,
     command,
+    config_of,
     console,
     entry,
     no_other_bars,
@@ -108,25 +109,15 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _config(words: list[str], rollouts: str | None) -> Config:
     """The settings asked for; a build's rollouts bring those it was last paired with."""
-    from pydantic import ValidationError
-
     from mmpr_builder.config import Config
-    from mmpr_builder.errors import InputError
-    from mmpr_builder.output import read_run
+    from mmpr_builder.io import stores
 
     if words and "=" not in words[0] and not _is_recipe(words[0]):
         words = [f"seeds={words[0]}", *words[1:]]
     if rollouts is None or words:
         return read_settings(words)
-    try:
-        return Config.model_validate(read_run(rollouts)["config"])
-    except InputError:
-        return Config()
-    except ValidationError as error:
-        raise InputError(
-            f"{rollouts}/run.json: settings of another version ({error.errors()[0]['msg']}):"
-            " name the recipe that scores these rollouts"
-        ) from None
+    paired = stores.is_there(f"{rollouts.rstrip('/')}/run.json")
+    return config_of(rollouts) if paired else Config()
 
 
 def _is_recipe(word: str) -> bool:

@@ -18,6 +18,7 @@ from rich.text import Text
 from mmpr_builder.cli.app import columns, facts
 from mmpr_builder.config import Config
 from mmpr_builder.escaping import redacted
+from mmpr_builder.report import KINDS
 
 if TYPE_CHECKING:
     from mmpr_builder.build import Estimate
@@ -25,13 +26,6 @@ if TYPE_CHECKING:
     from mmpr_builder.runs import SamplingSummary
 
 Rows = Iterator[tuple[str, str]]
-
-KIND_NOTES = {
-    "correctness": "right against wrong",
-    "format": "right against no final answer",
-    "truncated": "right against cut at max_tokens",
-    "dropout_ntp": "seen against continued without the image",
-}
 
 
 def finished(config: Config, run: Mapping[str, Any]) -> RenderableType:
@@ -210,7 +204,7 @@ def _outcomes(counts: Mapping[str, Any], judge: Mapping[str, int] | None) -> Row
 def _pairs(counts: Mapping[str, Any]) -> Rows:
     pairs, listed = counts["pairs"], counts["reject_list"]
     yield "pairs", f"{pairs['total']:,}"
-    for kind, note in KIND_NOTES.items():
+    for kind, note in KINDS.items():
         if pairs[kind]:
             yield f"  {kind}", f"{pairs[kind]:,}  ({note})"
     if listed["listed"]:

@@ -13,6 +13,7 @@ from mmpr_builder.cli.app import (
     HAND_ON,
     columns,
     command,
+    config_of,
     console,
     entry,
     facts,
@@ -225,41 +226,15 @@ def push(
 
 
 def _format(option: str, name: str) -> Format:
-    import difflib
-
-    from mmpr_builder.errors import ConfigError
     from mmpr_builder.export import FORMATS
+    from mmpr_builder.export.options import check_names
 
-    if name not in FORMATS:
-        near = difflib.get_close_matches(name, FORMATS, n=1, cutoff=0.0)
-        raise ConfigError(
-            f"{option} {name!r}: no such format (the nearest is {near[0]!r}): use one of"
-            f" {', '.join(FORMATS)}"
-        )
+    check_names(option, (name,), FORMATS)
     return FORMATS[name]
 
 
 def _names(words: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in words.split(",") if word.strip())
-
-
-def _config_of(out: str) -> Config:
-    """The settings that a build was paired with."""
-    from pydantic import ValidationError
-
-    from mmpr_builder.config import Config
-    from mmpr_builder.errors import InputError
-    from mmpr_builder.output import read_run
-
-    try:
-        return Config.model_validate({**read_run(out)["config"], "out": out})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise InputError(
-            f"{out}/run.json: {key}: {first['msg']}: it was written by another version: run"
-            " `mmpr pair` with the same recipe and settings"
-        ) from None
 
 
 def _export_queries(outs: list[str], dest: str, options: ExportOptions) -> Exported:
@@ -270,7 +245,7 @@ def _export_queries(outs: list[str], dest: str, options: ExportOptions) -> Expor
 
     builds: list[tuple[Config, list[str]]] = []
     for out in outs:
-        config = _config_of(out)
+        config = config_of(out)
         if builds and config.scoring != builds[0][0].scoring:
             raise InputError(
                 f"{out} was judged by other settings (scoring) than {outs[0]}: export them apart"
