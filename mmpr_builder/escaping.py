@@ -8,7 +8,6 @@ markdown("![x](http://h/p.png)")                  "\\\\!\\\\[x\\\\](http://h/p.p
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -118,6 +117,8 @@ def visible(text: str) -> str:
 
 def json_text(value: Any, indent: int | None = None) -> str:
     """JSON in which every character that `visible` replaces is an escape: the values are kept."""
+    import json
+
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     return text.translate({code: f"\\u{code:04x}" for code in _CONTROL})
 

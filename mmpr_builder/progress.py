@@ -110,7 +110,7 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str, *, total: int | None = None, unit: str = "seeds") -> Iterator[Self]:
-        """The work until the block ends is `name`: `total` (None = unknown) pieces of `unit`.
+        """Show the work of this block as `name`, with `total` items of `unit` (None: unknown).
 
         An inner stage (say, loading the engine) takes the display over and hands it back.
         """
@@ -280,7 +280,7 @@ class _Bar(tqdm):  # type: ignore[misc]
 def laid_out(snapshot: dict[str, Any], width: int) -> tuple[str, str]:
     """The texts before and behind the bar, with it at most `width` columns: what fits of them."""
     first, *more = told(snapshot)
-    head = line(f"{snapshot['stage']}  {first}")
+    head = line(f"{snapshot['stage']}  {first:>{len('100 %')}}")
     room = width - disp_len(head) - (_BAR + 3 if snapshot["total"] else 0)
     tail = ""
     for word in map(line, more):

@@ -221,7 +221,7 @@ def test_bar_share_and_time_left_stay_readable_in_a_terminal(
     drawn = [text for text in lines if text.startswith("sampling") and "ETA" in text]
     assert drawn
     for text in drawn:
-        assert re.match(r"sampling  \d+ % \|[█▏▎▍▌▋▊▉ ]{10}\| ETA \d:\d\d", text), text
+        assert re.match(r"sampling +\d+ % \|[█▏▎▍▌▋▊▉ ]{10}\| ETA \d:\d\d", text), text
         assert not [words for words in not_seen if words in text]
     for pattern in seen:
         assert [text for text in lines if re.search(pattern, text)], pattern
@@ -237,8 +237,8 @@ def test_a_detail_is_cut_where_it_does_not_fit_and_counts_give_way_to_it() -> No
     with progress.stage("sampling", total=4096):
         progress.update(done=0, engines=0, detail="waiting for 8 GPUs on one node")
         assert laid_out(progress.snapshot(), 60) == (
-            "sampling  0 %",
-            " 0/4,096 seeds  waiting for 8 GP…",
+            "sampling    0 %",
+            " 0/4,096 seeds  waiting for 8 …",
         )
         assert laid_out(progress.snapshot(), 100)[1].endswith("on one node  0 engines  after 0:00")
 
