@@ -124,7 +124,7 @@ def plan(config: Config, *, extend: bool = False) -> Estimate:
     if shown:
         engines.check_images(config)
     sampling = config.sampling
-    responses, unseen = seeds_read * sampling.n, blind * sampling.blind
+    responses, without_images = seeds_read * sampling.n, blind * sampling.blind
     continuations = continued * sampling.n * len(config.dropout.keep)
     longest = config.dropout.max_tokens or sampling.max_tokens
     return Estimate(
@@ -133,6 +133,6 @@ def plan(config: Config, *, extend: bool = False) -> Estimate:
         drops=drops,
         responses=responses,
         continuations=continuations,
-        blind=unseen,
-        most_tokens=(responses + unseen) * sampling.max_tokens + continuations * longest,
+        blind=without_images,
+        most_tokens=(responses + without_images) * sampling.max_tokens + continuations * longest,
     )

@@ -12,18 +12,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, get_args
 
-from mmpr_builder.io import tables
-from mmpr_builder.output import pair_parts, read_run
+from mmpr_builder.output import mean_rate, pair_parts, read_drops, read_rows, read_run
 from mmpr_builder.records import Kind
 
-_COLUMNS = [
+_COLUMNS = (
     *("id", "seed_id", "kind", "pass_rate", "chosen_text", "rejected_text"),
     *("chosen_rule", "rejected_rule"),
-]
+)
 # Where the reason alone tells the rate.
 _RATES = {"all_correct": 1.0, "all_incorrect": 0.0, "no_correct": 0.0, "no_answer_only": 0.0}
 _REJECTED = {"correctness": "incorrect", "format": "no_answer"}
@@ -67,9 +66,6 @@ class BuildDiff:
     flips: tuple[Flip, ...]
     pairs: Mapping[str, tuple[int, int, int]]
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class _Build:
@@ -111,7 +107,7 @@ def _read(out: str) -> _Build:
     ends: dict[str, str] = {}
     rates: dict[str, float] = {}
     verdicts: dict[tuple[str, bytes], tuple[str, str, str]] = {}
-    for row in _rows(out):
+    for row in read_rows(pair_parts(out), _COLUMNS):
         seed, kind = row["seed_id"], row["kind"]
         pairs[row["id"]] = kind
         ends[seed] = "pairs"
@@ -122,24 +118,13 @@ def _read(out: str) -> _Build:
             sides += [("rejected", _REJECTED[kind])] if kind in _REJECTED else []
             for side, outcome in sides:
                 text = row[f"{side}_text"]
-                said = (outcome, row[f"{side}_rule"], text[:_SHOWN])
-                verdicts[seed, _digest(text)] = said
-    for part in tables.list_parts(f"{out.rstrip('/')}/drops", tables.DROP_SCHEMA):
-        for drop in tables.drops_from_table(tables.read_parquet(part)):
-            ends[drop.item_id] = drop.reason
-            if drop.reason in _RATES:
-                rates[drop.item_id] = _RATES[drop.reason]
+                digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+                verdicts[seed, digest] = (outcome, row[f"{side}_rule"], text[:_SHOWN])
+    for drop in read_drops(out):
+        ends[drop.item_id] = drop.reason
+        if drop.reason in _RATES:
+            rates[drop.item_id] = _RATES[drop.reason]
     return _Build(run, pairs, ends, rates, verdicts)
-
-
-def _rows(out: str) -> Iterator[dict[str, Any]]:
-    for part in pair_parts(out):
-        for rows in tables.read_groups(part, _COLUMNS):
-            yield from rows.to_pylist()
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -179,17 +164,12 @@ def _counts(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[Change, 
 def _mean_rates(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[Change, ...]:
     sides = []
     for counts in (left, right):
-        rates = {"all sources": _mean(counts["pass_rates"])}
+        rates = {"all sources": mean_rate(counts["pass_rates"])}
         for source, numbers in counts["sources"].items():
-            rates[source or "(unnamed)"] = _mean(numbers.get("pass_rates", {}))
+            rates[source or "(unnamed)"] = mean_rate(numbers.get("pass_rates", {}))
         sides.append(rates)
     names = sorted(sides[0].keys() | sides[1].keys(), key=lambda n: (n != "all sources", n))
     return tuple(Change(name, sides[0].get(name), sides[1].get(name)) for name in names)
-
-
-def _mean(rates: Mapping[str, int]) -> float | None:
-    total = sum(rates.values())
-    return sum(float(rate) * n for rate, n in rates.items()) / total if total else None
 
 
 def _flips(a: _Build, b: _Build) -> tuple[Flip, ...]:

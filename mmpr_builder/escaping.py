@@ -115,6 +115,14 @@ def visible(text: str) -> str:
     return text.translate(_CONTROL)
 
 
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON in which every character that `visible` replaces is an escape: the values are kept."""
+    import json
+
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return text.translate({code: f"\\u{code:04x}" for code in _CONTROL})
+
+
 def line(text: str) -> str:
     """One line of text for a terminal or a log: nothing hidden, nothing secret."""
     return visible(redacted(text))

@@ -5,8 +5,9 @@
     probe.hours      engine-hours at the rate of the probe
 
 The probe samples, scores and pairs in a temporary folder with the settings of the recipe; nothing
-of it stays. Seeds are drawn by the hash of their ids, from every source in proportion to its size,
-and what was found in each is extrapolated to all its seeds (estimates.py).
+of it stays. It draws seeds by the hash of their ids, from every source in proportion to its size,
+and extrapolates what it finds in a source to all its seeds (a stratified estimate: Cochran 1977,
+"Sampling Techniques", 3rd ed., chapter 5).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,24 +29,16 @@ from mmpr_builder.config import Config
 from mmpr_builder.errors import InputError
 from mmpr_builder.folder.order import Slice
 from mmpr_builder.io import tables
-from mmpr_builder.output import BuildWriter
+from mmpr_builder.output import BuildWriter, read_rows
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop, Rollout, Seed, content_id, generated_tokens
 from mmpr_builder.runs.actors import seats
 from mmpr_builder.runs.pair_workers import PartJudge
 from mmpr_builder.sampling.scoring_threads import ScoringThreads
 
-# ---- estimates
-# From a few probed seeds to the whole build: a stratified estimate with its uncertainty.
-#
-#     estimate({"chart": 900}, {"chart": [410.0, 380.0]})  ->  Range(mean=355500.0, low=…, high=…)
-#
-# What was found in each source is extrapolated to all its seeds (Cochran 1977, "Sampling
-# Techniques",
-# 3rd ed., chapter 5).
-
-
 _Z95 = 1.96
+_LEAST = 2
+"""Seeds of every source that has as many: one alone says nothing of the spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +52,12 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class SourceProbe:
-    """What was found in one source. `tokens`, `responses` and `pairs` are for all its seeds."""
+    """What was found in one source. `tokens` and `pairs` are for all its seeds."""
 
     source: str
     seeds: int
     probed: int
     tokens: Range
-    responses: Range
     pairs: Range
 
 
@@ -89,52 +81,88 @@ class Probe:
     pair_bytes: float
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The values of the seeds of one source that were probed."""
+@dataclass
+class _Stratum:
+    """One source: how many seeds it has, and those with the lowest hashes."""
 
-    tokens: list[float]
-    responses: list[float]
-    pairs: list[float]
+    seeds: int = 0
+    kept: list[tuple[int, int, Seed]] = field(default_factory=list)
+    """(minus the hash, position, seed)"""
 
 
-def extrapolate(
-    sizes: Mapping[str, int],
-    found: Mapping[str, Found],
-    rate: float,
-    started: float,
-    stored: tuple[int, int],
-    gpus: int,
-) -> Probe:
-    """What the whole build would take.
+def run_probe(config: Config, n: int, progress: Progress, *, extend: bool = False) -> Probe:
+    """Sample about `n` seeds with the engine of `config` on this machine and extrapolate.
 
-    `rate` is tokens per second, `started` the seconds until the engine was ready, `stored` the
-    bytes of the probe's rollouts and pairs, `gpus` those of one engine.
+    Raises `SetupError` like a build, `InputError` when there are no seeds.
     """
+    with progress.stage("reading the seeds"):
+        strata = draw(runs.read_inputs(config, extend=extend), n)
+    if not strata:
+        raise InputError("no seeds to probe: give other seeds=")
+    seeds = [
+        seed
+        for stratum in strata.values()
+        for _, _, seed in sorted(stratum.kept, key=lambda entry: entry[1])
+    ]
+    with tempfile.TemporaryDirectory(prefix="mmpr-probe-") as folder:
+        there = config.model_copy(update={"out": folder})
+        with progress.stage("probing", total=len(seeds)):
+            rollouts, started, took = asyncio.run(_sample(there, seeds, progress))
+        gc.collect()  # An engine that outlives its modules ends in a traceback at exit.
+        uri = f"{folder}/rollouts/probe.parquet"
+        columns = tables.optional_columns(config)
+        tables.write_parquet(tables.rollouts_to_table(rollouts, columns), uri)
+        with progress.stage("pairing", total=len(rollouts)):
+            _pair(there, uri)
+        pairs = tables.list_parts(f"{folder}/pairs")
+        made = Counter(row["seed_id"] for row in read_rows(pairs, ["seed_id"]))
+        stored = _bytes([uri]), _bytes(pairs)
+    sizes = {name: stratum.seeds for name, stratum in strata.items()}
+    return _extrapolated(config, sizes, rollouts, made, (started, took), stored)
+
+
+def _extrapolated(
+    config: Config,
+    sizes: Mapping[str, int],
+    rollouts: Sequence[Rollout],
+    made: Mapping[str, int],
+    seconds: tuple[float, float],
+    stored: tuple[int, int],
+) -> Probe:
+    """From the probed seeds to all.
+
+    `made` is the pairs of each seed, `seconds` those of the engine's start and of sampling,
+    `stored` the bytes of the probe's rollouts and pairs.
+    """
+    tokens: dict[str, list[float]] = defaultdict(list)
+    pairs: dict[str, list[float]] = defaultdict(list)
+    for rollout in rollouts:
+        tokens[rollout.seed.source].append(generated_tokens(rollout))
+        pairs[rollout.seed.source].append(made.get(rollout.seed.id, 0))
     sources = tuple(
         SourceProbe(
-            source=name,
-            seeds=sizes[name],
-            probed=len(values.tokens),
-            tokens=estimate({name: sizes[name]}, {name: values.tokens}),
-            responses=estimate({name: sizes[name]}, {name: values.responses}),
-            pairs=estimate({name: sizes[name]}, {name: values.pairs}),
+            name,
+            sizes[name],
+            len(values),
+            estimate({name: sizes[name]}, {name: values}),
+            estimate({name: sizes[name]}, {name: pairs[name]}),
         )
-        for name, values in found.items()
+        for name, values in tokens.items()
     )
-    tokens = estimate(sizes, {name: values.tokens for name, values in found.items()})
-    seeds, probed = sum(sizes.values()), sum(source.probed for source in sources)
+    total = estimate(sizes, tokens)
+    seeds, probed = sum(sizes.values()), len(rollouts)
+    rate = sum(map(sum, tokens.values())) / max(seconds[1], 1e-9)
     per_hour = max(rate, 1e-9) * 3600
     return Probe(
         seeds=seeds,
         probed=probed,
         sources=sources,
-        tokens=tokens,
-        pairs=estimate(sizes, {name: values.pairs for name, values in found.items()}),
+        tokens=total,
+        pairs=estimate(sizes, pairs),
         tokens_per_second=rate,
-        engine_seconds=started,
-        hours=Range(tokens.mean / per_hour, tokens.low / per_hour, tokens.high / per_hour),
-        gpus_per_engine=gpus,
+        engine_seconds=seconds[0],
+        hours=Range(total.mean / per_hour, total.low / per_hour, total.high / per_hour),
+        gpus_per_engine=_gpus(config),
         rollout_bytes=stored[0] * seeds / probed,
         pair_bytes=stored[1] * seeds / probed,
     )
@@ -158,46 +186,6 @@ def estimate(sizes: Mapping[str, int], values: Mapping[str, Sequence[float]]) ->
     return Range(mean, max(mean - half, float(sum(together))), mean + half)
 
 
-_LEAST = 2
-"""Seeds of every source that has so many: one alone says nothing of the spread."""
-
-
-@dataclass
-class _Stratum:
-    """One source: how many seeds it has, and those with the lowest hashes."""
-
-    seeds: int = 0
-    kept: list[tuple[int, int, Seed]] = field(default_factory=list)
-
-
-def run_probe(config: Config, n: int, progress: Progress, *, extend: bool = False) -> Probe:
-    """Sample about `n` seeds with the engine of `config` on this machine and extrapolate.
-
-    Raises `SetupError` like a build, `InputError` when there are no seeds.
-    """
-    with progress.stage("reading the seeds"):
-        strata = draw(runs.read_inputs(config, extend=extend), n)
-    if not strata:
-        raise InputError("no seeds to probe: give other seeds=")
-    sizes = {name: stratum.seeds for name, stratum in strata.items()}
-    seeds = [seed for name in strata for *_, seed in sorted(strata[name].kept, key=_position)]
-    with tempfile.TemporaryDirectory(prefix="mmpr-probe-") as folder:
-        there = config.model_copy(update={"out": folder})
-        with progress.stage("probing", total=len(seeds)):
-            rollouts, started, took = asyncio.run(_sample(there, seeds, progress))
-        gc.collect()  # An engine that outlives its modules ends in a traceback at exit.
-        uri = f"{folder}/rollouts/probe.parquet"
-        columns = tables.optional_columns(config)
-        tables.write_parquet(tables.rollouts_to_table(rollouts, columns), uri)
-        with progress.stage("pairing", total=len(rollouts)):
-            _pair(there, uri)
-        pairs = _pairs_by_seed(folder)
-        stored = _bytes(folder, "rollouts"), _bytes(folder, "pairs")
-    found = _by_source(rollouts, pairs)
-    rate = sum(map(generated_tokens, rollouts)) / max(took, 1e-9)
-    return extrapolate(sizes, found, rate, started, stored, _gpus(config))
-
-
 def draw(items: Iterable[Seed | Drop], n: int) -> dict[str, _Stratum]:
     """About `n` seeds by source, in proportion to the sizes but two of each; sorted by name.
 
@@ -219,10 +207,6 @@ def draw(items: Iterable[Seed | Drop], n: int) -> dict[str, _Stratum]:
         share = max(_LEAST, round(n * stratum.seeds / total))
         stratum.kept = heapq.nlargest(share, stratum.kept)
     return dict(sorted(strata.items()))
-
-
-def _position(entry: tuple[int, int, Seed]) -> int:
-    return entry[1]
 
 
 async def _sample(
@@ -267,33 +251,13 @@ def _pair(config: Config, part: str) -> None:
         writer.add(block)
 
 
-def _pairs_by_seed(folder: str) -> Counter[str]:
-    parts = tables.list_parts(f"{folder}/pairs")
-    columns = (tables.read_parquet(part, ["seed_id"])["seed_id"].to_pylist() for part in parts)
-    return Counter(seed for column in columns for seed in column)
-
-
-def _bytes(folder: str, name: str) -> int:
+def _bytes(parts: Sequence[str]) -> int:
     """Of the rows themselves: what every file has besides is nothing in a large build."""
-    total = 0
-    for part in tables.list_parts(f"{folder}/{name}"):
-        with tables.ParquetFile(part) as file:
-            meta = file.metadata
-        groups = (meta.row_group(i) for i in range(meta.num_row_groups))
-        total += sum(
-            g.column(c).total_compressed_size for g in groups for c in range(g.num_columns)
-        )
-    return total
-
-
-def _by_source(rollouts: Iterable[Rollout], pairs: Mapping[str, int]) -> dict[str, Found]:
-    found: dict[str, Found] = {}
-    for rollout in rollouts:
-        values = found.setdefault(rollout.seed.source, Found([], [], []))
-        values.tokens.append(generated_tokens(rollout))
-        values.responses.append(len(rollout.responses))
-        values.pairs.append(pairs.get(rollout.seed.id, 0))
-    return found
+    footers = filter(None, map(tables.read_footer, parts))
+    groups = [meta.row_group(i) for meta in footers for i in range(meta.num_row_groups)]
+    return sum(
+        group.column(i).total_compressed_size for group in groups for i in range(group.num_columns)
+    )
 
 
 def _gpus(config: Config) -> int:

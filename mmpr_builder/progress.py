@@ -1,17 +1,20 @@
-"""The figures of a running build: set by who does the work, read by who shows or stores them.
+"""The figures of a running build, and what a person sees of them.
 
     with Progress.auto() as progress:
-        with progress.stage("sampling", total=4096, unit="seeds"):
-            progress.update(done=12, tokens=90_000, engines=2)
+        with progress.stage("sampling", total=4096):
+            progress.update(done=1720, tokens=9_000_000, engines=2)
 
-All figures are totals so far, never increments, so that a report that comes twice or late does
-no harm. Rates and the time left are worked out here. What a terminal shows is in display.py.
+    sampling  41 % |████▏     | ETA 3:53  1,720/4,096 seeds  5,210 tokens/s  2 engines
+
+All figures are totals so far, never increments, so that an update that comes twice or late does
+no harm. Rates and the time left are worked out here, from one clock for each stage.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,9 +22,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, TextIO
 
+from tqdm import tqdm
+from tqdm.utils import disp_len
+
 from mmpr_builder.escaping import line
 
 _WINDOW_S = 30.0  # A token rate over less jumps, over more it hides that an engine went idle.
+_LINES_EVERY_S = 10.0
+_JOB_LINES_EVERY_S = 30.0  # In a cluster job's log, which is kept and read afterwards.
+_DRAW_EVERY_S = 0.2
+_BAR = 10
+"""Columns of the bar, so that share and time left stay in the same place on any terminal."""
 
 Watcher = Callable[["Progress", bool], None]
 """Is called at every update, and with True when a stage ends (its figures are still there)."""
@@ -33,12 +44,12 @@ class Figures:
 
     done: int = 0
     units: int | None = None
-    """Units of work whose part is in the folder, of `units_total`."""
+    """Shards whose rollouts are in the folder, of `units_total`."""
     units_total: int | None = None
     tokens: int | None = None
     responses: int | None = None
     correct: int | None = None
-    """Responses judged right, of the `decided` ones; known where judging goes with sampling."""
+    """Correct responses of the `decided` ones; known where responses are scored while sampling."""
     decided: int | None = None
     undecided: int | None = None
     saved: int | None = None
@@ -75,11 +86,21 @@ class Progress:
         self._watchers: list[Watcher] = []
 
     @staticmethod
-    def auto(*, quiet: bool = False, stream: TextIO | None = None) -> Progress:
-        """A live display if standard error is a terminal, else a line every 10 s (30 s in a
-        cluster's job), or nothing at all if `quiet`."""
+    def auto(
+        *, quiet: bool = False, verbose: bool = False, stream: TextIO | None = None
+    ) -> Progress:
+        """A bar if the stream (standard error) is a terminal, else a line every 10 s (30 s in a
+        cluster's job).
 
-        return Progress() if quiet else display(stream)
+        `quiet` shows nothing. `verbose` gives lines on a terminal, too: a bar and the log of an
+        engine cannot share one.
+        """
+        if quiet:
+            return Progress()
+        stream = stream or sys.stderr
+        if stream.isatty() and os.environ.get("TERM") != "dumb" and not verbose:
+            return BarProgress(stream)
+        return LineProgress(stream, _JOB_LINES_EVERY_S if _in_job() else _LINES_EVERY_S)
 
     def __enter__(self) -> Self:
         return self
@@ -89,24 +110,25 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str, *, total: int | None = None, unit: str = "seeds") -> Iterator[Self]:
-        """The work until the block ends is `name`: `total` (None = unknown) pieces of `unit`.
+        """Show the work of this block as `name`, with `total` items of `unit` (None: unknown).
 
         An inner stage (say, loading the engine) takes the display over and hands it back.
         """
         outer, self._stage = self._stage, Stage(name, total, unit, self._clock())
-        self._began(self._stage)
+        self._began(name)
         completed = False
         try:
             yield self
             completed = True
         finally:
             self._tell(ended=True)
-            self._ended(self._stage, completed=completed)
+            said = summary(self.snapshot()) if completed else "stopped"
             self._stage = outer
+            self._ended(f"{name}  {said}", completed=completed)
 
     @contextmanager
     def watched_by(self, watcher: Watcher) -> Iterator[None]:
-        """Have `watcher` called with what happens, in the thread where it does."""
+        """Call `watcher` at every update, in the thread that made it."""
         self._watchers.append(watcher)
         try:
             yield
@@ -114,7 +136,7 @@ class Progress:
             self._watchers.remove(watcher)
 
     def update(self, **figures: Any) -> None:
-        """Set figures of the running stage (see `Figures`); what is not named stays."""
+        """Set figures of the running stage (see `Figures`); the others stay."""
         stage = self._stage
         if stage is None:
             return
@@ -126,7 +148,7 @@ class Progress:
             stage.recent.append((now, stage.figures.tokens or 0))
             while len(stage.recent) > 2 and now - stage.recent[0][0] > _WINDOW_S:
                 stage.recent.popleft()
-        self._changed(stage)
+        self._changed()
         self._tell(ended=False)
 
     def note(self, text: str) -> None:
@@ -161,41 +183,11 @@ class Progress:
         for watcher in self._watchers:
             watcher(self, ended)
 
-    def _began(self, stage: Stage) -> None: ...
+    def _began(self, name: str) -> None: ...
 
-    def _changed(self, stage: Stage) -> None: ...
+    def _changed(self) -> None: ...
 
-    def _ended(self, stage: Stage, *, completed: bool) -> None: ...
-
-
-def _rate(amount: float, seconds: float) -> float | None:
-    return amount / seconds if seconds > 0 and amount > 0 else None
-
-
-def _token_rate(stage: Stage, now: float) -> float | None:
-    if not stage.recent or stage.figures.tokens is None:
-        return None
-    since, before = stage.recent[0]
-    return _rate(stage.figures.tokens - before, now - since)
-
-
-# ---- display
-# What a person sees while a build runs: a live display in a terminal, plain lines elsewhere.
-#
-# sampling  1,024/4,096 seeds  25 %  16/64 units  13.2 seeds/s  5,210 tokens/s  ETA 3:53
-
-
-_LINES_EVERY_S = 10.0
-_JOB_LINES_EVERY_S = 30.0  # In a cluster job's log, which is kept and read afterwards.
-
-
-def display(stream: TextIO | None = None) -> Progress:
-    """A live display if the stream (standard error) is a terminal, else a line every 10 s (30 s in
-    a cluster's job)."""
-    stream = stream or sys.stderr
-    if stream.isatty() and os.environ.get("TERM") != "dumb":
-        return LiveProgress(stream)
-    return LineProgress(stream, _JOB_LINES_EVERY_S if _in_job() else _LINES_EVERY_S)
+    def _ended(self, said: str, *, completed: bool) -> None: ...
 
 
 class LineProgress(Progress):
@@ -209,113 +201,140 @@ class LineProgress(Progress):
     ) -> None:
         super().__init__(clock)
         self._stream = stream
-        self._every_s = every_s
+        self.every_s = every_s
         self._last = clock()
 
     def note(self, text: str) -> None:
-        self._write(text)
-
-    def _began(self, stage: Stage) -> None:
-        self._write(f"{stage.name} …")
-
-    def _changed(self, stage: Stage) -> None:
-        if self._clock() - self._last >= self._every_s:
-            self._write(f"{stage.name}  {describe(self.snapshot())}")
-
-    def _ended(self, stage: Stage, *, completed: bool) -> None:
-        shown = summary(self.snapshot()) if completed else "stopped"
-        self._write(f"{stage.name}  {shown}")
-
-    def _write(self, text: str) -> None:
         self._last = self._clock()
         self._stream.write(line(text) + "\n")
         self._stream.flush()
 
+    def _began(self, name: str) -> None:
+        self.note(f"{name} …")
 
-class LiveProgress(Progress):
-    """A bar that moves several times a second, and one line for each stage that is over."""
+    def _changed(self) -> None:
+        if self._clock() - self._last >= self.every_s:
+            snapshot = self.snapshot()
+            self.note("  ".join([snapshot["stage"], *told(snapshot)]))
+
+    def _ended(self, said: str, *, completed: bool) -> None:
+        self.note(said)
+
+
+class BarProgress(Progress):
+    """A bar at the foot of a terminal, and above it a line for each stage that is over.
+
+    A thread draws it: its clock moves, too, while the work has nothing to tell for a minute.
+    """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bars
-
         super().__init__(clock)
-        self._console = Console(file=stream)
-        self._bars = Bars(
-            SpinnerColumn(),
-            TextColumn("[bold]{task.description}", markup=True),
-            BarColumn(bar_width=24),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[shown]}", markup=False),
-            console=self._console,
-            transient=True,
-        )
-        self._tasks: list[Any] = []
+        self._stream = stream
+        self._over = threading.Event()
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        self._bar = _Bar(self, self._stream)
+        self._drawing = threading.Thread(target=self._draw, daemon=True)
+        self._drawing.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        self._over.set()
+        self._drawing.join()
+        self._bar.close()
 
     def note(self, text: str) -> None:
-        self._console.print(line(text), markup=False, highlight=False)
+        _Bar.write(line(text), file=self._stream)
 
-    def _began(self, stage: Stage) -> None:
-        if self._tasks:
-            self._bars.update(self._tasks[-1], visible=False)
-        self._tasks.append(self._bars.add_task(stage.name, total=stage.total, shown=""))
+    def _draw(self) -> None:
+        while not self._over.wait(_DRAW_EVERY_S):
+            self._bar.refresh()
 
-    def _changed(self, stage: Stage) -> None:
-        shown = line(describe(self.snapshot()))
-        self._bars.update(self._tasks[-1], completed=stage.figures.done, shown=shown)
-
-    def _ended(self, stage: Stage, *, completed: bool) -> None:
-        self._bars.remove_task(self._tasks.pop())
-        if self._tasks:
-            self._bars.update(self._tasks[-1], visible=True)
-        mark, shown = ("✓", summary(self.snapshot())) if completed else ("✗", "stopped")
-        self.note(f"{mark} {stage.name}  {shown}")
+    def _ended(self, said: str, *, completed: bool) -> None:
+        self.note(f"{'✓' if completed else '✗'} {said}")
 
 
-def describe(snapshot: dict[str, Any]) -> str:
-    """The figures of a snapshot on one line, those that are known."""
-    left = snapshot["seconds_left"]
-    words = [*_how_far(snapshot), *_how_good(snapshot)]
-    if left is not None and snapshot["done"] != snapshot["total"]:
-        words.append(f"ETA {clock_time(left)}")
-    if snapshot["detail"]:
-        words.append(snapshot["detail"])
-    return "  ".join(words)
+class _Bar(tqdm):  # type: ignore[misc]
+    """One line that shows the running stage of a `Progress`, as much of it as the width takes."""
+
+    def __init__(self, progress: Progress, stream: TextIO) -> None:
+        self._progress = progress
+        # Said explicitly: TQDM_DISABLE may be set to keep the bars of other libraries away.
+        super().__init__(file=stream, disable=False, leave=False, dynamic_ncols=True)
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """What tqdm draws from; `head` and `tail` are fields, so nothing in them is a format."""
+        drawn: dict[str, Any] = super().format_dict
+        snapshot = self._progress.snapshot()
+        head, tail = laid_out(snapshot, drawn["ncols"] or 80) if snapshot else ("", "")
+        total = snapshot.get("total")
+        look = f"{{head}} |{{bar:{_BAR}}}|{{tail}}" if total else "{head}{tail}"
+        done = min(snapshot["done"], total) if total else 0
+        return {
+            **drawn,
+            **{"bar_format": look, "total": total, "n": done, "head": head, "tail": tail},
+        }
+
+
+def laid_out(snapshot: dict[str, Any], width: int) -> tuple[str, str]:
+    """The texts before and behind the bar, with it at most `width` columns: what fits of them."""
+    first, *more = told(snapshot)
+    head = line(f"{snapshot['stage']}  {first:>{len('100 %')}}")
+    room = width - disp_len(head) - (_BAR + 3 if snapshot["total"] else 0)
+    tail = ""
+    for word in map(line, more):
+        left = room - disp_len(tail) - 2
+        if disp_len(word) > left and word == line(snapshot["detail"]) and left > _BAR:
+            word = f"{word[: left - 1]}…"
+        if disp_len(word) <= left:
+            tail += f"  {word}"
+    return head, tail[1:] if snapshot["total"] else tail
+
+
+def told(snapshot: dict[str, Any]) -> list[str]:
+    """What is known of a stage, in words, the most important first."""
+    return [*_how_far(snapshot), *_how_fast(snapshot), *_how_good(snapshot)]
 
 
 def _how_far(snapshot: dict[str, Any]) -> Iterator[str]:
     done, total, unit = snapshot["done"], snapshot["total"], snapshot["unit"]
-    if total is not None:
-        yield f"{done:,}/{total:,} {unit}  {100 * done // total if total else 100} %"
+    left = snapshot["seconds_left"]
+    if total is None:
+        yield clock_time(snapshot["seconds"])
+        if done:
+            yield f"{done:,} {unit}"
     else:
-        yield f"{done:,} {unit}" if done else f"{snapshot['seconds']:.0f} s"
-    if snapshot.get("units_total"):
-        yield f"{snapshot.get('units', 0):,}/{snapshot['units_total']:,} units"
-    if snapshot["per_second"]:
-        yield f"{snapshot['per_second']:,.1f} {unit}/s"
+        yield f"{100 * done // total if total else 100} %"
+        if left is not None and done != total:
+            yield f"ETA {clock_time(left)}"
+        yield f"{done:,}/{total:,} {unit}"
+    if snapshot["detail"]:
+        yield snapshot["detail"]
+
+
+def _how_fast(snapshot: dict[str, Any]) -> Iterator[str]:
     if snapshot["tokens_per_second"]:
         yield f"{snapshot['tokens_per_second']:,.0f} tokens/s"
+    if snapshot["per_second"]:
+        yield f"{snapshot['per_second']:,.1f} {snapshot['unit']}/s"
+    if (engines := snapshot.get("engines")) is not None:
+        yield f"{engines} engine{'' if engines == 1 else 's'}"
+    if snapshot.get("retries"):
+        yield f"{snapshot['retries']} retries"
 
 
 def _how_good(snapshot: dict[str, Any]) -> Iterator[str]:
+    if "pairs" in snapshot:
+        yield f"{snapshot['pairs']:,} pairs"
     if snapshot.get("decided"):
         yield f"{100 * snapshot.get('correct', 0) / snapshot['decided']:.0f} % right"
     if snapshot.get("undecided"):
         yield f"{snapshot['undecided']:,} undecided"
-    if "pairs" in snapshot:
-        yield f"{snapshot['pairs']:,} pairs"
-    if snapshot.get("engines") is not None:
-        yield f"{snapshot['engines']} engine{'' if snapshot['engines'] == 1 else 's'}"
-    if snapshot.get("retries"):
-        yield f"{snapshot['retries']} retries"
+    if snapshot.get("units_total"):
+        yield f"{snapshot.get('units', 0):,}/{snapshot['units_total']:,} shards"
+    if snapshot["total"] is not None:
+        yield f"after {clock_time(snapshot['seconds'])}"
 
 
 def summary(snapshot: dict[str, Any]) -> str:
@@ -330,6 +349,17 @@ def clock_time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _rate(amount: float, seconds: float) -> float | None:
+    return amount / seconds if seconds > 0 and amount > 0 else None
+
+
+def _token_rate(stage: Stage, now: float) -> float | None:
+    if not stage.recent or stage.figures.tokens is None:
+        return None
+    since, before = stage.recent[0]
+    return _rate(stage.figures.tokens - before, now - since)
 
 
 def _in_job() -> bool:

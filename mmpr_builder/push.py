@@ -63,7 +63,7 @@ def push(
     Token and endpoint are those of `huggingface_hub` (`hf auth login`, HF_TOKEN, HF_ENDPOINT).
     Raises `SetupError` where nothing can be sent from here, `PushError` when the hub refuses.
     """
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,
@@ -71,14 +71,12 @@ def push(
         OfflineModeIsEnabled,
     )
 
-    # Of the HTTP client that the hub's library brings (it has changed before).
-    unreachable: tuple[type[Exception], ...] = (
-        OfflineModeIsEnabled,
-        *_client_errors(HfHubHTTPError),
-    )
+    # The HTTP client of the hub's library has changed before; its errors derive from the client's.
+    client = (c for c in HfHubHTTPError.__mro__ if c.__name__ == "HTTPError")
+    unreachable: tuple[type[Exception], ...] = (OfflineModeIsEnabled, *client)
     files = uploads(out, rollouts=rollouts)
     if api is None:
-        _check(constants.is_offline_mode())
+        _check_access()
         api = HfApi(library_name="mmpr_builder")
     try:
         api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
@@ -99,8 +97,8 @@ def push(
         raise PushError(f"{api.endpoint} refused {repo_id}: {_why(error)}") from None
     except unreachable as error:
         raise PushError(
-            f"the hub at {api.endpoint} cannot be reached ({error}): look after the network, or"
-            " after HF_ENDPOINT"
+            f"the hub at {api.endpoint} cannot be reached ({error}): check the network or"
+            " HF_ENDPOINT"
         ) from None
     return str(done.commit_url)
 
@@ -109,20 +107,15 @@ def _patterns(rollouts: bool) -> tuple[str, ...]:
     return (*_PATTERNS, _ROLLOUTS) if rollouts else _PATTERNS
 
 
-def _check(offline: bool) -> None:
-    from huggingface_hub import get_token
+def _check_access() -> None:
+    from huggingface_hub import constants, get_token
 
-    if offline:
+    if constants.is_offline_mode():
         raise SetupError("HF_HUB_OFFLINE is set, so nothing can be sent: unset it, or --dry-run")
     if get_token() is None:
         raise SetupError(
             "no token for the hub: run `hf auth login` or set HF_TOKEN to a token that may write"
         )
-
-
-def _client_errors(refused: type[Exception]) -> tuple[type[Exception], ...]:
-    """The client's own base class of errors, which the hub's derives from."""
-    return tuple(c for c in refused.__mro__ if c.__name__ == "HTTPError")
 
 
 def _why(error: Any) -> str:

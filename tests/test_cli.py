@@ -9,9 +9,17 @@ from pathlib import Path
 import pytest
 from build_files import write_jsonl
 from commands import mmpr
-from small_builds import SERVED, make_config, sample_here
+from small_builds import make_config, sample_here
 
 ROOT = Path(__file__).parents[1]
+COMMANDS = {
+    *("build", "sample", "pair", "plan", "settings", "report", "show", "diff", "status"),
+    *("audit", "export", "import", "lint", "push"),
+}
+PAIRED = (
+    *("sampling.engine=endpoint", "sampling.endpoint.url=http://127.0.0.1:9/v1"),
+    *("sampling.n=4", "model=fake", "distributed.unit_queries=4"),
+)
 
 
 @pytest.fixture
@@ -83,8 +91,50 @@ def test_help_groups_the_commands_and_shows_how_each_is_used() -> None:
     for words in ("Build", "Look", "Check and hand on", "--install-completion", "mmpr settings"):
         assert words in done.stdout
     assert "╭─ Commands" not in done.stdout  # None stands outside the groups.
-    for command in ("build", "sample", "pair", "plan", "report", "show", "diff", "push"):
-        assert "mmpr " + command in mmpr(command, "-h").stdout.partition("Example")[2], command
+    for command in COMMANDS - {"settings"}:
+        assert f"$ mmpr {command} " in mmpr(command, "-h").stdout, command
+
+
+def test_help_says_in_words_what_a_flag_takes() -> None:
+    for command in sorted(COMMANDS):
+        said = mmpr(command, "-h").stdout
+        assert "<" not in said.replace("<=", ""), said  # No type of Python, such as <bool>.
+    said = mmpr("audit", "-h").stdout
+    for words in ("--labels", "FILE", "--show", "N [x>=0]", "SHARE"):
+        assert words in said
+
+
+@pytest.mark.parametrize("module", ["mmpr_builder", "mmpr_builder.cli"])
+def test_the_package_is_the_command(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith("mmpr_builder ")
+
+
+def test_quiet_says_nothing_but_errors(tmp_path: Path) -> None:
+    config = make_config(tmp_path, 6)
+    sample_here(config)
+    words = [*PAIRED, f"seeds={tmp_path / 'seeds.jsonl'}", f"out={config.out}"]
+    done = mmpr("pair", *words, "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = mmpr("pair", *words, "pairing.kinds=truncated", "-q")
+    assert done.returncode == 6
+    assert done.stderr.startswith("no pairs: ")
+    done = mmpr("pair", *words, "pairing.knids=format", "-q")
+    assert (done.returncode, done.stderr[:7]) == (2, "error: ")
+
+
+def test_light_commands_import_neither_settings_nor_engines() -> None:
+    code = (
+        "import sys; from mmpr_builder.cli import main\n"
+        "try: main(['--help'])\n"
+        "finally: print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "Build" in done.stdout
+    for heavy in ("pydantic", "yaml", "pyarrow", "numpy", "tqdm", "mmpr_builder.config"):
+        assert f" {heavy} " not in done.stderr, heavy
 
 
 def test_the_version_is_told() -> None:
@@ -131,8 +181,7 @@ def test_seeds_that_no_pair_can_come_of_end_with_a_code_of_their_own(
 def test_a_run_that_makes_no_pair_says_so_and_fails(tmp_path: Path) -> None:
     config = make_config(tmp_path, 6)
     sample_here(config)
-    words = [*SERVED, "sampling.n=4", "model=fake", f"seeds={tmp_path / 'seeds.jsonl'}"]
-    words += [f"out={config.out}", "distributed.unit_queries=4", "pairing.kinds=truncated"]
-    done = mmpr("pair", *words)
+    words = [f"seeds={tmp_path / 'seeds.jsonl'}", f"out={config.out}", "pairing.kinds=truncated"]
+    done = mmpr("pair", *PAIRED, *words)
     assert done.returncode == 6, done.stderr
-    assert "no pairs: the drops above say why" in done.stderr
+    assert "no pairs: the drops say why" in done.stderr

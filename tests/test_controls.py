@@ -161,7 +161,7 @@ def test_the_card_has_a_row_for_each(controlled: Path) -> None:
     assert len(rows) == len(CONTROLS) - 2  # Licences and pair policy have other keys.
     assert "| DropoutNTP gate | `quality.dropout_gate=true` | 20 continuations |" in card
     assert "missing image 3, near equal 2" in card
-    assert "vqa\\|\\<b\\>" in card
+    assert r"vqa\|\<b\>" in card
 
 
 def test_a_build_without_controls_says_so_in_a_line_and_no_more(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("cluster",),
     ("runs",),
     ("build", "probe"),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
 HOMES = {"ray": ("cluster",), "vllm": ("engines",)}
@@ -102,7 +103,7 @@ def at_import(path: Path) -> set[str]:
 def test_no_file_name_stands_in_two_folders() -> None:
     folders = defaultdict(list)
     for path in modules():
-        if path.name != "__init__.py" and room(path) != "scoring":
+        if not path.name.startswith("__") and room(path) != "scoring":
             folders[path.name].append(str(path.parent.relative_to(PACKAGE)))
     assert not {name: where for name, where in folders.items() if len(where) > 1}
 

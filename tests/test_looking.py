@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -85,6 +87,18 @@ def test_show_obeys_nothing_that_a_text_contains(built: Path) -> None:
     assert "\x1b" not in done.stdout
 
 
+def test_json_lines_hold_the_values_and_no_character_that_a_terminal_obeys(tmp_path: Path) -> None:
+    name = "id \x1b[2J \x9b31m \u202e"
+    seed = Seed(name, "How many?", (), ("1",), source=name)
+    write_build(tmp_path / "out", [make_rollout(seed, ["so 1", "so 2"])])
+    for words in (["show"], ["diff", str(tmp_path / "out")]):
+        done = mmpr(words[0], str(tmp_path / "out"), *words[1:], "--json")
+        assert done.returncode == 0, done.stderr
+        assert not {"\x1b", "\x9b", "\u202e"} & set(done.stdout)
+    (line,) = mmpr("show", str(tmp_path / "out"), "--json").stdout.splitlines()
+    assert (json.loads(line)["seed_id"], json.loads(line)["source"]) == (name, name)
+
+
 def test_show_says_why_a_question_has_no_pair(built: Path) -> None:
     done = mmpr("show", str(built), "easy")
     assert done.returncode == 1
@@ -145,12 +159,15 @@ def test_a_build_without_pairs_says_so(tmp_path: Path) -> None:
 
 
 def test_show_reads_a_row_group_once(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = []
-    texts = lookup._texts
-    monkeypatch.setattr(lookup, "_texts", lambda *place: read.append(place) or texts(*place))
+    opened: list[Any] = []
+
+    def counted(file: Any) -> pq.ParquetFile:
+        opened.append(file)
+        return pq.ParquetFile(file)
+
+    monkeypatch.setattr(lookup, "pq", SimpleNamespace(ParquetFile=counted))
     rows, _ = find_pairs(pair_parts(built), Wanted(), n=100)
-    assert len(rows) == 11
-    assert len(read) == len(set(read)) == 1
+    assert (len(rows), len(opened)) == (11, 1)
 
 
 def test_a_place_in_a_random_draw_is_refused(built: Path) -> None:
@@ -199,6 +216,8 @@ COMPLETIONS = [
     (["build", "demo", "sampling.n", "="], [], ["out="]),
     (["pair", "demo", "sampling.engine", "=", "vllm", "pairing.s"], ["pairing.seed="], ["demo"]),
     (["show", "out", "--kind", "f"], ["format"], ["correctness"]),
+    (["export", "out", "x", "--to", ""], list(FORMATS), ["demo"]),
+    (["lint", "out", "--for", "n"], ["nemo-rl"], ["trl"]),
 ]
 
 
@@ -225,8 +244,14 @@ def test_a_shell_completes_commands_recipes_keys_and_values(
     assert not set(others) & set(offers)
 
 
+def test_trainers_are_those_of_the_exports() -> None:
+    from mmpr_builder.cli.exporting import TRAINERS
+
+    assert set(TRAINERS) == FORMATS.keys()
+
+
 def test_every_key_is_offered() -> None:
-    from mmpr_builder.cli.app import values_of
+    from mmpr_builder.cli.completion import values_of
 
     few = {key: values_of(key) for key in valid_keys() if values_of(key)}
     assert few["dropout.apply"] == ("no_truth", "all", "none")

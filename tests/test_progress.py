@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
-from collections.abc import Callable
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from mmpr_builder.progress import (
+    BarProgress,
     LineProgress,
-    LiveProgress,
     Progress,
     clock_time,
-    describe,
+    laid_out,
     summary,
+    told,
 )
 
 
@@ -111,7 +120,7 @@ def test_lines_come_at_most_every_ten_seconds() -> None:
     lines = stream.getvalue().splitlines()
     assert lines[0] == "sampling …"
     assert len(lines) == 1 + 3 + 1
-    assert "20/100 seeds  20 %  1.0 seeds/s  ETA 1:20" in lines[2]
+    assert lines[2] == "sampling  20 %  ETA 1:20  20/100 seeds  1.0 seeds/s  after 0:20"
     assert lines[-1] == "sampling  34 seeds  35.0 s"
 
 
@@ -137,12 +146,12 @@ def test_a_stage_that_fails_is_not_shown_as_done() -> None:
     assert stream.getvalue().splitlines()[-1] == "planning  stopped"
 
 
-def test_the_live_display_shows_stages_notes_and_no_markup_of_others() -> None:
+def test_the_bar_shows_stages_notes_and_no_markup_of_others() -> None:
     stream = Terminal()
     with Progress.auto(stream=stream) as progress:
-        assert isinstance(progress, LiveProgress)
+        assert isinstance(progress, BarProgress)
         with progress.stage("sampling", total=4):
-            progress.update(done=2, tokens=10, engines=1, detail="[red]not markup[/red]")
+            progress.update(done=2, tokens=10, engines=1, detail="{bar} [red]not markup[/red]")
             progress.note("a note with [brackets]")
             with progress.stage("inner"):
                 pass
@@ -150,6 +159,88 @@ def test_the_live_display_shows_stages_notes_and_no_markup_of_others() -> None:
     assert "a note with [brackets]" in shown
     assert "✓ inner" in shown
     assert "✓ sampling" in shown
+
+
+AT_WORK = """
+import sys
+from tqdm import tqdm
+from mmpr_builder.progress import BarProgress
+
+now = 0.0
+with BarProgress(sys.stderr, lambda: now) as progress, progress.stage("sampling", total=4096):
+    progress.update(done=0, tokens=0, units=0, units_total=64, engines=2, detail="{bar} \\x1b[2J")
+    for done in range(600, 2100, 100):
+        progress.note("so far")  # The bar is drawn again below it.
+        now += 10
+        progress.update(done=done, tokens=50 * done, decided=80, correct=30, detail="")
+    progress.note("so far")
+    list(tqdm(range(3)))
+"""
+
+
+def drawn_in_a_terminal(columns: int) -> Iterator[str]:
+    """The lines that a terminal of this width gets, control sequences and all."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    env = {**os.environ, "TERM": "xterm", "TQDM_DISABLE": "1"}
+    env.pop("COLUMNS", None)
+    done = subprocess.Popen(
+        [sys.executable, "-c", AT_WORK], stdin=slave, stdout=slave, stderr=slave, env=env
+    )
+    os.close(slave)
+    said = b""
+    try:
+        while block := os.read(master, 65536):
+            said += block
+    except OSError:  # The other end is closed.
+        pass
+    os.close(master)
+    assert done.wait() == 0
+    yield from (text.rstrip() for text in re.split(r"[\r\n]+", said.decode()))
+
+
+@pytest.mark.parametrize(
+    ("columns", "seen", "not_seen"),
+    [
+        (60, [r"\| ETA \d:\d\d  [\d,]+/4,096 seeds$"], ["tokens/s"]),
+        (80, [r"\| ETA \d:\d\d  [\d,]+/4,096 seeds  [\d,]+ tokens/s"], ["shards"]),
+        (
+            200,
+            [
+                r"\| ETA .* seeds/s  2 engines  38 % right  0/64 shards  after \d:\d\d$",
+                r"\{bar\} ␛",
+            ],
+            [],
+        ),
+    ],
+)
+def test_bar_share_and_time_left_stay_readable_in_a_terminal(
+    columns: int, seen: list[str], not_seen: list[str]
+) -> None:
+    lines = list(drawn_in_a_terminal(columns))
+    drawn = [text for text in lines if text.startswith("sampling") and "ETA" in text]
+    assert drawn
+    for text in drawn:
+        assert re.match(r"sampling +\d+ % \|[█▏▎▍▌▋▊▉ ]{10}\| ETA \d:\d\d", text), text
+        assert not [words for words in not_seen if words in text]
+    for pattern in seen:
+        assert [text for text in lines if re.search(pattern, text)], pattern
+    assert max(map(len, lines)) <= columns
+    *_, last = filter(None, lines)
+    assert last.startswith("✓ sampling  2,000 seeds")
+    assert lines[-1] == ""  # Nothing is left of the bar.
+    assert not [text for text in lines if "3/3" in text]  # Nor of those of other libraries.
+
+
+def test_a_detail_is_cut_where_it_does_not_fit_and_counts_give_way_to_it() -> None:
+    progress = Progress(Clock())
+    with progress.stage("sampling", total=4096):
+        progress.update(done=0, engines=0, detail="waiting for 8 GPUs on one node")
+        assert laid_out(progress.snapshot(), 60) == (
+            "sampling    0 %",
+            " 0/4,096 seeds  waiting for 8 …",
+        )
+        assert laid_out(progress.snapshot(), 100)[1].endswith("on one node  0 engines  after 0:00")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +256,7 @@ def test_a_log_gets_lines_and_a_jobs_log_fewer(
         monkeypatch.setenv(name, value)
     progress = Progress.auto(stream=io.StringIO())
     assert isinstance(progress, LineProgress)
-    assert progress._every_s == every_s
+    assert progress.every_s == every_s
 
 
 def test_quiet_shows_nothing() -> None:
@@ -176,8 +267,12 @@ def test_quiet_shows_nothing() -> None:
     assert stream.getvalue() == ""
 
 
-def test_everything_known_is_on_the_line() -> None:
-    line = describe(
+def test_verbose_gives_lines_on_a_terminal() -> None:
+    assert isinstance(Progress.auto(verbose=True, stream=Terminal()), LineProgress)
+
+
+def test_everything_known_is_told_the_most_important_first() -> None:
+    words = told(
         {
             "unit": "seeds",
             "done": 1024,
@@ -192,14 +287,16 @@ def test_everything_known_is_on_the_line() -> None:
             "pairs": 12,
             "engines": 2,
             "retries": 3,
+            "seconds": 78.0,
             "seconds_left": 232.7,
             "detail": "waiting for storage",
         }
     )
-    assert line == (
-        "1,024/4,096 seeds  25 %  16/64 units  13.2 seeds/s  5,210 tokens/s  38 % right"
-        "  4 undecided  12 pairs  2 engines  3 retries  ETA 3:53  waiting for storage"
-    )
+    assert words == [
+        *("25 %", "ETA 3:53", "1,024/4,096 seeds", "waiting for storage", "5,210 tokens/s"),
+        *("13.2 seeds/s", "2 engines", "3 retries", "12 pairs", "38 % right", "4 undecided"),
+        *("16/64 shards", "after 1:18"),
+    ]
 
 
 def test_a_stage_without_a_total_shows_how_long_it_has_taken() -> None:
@@ -208,7 +305,7 @@ def test_a_stage_without_a_total_shows_how_long_it_has_taken() -> None:
     with progress.stage("loading the engine"):
         clock.now += 12
         progress.update(detail="some-model")
-    assert stream.getvalue().splitlines()[1] == "loading the engine  12 s  some-model"
+    assert stream.getvalue().splitlines()[1] == "loading the engine  0:12  some-model"
 
 
 def test_a_summary_says_what_was_done_and_how_long_it_took() -> None:

@@ -22,16 +22,15 @@ from mmpr_builder.errors import InputError
 from mmpr_builder.escaping import visible
 from mmpr_builder.output import pair_parts, read_run
 from mmpr_builder.records import Seed
-from mmpr_builder.report import KINDS, samples, write_report
+from mmpr_builder.report import KINDS, render_report, samples, write_report
 from mmpr_builder.report.examples import read_examples
 from mmpr_builder.report.facts import build_facts
 from mmpr_builder.report.figures import (
     drop_bars,
-    outcome_stacks,
     pass_rate_bars,
     response_flow,
     seed_flow,
-    source_costs,
+    stacks,
 )
 from mmpr_builder.report.samples import (
     MOST_CHARACTERS,
@@ -371,14 +370,18 @@ def test_flows_account_for_every_question_and_response(tmp_path: Path) -> None:
 
 
 def test_figures_by_source_add_up(tmp_path: Path) -> None:
-    write_build(tmp_path / "out", sample_rollouts(tmp_path))
-    counts = read_run(tmp_path / "out")["counts"]
-    stacks = {stack.label: stack for stack in outcome_stacks(counts)}
-    assert stacks["all sources"].total == stacks["grid"].total + stacks["sums"].total
-    assert {p.name: p.count for p in stacks["sums"].parts} == {"correct": 1, "incorrect": 1}
-    costs = {cost.label: cost for cost in source_costs(counts["sources"])}
-    assert sum(cost.tokens for cost in costs.values()) == counts["tokens"]["generated"]
-    assert costs["sums"].tokens_per_pair == costs["sums"].tokens
+    out = tmp_path / "out"
+    write_build(out, sample_rollouts(tmp_path))
+    counts = read_run(out)["counts"]
+    outcomes = dict(stacks(counts, "outcomes"))
+    total = {label: sum(part.count for part in parts) for label, parts in outcomes.items()}
+    assert total["all sources"] == total["grid"] + total["sums"]
+    assert {part.label: part.count for part in outcomes["sums"]} == {"correct": 1, "incorrect": 1}
+    costs = counts["sources"]
+    assert sum(cost["tokens"] for cost in costs.values()) == counts["tokens"]["generated"]
+    assert costs["sums"]["pairs"] == 1
+    (row,) = re.findall(r"<tr><td class=\"name\">sums</td>.*?</tr>", render_report(str(out)))
+    assert f"{costs['sums']['tokens']:.1f}</td>" in row
 
 
 def test_examples_of_drops_name_seed_reason_and_question(tmp_path: Path) -> None:

@@ -1,15 +1,14 @@
 """Self-checks: truths against themselves, the scorer against labels, samples against truths.
 
-check_truth(seed, judge)             why no truth of a seed can be used, or None   truths.py
+check_truth(seed, judge)             why no truth of a seed can be used, or None
 screen(seeds, config)                such seeds as drops, before any sampling
-check_seed(seed, judge, …)           everything that is wrong with its truths      doubts.py
-audit_seeds(seeds, config, …)        the same for all seeds, counted by source     seeds.py
-read_cases, judge_case, confusion    a labelled file against the scorer            labels.py
-suspect_truths(rollouts, judge)      seeds whose samples agree on another answer   suspects.py
+check_seed(seed, judge, …)           everything that is wrong with its truths
+audit_seeds(seeds, config, …)        the same for all seeds, counted by source
+read_cases, judge_case, confusion    a labelled file against the scorer
+suspect_truths(rollouts, judge)      seeds whose samples agree on another answer
 """
 
 from mmpr_builder.audit.labels import (
-    NOT_CORRECT,
     Confusion,
     LabelledCase,
     Rate,
@@ -21,7 +20,6 @@ from mmpr_builder.audit.suspect_truths import SuspectTruth, suspect_truths
 from mmpr_builder.audit.truths import (
     UNUSABLE_TRUTH,
     Finding,
-    Row,
     SeedAudit,
     audit_seeds,
     check_seed,
@@ -30,13 +28,11 @@ from mmpr_builder.audit.truths import (
 )
 
 __all__ = [
-    "NOT_CORRECT",
     "UNUSABLE_TRUTH",
     "Confusion",
     "Finding",
     "LabelledCase",
     "Rate",
-    "Row",
     "SeedAudit",
     "SuspectTruth",
     "audit_seeds",

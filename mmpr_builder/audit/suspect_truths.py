@@ -3,9 +3,9 @@
     SuspectTruth("q7", …, truths=("12",), majority="15", majority_share=0.81, truth_share=0.03, …)
 
 Many independent samples seldom make the same mistake, so a clear majority for another answer says
-that the truth is wrong at least as often as that the model is. Nothing is decided here: this is a
-list to look through. The control `quality.suspect_truths` drops such seeds unseen, finds them in
-the same way and asks for more.
+that the truth is wrong at least as often as that the model is. This list is for a person to read.
+The control `quality.suspect_truths` finds such seeds in the same way, asks for more evidence, and
+drops them.
 """
 
 from __future__ import annotations
@@ -47,12 +47,11 @@ def suspect_truths(
     min_answered: int = 4,
     truth_share: float = 0.1,
 ) -> Iterator[SuspectTruth]:
-    """Seeds of which at least `majority` of the answers agree on one that is known to be wrong.
+    """Seeds where at least `majority` of the answers agree on one that is known to be wrong.
 
-    Looked at are seeds with a truth and at least `min_answered` responses with a final answer, of
-    which at most `truth_share` are right (`quality.suspects.agreement`, without what the control
-    of a build asks for beyond). For most seeds this costs only the verdicts that pairing needs
-    anyway.
+    A seed counts with a truth, at least `min_answered` final answers, and at most `truth_share` of
+    them right (`quality.suspects.agreement`, without what the control of a build asks for beyond).
+    Most seeds cost only the verdicts that pairing needs anyway.
     """
     bounds = Bounds(majority, truth_share, min_answered, answering=0.0, chance=1.0)
     for rollout in rollouts:

@@ -3,7 +3,11 @@
     Finding("q7", "seeds.jsonl:118", "maps", "choice", "not_an_option", value="E", …)
 
 Two degrees: *unusable* (no truth of the seed works, so every token sampled for it is wasted) and
-*doubtful* (it can be sampled, but a right response may be called wrong).
+*doubtful* (it can be sampled, but a right response may be called wrong). Doubts are options of
+equal value, truths that contradict one another, and answers that extraction loses: for these a
+truth is put into whole synthetic responses.
+
+    ("12", "math", "boxed", "en")  ->  "… So the answer is $\\boxed{12}$."
 """
 
 from __future__ import annotations
@@ -28,12 +32,6 @@ from mmpr_builder.scoring.latex import plain
 from mmpr_builder.scoring.options import match_option
 from mmpr_builder.scoring.quantity import parse_quantity
 from mmpr_builder.seeds.choices import find_choices
-
-# ---- finding
-# What an audit finds, and what it needs of a judge.
-#
-# Finding("q7", "seeds.jsonl:118", "maps", "choice", "not_an_option", unusable=True, value="E", …)
-
 
 SHOWN = 200
 """Characters of a truth, or of a detail, that a finding keeps at most."""
@@ -132,7 +130,7 @@ def screen(items: Iterable[Seed | Drop], config: Config) -> Iterator[Seed | Drop
 
 
 def _not_asked(query: Query) -> Decision:
-    """A plan is made once and in bounded time: what only sympy could tell counts as usable."""
+    """Planning takes bounded time, so a truth that only sympy could check counts as usable."""
     return unknown("not_asked", "no symbolic mathematics while planning")
 
 
@@ -141,7 +139,7 @@ def problem_of(truth: str, seed: Seed, judge: Scores, scorer: str) -> tuple[str,
     if len(truth) > MAX_CHARS:
         return "truth_too_long", f"{len(truth):,} characters, over {MAX_CHARS:,}"
     if not usable_truth(truth):
-        return "empty_truth", f"nothing is left of {truth!r} without its dress"
+        return "empty_truth", f"{truth!r} is empty once markup is removed"
     if scorer in ("auto", "choice") and (unknown_option := option_unknown(truth, seed)):
         return unknown_option
     asked = replace(asked_of(seed, scorer), golds=(truth,))
@@ -159,12 +157,6 @@ def option_unknown(truth: str, seed: Seed) -> tuple[str, str] | None:
     return "not_an_option", f"{truth[:60]!r} is none of the {len(seed.choices)} options: {shown}"
 
 
-# ---- dress
-# A truth as responses would say it: whole synthetic responses, by style and kind of answer.
-#
-# ("12", "math", "boxed", "en")  ->  "The picture shows it.\nSo the answer is $\boxed{12}$.", …
-
-
 _REASONING: dict[Language, str] = {
     "en": "The picture shows what is asked for, and it can be read off step by step.",
     "zh": "从图中可以一步一步读出所求的内容。",
@@ -172,7 +164,7 @@ _REASONING: dict[Language, str] = {
 
 
 def responses_saying(truth: str, kind: str, style: Style, language: Language) -> list[str]:
-    """Responses of this style whose final answer is the truth, plain and in its usual dresses.
+    """Responses of this style whose final answer is the truth, plain and in its usual markup.
 
     Style "open" marks no answer: no responses.
     """
@@ -190,11 +182,11 @@ def responses_saying(truth: str, kind: str, style: Style, language: Language) ->
         wraps = [f"{lead}\n最终答案：%", f"{lead}\n**最终答案：** %"]
     else:
         wraps = [f"{lead}\nFinal answer: %", f"{lead}\n**Final answer:** %"]
-    said = [truth, *_dressed(truth, kind, in_box=style != "final_answer")]
+    said = [truth, *_marked_up(truth, kind, in_box=style != "final_answer")]
     return [wrap.replace("%", answer, 1) for wrap in wraps for answer in said]
 
 
-def _dressed(truth: str, kind: str, *, in_box: bool) -> list[str]:
+def _marked_up(truth: str, kind: str, *, in_box: bool) -> list[str]:
     if kind == "choice" and len(truth) == 1:
         return [f"({truth})", f"\\text{{{truth}}}" if in_box else f"**{truth}**"]
     if in_box and kind in ("vqa", "anls") and not set(truth) & set("\\${}"):
@@ -202,11 +194,6 @@ def _dressed(truth: str, kind: str, *, in_box: bool) -> list[str]:
     if not in_box and kind == "math" and "$" not in truth and "\n" not in truth:
         return [f"${truth}$"]
     return []
-
-
-# ---- doubts
-# Truths that can be used and may still fail: options of equal value, truths that contradict one
-# another, answers that extraction loses.
 
 
 _MAX_TRUTHS = 8  # Compared with one another; a question's annotators are about ten.
@@ -262,7 +249,7 @@ def _lost(
     style: Style,
     language: Language,
 ) -> tuple[str, str] | None:
-    """A response that says the truth in one of the usual dresses and is not called right."""
+    """A response that says the truth in its usual markup and is not called right."""
     asked = replace(asked_of(seed, scorer, style), golds=(truth,))
     for text in responses_saying(truth, kind, style, language):
         verdict = judge_text(judge, text, asked)
@@ -321,10 +308,6 @@ def _contradiction(seed: Seed, judge: Scores, scorer: str) -> Finding | None:
 def _is_number(truth: str) -> bool:
     quantity = parse_quantity(plain(clean(truth)))
     return quantity is not None and quantity.number is not None
-
-
-# ---- seeds
-# An audit of seeds: every truth checked, counted by source and by what it is compared as.
 
 
 @dataclass

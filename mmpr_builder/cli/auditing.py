@@ -2,68 +2,210 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from pydantic import ValidationError
 from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from mmpr_builder.cli.app import (
     EXIT_FINDINGS,
     HAND_ON,
-    app,
-    be_offline_safe,
+    Settings,
+    columns,
+    command,
+    config_of,
     console,
+    entry,
+    no_other_bars,
+    option,
     read_settings,
+    say,
 )
-from mmpr_builder.config import Config, find_shipped
-
-if TYPE_CHECKING:
-    from mmpr_builder.audit import LabelledCase, SeedAudit, SuspectTruth
-    from mmpr_builder.records import Verdict
-
-
-# ---- findings
-# What `mmpr audit` shows: tables of truths, of a labelled file, and of suspect truths.
-
 
 if TYPE_CHECKING:
     from mmpr_builder.audit import LabelledCase, Rate, SeedAudit, SuspectTruth
+    from mmpr_builder.config import Config
     from mmpr_builder.progress import Progress
     from mmpr_builder.records import Rollout, Verdict
 
     Judged = Sequence[tuple[LabelledCase, Verdict]]
+    Found = tuple[Iterator[RenderableType], bool, dict[str, Any]]
+    """(what is shown, whether there are findings, everything as plain values)"""
 
 Item = TypeVar("Item")
 
 
-@dataclass
-class Seen:
-    """Counts the rollouts that were read."""
+@command(HAND_ON)
+def audit(
+    settings: Settings = None,
+    labels: Annotated[
+        Path | None, option("FILE", "Judge a labelled file (JSON lines): the scorer's error rates.")
+    ] = None,
+    rollouts: Annotated[
+        str | None, option("OUT", "Look for suspect truths among the rollouts of a build.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, option("FILE", "Write the complete list to this file.", "--json")
+    ] = None,
+    show: Annotated[int, option("N", "Findings to list here.", min=0)] = 20,
+    majority: Annotated[
+        float, option("SHARE", "With --rollouts: how many must agree.", min=0.0, max=1.0)
+    ] = 0.6,
+    min_answers: Annotated[
+        int, option("N", "With --rollouts: fewest answers to look at.", min=1)
+    ] = 4,
+    truth_share: Annotated[
+        float, option("SHARE", "With --rollouts: how many may be right.", min=0.0, max=1.0)
+    ] = 0.1,
+) -> None:
+    """Check the truths before anything is sampled: each must be right against itself.
 
-    seeds: int = 0
-    with_truth: int = 0
+    Takes a recipe, or seeds (a file or folder). Lists truths that cannot be used or are doubtful,
+    with the reason and the remedy. Exit code 0: nothing found; 4: findings (truths, disagreements
+    with labels, suspect truths).
 
-    def reading(self, parts: Sequence[str]) -> Iterator[Rollout]:
-        """All rollouts of the parts in order, one part in memory at a time."""
-        from mmpr_builder.io.tables import read_parquet, rollouts_from_table
+    $ mmpr audit my/seeds.jsonl
+    $ mmpr audit --labels labelled.jsonl
+    $ mmpr audit --rollouts out/run-1 --json suspects.json
+    """
+    if labels is not None and rollouts is not None:
+        raise typer.BadParameter("--labels and --rollouts are two audits: give one of them")
+    if json_file is not None:
+        from mmpr_builder.export.lint import check_place
 
-        for uri in parts:
-            for rollout in rollouts_from_table(read_parquet(uri)):
-                self.seeds += 1
-                self.with_truth += rollout.seed.has_truth
-                yield rollout
+        check_place(json_file)
+    no_other_bars()
+    config = _config(settings or [], rollouts)
+    if labels is not None:
+        shown, found, content = _labels(config, labels, show)
+    elif rollouts is not None:
+        bounds = {"majority": majority, "truth_share": truth_share, "min_answered": min_answers}
+        shown, found, content = _suspects(config, rollouts.rstrip("/"), bounds, show)
+    else:
+        shown, found, content = _seeds(config, show)
+    console.print(Text(), Group(*shown))
+    if json_file is not None:
+        _write_json(json_file, content)
+    if found:
+        raise typer.Exit(EXIT_FINDINGS)
 
 
-def counted(items: Iterable[Item], progress: Progress) -> Iterator[Item]:
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    from mmpr_builder.errors import InputError
+    from mmpr_builder.escaping import json_text
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json_text(content, indent=1) + "\n", encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"--json {path}: cannot be written: {error}: name another file") from None
+    say(f"wrote {path}")
+
+
+def _config(words: list[str], rollouts: str | None) -> Config:
+    """The settings asked for; a build's rollouts bring those it was last paired with."""
+    from mmpr_builder.config import Config
+    from mmpr_builder.io import stores
+
+    if words and "=" not in words[0] and not _is_recipe(words[0]):
+        words = [f"seeds={words[0]}", *words[1:]]
+    if rollouts is None or words:
+        return read_settings(words)
+    paired = stores.is_there(f"{rollouts.rstrip('/')}/run.json")
+    return config_of(rollouts) if paired else Config()
+
+
+def _is_recipe(word: str) -> bool:
+    from mmpr_builder.config import find_shipped
+
+    return word.endswith((".yaml", ".yml")) or (
+        not Path(word).exists() and find_shipped("pipelines", word, ".yaml") is not None
+    )
+
+
+def _seeds(config: Config, show: int) -> Found:
+    from mmpr_builder import audit, prompts, seeds
+    from mmpr_builder.progress import Progress
+    from mmpr_builder.runs.inputs import with_demo
+    from mmpr_builder.scoring import Judge
+
+    templates = prompts.load_templates(config)
+    seeds.check_sources([source for source in config.seeds if source.path != "demo"])
+    with (
+        Judge(config.scoring) as judge,
+        Progress.auto() as progress,
+        progress.stage("checking the truths"),
+    ):
+        items = _counted(seeds.read_sources(with_demo(config), limit=config.limit), progress)
+        result = audit.audit_seeds(items, config, templates, judge)
+    return _seeds_list(result, show), bool(result.findings), result.to_json()
+
+
+def _labels(config: Config, path: Path, show: int) -> Found:
+    from mmpr_builder import audit
+    from mmpr_builder.scoring import Judge
+
+    with Judge(config.scoring) as judge:
+        judged = [(case, audit.judge_case(judge, case)) for case in audit.read_cases(path)]
+    wrong = [(case, verdict) for case, verdict in judged if not case.agrees(verdict)]
+    kinds = {
+        kind: [item for item in judged if item[0].kind == kind]
+        for kind in sorted({case.kind for case, _ in judged})
+    }
+    content = {
+        "cases": len(judged),
+        **_rates(judged),
+        "kinds": {kind: _rates(part) for kind, part in kinds.items()},
+        "disagreements": [{**asdict(case), "verdict": asdict(v)} for case, v in wrong],
+    }
+    return _labels_list(judged, kinds, wrong, show), bool(wrong), content
+
+
+def _suspects(config: Config, out: str, bounds: dict[str, Any], show: int) -> Found:
+    from mmpr_builder import audit
+    from mmpr_builder.config import Config
+    from mmpr_builder.errors import InputError
+    from mmpr_builder.io import tables
+    from mmpr_builder.output import read_rollouts
+    from mmpr_builder.pairing import scorer_for
+    from mmpr_builder.progress import Progress
+    from mmpr_builder.scoring import Judge
+
+    parts = tables.list_parts(f"{out}/rollouts") or tables.list_parts(out)
+    if not parts:
+        raise InputError(f"{out}: no rollouts here: give a build's folder")
+    counts = Counter(seeds=0, with_truth=0)
+
+    def rollouts() -> Iterator[Rollout]:
+        for rollout in _counted(read_rollouts(parts), progress):
+            counts.update(seeds=1, with_truth=rollout.seed.has_truth)
+            yield rollout
+
+    # The rollouts of a build that was never paired say themselves how they are scored.
+    with_recipe = config != Config()
+    with (
+        Judge(config.scoring) as judge,
+        Progress.auto() as progress,
+        progress.stage("comparing answers"),
+    ):
+        suspects = list(
+            audit.suspect_truths(
+                rollouts(),
+                judge,
+                scorer_of=lambda seed: scorer_for(seed, config) if with_recipe else seed.scorer,
+                **bounds,
+            )
+        )
+    content = {**bounds, **counts, "suspects": [asdict(suspect) for suspect in suspects]}
+    return _suspects_list(suspects, counts, show), bool(suspects), content
+
+
+def _counted(items: Iterable[Item], progress: Progress) -> Iterator[Item]:
     """The items as they are; the progress display counts them."""
     for number, item in enumerate(items, start=1):
         if number % 256 == 0:
@@ -71,91 +213,88 @@ def counted(items: Iterable[Item], progress: Progress) -> Iterator[Item]:
         yield item
 
 
-def of_seeds(audit: SeedAudit, show: int) -> RenderableType:
-    """The table by source and kind, then the first findings."""
-    table = _table("source", "compared as", "seeds", "clean", "unusable", "doubtful")
-    for (source, kind), row in sorted(audit.rows.items()):
-        table.add_row(
-            escape(source),
+def _seeds_list(audit: SeedAudit, show: int) -> Iterator[RenderableType]:
+    """The table by source and kind, then the first findings, the unusable before the doubtful."""
+    table = (
+        (
+            source,
             kind,
             f"{row.seeds:,}",
             f"{row.clean:,}",
-            _reasons(row.unusable),
-            _reasons(row.doubtful),
+            _told(row.unusable),
+            _told(row.doubtful),
         )
-    lines: list[RenderableType] = [Text(), table, Text()]
+        for (source, kind), row in sorted(audit.rows.items())
+    )
+    yield columns(("source", "compared as", "seeds", "clean", "unusable", "doubtful"), table)
+    yield Text()
     if audit.without_truth:
-        lines.append(Text(f"{audit.without_truth:,} seeds without a truth"))
+        yield Text(f"{audit.without_truth:,} seeds without a truth")
     if audit.unread:
-        lines.append(Text(f"rows that are no seeds: {_reasons(audit.unread)}"))
-    listed = sorted(audit.findings, key=lambda finding: not finding.unusable)
-    if not listed:
-        return Group(*lines, Text("nothing found", style="green"))
-    found = _table("where", "truth", "finding", "remedy")
-    for one in listed[:show]:
-        style = "red" if one.unusable else "yellow"
-        found.add_row(
-            escape(one.origin or one.seed_id),
-            escape(one.value[:60]),
-            f"[{style}]{one.reason}[/] {escape(one.detail)}",
-            escape(one.remedy),
+        yield Text(f"rows that are no seeds: {_told(audit.unread)}")
+    for one in sorted(audit.findings, key=lambda finding: not finding.unusable)[:show]:
+        yield entry(
+            one.origin or one.seed_id,
+            (one.reason, "red" if one.unusable else "yellow"),
+            f"{_brief(one.value)!r}: {one.detail}",
+            one.remedy,
         )
-    return Group(*lines, found, _rest(len(listed), show))
+    yield _rest(len(audit.findings), show)
 
 
-def of_labels(judged: Judged, wrong: Judged, show: int) -> RenderableType:
+def _labels_list(
+    judged: Judged, kinds: Mapping[str, Judged], wrong: Judged, show: int
+) -> Iterator[RenderableType]:
     """Label against outcome, the rates by kind, then the first disagreements."""
     from mmpr_builder.audit import confusion
 
     counts = confusion(judged).counts
     outcomes = ("correct", "incorrect", "no_answer", "undecided")
-    table = _table("label", *outcomes)
-    for label in sorted({label for label, _ in counts}):
-        table.add_row(label, *(f"{counts.get((label, outcome), 0):,}" for outcome in outcomes))
-    kinds = _table("kind", "cases", "called right, and is not", "right, and missed")
-    names = sorted({case.kind for case, _ in judged})
-    for name in names if len(names) > 1 else []:
-        _rate_row(kinds, name, [item for item in judged if item[0].kind == name])
-    _rate_row(kinds, "all", judged)
-    lines: list[RenderableType] = [Text(), table, Text(), kinds, Text()]
-    if not wrong:
-        return Group(*lines, Text("no disagreement", style="green"))
-    found = _table("case", "truth", "said", "label", "verdict")
-    for case, verdict in wrong[:show]:
-        found.add_row(
-            escape(case.id),
-            escape(" | ".join(case.truths)[:60]),
-            escape(_shown(verdict.answer if verdict.answer is not None else case.said[-60:])),
-            case.expected,
-            f"{verdict.outcome} ({escape(verdict.rule)}: {escape(verdict.reason)})",
-        )
-    return Group(*lines, found, _rest(len(wrong), show))
-
-
-def of_suspects(suspects: Sequence[SuspectTruth], seen: Seen, show: int) -> RenderableType:
-    """The seeds whose samples agree on another answer, the clearest first."""
-    head = Text(
-        f"{len(suspects):,} suspect truths among {seen.with_truth:,} seeds with a truth"
-        f" ({seen.seeds:,} in all)"
+    table = (
+        (label, *(f"{counts.get((label, outcome), 0):,}" for outcome in outcomes))
+        for label in sorted({label for label, _ in counts})
     )
-    if not suspects:
-        return Group(Text(), head)
-    table = _table("seed", "where", "question", "truth", "most say", "agree", "right", "answers")
-    for one in sorted(suspects, key=lambda one: (-one.majority_share, one.seed_id))[:show]:
-        table.add_row(
-            escape(one.seed_id),
-            escape(one.origin),
-            escape(_shown(one.question.replace("<image>", " "))),
-            escape(" | ".join(one.truths)[:40]),
-            escape(one.majority[:40]),
-            f"{one.majority_share:.0%}",
-            f"{one.truth_share:.0%}",
-            f"{one.answered}",
+    yield columns(("label", *outcomes), table)
+    yield Text()
+    by_kind = kinds if len(kinds) > 1 else {}
+    rates = (
+        (name, f"{len(part):,}", _rate(total.false_positives), _rate(total.misses))
+        for name, part in {**by_kind, "all": judged}.items()
+        for total in [confusion(part)]
+    )
+    yield columns(("kind", "cases", "called right, and is not", "right, and missed"), rates)
+    yield Text()
+    for case, verdict in wrong[:show]:
+        said = verdict.answer if verdict.answer is not None else case.said[-60:]
+        yield entry(
+            case.id,
+            (f"{case.expected}, called {verdict.outcome}", "red"),
+            f"said {_brief(said)!r}, truth {_brief(' | '.join(case.truths))!r}",
+            f"{verdict.rule}: {verdict.reason}",
         )
-    return Group(Text(), head, Text(), table, _rest(len(suspects), show))
+    yield _rest(len(wrong), show)
 
 
-def rates(judged: Judged) -> dict[str, Any]:
+def _suspects_list(
+    suspects: Sequence[SuspectTruth], counts: Counter[str], show: int
+) -> Iterator[RenderableType]:
+    """The seeds whose samples agree on another answer, the clearest first."""
+    yield Text(
+        f"{len(suspects):,} suspect truths among {counts['with_truth']:,} seeds with a truth"
+        f" ({counts['seeds']:,} in all)\n"
+    )
+    for one in sorted(suspects, key=lambda one: (-one.majority_share, one.seed_id))[:show]:
+        yield entry(
+            one.seed_id,
+            (one.origin, ""),
+            _brief(one.question.replace("<image>", " ")),
+            f"truth {_brief(' | '.join(one.truths), 40)!r}: {one.truth_share:.0%} right;"
+            f" {one.majority_share:.0%} of {one.answered} answers say {_brief(one.majority, 40)!r}",
+        )
+    yield _rest(len(suspects), show)
+
+
+def _rates(judged: Judged) -> dict[str, Any]:
     """The confusion table and both error rates as plain values."""
     from mmpr_builder.audit import confusion
 
@@ -175,15 +314,6 @@ def _rate_json(rate: Rate) -> dict[str, Any]:
     return {"hits": rate.hits, "of": rate.of, "share": rate.share, "low": low, "high": high}
 
 
-def _rate_row(table: Table, name: str, judged: Judged) -> None:
-    from mmpr_builder.audit import confusion
-
-    total = confusion(judged)
-    table.add_row(
-        escape(name), f"{len(judged):,}", _rate(total.false_positives), _rate(total.misses)
-    )
-
-
 def _rate(rate: Rate) -> str:
     if rate.share is None:
         return "no such cases"
@@ -191,204 +321,16 @@ def _rate(rate: Rate) -> str:
     return f"{rate.hits:,}/{rate.of:,} = {rate.share:.1%} ({low:.1%} – {high:.1%})"
 
 
-def _reasons(counts: Counter[str]) -> str:
+def _told(counts: Counter[str]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))
 
 
-def _table(*columns: str) -> Table:
-    table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in table.columns:
-        column.overflow = "fold"
-    return table
-
-
-def _rest(found: int, show: int) -> RenderableType:
+def _rest(found: int, show: int) -> Text:
+    if not found:
+        return Text("nothing found", style="green")
     left = found - show
     return Text(f"… and {left:,} more: --show {found}, or --json FILE" if left > 0 else "")
 
 
-def _shown(text: str) -> str:
-    return " ".join(text.split())[:60]
-
-
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[RECIPE|SEEDS] [KEY=VALUE]...",
-        help="A recipe, or seeds (a file or folder), and settings that override the recipe's.",
-        show_default=False,
-    ),
-]
-
-
-@app.command(rich_help_panel=HAND_ON)
-def audit(
-    settings: Words = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Judge a labelled file (JSON lines) instead: confusion and error rates."),
-    ] = None,
-    rollouts: Annotated[
-        str | None,
-        typer.Option(help="Look for suspect truths among the rollouts of a build's folder."),
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the complete list to this file.")
-    ] = None,
-    show: Annotated[int, typer.Option(min=0, help="Findings to list here.")] = 20,
-    majority: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="With --rollouts: share that must agree.")
-    ] = 0.6,
-    min_answers: Annotated[
-        int, typer.Option(min=1, help="With --rollouts: fewest answers to look at.")
-    ] = 4,
-    truth_share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="With --rollouts: most that may be right.")
-    ] = 0.1,
-) -> None:
-    """Check the truths before anything is sampled: each must be right against itself.
-
-    Lists truths that cannot be used or are doubtful, with the reason and the remedy. Exit code 0:
-    nothing found; 4: findings (truths, disagreements with labels, suspect truths).
-    """
-    if labels is not None and rollouts is not None:
-        raise typer.BadParameter("--labels and --rollouts are two audits: give one of them")
-    if json_file is not None:
-        from mmpr_builder.export.lint import check_place
-
-        check_place(json_file)
-    config = _config(settings, rollouts)
-    if labels is not None:
-        found, content = _labels(config, labels, show)
-    elif rollouts is not None:
-        shares = {"majority": majority, "truth_share": truth_share, "min_answered": min_answers}
-        found, content = _suspects(config, rollouts, shares, show)
-    else:
-        found, content = _seeds(config, show)
-    if json_file is not None:
-        _write_json(json_file, content)
-    if found:
-        raise typer.Exit(EXIT_FINDINGS)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    from mmpr_builder.errors import InputError
-
-    text = json.dumps(content, ensure_ascii=False, indent=1)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"--json {path}: cannot be written: {error}: name another file") from None
-    console.print(f"wrote {path}", markup=False)
-
-
-def _config(words: list[str] | None, rollouts: str | None) -> Config:
-    """The settings asked for; a build's rollouts bring those it was last paired with."""
-    words = list(words or [])
-    if words and "=" not in words[0] and not _is_recipe(words[0]):
-        words[0] = f"seeds={words[0]}"
-    if rollouts is not None and not words:
-        from mmpr_builder.errors import InputError
-        from mmpr_builder.output import read_run
-
-        try:
-            return Config.model_validate(read_run(rollouts)["config"])
-        except InputError:
-            return Config()
-        except ValidationError as error:
-            raise InputError(
-                f"{rollouts}/run.json: settings of another version ({error.errors()[0]['msg']}):"
-                " name the recipe that scores these rollouts"
-            ) from None
-    config = read_settings(words)
-    be_offline_safe(config)
-    return config
-
-
-def _is_recipe(word: str) -> bool:
-    return word.endswith((".yaml", ".yml")) or (
-        not Path(word).exists() and find_shipped("pipelines", word, ".yaml") is not None
-    )
-
-
-def _seeds(config: Config, show: int) -> tuple[bool, dict[str, Any]]:
-    from mmpr_builder import audit, prompts, seeds
-    from mmpr_builder.progress import Progress
-    from mmpr_builder.runs.inputs import with_demo
-    from mmpr_builder.scoring import Judge
-
-    templates = prompts.load_templates(config)
-    seeds.check_sources([source for source in config.seeds if source.path != "demo"])
-    sources = with_demo(config)
-    with (
-        Judge(config.scoring) as judge,
-        Progress.auto() as progress,
-        progress.stage("checking the truths"),
-    ):
-        items = counted(seeds.read_sources(sources, limit=config.limit), progress)
-        result: SeedAudit = audit.audit_seeds(items, config, templates, judge)
-    console.print(of_seeds(result, show))
-    return bool(result.findings), result.to_json()
-
-
-def _labels(config: Config, path: Path, show: int) -> tuple[bool, dict[str, Any]]:
-    from mmpr_builder import audit
-    from mmpr_builder.scoring import Judge
-
-    with Judge(config.scoring) as judge:
-        judged: list[tuple[LabelledCase, Verdict]] = [
-            (case, audit.judge_case(judge, case)) for case in audit.read_cases(path)
-        ]
-    wrong = [(case, verdict) for case, verdict in judged if not case.agrees(verdict)]
-    console.print(of_labels(judged, wrong, show))
-    by_kind: dict[str, list[tuple[LabelledCase, Verdict]]] = {}
-    for case, verdict in judged:
-        by_kind.setdefault(case.kind, []).append((case, verdict))
-    content = {
-        "cases": len(judged),
-        **rates(judged),
-        "kinds": {kind: rates(part) for kind, part in sorted(by_kind.items())},
-        "disagreements": [{**asdict(case), "verdict": asdict(v)} for case, v in wrong],
-    }
-    return bool(wrong), content
-
-
-def _suspects(
-    config: Config, out: str, shares: dict[str, Any], show: int
-) -> tuple[bool, dict[str, Any]]:
-    from mmpr_builder import audit
-    from mmpr_builder.errors import InputError
-    from mmpr_builder.io import tables
-    from mmpr_builder.pairing import scorer_for
-    from mmpr_builder.progress import Progress
-    from mmpr_builder.scoring import Judge
-
-    folder = out.rstrip("/")
-    parts = tables.list_parts(f"{folder}/rollouts") or tables.list_parts(folder)
-    if not parts:
-        raise InputError(f"{folder}: no rollouts here: give a build's folder")
-    seen = Seen()
-    # The rollouts of a build that was never paired say themselves how they are scored.
-    with_recipe = config != Config()
-    with (
-        Judge(config.scoring) as judge,
-        Progress.auto() as progress,
-        progress.stage("comparing answers"),
-    ):
-        suspects: list[SuspectTruth] = list(
-            audit.suspect_truths(
-                counted(seen.reading(parts), progress),
-                judge,
-                scorer_of=lambda seed: scorer_for(seed, config) if with_recipe else seed.scorer,
-                **shares,
-            )
-        )
-    console.print(of_suspects(suspects, seen, show))
-    content = {
-        **shares,
-        "seeds": seen.seeds,
-        "with_truth": seen.with_truth,
-        "suspects": [asdict(suspect) for suspect in suspects],
-    }
-    return bool(suspects), content
+def _brief(text: str, most: int = 60) -> str:
+    return " ".join(text.split())[:most]

@@ -2,103 +2,102 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from mmpr_builder.cli import closing
 from mmpr_builder.cli.app import (
     BUILD,
     EXIT_NOTHING,
     EXIT_QUARANTINED,
     Settings,
-    app,
-    be_offline_safe,
+    command,
     console,
+    entry,
+    no_other_bars,
+    option,
     read_settings,
+    say,
+    switch,
 )
-from mmpr_builder.config import settings_table
 
 if TYPE_CHECKING:
     from mmpr_builder.build import BuildResult
 
 Extend = Annotated[
-    bool,
-    typer.Option("--extend", help="Add seeds that the inputs have and the build has not."),
+    bool, switch("--extend", "Add the seeds that the inputs have and the build lacks.")
+]
+Quiet = Annotated[bool, switch("--quiet", "Show errors only.", "-q")]
+Verbose = Annotated[
+    bool, switch("--verbose", "Show what the engine logs, and lines instead of a bar.", "-v")
 ]
 
 
-@app.command(rich_help_panel=BUILD)
-def build(settings: Settings = None, extend: Extend = False) -> None:
+@command(BUILD)
+def build(
+    settings: Settings = None,
+    extend: Extend = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Do both halves: sample responses, then make pairs, card and report.
 
     After an interruption the same command goes on where it was.
 
-    [dim]Examples:[/]
-
-      mmpr build demo
-
-      mmpr build demo seeds=my/seeds.jsonl model=/models/my-vlm out=out/mine sampling.n=32
-
-      mmpr build my_recipe.yaml limit=100
-
-      mmpr build my_recipe.yaml limit=200 --extend
+    $ mmpr build demo
+    $ mmpr build demo seeds=my/seeds.jsonl model=/models/my-vlm out=out/mine
+    $ mmpr build my_recipe.yaml limit=100
+    $ mmpr build my_recipe.yaml limit=200 --extend
     """
-    _run("build", settings, extend=extend)
+    _run("build", settings, quiet=quiet, verbose=verbose, extend=extend)
 
 
-@app.command(rich_help_panel=BUILD)
-def sample(settings: Settings = None, extend: Extend = False) -> None:
+@command(BUILD)
+def sample(
+    settings: Settings = None,
+    extend: Extend = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Do the first half only: seeds to rollouts (needs the engine).
 
-    [dim]Example:[/]  mmpr sample demo out=out/run-1
+    $ mmpr sample demo out=out/run-1
     """
-    _run("sample", settings, extend=extend)
+    _run("sample", settings, quiet=quiet, verbose=verbose, extend=extend)
 
 
-@app.command(rich_help_panel=BUILD)
-def pair(settings: Settings = None) -> None:
+@command(BUILD)
+def pair(settings: Settings = None, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Do the second half only: rollouts to pairs (no engine, any number of times).
 
-    [dim]Examples:[/]
-
-      mmpr pair demo out=out/run-1 pairing.max_per_seed=5
-
-      mmpr pair demo out=out/run-1 pairing.reject_list=reject_list.txt
+    $ mmpr pair demo out=out/run-1 pairing.max_per_seed=5
+    $ mmpr pair demo out=out/run-1 pairing.reject_list=reject_list.txt
     """
-    _run("pair", settings)
+    _run("pair", settings, quiet=quiet, verbose=verbose)
 
 
-@app.command(rich_help_panel=BUILD)
+@command(BUILD)
 def plan(
     settings: Settings = None,
     extend: Extend = False,
     probe: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", min=2, help="Sample about N seeds, in a temporary folder, and extrapolate."
-        ),
+        option("N", "Sample about N seeds, in a temporary folder, and extrapolate.", min=2),
     ] = None,
 ) -> None:
     """Check everything and show what a build would do and cost at most, sampling nothing.
 
-    With --probe the engine really samples a few seeds of every source; tokens, engine-hours, disk
-    and pairs of the whole build are worked out from them, with their uncertainty.
+    With --probe the engine really samples a few seeds of every source, and tokens, engine-hours,
+    disk and pairs of the whole build are estimated from them, with their uncertainty.
 
-    [dim]Examples:[/]
-
-      mmpr plan demo seeds=my/seeds.jsonl
-
-      mmpr plan demo seeds=my/seeds.jsonl --probe 64
+    $ mmpr plan demo seeds=my/seeds.jsonl
+    $ mmpr plan demo seeds=my/seeds.jsonl --probe 64
     """
-    config = read_settings(settings)
-    be_offline_safe(config)
+    no_other_bars()
+    config = read_settings(settings or [])
     from mmpr_builder import build as stages
+    from mmpr_builder.cli import closing
 
     console.print(closing.planned(config, stages.plan(config, extend=extend)))
     if probe is not None:
@@ -110,23 +109,31 @@ def plan(
         console.print(closing.probed(config, found))
 
 
-@app.command("settings", rich_help_panel=BUILD)
+@command(BUILD, "settings")
 def show_settings() -> None:
     """List every setting with its default and what it does."""
-    table = Table("setting", "default", "what it does", box=None, pad_edge=False)
-    for key, default, description in settings_table():
-        table.add_row(f"[bold]{key}[/]", escape(default), escape(description))
-    Console().print(table)
+    from rich.console import Console, Group
+
+    from mmpr_builder.config import settings_table
+
+    entries = (entry(key, (value, "cyan"), text) for key, value, text in settings_table())
+    Console().print(Group(*entries), highlight=False)
 
 
-def _run(command: str, settings: list[str] | None, **options: bool) -> None:
-    config = read_settings(settings)
-    be_offline_safe(config)
+def _run(
+    name: str, settings: list[str] | None, *, quiet: bool, verbose: bool, **options: bool
+) -> None:
+    console.quiet = quiet
+    no_other_bars()
+    if verbose:
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
+    config = read_settings(settings or [])
     from mmpr_builder import build as stages
+    from mmpr_builder.cli import closing
     from mmpr_builder.progress import Progress
 
-    step: Callable[..., BuildResult] = getattr(stages, command)
-    with Progress.auto() as progress:
+    step: Callable[..., BuildResult] = getattr(stages, name)
+    with Progress.auto(quiet=quiet, verbose=verbose) as progress:
         result = step(config, progress, **options)
     if result.run is not None:
         console.print(closing.finished(config, result.run))
@@ -135,5 +142,6 @@ def _run(command: str, settings: list[str] | None, **options: bool) -> None:
     if result.sampling is not None and result.sampling.quarantined:
         sys.exit(EXIT_QUARANTINED)
     if result.run is not None and not result.run["counts"]["pairs"]["total"]:
-        console.print("[bold red]no pairs:[/] the drops above say why")
+        console.quiet = False
+        say("the drops say why", "no pairs: ", "bold red")
         sys.exit(EXIT_NOTHING)

@@ -1,50 +1,60 @@
-"""`mmpr report | show | diff`: look at what a build gave."""
+"""`mmpr report | show | diff | status`: look at what a build gave, or at how far it is."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
-from mmpr_builder.cli.app import LOOK, app, console
-from mmpr_builder.errors import InputError
-from mmpr_builder.progress import clock_time
-from mmpr_builder.records import Kind
+from mmpr_builder.cli.app import LOOK, Out, command, facts, option, print_json, say, switch
 
 if TYPE_CHECKING:
     from mmpr_builder.folder.status import Overview, Status
-
+    from mmpr_builder.report.lookup import Wanted
 
 _PAIRS = 3
-
-Out = Annotated[str, typer.Argument(metavar="OUT", help="A build's folder.", show_default=False)]
+_GO_ON = "run the same command again to go on"
+_STATES = {
+    "running": "running",
+    "silent": "no sign of life for longer than it should be",
+    "killed": "killed, or its machine went away",
+    "sampled": "all seeds are sampled, pairs are not made yet",
+    "done": "done",
+    "interrupted": "interrupted",
+    "failed": "failed",
+}
 
 
 def _complete_kinds(incomplete: str) -> list[str]:
-    return [kind for kind in get_args(Kind) if kind.startswith(incomplete)]
+    return [kind for kind in _kinds() if kind.startswith(incomplete)]
 
 
-@app.command(rich_help_panel=LOOK)
+def _kinds() -> tuple[str, ...]:
+    from typing import get_args
+
+    from mmpr_builder.records import Kind
+
+    return get_args(Kind)
+
+
+@command(LOOK)
 def report(out: Out) -> None:
     """Write the report of a finished build again: OUT/report/index.html.
 
-    [dim]Example:[/]  mmpr report out/demo
+    $ mmpr report out/demo
     """
     from mmpr_builder.report import write_report
 
-    console.print(f"wrote {escape(write_report(out))}")
+    say(f"wrote {write_report(out)}")
 
 
-@app.command(rich_help_panel=LOOK)
+@command(LOOK)
 def show(
     out: Out,
     name: Annotated[
@@ -56,35 +66,33 @@ def show(
         ),
     ] = None,
     kind: Annotated[
-        str | None, typer.Option(help="Only this kind of pair.", autocompletion=_complete_kinds)
+        str | None, option("KIND", "Only this kind of pair.", autocompletion=_complete_kinds)
     ] = None,
-    source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    source: Annotated[str | None, option("NAME", "Only this source.")] = None,
     n: Annotated[
         int | None,
-        typer.Option(
-            "--n", "-n", min=1, help="Pairs to print.", show_default="3; with an ID, all of them"
+        option(
+            "N", "Pairs to print.", "--n", "-n", min=1, show_default="3; with an ID, all of them"
         ),
     ] = None,
-    skip: Annotated[int, typer.Option(min=0, help="Pass over so many first.")] = 0,
-    random: Annotated[
-        int | None, typer.Option(metavar="SEED", help="Draw at random by this seed instead.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    skip: Annotated[int, option("N", "Leave out the first N.", min=0)] = 0,
+    random: Annotated[int | None, option("SEED", "Draw at random, by this number.")] = None,
+    as_json: Annotated[bool, switch("--json", "One JSON object a line.")] = False,
 ) -> None:
     """Print pairs: question, truth, and chosen beside rejected with the difference marked.
 
-    [dim]Examples:[/]
+    With the ID of a question: all its pairs, or why it has none.
 
-      mmpr show out/demo --kind dropout_ntp -n 5
-
-      mmpr show out/demo demo-00017              [dim]all pairs of a question, or why it has none[/]
-
-      mmpr show out/demo --random 1 --json | jq .chosen_text
+    $ mmpr show out/demo --kind dropout_ntp -n 5
+    $ mmpr show out/demo demo-00017
+    $ mmpr show out/demo --random 1 --json | jq .chosen_text
     """
+    from mmpr_builder.errors import InputError
     from mmpr_builder.output import pair_parts
     from mmpr_builder.report.lookup import Wanted, find_pairs
 
-    _check_kind(kind)
+    if kind is not None and kind not in _kinds():
+        raise InputError(f"--kind {kind!r}: the kinds are {', '.join(_kinds())}")
     if skip and random is not None:
         raise InputError("--skip means nothing to a draw at random: leave out one of the two")
     wanted = Wanted(name, kind, source)
@@ -94,9 +102,9 @@ def show(
         _explain_none(out, wanted, found)
     if as_json:
         for row in rows:
-            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
-        return
-    _print_pairs(rows, found, skip if random is None else None)
+            print_json(row)
+    else:
+        _print_pairs(rows, found, skip if random is None else None)
 
 
 def _print_pairs(rows: list[dict[str, Any]], found: int, skip: int | None) -> None:
@@ -106,27 +114,19 @@ def _print_pairs(rows: list[dict[str, Any]], found: int, skip: int | None) -> No
     for row in rows:
         page.print(showing.pair(row, page.width))
         page.print()
-    left = found - (skip or 0) - len(rows)
-    more = f"; next: --skip {(skip or 0) + len(rows)}" if skip is not None and left > 0 else ""
+    shown = (skip or 0) + len(rows)
+    more = f"; next: --skip {shown}" if skip is not None and found > shown else ""
     page.print(Text(f"{len(rows):,} of {found:,} pairs{more}", style="dim"))
 
 
-def _check_kind(kind: str | None) -> None:
-    if kind is not None and kind not in get_args(Kind):
-        raise InputError(f"--kind {kind!r}: the kinds are {', '.join(get_args(Kind))}")
-
-
-def _explain_none(out: str, wanted: Any, found: int) -> None:
-    from mmpr_builder.escaping import visible
+def _explain_none(out: str, wanted: Wanted, found: int) -> None:
+    from mmpr_builder.errors import InputError
     from mmpr_builder.report.lookup import find_drop
 
     drop = find_drop(out, wanted.name) if wanted.name else None
     if drop is not None:
         detail = f": {drop.detail}" if drop.detail else ""
-        console.print(
-            f"{escape(visible(drop.item_id))} gave no pair: [bold]{escape(drop.reason)}[/]"
-            f" ({escape(drop.stage)}){escape(visible(detail))}"
-        )
+        say(f"{drop.item_id} gave no pair: {drop.reason} ({drop.stage}){detail}")
         raise typer.Exit(1)
     asked = {"ID": wanted.name, "--kind": wanted.kind, "--source": wanted.source}
     words = " ".join(f"{key} {value}" for key, value in asked.items() if value is not None)
@@ -140,53 +140,45 @@ def _explain_none(out: str, wanted: Any, found: int) -> None:
     )
 
 
-@app.command(rich_help_panel=LOOK)
+@command(LOOK)
 def diff(
     left: Annotated[str, typer.Argument(metavar="OUT1", help="A build's folder.")],
     right: Annotated[str, typer.Argument(metavar="OUT2", help="Another.")],
-    show: Annotated[int, typer.Option(min=0, help="Questions and texts to list.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    show: Annotated[int, option("N", "Questions and texts to list.", min=0)] = 10,
+    as_json: Annotated[bool, switch("--json", "Everything, as JSON.")] = False,
 ) -> None:
-    """Compare two builds: settings, counts, share right, verdicts that flipped, pairs in one only.
+    """Compare two builds: settings, counts, pass rates, verdicts and pairs that differ.
 
-    [dim]Example:[/]  mmpr diff out/run-1 out/run-2 --json > diff.json
+    $ mmpr diff out/run-1 out/run-2 --json > diff.json
     """
     from mmpr_builder.cli import showing
     from mmpr_builder.diff import compare_builds
 
     found = compare_builds(left, right)
     if as_json:
-        sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False, indent=1) + "\n")
-        return
-    Console().print(showing.difference(found, left, right, show))
+        print_json(asdict(found), indent=1)
+    else:
+        Console().print(showing.difference(found, left, right, show))
 
 
-# ---- status
-# `mmpr status OUT`: how far a build is and whether somebody works on it, from its folder alone.
-
-
-_GO_ON = "run the same command again to go on"
-
-
-@app.command(rich_help_panel=LOOK)
+@command(LOOK)
 def status(
-    out: Annotated[str, typer.Argument(help="A build's folder (path or URL).")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A build's folder (path or URL).")],
+    as_json: Annotated[bool, switch("--json", "Print it as JSON.")] = False,
 ) -> None:
-    """Show how far a build is: units, seeds, rates, time left, and whether its driver lives."""
+    """Show how far a build is, how fast it goes, and whether it still runs.
+
+    $ mmpr status out/run-1
+    """
     from mmpr_builder.folder.status import look
 
     found = look(out)
     if as_json:
-        typer.echo(json.dumps({"state": state(found), **asdict(found)}, ensure_ascii=False))
-        return
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, text in rows(out, found, time.time()):
-        table.add_row(label, escape(text))
-    # Where no person reads along lines are as long as they need be.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+        print_json({"state": state(found), **asdict(found)})
+    else:
+        # Where no person reads along lines are as long as they need be.
+        page = Console(width=None if sys.stdout.isatty() else 200)
+        page.print(facts(rows(out, found, time.time())))
 
 
 def state(found: Overview) -> str:
@@ -205,7 +197,7 @@ def rows(out: str, found: Overview, now: float) -> Iterator[tuple[str, str]]:
     yield "build", out
     yield "state", _state(found)
     if found.units_total:
-        yield "units", f"{found.units:,}/{found.units_total:,} sampled"
+        yield "shards", f"{found.units:,}/{found.units_total:,} sampled"
     if found.status is not None:
         yield from _figures(found.status.figures, found.life == "alive")
         yield from _run(found.status, found.life == "alive", now)
@@ -214,16 +206,7 @@ def rows(out: str, found: Overview, now: float) -> Iterator[tuple[str, str]]:
 
 
 def _state(found: Overview) -> str:
-    told = found.status
-    words = {
-        "running": "running",
-        "silent": "running, but nothing was heard of it for longer than it should be",
-        "killed": "ended without a word: killed, or its machine went",
-        "sampled": "all seeds are sampled, pairs are not made yet",
-        "done": "done",
-        "interrupted": "interrupted",
-        "failed": "failed",
-    }[state(found)]
+    told, words = found.status, _STATES[state(found)]
     if told is None:
         return words
     half = f" ({told.half})" if told.state in ("running", "interrupted", "failed") else ""
@@ -231,6 +214,8 @@ def _state(found: Overview) -> str:
 
 
 def _figures(figures: dict[str, Any], alive: bool) -> Iterator[tuple[str, str]]:
+    from mmpr_builder.progress import clock_time
+
     if not figures:
         return
     done, total, unit = figures["done"], figures["total"], figures["unit"]
@@ -239,20 +224,15 @@ def _figures(figures: dict[str, Any], alive: bool) -> Iterator[tuple[str, str]]:
     elif figures["stage"]:
         so_far = f"{done:,} {unit}" if done else ""
         yield "step", "  ".join(filter(None, (figures["stage"], so_far, figures["detail"])))
-    rates = [
-        f"{figures[name]:,.1f} {what}"
-        for name, what in (("per_second", f"{unit}/s"), ("tokens_per_second", "tokens/s"))
-        if figures.get(name)
-    ]
-    if rates:
-        yield "rate", "  ".join(rates)
+    rates = (("per_second", f"{unit}/s"), ("tokens_per_second", "tokens/s"))
+    if said := [f"{figures[name]:,.1f} {what}" for name, what in rates if figures.get(name)]:
+        yield "rate", "  ".join(said)
     if figures.get("decided"):
         share = figures.get("correct", 0) / figures["decided"]
         yield "right", f"{share:.0%} of judged, {figures.get('undecided', 0):,} undecided"
     names = ("tokens", "responses", "pairs", "saved", "retries")
-    counts = [f"{figures[name]:,} {name}" for name in names if figures.get(name)]
-    if counts:
-        yield "this run", "  ".join(counts)
+    if said := [f"{figures[name]:,} {name}" for name in names if figures.get(name)]:
+        yield "this run", "  ".join(said)
     if alive and figures.get("engines") is not None:
         waits = figures["detail"] if not figures["engines"] else ""
         yield "engines", f"{figures['engines']}  {waits}".strip()
@@ -261,8 +241,10 @@ def _figures(figures: dict[str, Any], alive: bool) -> Iterator[tuple[str, str]]:
 
 
 def _run(status: Status, alive: bool, now: float) -> Iterator[tuple[str, str]]:
+    from mmpr_builder.progress import clock_time
+
     job = f", Ray job {status.job}" if status.job else ""
-    yield "driver", f"process {status.pid} on {status.host}{job}"
+    yield "process", f"{status.pid} on {status.host}{job}"
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started))
     yield "started", f"{began}, ran {clock_time(status.updated - status.started)}"
     if status.state == "running":
@@ -275,7 +257,7 @@ def _next(found: Overview) -> str | None:
     if now in ("running", "done"):
         return None
     if now == "silent":
-        return f"look after the machine; once it is gone, {_GO_ON}"
+        return f"check the machine; once the process is gone, {_GO_ON}"
     if now == "sampled" or (found.units_total and found.units == found.units_total):
         return "mmpr pair (or the same command again)"
     return _GO_ON

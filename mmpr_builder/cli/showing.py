@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from mmpr_builder.cli.app import columns
 from mmpr_builder.escaping import visible
 from mmpr_builder.report.texts import compare, question_text
 
@@ -21,20 +22,15 @@ if TYPE_CHECKING:
 SIDE_BY_SIDE = 100
 """Columns of a terminal from which two texts stand beside each other."""
 
-_NEW = {"chosen": "bold green", "rejected": "bold red"}
+_COLOURS = {"chosen": "green", "rejected": "red"}
 
 
 def pair(row: Mapping[str, Any], width: int) -> RenderableType:
     """One pair: where it is from, the question, and both texts with what differs marked."""
     spans = compare(visible(row["chosen_text"]), visible(row["rejected_text"]), row["kind"])
     sides = [
-        Panel(
-            _text(said, name),
-            title=_title(row, name),
-            title_align="left",
-            border_style="green" if name == "chosen" else "red",
-        )
-        for name, said in zip(("chosen", "rejected"), spans, strict=True)
+        Panel(_text(said, colour), title=_title(row, name), title_align="left", border_style=colour)
+        for (name, colour), said in zip(_COLOURS.items(), spans, strict=True)
     ]
     return Group(_head(row), Text(question_text(row["question"])), _truth(row), _both(sides, width))
 
@@ -48,7 +44,7 @@ def _head(row: Mapping[str, Any]) -> Text:
     images = len(row["image_sha256"] or [])
     parts.append(f"{images} image{'s' if images != 1 else ''}" if images else "no image")
     head.append("  " + visible("  ".join(parts)), style="bold")
-    head.append(f"  {row['id'] or ''}", style="dim")
+    head.append(f"  {visible(row['id'] or '')}", style="dim")
     return head
 
 
@@ -73,10 +69,10 @@ def _title(row: Mapping[str, Any], side: str) -> Text:
     return title
 
 
-def _text(spans: Sequence[Span], side: str) -> Text:
+def _text(spans: Sequence[Span], colour: str) -> Text:
     text = Text()
+    styles = {"new": f"bold {colour}", "prefix": "dim"}
     for span in spans:
-        styles = {"new": _NEW[side], "prefix": "dim"}
         text.append(span.text, style=styles.get(span.mark))
     return text
 
@@ -93,23 +89,22 @@ def _both(sides: Sequence[RenderableType], width: int) -> RenderableType:
 
 def difference(diff: BuildDiff, left: str, right: str, show: int) -> RenderableType:
     """The tables of `mmpr diff`; of seeds and texts the first `show`."""
-    pairs = Table("pairs", "only in 1", "only in 2", "in both", **_LOOK)
-    for kind, numbers in diff.pairs.items():
-        pairs.add_row(kind, *(f"{n:,}" for n in numbers))
-    tables: list[RenderableType] = [Text.assemble("1  ", (left, "bold"), "\n2  ", (right, "bold"))]
-    tables += _changes("settings that differ", diff.settings)
-    tables += _changes("versions that differ", diff.versions)
-    tables += _changes("counts that differ", diff.counts, numbers=True)
-    tables += [Text(), pairs]
     rates = [change for change in diff.pass_rates if (change.left, change.right) != (None, None)]
-    tables += _changes("mean share right", rates, percent=True)
-    tables += _changes("questions that end differently", diff.seeds, most=show)
-    tables += _changes("questions with another share right", diff.rates, percent=True, most=show)
-    tables += _flips(diff, show)
-    return Group(*tables)
-
-
-_LOOK: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}
+    return Group(
+        Text.assemble("1  ", (visible(left), "bold"), "\n2  ", (visible(right), "bold")),
+        *_changes("settings that differ", diff.settings),
+        *_changes("versions that differ", diff.versions),
+        *_changes("counts that differ", diff.counts, numbers=True),
+        Text(),
+        columns(
+            ("pairs", "only in 1", "only in 2", "in both"),
+            ((kind, *(f"{n:,}" for n in counts)) for kind, counts in diff.pairs.items()),
+        ),
+        *_changes("mean share right", rates, percent=True),
+        *_changes("questions that end differently", diff.seeds, most=show),
+        *_changes("questions with another share right", diff.rates, percent=True, most=show),
+        *_flips(diff, show),
+    )
 
 
 def _changes(
@@ -119,35 +114,44 @@ def _changes(
     numbers: bool = False,
     percent: bool = False,
     most: int | None = None,
-) -> list[RenderableType]:
+) -> Iterator[RenderableType]:
     if not changes:
-        return []
-    columns = [title, "1", "2", *(["change"] if numbers or percent else [])]
-    table = Table(*columns, **_LOOK)
-    for change in changes[:most]:
-        row = [change.name, _said(change.left, percent), _said(change.right, percent)]
-        if len(columns) > 3:
-            row.append(_moved(change, percent))
-        table.add_row(*(Text(visible(cell)) for cell in row))
-    return [Text(), table, *_more(len(changes), most)]
-
-
-def _flips(diff: BuildDiff, show: int) -> list[RenderableType]:
-    if not diff.flips:
-        return []
-    table = Table("texts judged differently", "1", "2", "text", **_LOOK)
-    for flip in diff.flips[:show]:
-        cells = (
-            flip.seed_id,
-            f"{flip.left} ({flip.left_rule})",
-            f"{flip.right} ({flip.right_rule})",
-            " ".join(flip.text.split()),
+        return
+    shown = 4 if numbers or percent else 3
+    rows = (
+        (
+            change.name,
+            _said(change.left, percent),
+            _said(change.right, percent),
+            _moved(change, percent),
         )
-        table.add_row(*(Text(visible(cell)) for cell in cells))
-    return [Text(), table, *_more(len(diff.flips), show)]
+        for change in changes[:most]
+    )
+    yield Text()
+    yield columns((title, "1", "2", "change")[:shown], (row[:shown] for row in rows))
+    yield from _more(len(changes), most)
 
 
-def _more(there: int, shown: int | None) -> Iterable[RenderableType]:
+def _flips(diff: BuildDiff, show: int) -> Iterator[RenderableType]:
+    if not diff.flips:
+        return
+    yield Text()
+    yield columns(
+        ("texts judged differently", "1", "2", "text"),
+        (
+            (
+                flip.seed_id,
+                f"{flip.left} ({flip.left_rule})",
+                f"{flip.right} ({flip.right_rule})",
+                " ".join(flip.text.split()),
+            )
+            for flip in diff.flips[:show]
+        ),
+    )
+    yield from _more(len(diff.flips), show)
+
+
+def _more(there: int, shown: int | None) -> Iterator[RenderableType]:
     if shown is not None and there > shown:
         yield Text(f"… {there - shown:,} more: --show {there} or --json", style="dim")
 

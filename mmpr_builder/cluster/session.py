@@ -101,7 +101,9 @@ def _address(config: Config) -> str | None:
 def _connect(address: str | None, folder: Path | None) -> None:
     import ray
 
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    # `mmpr --verbose` asks for the logs of the engines; else they stay in files.
+    shown = os.environ.get("VLLM_LOGGING_LEVEL") in ("INFO", "DEBUG")
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": shown}
     if address is not None:
         try:
             # Within a job RAY_ADDRESS says where, and Ray's own parsing of it is the right one.

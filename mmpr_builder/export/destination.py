@@ -3,6 +3,7 @@
 DEST/export.json            what it is: format, counts, options, entries
 DEST/drops.jsonl            rows the trainer could not use: row, id, reason, detail
 DEST/images/3f/3f9a….png    written once, whatever the number of pairs that show it
+DEST/pairs/part-00000.parquet  for trainers that read Parquet
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ from mmpr_builder.io.stores import is_url
 from mmpr_builder.output.shards import Rows, ShardWriter
 
 MARK = "export.json"
-"""Its presence says that a folder is an export of ours, complete."""
+"""Marks a folder as a complete export."""
 
 _BLOCK = 8 * 2**20
+_ROWS = 64  # Made a table together: of images of a few hundred KB each.
+_ROW_GROUP_BYTES = 64 * 2**20
+_SHARD_BYTES = 512 * 2**20
 _LINE_BREAKS = {ord(c): f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"}
 
 
@@ -171,20 +175,8 @@ def suffix_of(data: bytes) -> str:
     return "jpg" if found == "jpeg" else found
 
 
-# ---- parquet
-# Plain rows, one at a time, into Parquet files like those of a build, in a local folder.
-
-
-_ROWS = 64  # Made a table together: of images of a few hundred KB each.
-_ROW_GROUP_BYTES = 64 * 2**20
-_SHARD_BYTES = 512 * 2**20
-
-
 class ParquetFiles:
-    """Appends rows to `part-00000.parquet`, `part-00001.parquet`, … of a folder.
-
-    There is always a first file, so that no rows keep their schema.
-    """
+    """Appends rows to `part-00000.parquet`, … of a folder; the first is there without rows, too."""
 
     def __init__(self, folder: Path, schema: pa.Schema, *, shard_bytes: int = _SHARD_BYTES) -> None:
         self._schema = schema

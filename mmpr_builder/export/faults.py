@@ -60,10 +60,6 @@ def _around(text: str, found: re.Match[str]) -> str:
     return repr(text[max(0, found.start() - 20) : found.end() + 20])
 
 
-# ---- remedies
-# What a finding of lint means for training, and what to do about it.
-
-
 REMEDIES: dict[str, str] = {
     "placeholder_mismatch": "Trainers stop, or take another row in silence: leave these rows out"
     " (mmpr export does), and mend the question's <image> marks in the seeds.",
@@ -92,3 +88,4 @@ REMEDIES: dict[str, str] = {
     "bad_recipe": "The trainer does not find or accept it: export again, with --mount where it"
     " sees other paths.",
 }
+"""What a finding of lint means for training, and what to do about it."""

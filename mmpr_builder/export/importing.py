@@ -3,10 +3,10 @@
     {"image": "a.png", "question": "<image>\\nHow many …?", "chosen": "…", "rejected": "…"}
         ->  images, prompt, chosen, rejected, source, kind, …; what is not known is null
 
-What a release does not say in its rows it says in the names of its entries: `…_correctness_rules`,
+The names of a release's entries say what its rows do not: `…_correctness_rules`,
 `…_format_rules`, and `…_sr0.5_wo_image` for DropoutNTP (the part kept, and whether the image was
-shown). An entry whose name says nothing gets the kind that the caller gives, and import.json notes
-which way each kind was found. Rows that `mmpr export` wrote carry their own id, source and kind.
+shown). An entry whose name says nothing gets the kind that the caller gives, and import.json says
+how each kind was found. Rows that `mmpr export` wrote carry their own id, source and kind.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from typing import Any, Literal
 
 from mmpr_builder import __version__, prompts
 from mmpr_builder.errors import InputError, RowError
+from mmpr_builder.export.destination import MARK as EXPORTED
 from mmpr_builder.export.destination import ParquetFiles, staged, write_json
-from mmpr_builder.export.options import KINDS, check_kinds
+from mmpr_builder.export.options import KINDS, check_names
 from mmpr_builder.export.readback import image_names, read_lines, recipe_entries, text_of
 from mmpr_builder.io import images, tables
 from mmpr_builder.io.access import Access, Places, named_access
@@ -95,7 +96,7 @@ def import_pairs(
     that `allow` opens (see `access`). `source` and `kind` are for rows that name none. Raises
     `SetupError`.
     """
-    check_kinds((kind,))
+    check_names("--kind", (kind,), KINDS)
     entries = _entries(Path(path), root, kind, roots)
     access = named_access(path, roots=roots, allow=allow)
     drops: Counter[str] = Counter()
@@ -131,7 +132,7 @@ def import_pairs(
 
 
 def _kind_of(entry: _Entry, said: int, rows: int) -> tuple[str, HowKnown]:
-    """The kind of an entry's rows, `said` of which name their own."""
+    """The kind of an entry's rows; `said` of `rows` name their own."""
     if not said:
         return entry.kind, entry.how
     if said == rows:
@@ -165,7 +166,7 @@ def _entries(path: Path, root: str | None, kind: str, roots: Sequence[str]) -> l
             if not isinstance(entry.get(field), str):
                 raise InputError(f"{path}: entry {name!r} has no {field!r}: give a recipe's path")
     base = _base(path, recipe, root)
-    home = path.resolve().parent if root is None else base
+    home = _home(path) if root is None else base
     for name, entry in recipe.items():
         for field in ("root", "annotation"):
             _check_place(f"{path}: entry {name!r}: {field!r}", base / entry[field], home, roots)
@@ -175,8 +176,14 @@ def _entries(path: Path, root: str | None, kind: str, roots: Sequence[str]) -> l
     ]
 
 
+def _home(path: Path) -> Path:
+    """The folder of a recipe; that of the whole export where its recipe has a folder of its own."""
+    own = path.resolve().parent
+    return own.parent if (own.parent / EXPORTED).is_file() else own
+
+
 def _check_place(what: str, place: Path, home: Path, roots: Sequence[str]) -> None:
-    """A recipe may come from a stranger: it names what is below it, and what the caller names."""
+    """Raise `InputError` for a place outside of the recipe's folder and of the caller's `roots`."""
     try:
         real = os.path.realpath(place)
     except ValueError as error:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ class BadRow:
     id: str
     reason: str
     detail: str
+    source: str = ""
 
 
 def read_items(
@@ -101,7 +103,7 @@ def read_items(
     `kinds` and `sources` keep only pairs of these; empty keeps all. Raises `InputError` when a
     part lacks the columns that make a pair.
     """
-    for where, row in read_rows(parts, columns=None if whole else (*_NEEDED, *_WANTED)):
+    for where, row in read_rows(parts, _NEEDED, None if whole else _WANTED):
         if kinds and row.get("kind") not in kinds:
             continue
         if sources and row.get("source") not in sources:
@@ -110,28 +112,30 @@ def read_items(
             item = _item(where, row)
             yield replace(item, row=row) if whole else item
         except RowError as error:
-            yield BadRow(where, row.get("id") or "", error.reason, error.detail)
+            name, source = row.get("id") or "", row.get("source") or ""
+            yield BadRow(where, name, error.reason, error.detail, source)
 
 
 def read_rows(
-    parts: Sequence[str], *, columns: Sequence[str] | None = None
+    parts: Iterable[str], needed: Sequence[str], more: Sequence[str] | None = ()
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(`FILE:ROW`, plain row) of Parquet parts; columns that a part does not have are left out."""
+    """(`FILE:ROW`, plain row) of Parquet parts: the columns `needed`, and those of `more` that are
+    there (None: all others). Raises `InputError` for a part that lacks a needed one.
+    """
     for uri in parts:
         with ParquetFile(uri, fix="remove it") as file:
             names = file.schema.names
-            missing = [name for name in _NEEDED if name not in names]
+            missing = [name for name in needed if name not in names]
             if missing:
                 raise InputError(
-                    f"{uri}: no column {missing[0]!r}, so these are no pairs: give a build's"
-                    " folder, or a Parquet file with images, prompt, chosen and rejected"
+                    f"{uri}: no column {missing[0]!r}: give a build's folder, or a Parquet file"
+                    f" with {', '.join(needed)}"
                 )
-            wanted = names if columns is None else [name for name in columns if name in names]
-            at = 0
-            for batch in file.batches(_ROWS, wanted):
-                for row in batch.to_pylist():
-                    yield f"{uri}:{at}", row
-                    at += 1
+            wanted = [name for name in names if more is None or name in (*needed, *more)]
+            batches = file.batches(_ROWS, wanted)
+            rows = chain.from_iterable(batch.to_pylist() for batch in batches)
+            for at, row in enumerate(rows):
+                yield f"{uri}:{at}", row
 
 
 def split_prompt(text: str) -> tuple[str | None, ...]:
@@ -191,18 +195,12 @@ def _reply(messages: Sequence[Mapping[str, Any]] | None, side: str) -> str:
     return "".join(part["text"] or "" for part in messages[0].get("content") or ())
 
 
-# ---- digests
-# SHA-256 of images that come again and again: the pairs of a seed follow each other.
-
-
-_KEPT = 8  # Images of one multi-image seed; comparing them is nothing beside hashing them.
-
-
 class Digests:
-    """Remembers the last few images, so that the next pair of the same seed costs no hash."""
+    """SHA-256 of images; those of one seed's pairs follow each other and are hashed once."""
 
     def __init__(self) -> None:
-        self._last: deque[tuple[bytes, bytes]] = deque(maxlen=_KEPT)
+        # Of one multi-image seed; to compare them is nothing beside hashing them.
+        self._last: deque[tuple[bytes, bytes]] = deque(maxlen=8)
 
     def of(self, data: bytes) -> bytes:
         """The 32 bytes of its SHA-256."""

@@ -129,7 +129,7 @@ def _read(out: str, form: Format) -> Iterator[Item | BadRow]:
     yield from _mixed(parts)
     for item in read_items(parts):
         # verl takes only the query of a pair.
-        if isinstance(item, Item) and form.open_writer is None:
+        if isinstance(item, Item) and form.queries:
             yield replace(item, chosen=None, rejected=None)
         else:
             yield item
@@ -217,15 +217,8 @@ def _too_long(
 
 def _write_json(path: Path, out: str, result: LintResult, every: IO[str]) -> None:
     """One object; its list of findings is copied line by line."""
-    head = {
-        "folder": out,
-        "trainer": result.trainer,
-        "rows": result.rows,
-        "images": result.images,
-        "lengths": result.lengths,
-        "counts": result.counts,
-        "remedies": result.remedies,
-    }
+    head = {"folder": out, **asdict(result)}
+    del head["examples"]
     with tempfile.TemporaryDirectory(prefix="mmpr-lint-") as folder:
         whole = Path(folder) / "lint.json"
         with whole.open("w", encoding="utf-8") as file:

@@ -1,4 +1,12 @@
-"""Every image of a data set, opened once: what a trainer's workers would stumble over hours in."""
+"""Images and lengths of a data set, as a trainer's workers would meet them hours in.
+
+    ImageChecker(2**24).check(picture)            (480, 640), None
+    TokenCounter("models/my-vlm").longest(…)      [412, 1890, …] tokens of each row
+
+Every image is opened once. The tokenizer counts texts in batches. How many tokens an image adds
+depends on its size alone, so the processor is asked once for each size, with a blank picture. For
+Hugging Face processors the sum is what they give for the whole row.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +22,8 @@ from mmpr_builder.errors import InputError, MissingExtraError, RowError
 from mmpr_builder.export.faults import Fault
 from mmpr_builder.export.items import Digests, Item, Picture
 from mmpr_builder.io import images
+
+_SIZES = 65_536  # Sizes remembered: real photographs have many.
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -60,19 +70,8 @@ class ImageChecker:
         return (height, width), None
 
 
-# ---- lint_lengths
-# Lengths in tokens by a model's own processor: prompt, image tokens and the longer response.
-#
-# Texts are counted in batches by the tokenizer. How many tokens an image adds depends on its size
-# alone, so the processor is asked once per size, with a blank picture of it. For Hugging Face
-# processors the sum is what they give for the whole row.
-
-
-_SIZES = 65_536  # Sizes remembered: real photographs have many.
-
-
 class TokenCounter:
-    """Holds the processor of one local model."""
+    """Counts tokens with the processor of one local model."""
 
     def __init__(self, model: str) -> None:
         """Raises `InputError` for a model without a processor and chat template of its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -75,12 +75,12 @@ class ExportOptions:
     overwrite: bool = False
 
 
-def check_kinds(kinds: Sequence[str]) -> None:
-    """Raises `ConfigError` for a kind that does not exist."""
-    for kind in kinds:
-        if kind not in KINDS:
-            near = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.0)
+def check_names(option: str, names: Sequence[str], known: Collection[str]) -> None:
+    """Raises `ConfigError` for the first of `names` that is not among `known`."""
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            hint = f" (the nearest is {near[0]!r})" if near else ""
             raise ConfigError(
-                f"--kinds: unknown kind {kind!r} (the nearest is {near[0]!r}): use some of"
-                f" {', '.join(KINDS)}"
+                f"{option} {name!r}: unknown{hint}: there are {', '.join([*known][:20])}"
             )

@@ -16,11 +16,10 @@ from typing import Any
 
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.export.destination import MARK
-from mmpr_builder.export.items import BadRow, Item, Picture, split_prompt
-from mmpr_builder.io.tables import ParquetFile, storable
+from mmpr_builder.export.items import BadRow, Item, Picture, read_rows, split_prompt
+from mmpr_builder.io.tables import storable
 
-_VERL = ["prompt", "images", "extra_info", "reward_model"]
-_RECIPES = {"internvl": "meta.json", "nemo-rl": "recipe/meta.json"}
+_VERL = ("prompt", "images", "extra_info", "reward_model")
 
 
 def read_export(folder: str, trainer: str) -> Iterator[Item | BadRow]:
@@ -81,10 +80,9 @@ def text_of(row: Mapping[str, Any], *names: str) -> str:
 def image_names(row: Mapping[str, Any]) -> list[str]:
     """The `image` field of a recipe's row as a list. Raises `RowError` "missing_field"."""
     value = row.get("image", [])
-    names = [value] if isinstance(value, str) and value else value or []
-    if value is None or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise RowError("missing_field", f"'image' is neither text nor a list: {str(value)[:60]!r}")
-    return names
+    if value is None:
+        raise RowError("missing_field", "'image' is null: leave it out of a row without images")
+    return [value] if isinstance(value, str) and value else _names(row, "image")
 
 
 def _names(row: Mapping[str, Any], field: str) -> list[str]:
@@ -100,26 +98,26 @@ def _id(row: Mapping[str, Any]) -> str:
 
 
 def _internvl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
-    recipe = base / _RECIPES["internvl"]
-    for name, entry in recipe_entries(recipe).items():
-        wrong = _wrong_entry(entry, ("root", "annotation", "repeat_time"))
-        if wrong is None and not str(entry["annotation"]).endswith("jsonl"):
-            wrong = f"annotation {entry['annotation']!r} does not end in jsonl"
-        if wrong is not None:
-            yield BadRow(f"{recipe}:{name}", "", "bad_recipe", wrong)
-            continue
-        yield from _recipe_rows(here(entry["annotation"]), here(entry["root"]))
+    fields = ("root", "annotation", "repeat_time")
+    yield from _recipe(base / "meta.json", fields, here, suffix="jsonl")
 
 
 def _nemo_rl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
-    recipe = base / _RECIPES["nemo-rl"]
-    root = recipe.resolve().parent.parent
+    root = (base / "recipe/meta.json").resolve().parent.parent
+    yield from _recipe(base / "recipe/meta.json", ("root", "annotation"), lambda path: root / path)
+
+
+def _recipe(
+    recipe: Path, fields: tuple[str, ...], place: Callable[[str], Path], suffix: str = ""
+) -> Iterator[Item | BadRow]:
     for name, entry in recipe_entries(recipe).items():
-        wrong = _wrong_entry(entry, ("root", "annotation"))
+        wrong = _wrong_entry(entry, fields)
+        if wrong is None and not entry["annotation"].endswith(suffix):
+            wrong = f"annotation {entry['annotation']!r} does not end in {suffix}"
         if wrong is not None:
             yield BadRow(f"{recipe}:{name}", "", "bad_recipe", wrong)
             continue
-        yield from _recipe_rows(root / entry["annotation"], root / entry["root"])
+        yield from _recipe_rows(place(entry["annotation"]), place(entry["root"]))
 
 
 def _wrong_entry(entry: Mapping[str, Any], fields: tuple[str, ...]) -> str | None:
@@ -208,24 +206,13 @@ def _sharegpt(
 
 
 def _verl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
-    for path in _files(base, "*.parquet"):
-        for at, row in enumerate(_verl_rows(path)):
-            name = (row["extra_info"] or {}).get("id") or ""
-            where = f"{path}:{at}"
-            if not (row["reward_model"] or {}).get("ground_truth"):
-                yield BadRow(where, name, "empty_text", "reward_model.ground_truth is empty")
-            text = "".join(message["content"] or "" for message in row["prompt"] or ())
-            pictures = tuple(Picture(data=image["bytes"]) for image in row["images"] or ())
-            yield Item(where, name, split_prompt(text), text, pictures)
-
-
-def _verl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with ParquetFile(path, fix="export again") as file:
-        missing = [name for name in _VERL if name not in file.schema.names]
-        if missing:
-            raise InputError(f"{path}: no column {missing[0]!r}, so these are no queries for verl")
-        for batch in file.batches(64, _VERL):
-            yield from batch.to_pylist()
+    for where, row in read_rows(map(str, _files(base, "*.parquet")), _VERL):
+        name = (row["extra_info"] or {}).get("id") or ""
+        if not (row["reward_model"] or {}).get("ground_truth"):
+            yield BadRow(where, name, "empty_text", "reward_model.ground_truth is empty")
+        text = "".join(message["content"] or "" for message in row["prompt"] or ())
+        pictures = tuple(Picture(data=image["bytes"]) for image in row["images"] or ())
+        yield Item(where, name, split_prompt(text), text, pictures)
 
 
 def _rows(path: Path, read: Callable[[str, Mapping[str, Any]], Item]) -> Iterator[Item | BadRow]:

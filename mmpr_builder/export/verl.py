@@ -4,8 +4,8 @@
     reward_model: {style, ground_truth}, extra_info: {index, question, answers, pass_rate, …}
 
 MMPR-Tiny is the queries whose pass rate over the rollouts lies in 0.2-0.8 (InternVL3.5): a query
-that always or never succeeds teaches nothing. The pass rate is the one of the pairs, over decided
-responses (a model that judges what no rule decides is not asked again here).
+that always or never succeeds teaches nothing. The pass rate is that of the pairs, over decided
+responses; the LLM judge is not asked again.
 
 What the loader does (verl, `verl/utils/dataset/rl_dataset.py`): it splits the prompt at `<image>`
 and `<video>` and asserts one image for each; images are decoded by the Parquet file's own metadata;
@@ -17,20 +17,26 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError, InputError, RowError
-from mmpr_builder.export.destination import JsonlFiles, ParquetFiles, staged, suffix_of
+from mmpr_builder.export.destination import ParquetFiles, suffix_of
 from mmpr_builder.export.faults import Fault, pair_faults
-from mmpr_builder.export.items import Item, Picture
+from mmpr_builder.export.items import BadRow, Item, Picture
 from mmpr_builder.export.options import ExportOptions
-from mmpr_builder.export.writing import DROPS, Exported, Format, check_options, finish_folder
+from mmpr_builder.export.writing import Exported, Format, write_items
 from mmpr_builder.io.access import sampled_access
-from mmpr_builder.io.tables import plain, read_parquet, rollouts_from_table
+from mmpr_builder.io.tables import (
+    ROLLOUT_SCHEMA,
+    list_parts,
+    plain,
+    read_parquet,
+    rollouts_from_table,
+)
 from mmpr_builder.output.stored_images import load_images
 from mmpr_builder.pairing import Scores, judge_and_pair, scorer_for
 from mmpr_builder.pairing.pooled import rate_of
@@ -55,14 +61,6 @@ python -m verl.trainer.main_ppo algorithm.adv_estimator=grpo \\
 
 The reward judges as the pairs were judged, and needs mmpr_builder beside verl.
 """
-
-
-def faults(item: Item) -> Iterator[Fault]:
-    """What verl's loader would stumble over in a query."""
-    yield from pair_faults(item, _MARKS)
-
-
-FORMAT = Format("verl", faults, None, _HOW, options=("pass_rate",))
 
 
 def features() -> Any:
@@ -94,6 +92,43 @@ def features() -> Any:
     )
 
 
+class VerlWriter:
+    """One Parquet file of queries."""
+
+    def __init__(self, folder: Path, home: Path, options: ExportOptions) -> None:
+        self._folder = folder
+        self._rows = ParquetFiles(folder, features().arrow_schema, shard_bytes=2**62)  # One file.
+        self._kept: Counter[str] = Counter()
+        self._images: set[str] = set()
+
+    def add(self, item: Item) -> None:
+        """Append one query. Raises `RowError` "image_unreadable"."""
+        assert item.row is not None
+        images = [_image(picture.read()) for picture in item.pictures]
+        about = {**item.row["extra_info"], "index": self._kept.total()}
+        self._rows.add({**item.row, "extra_info": about, "images": images})
+        self._images.update(image["path"] for image in images)
+        self._kept[item.source or "unnamed"] += 1
+
+    def finish(self) -> dict[str, Any]:
+        """Finish the file."""
+        self._rows.close()
+        (self._folder / "part-00000.parquet").rename(self._folder / TRAIN)
+        return {"images": len(self._images), "entries": dict(sorted(self._kept.items()))}
+
+
+def _image(data: bytes) -> dict[str, Any]:
+    return {"bytes": data, "path": f"{hashlib.sha256(data).hexdigest()}.{suffix_of(data)}"}
+
+
+def faults(item: Item) -> Iterator[Fault]:
+    """What verl's loader would stumble over in a query."""
+    yield from pair_faults(item, _MARKS)
+
+
+FORMAT = Format("verl", faults, VerlWriter, _HOW, options=("pass_rate",), queries=True)
+
+
 def write_queries(
     outs: Sequence[str],
     rollouts: Iterable[tuple[Rollout, Config]],
@@ -105,70 +140,23 @@ def write_queries(
 
     `rollouts` come with the config they were paired with. Raises `SetupError` like `write_export`.
     """
-    check_options(FORMAT, options)
     low, high = options.pass_rate
     if not 0 <= low <= high <= 1:
         raise ConfigError(f"--pass-rate {low} {high}: give two numbers with 0 <= low <= high <= 1")
-    seen = Counter[str]()
-    kept = Counter[str]()
-    images = set[str]()
-    with staged(dest, overwrite=options.overwrite) as (folder, home):
-        rows = ParquetFiles(folder, features().arrow_schema, shard_bytes=2**62)  # One file.
-        refused = _Refused(JsonlFiles(folder), Counter())
+    sources: set[str] = set()
+
+    def queries() -> Iterator[Item | BadRow]:
         for rollout, config in rollouts:
             seed = rollout.seed
-            seen[seed.source] += 1
+            sources.add(seed.source)
             if options.sources and seed.source not in options.sources:
                 continue
             try:
-                row = _query(rollout, config, judge, kept.total(), options.pass_rate)
+                yield _query(rollout, config, judge, options.pass_rate)
             except RowError as error:
-                refused.add(rollout, error)
-                continue
-            images.update(image["path"] for image in row["images"])
-            kept[seed.source or "unnamed"] += 1
-            rows.add(row)
-        rows.close()
-        (folder / "part-00000.parquet").rename(folder / TRAIN)
-        refused.lines.flush()
-        _check_result(outs, seen, kept, refused.reasons, options)
-        drops = dict(refused.reasons.most_common())
-        found = Exported(dest, kept.total(), len(images), dict(sorted(kept.items())), drops)
-        finish_folder(folder, home, FORMAT, found, outs, options)
-    return found
+                yield BadRow(seed.origin, seed.id, error.reason, error.detail, seed.source)
 
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    lines: JsonlFiles
-    reasons: Counter[str]
-
-    def add(self, rollout: Rollout, error: RowError) -> None:
-        self.reasons[error.reason] += 1
-        seed = rollout.seed
-        row = {"row": seed.origin, "id": seed.id, "reason": error.reason, "detail": error.detail}
-        self.lines.add(DROPS, row)
-
-
-def _check_result(
-    outs: Sequence[str],
-    seen: Counter[str],
-    kept: Counter[str],
-    reasons: Counter[str],
-    options: ExportOptions,
-) -> None:
-    unknown = [source for source in options.sources if source not in seen]
-    if unknown:
-        raise ConfigError(
-            f"--sources: no rollout from {unknown[0]!r}: there are {', '.join(sorted(seen)[:20])}"
-        )
-    if not kept:
-        low, high = options.pass_rate
-        why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
-        raise InputError(
-            f"{', '.join(outs)}: no query with a pass rate in {low:g}-{high:g}"
-            f" ({why or 'no rollouts'}): nothing was written"
-        )
+    return write_items(outs, FORMAT, queries(), lambda: sources, dest, options)
 
 
 def read_rollouts(parts: Iterable[str], config: Config) -> Iterator[tuple[Rollout, Config]]:
@@ -179,9 +167,7 @@ def read_rollouts(parts: Iterable[str], config: Config) -> Iterator[tuple[Rollou
             yield rollout, config
 
 
-def _query(
-    rollout: Rollout, config: Config, judge: Scores, index: int, bounds: tuple[float, float]
-) -> dict[str, Any]:
+def _query(rollout: Rollout, config: Config, judge: Scores, bounds: tuple[float, float]) -> Item:
     seed = rollout.seed
     if rollout.error is not None:
         raise RowError(*rollout.error)
@@ -195,23 +181,19 @@ def _query(
     if not bounds[0] - _ROUNDING <= rate <= bounds[1] + _ROUNDING:
         reason = "too_hard" if rate < bounds[0] else "too_easy"
         raise RowError(reason, f"pass rate {rate:.3f}")
-    pictures = load_images(rollout, sampled_access(config))
     item = Item(
         seed.origin,
         seed.id,
         tuple(prompt_parts(rollout.prompt)),
         rollout.prompt,
-        tuple(Picture(data) for data in pictures),
+        tuple(Picture(data) for data in load_images(rollout, sampled_access(config))),
+        source=seed.source,
     )
-    fault = next(faults(item), None)
-    if fault is not None:
-        raise RowError(*fault)
-    return {**_texts(rollout, item, config, index, rate), "images": _named(pictures)}
+    return replace(item, row=_row(rollout, item, config, rate))
 
 
-def _texts(
-    rollout: Rollout, item: Item, config: Config, index: int, rate: float
-) -> Mapping[str, Any]:
+def _row(rollout: Rollout, item: Item, config: Config, rate: float) -> dict[str, Any]:
+    """All of a row but its images and its index in the file."""
     seed = rollout.seed
     truth = plain(seed.answers[0])
     return {
@@ -220,7 +202,6 @@ def _texts(
         "ability": ABILITY,
         "reward_model": {"style": "rule", "ground_truth": truth},
         "extra_info": {
-            "index": index,
             "split": "train",
             "id": seed.id,
             "question": plain(seed.question),
@@ -235,17 +216,8 @@ def _texts(
     }
 
 
-def _named(pictures: Sequence[bytes]) -> list[dict[str, Any]]:
-    return [
-        {"bytes": data, "path": f"{hashlib.sha256(data).hexdigest()}.{suffix_of(data)}"}
-        for data in pictures
-    ]
-
-
 def rollout_parts(out: str | Path) -> list[str]:
     """The finished parts of a build's rollouts. Raises `InputError` when there are none."""
-    from mmpr_builder.io.tables import ROLLOUT_SCHEMA, list_parts
-
     parts = list_parts(f"{str(out).rstrip('/')}/rollouts", ROLLOUT_SCHEMA)
     if not parts:
         raise InputError(

@@ -1,11 +1,10 @@
-"""Exports pairs: one pass over the shards, a writer per format, refused rows reported.
+"""Exports pairs in one pass over the shards; each format has a writer, refused rows are listed.
 
 write_export(["out/demo"], FORMATS["internvl"], "export/demo", ExportOptions())
 """
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,9 +16,9 @@ from mmpr_builder.errors import ConfigError, InputError, RowError
 from mmpr_builder.export.destination import MARK, JsonlFiles, staged, write_json
 from mmpr_builder.export.faults import Fault
 from mmpr_builder.export.items import BadRow, Item, read_items
-from mmpr_builder.export.options import ExportOptions, check_kinds
+from mmpr_builder.export.options import KINDS, ExportOptions, check_names
 from mmpr_builder.io.stores import is_url
-from mmpr_builder.output import pair_parts
+from mmpr_builder.output import pair_parts, read_rows
 
 DROPS = "drops.jsonl"
 
@@ -36,17 +35,19 @@ class Writer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A trainer's format: what its loader cannot read, and who writes it.
+    """A trainer's format: what its loader cannot read, and what writes it.
 
     `open_writer` gets the folder to write into, the folder as the trainer will see it, and the
-    options. `options` names those options that mean something to it, beyond the common ones.
+    options. `options` names the options that mean something to it, beyond the common ones.
+    `queries`: rows without responses, made of rollouts. `whole_rows`: it takes all columns.
     """
 
     name: str
     faults: Callable[[Item], Iterator[Fault]]
-    open_writer: Callable[[Path, Path, ExportOptions], Writer] | None
+    open_writer: Callable[[Path, Path, ExportOptions], Writer]
     how: str
     options: tuple[str, ...] = ()
+    queries: bool = False
     whole_rows: bool = False
 
 
@@ -68,36 +69,57 @@ def write_export(outs: Sequence[str], form: Format, dest: str, options: ExportOp
     `drops.jsonl`. Raises `SetupError` before anything is there: bad options, an occupied folder,
     no pairs, or none that the trainer can use.
     """
-    check_options(form, options)
-    check_kinds(options.kinds)
+    check_names("--kinds", options.kinds, KINDS)
     parts = [part for out in outs for part in pair_parts(out)]
     pairs = read_items(parts, kinds=options.kinds, sources=options.sources, whole=form.whole_rows)
+
+    def sources() -> set[str]:
+        return {row["source"] for row in read_rows(parts, ["source"])}
+
+    return write_items(outs, form, pairs, sources, dest, options)
+
+
+def write_items(
+    outs: Sequence[str],
+    form: Format,
+    items: Iterable[Item | BadRow],
+    sources: Callable[[], set[str]],
+    dest: str,
+    options: ExportOptions,
+) -> Exported:
+    """Write what the trainer can use of `items`, which lie in `outs`, into a new folder `dest`.
+
+    `sources` gives the names of all sources that are in `outs`, once `items` are read.
+    """
+    check_options(form, options)
     with staged(dest, overwrite=options.overwrite) as (folder, home):
         home = Path(options.mount) if options.mount else home
-        assert form.open_writer is not None
         writer = form.open_writer(folder, home, options)
         drops = JsonlFiles(folder)
         reasons: Counter[str] = Counter()
         rows = 0
         seen: set[str] = set()
-        for item in pairs:
-            if isinstance(item, Item):
-                seen.add(item.source)
-            refused = _write(writer, form, item)
-            if refused is None:
+        for item in items:
+            seen.add(item.source)
+            fault = _write(writer, form, item)
+            if fault is None:
                 rows += 1
             else:
-                reasons[refused.reason] += 1
-                drops.add(DROPS, _drop(item, refused))
+                reasons[fault.reason] += 1
+                drops.add(DROPS, {"row": item.where, "id": item.id, **fault._asdict()})
         drops.flush()
-        _check_result(outs, form, rows, reasons, seen, options)
+        if lacking := sorted(set(options.sources) - seen):
+            check_names("--sources", lacking, sorted(filter(None, sources())))
+            raise ConfigError(f"--sources {lacking[0]!r}: it has no pair of these --kinds")
+        if not rows:
+            raise InputError(_nothing(outs, form, reasons, options))
         made = writer.finish()
         found = Exported(dest, rows, made["images"], made["entries"], dict(reasons.most_common()))
-        finish_folder(folder, home, form, found, outs, options)
+        _finish_folder(folder, home, form, found, outs, options)
     return found
 
 
-def finish_folder(
+def _finish_folder(
     folder: Path,
     home: Path,
     form: Format,
@@ -129,7 +151,7 @@ def check_options(form: Format, options: ExportOptions) -> None:
     default = ExportOptions()
     for name in ("kinds", "repeat_time", "max_dynamic_patch", "mount", "pass_rate"):
         given = getattr(options, name) != getattr(default, name)
-        allowed = name in form.options or (name == "kinds" and form.open_writer is not None)
+        allowed = name in form.options or (name == "kinds" and not form.queries)
         if given and not allowed:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} means nothing to {form.name}: leave it out")
@@ -148,45 +170,16 @@ def _write(writer: Writer, form: Format, item: Item | BadRow) -> Fault | None:
     return None
 
 
-def _drop(item: Item | BadRow, fault: Fault) -> dict[str, str]:
-    return {"row": item.where, "id": item.id, "reason": fault.reason, "detail": fault.detail}
-
-
-def _check_result(
-    outs: Sequence[str],
-    form: Format,
-    rows: int,
-    reasons: Counter[str],
-    seen: Iterable[str],
-    options: ExportOptions,
-) -> None:
-    unknown = sorted(set(options.sources) - set(seen))
-    if unknown:
-        raise ConfigError(_unknown_source(outs, unknown[0], options))
-    if not rows:
-        why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+def _nothing(
+    outs: Sequence[str], form: Format, reasons: Counter[str], options: ExportOptions
+) -> str:
+    why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+    if not why:
         asked = options.kinds or options.sources
-        nobody = "none of the kinds and sources asked for" if asked else "there are no pairs"
-        raise InputError(
-            f"{', '.join(outs)}: no pair that {form.name} can use"
-            f" ({why or nobody}): nothing was written"
-        )
-
-
-def _unknown_source(outs: Sequence[str], name: str, options: ExportOptions) -> str:
-    import pyarrow.compute as pc
-
-    from mmpr_builder.io import tables
-
-    there: set[str] = set()
-    for out in outs:
-        for part in pair_parts(out):
-            there.update(pc.unique(tables.read_parquet(part, ["source"])["source"]).to_pylist())
-    names = sorted(source for source in there if source)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-    hint = f" (the nearest is {near[0]!r})" if near else ""
-    kinds = f" of kinds {', '.join(options.kinds)}" if options.kinds else ""
-    return f"--sources: no pair{kinds} from {name!r}{hint}: there are {', '.join(names[:20])}"
+        there = "rollouts" if form.queries else "pairs"
+        why = "none of the kinds and sources asked for" if asked else f"there are no {there}"
+    what = "query" if form.queries else "pair"
+    return f"{', '.join(outs)}: no {what} that {form.name} can use ({why}): nothing was written"
 
 
 def _readme(form: Format, home: Path, found: Exported) -> str:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from mmpr_builder.output import shards
 from mmpr_builder.output.card import SCHEMA_VERSION, finish_build, versions
 from mmpr_builder.output.rows import pair_features, pair_schema, sampling_json
 from mmpr_builder.output.writer import Block, BuildWriter, Judged, make_block, rejected_ids
+from mmpr_builder.records import Drop, Rollout
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,15 +45,20 @@ __all__ = [
     "finish_build",
     "load_pairs",
     "make_block",
+    "mean_rate",
     "pair_features",
     "pair_parts",
     "pair_schema",
+    "read_drops",
+    "read_rollouts",
+    "read_rows",
     "read_run",
     "rejected_ids",
     "sampling_json",
     "versions",
 ]
 
+_AT_ONCE = 1024  # Rows as Python values at a time; a large build has hundreds of thousands.
 _NO_BUILDS = ("import.json", "export.json")
 """What `mmpr import` and `mmpr export` leave in their folders."""
 
@@ -100,6 +106,33 @@ def pair_parts(path: str | Path) -> list[str]:
             f"{base}: no pairs here: give a build's folder, its pairs folder or a Parquet file"
         )
     return parts
+
+
+def mean_rate(rates: Mapping[str, int]) -> float | None:
+    """The mean of `pass_rates` in run.json: rate -> seeds that have it."""
+    total = sum(rates.values())
+    return sum(float(rate) * n for rate, n in rates.items()) / total if total else None
+
+
+def read_rows(parts: Iterable[str], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of Parquet parts in order, these columns of them, one row group in memory."""
+    for part in parts:
+        for table in tables.read_groups(part, columns):
+            for batch in table.to_batches(max_chunksize=_AT_ONCE):
+                yield from batch.to_pylist()
+
+
+def read_rollouts(parts: Iterable[str]) -> Iterator[Rollout]:
+    """The rollouts of parts in order, one part in memory at a time."""
+    for part in parts:
+        yield from tables.rollouts_from_table(tables.read_parquet(part))
+
+
+def read_drops(out: str) -> Iterator[Drop]:
+    """All drops of a build, in its order; none where it has no such folder."""
+    parts = tables.list_parts(f"{out.rstrip('/')}/drops", tables.DROP_SCHEMA)
+    for row in read_rows(parts, tables.DROP_SCHEMA.names):
+        yield Drop(**row)
 
 
 def load_pairs(path: str | Path | Sequence[str | Path]) -> Dataset:

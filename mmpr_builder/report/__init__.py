@@ -5,11 +5,11 @@
 Texts that a model wrote are only ever shown as text; the page's own script is the only one that
 its policy lets run.
 
-figures.py flows.py   what the counts say          sides.py      chosen against rejected
-samples.py texts.py   which pairs, what differs    mathml.py     formulas
-controls.py           what quality controls did    thumbnails.py small pictures
-dropped.py asides.py  examples of drops, of responses left aside
-page.html.j2 figures.html.j2 controls.html.j2 style.css browser.js
+    figures.py sides.py    what the counts say, and chosen against rejected
+    samples.py texts.py    which pairs, and what differs in them
+    control_figures.py     what the quality controls left aside; examples.py has some of it
+    lookup.py              single pairs, for `mmpr show`
+    page.html.j2 figures.html.j2 controls.html.j2 style.css browser.js
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mmpr_builder import __version__
 from mmpr_builder.errors import InputError
 from mmpr_builder.escaping import visible
 from mmpr_builder.io import tables
-from mmpr_builder.output import pair_parts, read_run
+from mmpr_builder.output import mean_rate, pair_parts, read_run
 from mmpr_builder.pairing.unpaired import read_reject_list
 from mmpr_builder.report import figures
 from mmpr_builder.report.control_figures import shown_controls
@@ -108,13 +108,8 @@ def _figures(counts: Mapping[str, Any]) -> dict[str, Any]:
         "response_flow": figures.response_flow(counts),
         "flow_width": figures.WIDTH,
         "pass_rates": figures.pass_rate_bars(counts["pass_rates"]),
-        "costs": figures.source_costs(counts["sources"]),
-        "outcomes": figures.outcome_stacks(counts),
-        "finishes": figures.finish_stacks(counts),
-        "by_kind": figures.kind_stacks(counts),
+        "stacks": {table: figures.stacks(counts, table) for table in figures.STACKED},
         "rules": figures.rule_bars(counts["rules"]),
-        "outcome_tones": figures.OUTCOME_TONES,
-        "ratios": figures.ratio_rows(counts.get("continuations") or {}),
         "drops": figures.drop_bars(counts["drops"]),
     }
 
@@ -135,7 +130,7 @@ def _data(name: str, browser: Browser, rejected: Sequence[str] | None) -> str:
 
 
 def _rejected(uri: str | None) -> list[str] | None:
-    """The list that this build was made with; None if it is not there any more."""
+    """The list that this build was made with; None if it is no longer there."""
     if uri is None:
         return []
     try:
@@ -157,20 +152,18 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["n"] = _number
-    environment.filters["per_cent"] = _per_cent
-    environment.filters["visible"] = visible
-    environment.filters["legend"] = _legend
+    environment.filters |= {
+        "n": _number,
+        "per_cent": _per_cent,
+        "visible": visible,
+        "mean_rate": mean_rate,
+        "pass_rate_bars": figures.pass_rate_bars,
+    }
     return environment
 
 
 def _per_cent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _legend(rows: Sequence[figures.Stack]) -> dict[str, str]:
-    """Names and tones that occur in these bars, each once."""
-    return {part.name: part.tone for row in rows for part in row.parts}
 
 
 def _number(value: float | None) -> str:

@@ -1,24 +1,41 @@
-"""Single pairs of a build, found by id, seed, kind or source, without reading any image."""
+"""Pairs of a build by their places, so that no image is read but those of the pairs wanted.
+
+places_of("out/pairs/part-00000.parquet")  ->  Place(part, group=0, row=118, kind="format", …), …
+find_pairs(parts, Wanted(kind="format"), n=3)  ->  rows of the first three, and how many fit
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmpr_builder.errors import InputError
 from mmpr_builder.io import tables
 from mmpr_builder.records import Drop
 
-_Place = tuple[str, int, int]
-"""(part, row group, row in it)"""
-
+_AT_ONCE = 256  # Rows, which may have pictures of megabytes.
+_COLUMNS = ("id", "seed_id", "kind", "source")
+_NO_TEXTS = ("images", "prompt", "chosen", "rejected")
 _FEWEST_DIGITS = 6
 """Of a pair's id, to find it by its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a pair lies: row `row` of row group `group` of `part`."""
+
+    part: str
+    group: int
+    row: int
+    id: str
+    seed_id: str
+    kind: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +59,13 @@ def find_pairs(
     Rows have all columns but `images` and the conversational ones. Raises `InputError` for a file
     without the columns of a build.
     """
-    places = [place for part in parts for place in _places(part, wanted)]
+    fit = [place for part in parts for place in places_of(part) if _fits(place, wanted)]
     if draw is None:
-        chosen = places[skip : skip + n]
+        chosen = fit[skip : skip + n]
     else:
-        chosen = random.Random(draw).sample(places, min(n, len(places)))
-    return _read(chosen), len(places)
+        chosen = random.Random(draw).sample(fit, min(n, len(fit)))
+    found = dict(rows_at(chosen, lambda name: name not in _NO_TEXTS))
+    return [found[place] for place in chosen], len(fit)
 
 
 def find_drop(out: str, item_id: str) -> Drop | None:
@@ -59,45 +77,48 @@ def find_drop(out: str, item_id: str) -> Drop | None:
     return None
 
 
-def _places(part: str, wanted: Wanted) -> Iterator[_Place]:
-    """Where the pairs that fit lie. Raises `InputError` for a file that no build wrote."""
-    columns = ("id", "seed_id", "kind", "source")
-    for group, rows in enumerate(tables.read_groups(part, columns)):
-        missing = [name for name in columns if name not in rows.schema.names]
+def places_of(part: str) -> Iterator[Place]:
+    """The places of all pairs of a part. Raises `InputError` for a file that no build wrote."""
+    for group, rows in enumerate(tables.read_groups(part, _COLUMNS)):
+        missing = [name for name in _COLUMNS if name not in rows.schema.names]
         if missing:
             raise InputError(
                 f"{part}: no column {missing[0]!r}: pairs made elsewhere get it by"
                 " `mmpr export FILE DEST --to trl`"
             )
-        for i, row in enumerate(rows.to_pylist()):
-            if _fits(row, wanted):
-                yield part, group, i
+        columns = zip(*(rows[name].to_pylist() for name in _COLUMNS), strict=True)
+        for row, values in enumerate(columns):
+            yield Place(part, group, row, *values)
 
 
-def _fits(row: dict[str, str], wanted: Wanted) -> bool:
+def rows_at(
+    wanted: Sequence[Place], takes: Callable[[str], bool]
+) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """The rows at these places, in the order of the file, with the columns that `takes` accepts.
+
+    Each row group is read once and in small batches: it may hold 64 MiB of images.
+    """
+    groups: dict[tuple[str, int], list[Place]] = {}
+    for place in wanted:
+        groups.setdefault((place.part, place.group), []).append(place)
+    for (part, group), inside in sorted(groups.items()):
+        left = deque(sorted(inside, key=lambda place: place.row))
+        with tables.ParquetFile(part) as file:
+            first = 0
+            for batch in file.batches(_AT_ONCE, list(filter(takes, file.schema.names)), group):
+                while left and left[0].row < first + batch.num_rows:
+                    (row,) = batch.slice(left[0].row - first, 1).to_pylist()
+                    yield left.popleft(), row
+                first += batch.num_rows
+                if not left:
+                    break
+
+
+def _fits(place: Place, wanted: Wanted) -> bool:
     name = wanted.name
     named = (
         name is None
-        or row["seed_id"] == name
-        or (len(name) >= _FEWEST_DIGITS and (row["id"] or "").startswith(name.lower()))
+        or place.seed_id == name
+        or (len(name) >= _FEWEST_DIGITS and (place.id or "").startswith(name.lower()))
     )
-    return named and wanted.kind in (None, row["kind"]) and wanted.source in (None, row["source"])
-
-
-def _read(places: Sequence[_Place]) -> list[dict[str, Any]]:
-    """Their rows, in the order of the places; each row group is read once."""
-    wanted: dict[tuple[str, int], list[int]] = {}
-    for part, group, index in places:
-        wanted.setdefault((part, group), []).append(index)
-    found: dict[_Place, dict[str, Any]] = {}
-    for (part, group), indices in wanted.items():
-        table = _texts(part, group).take(pa.array(indices, pa.int64()))
-        for index, row in zip(indices, table.to_pylist(), strict=True):
-            found[part, group, index] = row
-    return [found[place] for place in places]
-
-
-def _texts(part: str, group: int) -> pa.Table:
-    with tables.ParquetFile(part) as file:
-        skipped = ("images", "prompt", "chosen", "rejected")
-        return file.read([name for name in file.schema.names if name not in skipped], group)
+    return named and wanted.kind in (None, place.kind) and wanted.source in (None, place.source)

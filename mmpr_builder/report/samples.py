@@ -9,67 +9,34 @@ import base64
 import hashlib
 import io
 import json
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import Any, get_args
 
 from PIL import Image
 
 from mmpr_builder.escaping import visible
-from mmpr_builder.io import images, tables
+from mmpr_builder.io import images
 from mmpr_builder.records import Kind
+from mmpr_builder.report.lookup import Place, places_of, rows_at
 from mmpr_builder.report.texts import as_json, compare, plain_spans, question_text
 
-# ---- thumbnails
-# Small pictures for the report, of bounded size and the same bytes each time.
-
-
 MOST_CHARACTERS = 48_000
-"""Of the data URL."""
+"""Of a thumbnail's data URL."""
 
 _STEPS = ((640, 82), (640, 60), (480, 60), (480, 40), (360, 40), (240, 30))
-"""(longest side in px, JPEG quality), tried until the file is small enough."""
-
-
-def thumbnail(data: bytes) -> str:
-    """A small JPEG of an image as a data URL of at most `MOST_CHARACTERS`."""
-    picture = images.open_image(data)
-    encoded = b""
-    for side, quality in _STEPS:
-        small = picture.copy()
-        small.thumbnail((side, side), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        small.save(buffer, format="JPEG", quality=quality, optimize=True)
-        encoded = base64.b64encode(buffer.getvalue())
-        if len(encoded) <= MOST_CHARACTERS - 40:
-            break
-    return "data:image/jpeg;base64," + encoded.decode("ascii")
-
+"""(longest side in px, JPEG quality), tried until a thumbnail is small enough."""
 
 SHOWN_CHARACTERS = 6_000
 """Longer texts are cut in the page (it says so); the pairs themselves are whole."""
 
-_AT_ONCE = 256  # Rows, which may have pictures of megabytes.
-_COLUMNS = [
+_COLUMNS = {
     *("id", "seed_id", "kind", "source", "pass_rate", "n_samples", "template", "dropout_keep"),
     *("question", "answers", "images", "chosen_text", "chosen_answer", "chosen_rule"),
     *("chosen_tokens", "chosen_finish_reason", "rejected_text", "rejected_answer"),
     *("rejected_rule", "rejected_tokens", "rejected_finish_reason"),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a pair lies: row `row` of row group `group` of `part`."""
-
-    part: str
-    group: int
-    row: int
-    kind: str
-    source: str
-    id: str
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +55,12 @@ def pick_samples(parts: Sequence[str], limit: int) -> list[Place]:
     """
     lanes: dict[tuple[str, str], dict[str, list[Place]]] = {}
     for part in parts:
-        for place, seed_id in _places(part):
+        for place in places_of(part):
             lane = lanes.setdefault((place.kind, place.source), {})
-            kept = lane.setdefault(seed_id, [])
+            kept = lane.setdefault(place.seed_id, [])
             kept.append(place)
             if len(lane) > limit:  # Then one of each seed is more than enough.
-                lane[seed_id] = [min(kept, key=lambda p: p.id)]
+                lane[place.seed_id] = [min(kept, key=lambda p: p.id)]
             if len(lane) > 4 * limit:  # Of a million seeds a few hundred are remembered.
                 lanes[place.kind, place.source] = _lowest(lane, limit)
     order = {kind: i for i, kind in enumerate(get_args(Kind))}
@@ -174,46 +141,29 @@ def pair_json(row: Mapping[str, Any]) -> dict[str, Any]:
 def _items(
     places: Sequence[Place], thumbnails: dict[str, str]
 ) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
-    """(id, what the page says, keys of its pictures) of each pair; fills in `thumbnails`.
-
-    Each row group is read once and in small batches: it may hold 64 MiB of images.
-    """
-    wanted: dict[tuple[str, int], list[Place]] = {}
-    for place in places:
-        wanted.setdefault((place.part, place.group), []).append(place)
-    for (part, group), inside in sorted(wanted.items()):
-        for place, row in _rows(part, group, sorted(inside, key=lambda place: place.row)):
-            keys = []
-            for image in row.pop("images"):
-                keys.append(hashlib.sha256(image["bytes"]).hexdigest())
-                if keys[-1] not in thumbnails:
-                    thumbnails[keys[-1]] = thumbnail(image["bytes"])
-            yield place.id, pair_json(row), keys
+    """(id, what the page says, keys of its pictures) of each pair; fills in `thumbnails`."""
+    for place, row in rows_at(places, _COLUMNS.__contains__):
+        keys = []
+        for image in row.pop("images"):
+            keys.append(hashlib.sha256(image["bytes"]).hexdigest())
+            if keys[-1] not in thumbnails:
+                thumbnails[keys[-1]] = thumbnail(image["bytes"])
+        yield place.id, pair_json(row), keys
 
 
-def _rows(part: str, group: int, places: Sequence[Place]) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The rows at these places of a row group, which come in its order."""
-    left = deque(places)
-    with tables.ParquetFile(part) as file:
-        first = 0
-        for batch in file.batches(_AT_ONCE, _COLUMNS, group):
-            while left and left[0].row < first + batch.num_rows:
-                (row,) = batch.slice(left[0].row - first, 1).to_pylist()
-                yield left.popleft(), row
-            first += batch.num_rows
-            if not left:
-                return
-
-
-def _places(part: str) -> Iterator[tuple[Place, str]]:
-    columns = ("id", "seed_id", "kind", "source")
-    for group, rows in enumerate(tables.read_groups(part, columns)):
-        items = chain.from_iterable(
-            batch.to_pylist() for batch in rows.to_batches(max_chunksize=_AT_ONCE)
-        )
-        for row, item in enumerate(items):
-            place = Place(part, group, row, item["kind"], item["source"], item["id"])
-            yield place, item["seed_id"]
+def thumbnail(data: bytes) -> str:
+    """A small JPEG of an image as a data URL of at most `MOST_CHARACTERS`, the same each time."""
+    picture = images.open_image(data)
+    encoded = b""
+    for side, quality in _STEPS:
+        small = picture.copy()
+        small.thumbnail((side, side), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        small.save(buffer, format="JPEG", quality=quality, optimize=True)
+        encoded = base64.b64encode(buffer.getvalue())
+        if len(encoded) <= MOST_CHARACTERS - 40:
+            break
+    return "data:image/jpeg;base64," + encoded.decode("ascii")
 
 
 def _lowest(lane: Mapping[str, list[Place]], limit: int) -> dict[str, list[Place]]:

@@ -1,4 +1,4 @@
-"""Chosen against rejected over all pairs: lengths, and answers that one side has more often.
+"""Compares chosen and rejected over all pairs: lengths, and answers that one side has more often.
 
 A trainer learns whatever tells the two sides apart. Where the chosen ones are longer, or say "yes"
 more often, it learns that too.
@@ -79,7 +79,7 @@ class Sides:
     lengths: tuple[Lengths, ...]
     biases: tuple[Bias, ...]
     priors: tuple[tuple[Prior, ...], ...]
-    """A group for yes and no, one for letters; empty where nobody answers so."""
+    """A group for yes and no, one for letters; empty where no answer is one."""
 
 
 @dataclass

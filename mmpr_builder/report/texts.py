@@ -1,9 +1,14 @@
-"""Texts as the report shows them: control characters made visible, differences found.
+r"""Texts as the report shows them: control characters made visible, differences and formulas found.
 
     chosen    "Row 1: red, blue. So 3"      same "Row 1: red, "  new "blue. "   same "So "  new "3"
     rejected  "Row 1: red, green. So 4"     same "Row 1: red, "  new "green. "  same "So "  new "4"
 
-Words are compared, of Chinese and Japanese single characters; a formula is one word.
+    r"so $\frac{1}{2}$ of it"  ->  "so ", ["math", {}, ["mfrac", {}, ["mn", {}, "1"], …]], " of it"
+
+The comparison goes word by word, in Chinese and Japanese character by character; a formula is one
+word. Formulas become MathML, which browsers draw without a script or a font. The page gets a tree
+of element names from a fixed list and no markup, so whatever a model wrote inside ends as the text
+of an element. A formula that cannot be drawn for certain stays as it was written.
 """
 
 from __future__ import annotations
@@ -19,16 +24,6 @@ from rapidfuzz.distance import LCSseq
 
 from mmpr_builder.escaping import visible
 from mmpr_builder.records import IMAGE_PLACEHOLDER
-
-# ---- mathml
-# LaTeX inside a text -> MathML, which browsers draw by themselves, without a script or a font.
-#
-#     "so $\frac{1}{2}$ of it"  ->  "so ", ["math", {}, ["mfrac", {}, ["mn", {}, "1"], …]], " of it"
-#
-# The result is a tree of element names from a fixed list, not markup: whatever a model wrote inside
-# a formula ends as the text of an element. What cannot be drawn for certain stays as it was
-# written.
-
 
 LONGEST = 500
 """Longer formulas stay as they were written."""
@@ -47,14 +42,8 @@ Tree = list[Any]
 """[name, {attribute: value}, child or text, …]"""
 
 _CHILDREN = {
-    "mfrac": 2,
-    "mroot": 2,
-    "msub": 2,
-    "msup": 2,
-    "mover": 2,
-    "munder": 2,
-    "msubsup": 3,
-    "munderover": 3,
+    **dict.fromkeys(("mfrac", "mroot", "msub", "msup", "mover", "munder"), 2),
+    **dict.fromkeys(("msubsup", "munderover"), 3),
 }
 _ANY_CHILDREN = {"math", "mrow", "mstyle", "msqrt", "mpadded", "mphantom", "menclose"}
 _ANY_CHILDREN |= {"mtable", "mtr", "mtd"}
@@ -62,15 +51,13 @@ _TEXTS = {"mi", "mn", "mo", "mtext", "mspace"}
 _ATTRIBUTES = {
     "columnalign": re.compile(r"(?:left|right|center)(?: (?:left|right|center))*"),
     "display": re.compile(r"block|inline"),
-    "displaystyle": re.compile(r"true|false"),
-    "fence": re.compile(r"true|false"),
     "form": re.compile(r"prefix|infix|postfix"),
     "linethickness": re.compile(r"\d(?:\.\d+)?(?:em|px|pt)?"),
     "mathvariant": re.compile(r"normal"),
-    "separator": re.compile(r"true|false"),
-    "stretchy": re.compile(r"true|false"),
-    "accent": re.compile(r"true|false"),
     "width": re.compile(r"-?\d{1,2}(?:\.\d+)?em"),
+    **dict.fromkeys(
+        ("accent", "displaystyle", "fence", "separator", "stretchy"), re.compile(r"true|false")
+    ),
 }
 
 
