@@ -133,7 +133,7 @@ def test_planned_drops_come_back_in_order_however_many(tmp_path: Path) -> None:
     assert len(found) == 9000
     assert list(found) == drops
     assert list(PlannedDrops()) == []
-    with pytest.raises(InputError, match="not a readable part"):
+    with pytest.raises(InputError, match="not a readable Parquet file"):
         list(PlannedDrops(str(tmp_path / "gone.parquet"), 1))
 
 
