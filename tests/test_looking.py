@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import mmpr
@@ -19,9 +20,9 @@ from mmpr_builder.config import Config, PairingConfig, valid_keys
 from mmpr_builder.errors import InputError
 from mmpr_builder.export import FORMATS, ExportOptions, write_export
 from mmpr_builder.export.importing import import_pairs
+from mmpr_builder.io import tables
 from mmpr_builder.output import pair_parts
 from mmpr_builder.records import Seed
-from mmpr_builder.report import lookup
 from mmpr_builder.report.lookup import Wanted, find_drop, find_pairs
 
 ATTACK = "[red]no markup[/] \x1b[31mand no codes\x1b[0m"
@@ -159,15 +160,16 @@ def test_a_build_without_pairs_says_so(tmp_path: Path) -> None:
 
 
 def test_show_reads_a_row_group_once(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[Any] = []
+    read: list[Any] = []
 
-    def counted(file: Any) -> pq.ParquetFile:
-        opened.append(file)
-        return pq.ParquetFile(file)
+    class Counted(tables.ParquetFile):
+        def batches(self, *words: Any) -> Iterator[pa.RecordBatch]:
+            read.append(words)
+            return super().batches(*words)
 
-    monkeypatch.setattr(lookup, "pq", SimpleNamespace(ParquetFile=counted))
+    monkeypatch.setattr(tables, "ParquetFile", Counted)
     rows, _ = find_pairs(pair_parts(built), Wanted(), n=100)
-    assert (len(rows), len(opened)) == (11, 1)
+    assert (len(rows), len(read)) == (11, 1)
 
 
 def test_a_place_in_a_random_draw_is_refused(built: Path) -> None:

@@ -70,9 +70,10 @@ def test_an_extension_that_was_planned_is_not_refused_any_more(tmp_path: Path) -
     assert len(progress.notes) == 1
 
 
-def test_two_bad_rows_are_bad_rows(tmp_path: Path) -> None:
+def test_two_bad_rows_that_are_all_rows_are_an_error(tmp_path: Path) -> None:
     config = build_of(tmp_path, lambda _: False, "limit=2")
-    check_images(config, plan(config).units, (), Notes())
+    with pytest.raises(InputError, match="none of the 2 seeds"):
+        check_images(config, plan(config).units, (), Notes())
 
 
 def test_a_cluster_may_see_what_its_driver_does_not(tmp_path: Path) -> None:
