@@ -84,11 +84,11 @@ wheel:  ## build dist/*.whl, with recipes, prompts and the demo model in it
 	if [ ! -x "$$uv" ]; then echo "uv is needed; make setup brings it" >&2; exit 1; fi; \
 	"$$uv" build -q --wheel
 
-bench: setup  ## measure the claims into benchmarks/RESULTS.md (ONLY=cpu_half for one of them)
+bench: setup  ## measure the claims into benchmarks/RESULTS.md (ONLY=cpu_half for one; ONLY=real_verdicts FILE=…)
 	@missed=; for bench in $(or $(ONLY),$(BENCHES)); do \
 	  echo "== $$bench"; \
 	  real=; [ $$bench = adaptive ] && real=--real; \
-	  HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.$$bench $$real $(ARGS) || missed="$$missed $$bench"; \
+	  HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.$$bench $$real $(FILE) $(ARGS) || missed="$$missed $$bench"; \
 	done; \
 	if [ -n "$$missed" ]; then echo "failed, or short of the goal:$$missed" >&2; exit 1; fi
 

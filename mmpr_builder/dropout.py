@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mmpr_builder.config import Config, DropoutConfig
+from mmpr_builder.errors import ConfigError
 from mmpr_builder.records import Seed
 
 Decode = Callable[[Sequence[int]], str]
@@ -103,10 +104,13 @@ def truncate(text: str, keep: float = 0.5) -> str:
 
     The result has no trailing blank, is never empty unless `keep` is 0 or the text is, and is
     never the whole text as long as that has more than one unit and `keep` is below 1.
+    Raises `ConfigError` for a `keep` outside 0 to 1.
     """
-    if not text or keep <= 0:
+    if not 0 <= keep <= 1:
+        raise ConfigError(f"keep={keep!r} is no share of a text: give a number from 0 to 1")
+    if not text or keep == 0:
         return ""
-    if keep >= 1:
+    if keep == 1:
         return text
     atoms = _atoms(text)
     goal = keep * len(text)

@@ -5,7 +5,9 @@ r"""The final answer of a response, by the style that its prompt asked for; None
     think_boxed    <think> ... </think> ... \boxed{12}
 
 The last marker wins, whatever follows it. What stands inside a think block is no answer, and the
-whole text never is: a response without the marker it was asked for has broken the format.
+whole text never is: a response without the marker it was asked for has broken the format. Answers
+between tokens of their own (`<answer>12</answer>`, `<|begin_of_box|>12<|end_of_box|>`) count in
+every style.
 """
 
 from __future__ import annotations
@@ -22,7 +24,21 @@ SPECIAL_TOKEN = re.compile(
 )
 """Tokens of chat templates that an engine may leave in a text."""
 
-_THINK = re.compile(r"<(/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
+_CLOSING_TOKEN = re.compile(
+    r"<(?!image>|/(?:answer|strong|su[bp])>)\|?/?[A-Za-z][A-Za-z0-9_▁|-]{2,30}\|?>\Z"
+)
+"""Whatever token stands at the very end, such as `<eoa>`; an option can be an `<image>`."""
+_WISHES = re.compile(
+    r"(?:(?<=[\s.])|\A)(?:i hope (?:this|that|it) helps|(?:please )?let me know if|feel free to"
+    r"|hope this helps)\b[^\n]*\Z",
+    re.IGNORECASE,
+)
+_TAIL = 200
+_THINK = re.compile(r"[<◁](/?)(?:think|thinking|reasoning)[>▷]", re.IGNORECASE)
+_WRAPPED = re.compile(
+    r"<answer>(.{0,2000}?)</answer>|<\|begin_of_box\|>(.{0,2000}?)<\|end_of_box\|>",
+    re.DOTALL | re.IGNORECASE,
+)
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 
 _HTML = re.compile(r"</?(?:answer|b|strong|i|em|u|p|span|div|h[1-6]|center|big)\s*>|<br\s*/?>")
@@ -33,15 +49,31 @@ _WINDOW = 80
 extraction linear in the length of a response, whatever it contains."""
 _STRONG_PHRASES = ("final answer", "最终答案", "最后答案")
 _STRONG = re.compile(
-    r"s?[*_`#\s]*(?:[:：=]|-\s|\b(?:is|are)\b[*_\s]*[:：]?|(?:应该)?[是为][*_\s]*[:：]?|\n)",
+    r"s?[*_`#\s]*(?:[:：=]|-\s|\b(?:is|are|should be|would be)\b[*_\s]*[:：]?"
+    r"|(?:应该)?[是为][*_\s]*[:：]?|\n)",
     re.IGNORECASE,
 )
-_WEAK_PHRASES = ("answer", "答案", "故选", "应选", "所以选", "因此选", "答:", "答：")
-_BEFORE_ENGLISH = re.compile(
-    r"(?:(?P<line>(?:\A|\n)[*_#>\-\s]*)|\b(?P<the>the\s+))(?:correct\s+)?\Z", re.IGNORECASE
+_WEAK_PHRASES = (
+    *("answer", "option", "choice", "答案", "故选", "应选", "所以选", "因此选", "答:", "答："),
+    *("正确的选项", "正确选项", "对应选项"),
 )
-_AFTER_ENGLISH = re.compile(r"[*_\s]*(?:(?P<colon>[:：])|(?P<verb>is\b)\s*[:：]?)", re.IGNORECASE)
+_BEFORE_ENGLISH = re.compile(
+    r"(?:(?P<line>(?:\A|\n|\{\s*)[*_#>\[\-\s]*)|\b(?P<the>the\s+))"
+    r"(?P<correct>(?:most\s+)?(?:correct|right|best|appropriate)\s+)?\Z",
+    re.IGNORECASE,
+)
+_AFTER_ENGLISH = re.compile(
+    r"(?:\s+to\s+(?:the|this|your)\s+question)?[*_\s]*"
+    r"(?:(?P<colon>[:：]|\]\s*[:：]?(?=\s*\n))"
+    r"|(?P<verb>(?:is|are|should be|would be|must be)\b)\s*[:：]?)",
+    re.IGNORECASE,
+)
 _AFTER_CHINESE = re.compile(r"[*_\s]*(?:应该|应)?[:：是为选][*_\s]*[:：]?")
+_CONFIRMED = re.compile(
+    r"\(?\b(?P<letter>[A-Z])\)?\**\s+is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice))?\b"
+    r"|选项\s*(?P<zh>[A-Z])\s*(?:是|为)?(?:最)?正确"
+)
+"""`B is the correct answer`, 选项B正确: the letter stands before its marker."""
 _HEADING_CHINESE = re.compile(r"[*_#]*(?:】[*_]*[:：]?|[ \t]*\n)\s*")
 """【答案】 and 答案 in a line of its own."""
 STYLES = ("final_answer", "boxed", "think_boxed")
@@ -52,23 +84,43 @@ def extract_answer(text: str, style: str) -> str | None:
 
     Raises `ConfigError` for an unknown style. "open" responses have no final answer: None.
     """
+    check_style(style)
     if style == "open":
         return None
-    if style not in STYLES:
-        raise ConfigError(f"answer style {style!r} is unknown: use one of {', '.join(STYLES)}")
     visible = _after_thinking(text)
     if visible is None:
         return None
+    wrapped = [found[1] or found[2] or "" for found in _WRAPPED.finditer(visible)]
+    if wrapped:
+        visible = _WRAPPED.sub(lambda found: found[1] or found[2] or "", visible)
+    visible = without_tail(visible)
     if "</" in visible or "<br" in visible:
         visible = _HTML.sub(lambda tag: "\n" if tag[0][:3].lower() == "<br" else "", visible)
-    if style == "final_answer":
-        return _marked_answer(visible)
-    return _boxed_answer(visible)
+    answer = _marked_answer(visible) if style == "final_answer" else _boxed_answer(visible)
+    if answer is None and wrapped:
+        return _boxed_answer(wrapped[-1]) if _BOX.search(wrapped[-1]) else tidy(wrapped[-1])
+    return answer
+
+
+def check_style(style: str) -> None:
+    """Raise `ConfigError` unless a style is one of `STYLES` or "open"."""
+    if style not in (*STYLES, "open"):
+        raise ConfigError(f"answer style {style!r} is unknown: use one of {', '.join(STYLES)}")
+
+
+def without_tail(text: str) -> str:
+    """A text without closing tokens and good wishes at its end."""
+    while True:
+        head, tail = text[:-_TAIL], text[-_TAIL:]
+        shorter = head + _WISHES.sub("", _CLOSING_TOKEN.sub("", tail.rstrip()))
+        if len(shorter.rstrip()) == len(text.rstrip()):
+            return text
+        text = shorter.rstrip()
 
 
 def _after_thinking(text: str) -> str | None:
     """The text outside think blocks; None if one is left open."""
-    if "<" not in text:
+    if "<" not in text and "◁" not in text:
         return text
     tags = list(_THINK.finditer(text))
     if not tags:
@@ -78,15 +130,32 @@ def _after_thinking(text: str) -> str | None:
 
 
 def _boxed_answer(text: str) -> str | None:
-    boxes = list(_BOX.finditer(text))
-    if not boxes:
+    """The last box; boxes that are joined by "and", "or" or a comma are one list."""
+    boxes = list(_BOX.finditer(text))[-_MAX_BOXES:]
+    last = _box_at(text, boxes[-1].end()) if boxes else None
+    if last is None:
         return None
-    last = boxes[-1]
-    if text[last.end() : last.end() + 1] != "{":
-        found = re.compile(r"[0-9A-Za-z]+").match(text, last.end())
-        return found[0] if found else None
-    end = closing_brace(text, last.end())
-    return None if end < 0 else tidy(text[last.end() + 1 : end])
+    answers, start = [last[0]], boxes[-1].start()
+    for found in boxes[-2::-1]:
+        box = _box_at(text[:start], found.end())
+        if box is None or not _JOINS.fullmatch(text[box[1] : start]):
+            break
+        answers.insert(0, box[0])
+        start = found.start()
+    return tidy(", ".join(answers))
+
+
+_MAX_BOXES = 12
+_JOINS = re.compile(r"[\s$)(\\]*(?:,|、|;|\band\b|\bor\b|和|或)[\s$()\\]*(?:[a-z]\s*=\s*)?")
+
+
+def _box_at(text: str, at: int) -> tuple[str, int] | None:
+    """What a box holds whose macro ends here, and where it ends; None if it is left open."""
+    if text[at : at + 1] != "{":
+        found = re.compile(r"[0-9A-Za-z]+").match(text, at)
+        return (found[0], found.end()) if found else None
+    end = closing_brace(text, at)
+    return None if end < 0 else (text[at + 1 : end], end + 1)
 
 
 def _marked_answer(text: str) -> str | None:
@@ -97,10 +166,29 @@ def _marked_answer(text: str) -> str | None:
     start = _last_marker(text, lowered, _STRONG_PHRASES, _after_strong)
     if start is None:
         start = _last_marker(text, lowered, _WEAK_PHRASES, _after_weak)
-    answer = _first_piece(text[start:]) if start is not None else None
+    if start is None:
+        return _confirmed_letter(text)
+    answer = _first_piece(text[start:])
     if answer is None:
         return None
     return _boxed_answer(answer) if _BOX.search(answer) else tidy(answer)
+
+
+def _confirmed_letter(text: str) -> str | None:
+    """The one letter that is said to be correct, or the option that a colon sets apart at the very
+    end; else None."""
+    letters = {found["letter"] or found["zh"] for found in _CONFIRMED.finditer(text)}
+    if len(letters) == 1:
+        return letters.pop()
+    lines = [line for line in text[-_LAST_LINES:].split("\n") if line.strip()]
+    set_apart = (
+        len(lines) > 1 and lines[-2].rstrip().endswith((":", "：")) and _LINE.match(lines[-1])
+    )
+    return tidy(lines[-1]) if set_apart else None
+
+
+_LAST_LINES = 1000
+_LINE = re.compile(r"\s*\([A-Z]\)\s*\S")  # The climate is:\n(C) temperate
 
 
 def _last_marker(
@@ -130,12 +218,13 @@ def _after_weak(text: str, at: int, phrase: str) -> int | None:
     """`Answer:` at the start of a line, `the answer is`, `答案是`, `故选`."""
     end = at + len(phrase)
     following = text[end : end + _WINDOW]
-    if phrase == "answer":
+    if phrase.isascii():
         before = _BEFORE_ENGLISH.search(text[max(0, at - _WINDOW) : at])
         found = _AFTER_ENGLISH.match(following)
         if before is None or found is None or not (found["colon"] or before["the"]):
             return None
-        return end + found.end()
+        named = before["the"] and before["correct"]
+        return end + found.end() if phrase == "answer" or named else None
     if phrase == "答案":
         found = _AFTER_CHINESE.match(following)
         if found is None and _begins_line(text, at):
@@ -143,9 +232,10 @@ def _after_weak(text: str, at: int, phrase: str) -> int | None:
         return end + found.end() if found else None
     if phrase.startswith("答"):
         return end if _begins_line(text, at) else None
-    if text[at - 1 : at] == "对" and phrase == "应选":
-        return None  # 对应选项 B: "corresponds to option B"
-    return end + following.startswith("项")
+    if phrase.endswith("选项"):
+        found = re.compile(r"\s*[是为:：]?\s*(?=[(（]?[A-Z])").match(following)
+        return end + found.end() if found else None
+    return None if following.startswith("项") else end
 
 
 def _begins_line(text: str, at: int) -> bool:
@@ -154,7 +244,10 @@ def _begins_line(text: str, at: int) -> bool:
 
 
 _LINES = (("\\[", "\\]"), ("$$", "$$"), ("\\begin{", "\\end{"), ("```", "```"))
-_LEADING_DRESS = re.compile(r"(?:[*_#>`~:：\s]|-(?=[-\s]))*")
+_LEADING_DRESS = re.compile(r"[*_#`~:：\s]*")
+_DRESS_OF_LINE = re.compile(r"(?:[*_#>`~:：\s]|-(?=[-\s]))*")
+"""Marks of quotations and lists only begin a line: behind the marker `- 12` has a sign."""
+_OPTION = re.compile(r"\s*[(（]?([A-Z])[)）.:：]")
 
 
 def _first_piece(text: str) -> str | None:
@@ -168,7 +261,12 @@ def _first_piece(text: str) -> str | None:
         if end > 0:
             line = text.find("\n", end)
             return text[: line if line > 0 else len(text)]
-    first = text.partition("\n")[0]
+    first, _, rest = text.partition("\n")
+    letters = [
+        found[1] if (found := _OPTION.match(line)) else "" for line in (first, rest[:_WINDOW])
+    ]
+    if letters == ["A", "B"]:
+        return text[:MAX_OPTIONS]  # the options over again, which are no answer
     box = _BOX.search(first)
     if box is not None:  # a box may run over several lines
         close = closing_brace(text, box.end())
@@ -176,9 +274,16 @@ def _first_piece(text: str) -> str | None:
     return first
 
 
+MAX_OPTIONS = 2000
+
+
 def _leading_dress(text: str) -> int:
     found = _LEADING_DRESS.match(text)
-    return found.end() if found else 0
+    end = found.end() if found else 0
+    if "\n" in text[:end]:
+        found = _DRESS_OF_LINE.match(text, end)
+        end = found.end() if found else end
+    return end
 
 
 _NESTED_MARKER = re.compile(
@@ -196,7 +301,7 @@ def tidy(answer: str) -> str | None:
     """The answer without markdown, wrappers of LaTeX and a closing full stop; None if empty."""
     if _PLAIN.match(answer):
         return answer.strip() or None
-    answer = SPECIAL_TOKEN.sub(" ", answer).strip()
+    answer = without_tail(SPECIAL_TOKEN.sub(" ", answer)).strip()
     if "**" in answer:
         answer = BOLD_INSIDE.sub(r"\1", answer)
     for _ in range(8):
@@ -216,9 +321,11 @@ def tidy(answer: str) -> str | None:
 
 
 def _left_open(answer: str) -> bool:
-    """`7)` of "(Final answer: 7)"; a half-open interval has its square bracket."""
+    r"""`7)` of "(Final answer: 7)", `C}` of `\text{Answer: C}`; a half-open
+    interval has its square bracket."""
     closed = answer.endswith(")") and answer.count(")") == answer.count("(") + 1
-    return closed and len(answer) > 1 and not set("[]") & set(answer)
+    braced = answer.endswith("}") and answer.count("}") == answer.count("{") + 1
+    return (closed and len(answer) > 1 and not set("[]") & set(answer)) or braced
 
 
 def _unwrap(answer: str) -> str:

@@ -94,6 +94,10 @@ DOUBTFUL = [
     (("B",), ("Dog", "dog", "cat"), "ambiguous_options", "option A"),
     (("first line\nsecond line",), (), "lost_in_extraction", "first line"),
     (("12", "$$"), (), "empty_truth", "$$"),
+    (
+        ("cup", "cup", "mug", "mug", "jar", "jar", "pot", "vase", "bowl", "glass"),
+        *((), "few_annotators", "no 3 of 10 agree"),
+    ),
 ]
 
 

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmpr_builder.dropout import Cut, cut_tokens, joint, truncate
+from mmpr_builder.errors import ConfigError
 
 # text, keep, what is kept
 CUTS = [
@@ -65,6 +66,12 @@ WHOLE = [
     "https://example.org/a/b.html?c=d",
     "パーティー",
 ]
+
+
+@pytest.mark.parametrize("keep", [-0.1, 1.5, float("nan")])
+def test_a_share_that_is_none_is_an_error(keep: float) -> None:
+    with pytest.raises(ConfigError, match="a number from 0 to 1"):
+        truncate("one two three", keep)
 
 
 @pytest.mark.parametrize("unit", WHOLE)

@@ -110,3 +110,26 @@ def test_no_file_name_stands_in_two_folders() -> None:
 
 def is_module(place: Path) -> bool:
     return place.with_suffix(".py").exists() or (place / "__init__.py").exists()
+
+
+SCORING: tuple[tuple[str, ...], ...] = (
+    ("clean", "decision"),
+    ("latex",),
+    ("numbers",),
+    ("maths",),
+    ("words",),
+    ("auto",),
+    ("pool", "worker"),
+    ("judge",),
+)
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "scoring").rglob("*.py")), ids=lambda p: p.stem)
+def test_scoring_reads_numbers_before_maths_and_maths_before_words(path: Path) -> None:
+    rank = {name: i for i, layer in enumerate(SCORING) for name in layer}
+    parts = path.relative_to(PACKAGE / "scoring").with_suffix("").parts
+    own = rank.get(parts[0], len(SCORING))  # scoring's own __init__ is above all
+    for name in imported(path):
+        below = name.removeprefix("mmpr_builder.scoring.").split(".")[0]
+        if name.startswith("mmpr_builder.scoring.") and below in rank:
+            assert rank[below] <= own, f"{'/'.join(parts)} imports {name} from above"

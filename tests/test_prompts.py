@@ -98,6 +98,11 @@ def test_a_question_is_plain_text_to_render() -> None:
         assert text == f"Q: {question} {{braces}} %s"
 
 
+def test_a_template_without_a_place_for_the_question_is_not_rendered() -> None:
+    with pytest.raises(InputError, match=r"'t' has no \{question\}"):
+        render(Template("t", "Answer it."), Seed(id="1", question="How many?"))
+
+
 def test_images_are_split_out_without_losing_a_character() -> None:
     assert split_images("<image>\nWhat?") == [None, "\nWhat?"]
     assert split_images("A <image><image> B") == ["A ", None, None, " B"]

@@ -143,6 +143,26 @@ def test_what_is_not_clear_is_no_contradiction(text: str, answer: str | None) ->
     assert contradiction(text, answer) is None
 
 
+LETTERS = [
+    # response, letter, whether it contradicts the last step; options 2, 4, 6, 8
+    ("大概是4。\n最终答案：C", "C", True),
+    ("大概是6。\n最终答案：C", "C", False),
+    ("It looks like 2 + 2, which is 4.\nFinal answer: C", "C", True),
+    ("It looks like 2 + 4, which is 6.\nFinal answer: C", "C", False),
+    ("It is not 4.\nFinal answer: C", "C", False),
+    ("Option B says 4, option C says 6, and the sum is 4.\nFinal answer: C", "C", False),
+    ("I cannot tell.\nFinal answer: C", "C", False),
+    ("The sum is 5.\nFinal answer: C", "C", False),
+]
+
+
+@pytest.mark.parametrize(("text", "letter", "clashes"), LETTERS)
+def test_a_letter_of_another_option_than_the_last_step_says_is_a_contradiction(
+    text: str, letter: str, clashes: bool
+) -> None:
+    assert (contradiction(text, letter, ("2", "4", "6", "8")) is not None) == clashes
+
+
 def test_a_token_that_the_question_shows_is_no_leak() -> None:
     question = "What does <|im_end|> mean?"
     assert response_fault("<|im_end|> ends a turn.", question=question) is None

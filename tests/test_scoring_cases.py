@@ -1,8 +1,11 @@
 """Tables of answers, whole responses and hostile inputs, written to find faults in the scorers.
 
-scoring_answers_N.json    {"scorer", "gold", "right": [], "wrong": [], "choices"?, "question"?}
+scoring_answers_N.json    {"scorer", "gold", "right": [], "wrong": [], "undecided"?: [], …}
 scoring_responses*.json   {"style", "scorer", "gold", "correct": [], "incorrect": [], …}
 scoring_hostile_2.json    [truth, answer] or [truth, [piece, times]]
+
+What is undecided is right to a person, but a word beside the value cannot be known to change
+nothing, or an equation would have to be followed.
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ def failed_rules(judge: Judge) -> list[str]:
 
 @pytest.mark.parametrize("table", [path.name for path in TABLES])
 def test_no_wrong_answer_is_accepted_and_no_right_one_missed(table: str, judge: Judge) -> None:
-    missed, accepted = [], []
+    missed, accepted, decided = [], [], []
     for case in rows(table):
         options = {key: case.get(key) for key in ("choices", "question")}
         for answer in case["right"]:
@@ -60,7 +63,11 @@ def test_no_wrong_answer_is_accepted_and_no_right_one_missed(table: str, judge: 
             verdict = judge.score_answer(answer, case["gold"], scorer=case["scorer"], **options)
             if verdict.outcome == "correct":
                 accepted.append((case["scorer"], case["gold"], answer, verdict))
-    assert (accepted, missed) == ([], [])
+        for answer in case.get("undecided", ()):
+            verdict = judge.score_answer(answer, case["gold"], scorer=case["scorer"], **options)
+            if verdict.outcome != "undecided":
+                decided.append((case["scorer"], case["gold"], answer, verdict))
+    assert (accepted, missed, decided) == ([], [], [])
 
 
 def test_the_truths_of_all_tables_equal_themselves(judge: Judge) -> None:
@@ -77,8 +84,8 @@ def test_whole_responses_are_judged_by_their_last_marker(judge: Judge) -> None:
     wrong = []
     for case in (case for table in RESPONSES for case in rows(table.name)):
         options = {key: case.get(key) for key in ("style", "scorer", "choices")}
-        for expected in ("correct", "incorrect", "no_answer"):
-            for text in case[expected]:
+        for expected in ("correct", "incorrect", "no_answer", "undecided"):
+            for text in case.get(expected, ()):
                 verdict = judge.score_response(text, case["gold"], **options)
                 if verdict.outcome != expected:
                     wrong.append((expected, text[-80:], verdict))

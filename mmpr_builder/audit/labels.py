@@ -11,7 +11,7 @@ One JSON object per line. Fields, each under any of its names:
     expected, label, outcome         true/false, or correct, incorrect, no_answer, undecided, or
                                      not_correct (anything but correct, so `must` in its place)
     scorer, choices, question        as in a build; optional
-    id, kind                         its name, and what to count it under (default: the scorer)
+    id, corpus or kind               its name, and what to count it under (default: the scorer)
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _case(line: str, where: str) -> LabelledCase:
         scorer=scorer,
         choices=_texts(row["choices"], "choices", where) if row.get("choices") else (),
         question=row.get("question"),
-        kind=str(row.get("kind") or scorer),
+        kind=str(row.get("corpus") or row.get("kind") or scorer),
     )
 
 

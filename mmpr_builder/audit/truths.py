@@ -24,13 +24,19 @@ from mmpr_builder.pairing.verdicts import Scores, asked_of, judge_answer, judge_
 from mmpr_builder.prompts import Templates
 from mmpr_builder.records import Asked, Drop, Language, Seed, Style
 from mmpr_builder.scoring import Judge
-from mmpr_builder.scoring.auto import kind_of, usable_truth
-from mmpr_builder.scoring.choice import read_gold
+from mmpr_builder.scoring.auto import (
+    ANNOTATORS,
+    ENOUGH_ANNOTATORS,
+    counted,
+    kind_of,
+    of_annotators,
+    usable_truth,
+)
 from mmpr_builder.scoring.clean import MAX_CHARS, clean
 from mmpr_builder.scoring.decision import Decision, Query, unknown
 from mmpr_builder.scoring.latex import plain
-from mmpr_builder.scoring.options import match_option
-from mmpr_builder.scoring.quantity import parse_quantity
+from mmpr_builder.scoring.numbers.quantity import parse_quantity
+from mmpr_builder.scoring.words.choice import match_option, read_gold
 from mmpr_builder.seeds.choices import find_choices
 
 SHOWN = 200
@@ -43,6 +49,7 @@ REMEDIES = {
     "undecided_truth": "write it in a simpler form, or fix another scorer for its source",
     "unequal_to_itself": "write it in a simpler form, or fix another scorer for its source",
     "contradicting_truths": "keep the truths that are right",
+    "few_annotators": "keep the truths that are right, each once: nobody knows which one it is",
     "ambiguous_options": "make the options differ, or leave the seed out",
     "lost_in_extraction": "write the truth on one line without marks of its own, or use another"
     " prompts.style",
@@ -221,6 +228,9 @@ def check_seed(
         problem = problem or _ambiguous(truth, seed, judge)
         if problem is not None:
             found.append(finding_of(seed, kind, *problem, truth, unusable=False))
+    few = _few_annotators(seed, judge, scorer)
+    if few is not None:
+        found.append(few)
     contradiction = _contradiction(seed, judge, scorer)
     if contradiction is not None:
         found.append(contradiction)
@@ -303,6 +313,21 @@ def _contradiction(seed: Seed, judge: Scores, scorer: str) -> Finding | None:
                 kind = kind_of_seed(seed, scorer)
                 return finding_of(seed, kind, "contradicting_truths", detail, right, unusable=False)
     return None
+
+
+def _few_annotators(seed: Seed, judge: Scores, scorer: str) -> Finding | None:
+    """Ten annotators of whom no three agree: no response can be right."""
+    truths = counted(seed.answers)
+    if not of_annotators(truths):
+        return None
+    first = next(iter(truths))
+    for truth in truths:
+        verdict = judge_answer(judge, truth, asked_of(seed, scorer))
+        if verdict.outcome == "correct":
+            return None
+    detail = f"no {ENOUGH_ANNOTATORS} of {ANNOTATORS} agree: {'; '.join(truths)}"[:SHOWN]
+    kind = kind_of_seed(seed, scorer)
+    return finding_of(seed, kind, "few_annotators", detail, first, unusable=False)
 
 
 def _is_number(truth: str) -> bool:

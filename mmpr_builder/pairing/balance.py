@@ -32,8 +32,8 @@ from typing import Any, Literal
 from mmpr_builder.config import BalanceConfig, PairingConfig
 from mmpr_builder.records import Kind, Pair, Seed
 from mmpr_builder.scoring.clean import MAX_CHARS
-from mmpr_builder.scoring.letters import LETTERS, read_letters
-from mmpr_builder.scoring.yes_no import polarity
+from mmpr_builder.scoring.words.choice import LETTERS, read_letters
+from mmpr_builder.scoring.words.text import polarity
 
 _OPTIONS = 8
 """Letters that count where the number of options is not known: A to H."""

@@ -14,6 +14,7 @@ without the block at the top gets its style from what the text itself asks for.
 
 from __future__ import annotations
 
+from mmpr_builder.errors import InputError
 from mmpr_builder.prompts.templates import (
     JUDGE_PREFIX,
     SLOT,
@@ -37,7 +38,14 @@ __all__ = [
 
 
 def render(template: Template, seed: Seed) -> str:
-    """The prompt text of a seed; keeps one `<image>` per image (see `split_images`)."""
+    """The prompt text of a seed; keeps one `<image>` per image (see `split_images`).
+
+    Raises `InputError` for a template that has no place for the question.
+    """
+    if SLOT not in template.text:
+        raise InputError(
+            f"template {template.name!r} has no {SLOT}: write it once, where the question goes"
+        )
     return template.text.replace(SLOT, seed.question, 1)
 
 

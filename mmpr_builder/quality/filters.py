@@ -54,7 +54,13 @@ def filtered(
 
     @functools.cache
     def fault_of(text: str, answer: str | None) -> Fault | None:
-        return response_fault(text, question=seed.question, language=seed.language, answer=answer)
+        return response_fault(
+            text,
+            question=seed.question,
+            language=seed.language,
+            answer=answer,
+            choices=seed.choices,
+        )
 
     for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
         for continuation in response.continuations:

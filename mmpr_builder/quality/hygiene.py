@@ -4,7 +4,7 @@
     refusal          "I'm sorry, but I can't …"
     loop             it goes round in circles
     wrong_language   Chinese for an English question, or the other way round
-    contradiction    the last step says 12, the final answer 13
+    contradiction    the last step says 12, the final answer 13, or the letter of 13
 
 Such a response is never chosen. One with a leaked token or a refusal is not rejected either: what
 is wrong with it is not its reasoning, and a pair would teach the difference at a glance.
@@ -62,17 +62,32 @@ _CONCLUDES = re.compile(
 _SENTENCE_END = re.compile(r"\n|[。！？；]|[.!?;](?=\s|$)")
 _LAST_VALUE = re.compile(r"=\s*\$?(-?\d[\d,]*(?:\.\d+)?)\$?\s*\Z")
 _ANY_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_SAYS_LAST = re.compile(
+    r"(?:=|≈|\b(?:is|are|equals|be|makes|gives|to|say|guess)\b|[是为得到等于有]|大[概约])\s*"
+    r"(?:(?:is|are|about|approximately|around|roughly|probably|maybe|perhaps|大[概约]|可能)\s*|[是为]\s*)*"
+    r"(?P<value>[^=≈是为得到等于有]{1,80}?)[\s*_`)\]}$]*\Z",
+    re.IGNORECASE,
+)
+_DENIES = re.compile(
+    r"\b(?:not|no|never|neither|too|than|except|unlike|but)\b|n't\b|[不没非无错除]|但"
+)
+_LONGEST_OPTION = 80
 _LONGEST = 24  # Characters of a number; longer ones are no results of a step.
 _SCALES = {Fraction(n) for n in (10, 100, 1000, 10_000, 10**6, 12, 24, 60, 3600, 7)}
 
 
 def response_fault(
-    text: str, *, question: str = "", language: Language = "en", answer: str | None = None
+    text: str,
+    *,
+    question: str = "",
+    language: Language = "en",
+    answer: str | None = None,
+    choices: tuple[str, ...] = (),
 ) -> Fault | None:
     """The first thing found wrong with a response, in the order of the list above, or None.
 
     `question` excuses tokens that it shows itself, `answer` is what was extracted as the final
-    answer. Linear in the length of `text`.
+    answer, `choices` are the option texts. Linear in the length of `text`.
     """
     leaked = SPECIAL_TOKEN.search(text) or _PLACEHOLDER.search(text)
     if leaked and leaked[0] not in question.replace("<image>", ""):
@@ -87,26 +102,29 @@ def response_fault(
     strange = _strange_language(text, question, language)
     if strange is not None:
         return Fault("wrong_language", strange)
-    clash = contradiction(text, answer)
+    clash = contradiction(text, answer, choices)
     return Fault("contradiction", clash) if clash else None
 
 
-def contradiction(text: str, answer: str | None) -> str | None:
-    """How the last step of the reasoning contradicts a final answer that is a number, or None.
+def contradiction(text: str, answer: str | None, choices: tuple[str, ...] = ()) -> str | None:
+    """How the last step of the reasoning contradicts a final answer, or None.
 
-    Only the clear case: the last sentence before the final answer draws a conclusion and ends with
-    "= NUMBER", that number is another one, and the answer stands neither in that sentence nor in
-    the one before. Other forms of one value (rounded, per cent, another unit, the opposite sign)
-    contradict nothing.
+    Only the clear cases. An answer that is a number: the last sentence before it draws a conclusion
+    and ends with "= NUMBER", that number is another one, and the answer stands neither in that
+    sentence nor in the one before. Other forms of one value (rounded, per cent, another unit, the
+    opposite sign) contradict nothing. A letter: that sentence ends by saying another option, denies
+    nothing, and names the letter's own nowhere.
     """
-    value = _number(answer or "")
     markers = list(_FINAL.finditer(text))
-    if value is None or not markers:
+    if not answer or not markers:
         return None
     steps = [s.strip() for s in _SENTENCE_END.split(text[: markers[-1].start()])]
     # Marks of Markdown between the steps and the answer are no steps.
     steps = [step for step in steps if any(character.isalnum() for character in step)]
-    if not steps or not _CONCLUDES.search(steps[-1]):
+    if steps and choices:
+        return _another_option(steps, answer, choices)
+    value = _number(answer)
+    if value is None or not steps or not _CONCLUDES.search(steps[-1]):
         return None
     found = _LAST_VALUE.search(steps[-1].rstrip("*_` )]}\\$."))
     last = _number(found[1]) if found else None
@@ -116,6 +134,23 @@ def contradiction(text: str, answer: str | None) -> str | None:
     if any(_number(number) == value for number in nearby):
         return None
     return f"the last step gives {found[1] if found else ''}, the final answer is {answer}"
+
+
+def _another_option(steps: list[str], answer: str, choices: tuple[str, ...]) -> str | None:
+    from mmpr_builder.scoring.words.choice import LETTERS, match_option, read_letters
+
+    said, letters = _SAYS_LAST.search(steps[-1]), read_letters(answer).letters
+    if said is None or len(letters) != 1 or max(letters) >= len(choices):
+        return None
+    value, (letter,) = said["value"].strip("$*`“”\"' "), letters
+    option = match_option(value, choices) if len(value) <= _LONGEST_OPTION else None
+    near = " ".join(steps[-2:])
+    own = choices[letter]
+    if option in (None, letter) or _DENIES.search(steps[-1]) or (own and own in near):
+        return None
+    if re.search(rf"(?<![A-Za-z]){LETTERS[letter]}(?![A-Za-z])", near):
+        return None
+    return f"the last step gives {value}, the final answer is {answer} ({own})"
 
 
 def _strange_language(text: str, question: str, language: Language) -> str | None:

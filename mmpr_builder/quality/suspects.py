@@ -180,7 +180,7 @@ def _is_closed(seed: Seed) -> bool:
     """Whether the question offers its answers: options, a letter, yes or no."""
     from mmpr_builder.scoring.auto import kind_of
     from mmpr_builder.scoring.clean import clean
-    from mmpr_builder.scoring.yes_no import is_yes_no
+    from mmpr_builder.scoring.words.text import is_yes_no
 
     def offered(truth: str) -> bool:
         text = clean(truth[:_SHOWN])
@@ -233,7 +233,7 @@ def least_samples(most: float, chance: float = 0.0) -> int:
 
 def _chance(seed: Seed) -> float:
     """The rate at which a guess is right: 1 of the options, 1 of yes and no, else 0."""
-    from mmpr_builder.scoring.yes_no import is_yes_no  # Not wanted where engines run.
+    from mmpr_builder.scoring.words.text import is_yes_no  # Not wanted where engines run.
 
     if seed.choices:
         return 1 / len(seed.choices)

@@ -85,7 +85,11 @@ def _faults(rollout: Rollout) -> Iterator[tuple[str, Example]]:
     for response in rollout.responses:
         answer = None if rollout.style == "open" else extract_answer(response.text, rollout.style)
         fault = response_fault(
-            response.text, question=seed.question, language=seed.language, answer=answer
+            response.text,
+            question=seed.question,
+            language=seed.language,
+            answer=answer,
+            choices=seed.choices,
         )
         if fault is not None:
             yield fault.reason, _example(seed.id, fault.detail, response.text)

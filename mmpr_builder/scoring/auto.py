@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
-from mmpr_builder.scoring.anls import compare_anls
-from mmpr_builder.scoring.choice import compare_choice, read_gold
 from mmpr_builder.scoring.clean import MAX_CHARS, clean
 from mmpr_builder.scoring.decision import Decision, Symbolic, any_of, no, unknown, yes
-from mmpr_builder.scoring.doubts import doubt
-from mmpr_builder.scoring.labelled_zh import has_parts
-from mmpr_builder.scoring.labels import is_label
 from mmpr_builder.scoring.latex import has_words, plain
-from mmpr_builder.scoring.maths import compare_math
-from mmpr_builder.scoring.phrases import is_phrase
-from mmpr_builder.scoring.quantity import parse_quantity
-from mmpr_builder.scoring.ratio import is_ratio
-from mmpr_builder.scoring.relaxed import compare_relaxed
-from mmpr_builder.scoring.screen import screened
-from mmpr_builder.scoring.structure import parse
-from mmpr_builder.scoring.text import compare_text
-from mmpr_builder.scoring.yes_no import is_yes_no
+from mmpr_builder.scoring.maths.expression import is_phrase
+from mmpr_builder.scoring.maths.screen import screened
+from mmpr_builder.scoring.maths.structure import parse
+from mmpr_builder.scoring.numbers.quantity import parse_quantity
+from mmpr_builder.scoring.numbers.readings import is_label, is_ratio
+from mmpr_builder.scoring.words.charts import compare_relaxed
+from mmpr_builder.scoring.words.choice import compare_choice, read_gold
+from mmpr_builder.scoring.words.text import compare_anls, compare_text, compare_value, is_yes_no
 
+MAX_TRUTHS = 1000
+"""More different truths than that are not read; a question's annotators are about ten."""
+ANNOTATORS, ENOUGH_ANNOTATORS = 10, 3
 SCORERS = ("auto", "math", "choice", "relaxed", "vqa", "anls", "exact")
 
 _CODE = re.compile(
@@ -36,6 +34,13 @@ _LETTER = re.compile(r"[(\[]?[A-H][)\].]?\Z|[(\[]?[a-h][)\]]\Z|[A-H][.):：、]\
 _MATHS = re.compile(
     r"\\[a-zA-Z]|[=<>^]|[0-9]\s*[-+*/]\s*[0-9a-z]|[a-z]\s*[-+*/]\s*[0-9]|[(\[{].*,.*[)\]}]|√|π|∞|≤|≥|[0-9)]!\Z"
 )
+_OF_LETTERS = re.compile(
+    r"[A-Za-z)|](?:\s*[-+*/^=<>|]\s*[A-Za-z0-9({|\\]|[!'])|[0-9]\.?[0-9]*[a-z]\Z"
+)
+_ALTERNATIVES = re.compile(r"\s*\\?#\s*\\?#\s*")
+"""`3/10 ## 0.3`: two accepted truths in one field."""
+_RUN = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+")
+_NO_RUN = re.compile(r"[_^]\{[^{}]*\}|(?<=\\triangle) ?[A-Z]{3}(?![A-Za-z])")
 
 
 def kind_of(gold: str, choices: tuple[str, ...]) -> str:
@@ -51,12 +56,20 @@ def kind_of(gold: str, choices: tuple[str, ...]) -> str:
     text = plain(gold)
     if is_label(text):
         return "vqa"
-    if parse_quantity(text) is not None or is_ratio(text) or has_parts(text):
+    if parse_quantity(text) is not None or is_ratio(text) or is_formula(text):
         return "math"
     node = parse(text)
     if node.kind == "list" and all(parse_quantity(item) for item in node.items):
         return "math"
     return "math" if _MATHS.search(gold) and not has_words(text) else "vqa"
+
+
+def is_formula(text: str) -> bool:
+    r"""Whether a `plain` text is a formula of letters: `V/R`, `n!`, `|a+b|`, `f'`, `90°-\alpha`;
+    not `CD-ROM` or `O'Neil`."""
+    if has_words(text) or not ("\\" in text or _OF_LETTERS.search(text)):
+        return False
+    return all(len(run) < 3 for run in _RUN.findall(_NO_RUN.sub("", text)))
 
 
 def decide(
@@ -68,10 +81,11 @@ def decide(
     question: str | None = None,
 ) -> Decision:
     """Compare an answer with the accepted truths: right if it equals one of them."""
-    usable = [gold for gold in golds if usable_truth(gold)]
-    if not usable:
+    truths = counted(golds)
+    if not truths:
         return unknown("unusable_truth", "the truth is empty or absurdly long")
-    if any(predicted.strip() == gold.strip() for gold in usable) and not choices:
+    same = predicted.strip() in truths and not choices
+    if same and not of_annotators(truths):
         return yes("exact")
     if len(predicted) > MAX_CHARS:
         return unknown("screened", f"the answer is longer than {MAX_CHARS} characters")
@@ -83,7 +97,34 @@ def decide(
     if _CODE.search(answer):
         return unknown("screened", "looks like code")
     compare = _comparison(scorer, choices, screened(symbolic), question)
-    return any_of((compare(answer, clean(gold)) for gold in usable), no("none"))
+    if of_annotators(truths):
+        return _as_annotators({gold: compare(answer, clean(gold)) for gold in truths}, truths)
+    return any_of((compare(answer, clean(gold)) for gold in truths), no("none"))
+
+
+@lru_cache(maxsize=256)
+def counted(golds: tuple[str, ...]) -> dict[str, int]:
+    """The usable truths with how often each is given, the first `MAX_TRUTHS` different ones."""
+    found: dict[str, int] = {}
+    for gold in golds:
+        if gold in found:
+            found[gold] += 1
+        elif len(found) < MAX_TRUTHS and usable_truth(gold):
+            found |= dict.fromkeys((p.strip() for p in _ALTERNATIVES.split(gold) if p.strip()), 1)
+    return found
+
+
+def of_annotators(truths: dict[str, int]) -> bool:
+    """Whether truths are what VQA's ten annotators said: ten, and not all different."""
+    return sum(truths.values()) == ANNOTATORS > len(truths)
+
+
+def _as_annotators(decisions: dict[str, Decision], truths: dict[str, int]) -> Decision:
+    """Three of ten make an answer right (arXiv 1505.00468); of fewer nobody knows."""
+    agree = sum(truths[gold] for gold, decision in decisions.items() if decision.equal)
+    if agree >= ENOUGH_ANNOTATORS or not agree:
+        return any_of(decisions.values(), no("none"))
+    return unknown("annotators", f"{agree} of {ANNOTATORS} annotators say so")
 
 
 def usable_truth(gold: str) -> bool:
@@ -95,24 +136,17 @@ def _comparison(
     scorer: str, choices: tuple[str, ...], symbolic: Symbolic, question: str | None
 ) -> Callable[[str, str], Decision]:
     def compare(predicted: str, gold: str) -> Decision:
-        decision = compare_values(predicted, gold)
-        if not decision.equal or scorer in ("exact", "anls"):
-            return decision
-        why = doubt(predicted, gold, choices, question)
-        return decision if why is None else unknown("doubt", why)
-
-    def compare_values(predicted: str, gold: str) -> Decision:
         kind = kind_of(gold, choices) if scorer == "auto" else scorer
         if kind == "choice":
             return compare_choice(predicted, gold, choices, symbolic, question)
         if kind == "math":
-            return compare_math(predicted, gold, symbolic, question)
+            return compare_value(predicted, gold, symbolic, question)
         if kind == "relaxed":
             return compare_relaxed(predicted, gold, symbolic, question)
         if kind == "anls":
-            return compare_anls(predicted, gold, question)
+            return compare_anls(predicted, gold, symbolic, question)
         if kind == "exact":
             return yes("exact") if predicted == gold else no("exact", "differs")
-        return compare_text(predicted, gold, question)
+        return compare_text(predicted, gold, symbolic, question)
 
     return compare

@@ -12,13 +12,14 @@ from types import TracebackType
 
 from mmpr_builder.config import ScoringConfig
 from mmpr_builder.errors import ConfigError, MmprError
-from mmpr_builder.extraction import extract_answer
+from mmpr_builder.extraction import check_style, extract_answer
 from mmpr_builder.records import Outcome, Style, Verdict
-from mmpr_builder.scoring.auto import SCORERS, decide, usable_truth
+from mmpr_builder.scoring.auto import SCORERS, counted, decide
+from mmpr_builder.scoring.clean import says_nothing
 from mmpr_builder.scoring.decision import Decision, Symbolic
 from mmpr_builder.scoring.pool import JudgeClosedError, WorkerPool
 
-SCORER_VERSION = "7"
+SCORER_VERSION = "8"
 """Changes whenever a verdict may change; part of every cache key."""
 
 _CACHE_SIZE = 4096  # Answers repeat within a seed and hardly beyond; more is only memory.
@@ -120,8 +121,10 @@ class Judge:
         _, scorer, golds, choices, predicted, question = key
         if scorer not in SCORERS:
             raise ConfigError(f"scorer {scorer!r} is unknown: use one of {', '.join(SCORERS)}")
-        if not predicted.strip() and any(usable_truth(gold) for gold in golds):
-            return Verdict("no_answer", None, "empty", "there is no answer to compare")
+        empty = says_nothing(predicted) and predicted.strip() not in (g.strip() for g in golds)
+        if empty and counted(golds):
+            answer = predicted if predicted.strip() else None
+            return Verdict("no_answer", answer, "empty", "there is no answer to compare")
         decision = decide(predicted, golds, scorer, choices, self._symbolic, question)
         return _verdict(decision, predicted)
 
@@ -137,11 +140,13 @@ class Judge:
     ) -> Verdict:
         """Extract the final answer of a response and compare it; none is `no_answer`.
 
-        Style "open" asks for no final answer, so there is nothing to judge: undecided.
+        Style "open" asks for no final answer, so there is nothing to judge: undecided. Raises
+        `ConfigError` for an unknown style.
         """
         golds = (gold,) if isinstance(gold, str) else tuple(gold)
+        check_style(style)
         try:
-            if style == "open" or not any(usable_truth(truth) for truth in golds):
+            if style == "open" or not counted(golds):
                 reason = "there is no truth to compare with"
                 return Verdict("undecided", None, "unusable_truth", reason)
             answer = extract_answer(text, style)

@@ -100,7 +100,7 @@ def _limit_memory(megabytes: int) -> None:
 
 def _evaluate(requests: int, replies: int, memory_mb: int) -> None:
     """The child's loop: answer requests until the pipe closes."""
-    from mmpr_builder.scoring import symbolic
+    from mmpr_builder.scoring.maths import symbolic
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _limit_memory(memory_mb)
@@ -143,7 +143,7 @@ def _cpu_seconds(pid: int) -> float:
 
 def serve(out: int, timeout_s: float, memory_mb: int) -> None:
     """Answer requests from descriptor 0 on `out` until the input ends."""
-    from mmpr_builder.scoring import symbolic
+    from mmpr_builder.scoring.maths import symbolic
 
     symbolic.warm_up()  # before the fork, so that each child has it
     child: _Child | None = None

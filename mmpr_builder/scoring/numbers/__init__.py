@@ -1,0 +1,1 @@
+"""Numbers by themselves: plain numbers, units and money, quantities, ratios, times and dates."""
