@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from statistics import median
-from typing import Any, Self
+from typing import Self
 
 import psutil
 
@@ -23,9 +24,14 @@ class Stages(Progress):
         super().__init__()
         self.seconds: dict[str, float] = {}
 
-    def _ended(self, stage: Any, *, completed: bool) -> None:
-        took = time.monotonic() - stage.started
-        self.seconds[stage.name] = self.seconds.get(stage.name, 0.0) + took
+    @contextmanager
+    def stage(self, name: str, *, total: int | None = None, unit: str = "seeds") -> Iterator[Self]:
+        began = time.monotonic()
+        try:
+            with super().stage(name, total=total, unit=unit) as progress:
+                yield progress
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
 
 
 def cpu_by_role(root: int, front: int) -> Counter[str]:

@@ -279,7 +279,7 @@ def test_a_node_lost_while_pairing_costs_nothing(tmp_path: Path, nodes: RayNodes
     with OpenAIServer(answer) as server:
         settings = [
             *(f"out={tmp_path}", f"scoring.judge.url={server.url}", "scoring.judge.model=org/vlm"),
-            "scoring.judge.timeout_s=600",
+            "sampling.endpoint.timeout_s=6000",  # A tenth for the judge.
         ]
         undecided_rollouts(tmp_path, parts=12)
         run_pairing(load_config(None, settings), Progress())

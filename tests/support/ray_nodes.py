@@ -78,7 +78,9 @@ class RayNodes:
 
     def add(self, *, cpus: int = 1, gpus: int = 0) -> subprocess.Popen[bytes]:
         """A new node; returns once the head knows of it."""
-        before = self._alive()
+        before: set[str] = set()
+        while not before:  # The head itself is one.
+            before = self._alive()
         words = (f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}")
         node = self._start(*words)
         wait_for(lambda: self._alive() - before)
@@ -123,8 +125,11 @@ class RayNodes:
             f"{self.dashboard}/api/v0/nodes",
             headers={"Authorization": f"Bearer {self.env['RAY_AUTH_TOKEN']}"},
         )
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            rows = json.load(reply)["data"]["result"]["result"]
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                rows = json.load(reply)["data"]["result"]["result"]
+        except OSError:  # On a busy machine the dashboard is away for a moment now and then.
+            return set()
         return {row["node_id"] for row in rows if row["state"] == "ALIVE"}
 
     def metrics(self) -> str:
