@@ -125,7 +125,7 @@ def _built(training: Path, out: Path, settings: Sequence[str]) -> Config:
     """The build of these seeds, by the command that everybody uses."""
     words = [f"seeds={training}", f"out={out}", *BUILD, *settings]
     if not (out / "run.json").exists():
-        _run("mmpr_builder.cli", "build", "pipelines/demo.yaml", *words)
+        _run("mmpr_builder", "build", "pipelines/demo.yaml", *words)
     return load_config("pipelines/demo.yaml", words)
 
 

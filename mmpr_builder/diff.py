@@ -25,7 +25,12 @@ _COLUMNS = (
 )
 # Where the reason alone tells the rate.
 _RATES = {"all_correct": 1.0, "all_incorrect": 0.0, "no_correct": 0.0, "no_answer_only": 0.0}
-_REJECTED = {"correctness": "incorrect", "format": "no_answer"}
+# Kind -> verdicts that its sides show.
+_OUTCOMES = {
+    "correctness": {"chosen": "correct", "rejected": "incorrect"},
+    "format": {"chosen": "correct", "rejected": "no_answer"},
+    "truncated": {"chosen": "correct"},
+}
 _SHOWN = 120
 
 
@@ -83,19 +88,15 @@ def compare_builds(left: str, right: str) -> BuildDiff:
     """Compare two build folders. Raises `InputError` where there is no finished build."""
     a, b = _read(left), _read(right)
     common = a.rates.keys() & b.rates.keys()
-    rates = (Change(seed, a.rates[seed], b.rates[seed]) for seed in common)
+    rates = [Change(seed, a.rates[seed], b.rates[seed]) for seed in common]
+    moved = [change for change in rates if abs(change.left - change.right) > 1e-9]
     return BuildDiff(
         settings=_changes(_flat(a.run["config"]), _flat(b.run["config"])),
         versions=_changes(a.run["this_run"]["versions"], b.run["this_run"]["versions"]),
         counts=_counts(a.run["counts"], b.run["counts"]),
         pass_rates=_mean_rates(a.run["counts"], b.run["counts"]),
         seeds=_changes(a.ends, b.ends),
-        rates=tuple(
-            sorted(
-                (change for change in rates if abs(change.left - change.right) > 1e-9),
-                key=lambda change: (-abs(change.left - change.right), change.name),
-            )
-        ),
+        rates=tuple(sorted(moved, key=lambda c: (-abs(c.left - c.right), c.name))),
         flips=_flips(a, b),
         pairs=_pairs(a, b),
     )
@@ -113,13 +114,10 @@ def _read(out: str) -> _Build:
         ends[seed] = "pairs"
         if row["pass_rate"] is not None:
             rates[seed] = row["pass_rate"]
-        if kind != "dropout_ntp":
-            sides = [("chosen", "correct")]
-            sides += [("rejected", _REJECTED[kind])] if kind in _REJECTED else []
-            for side, outcome in sides:
-                text = row[f"{side}_text"]
-                digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-                verdicts[seed, digest] = (outcome, row[f"{side}_rule"], text[:_SHOWN])
+        for side, outcome in _OUTCOMES.get(kind, {}).items():
+            text = row[f"{side}_text"]
+            digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+            verdicts[seed, digest] = (outcome, row[f"{side}_rule"], text[:_SHOWN])
     for drop in read_drops(out):
         ends[drop.item_id] = drop.reason
         if drop.reason in _RATES:
@@ -151,13 +149,12 @@ def _counts(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[Change, 
     """Every sum that differs, but for those by source and by single pass rates."""
     skipped = ("sources", "pass_rates", "fates", "uses")
     flat = [_flat({k: v for k, v in c.items() if k not in skipped}) for c in (left, right)]
-    changes = _changes(*flat)
     # A reason that one build does not know has happened there no time.
     return tuple(
         Change(c.name, *(0 if side is None else side for side in (c.left, c.right)))
         if c.name != "tokens.per_pair"
         else c
-        for c in changes
+        for c in _changes(*flat)
     )
 
 
@@ -187,8 +184,6 @@ def _pairs(a: _Build, b: _Build) -> dict[str, tuple[int, int, int]]:
     left = Counter(a.pairs[pair] for pair in sides[0])
     right = Counter(b.pairs[pair] for pair in sides[1])
     both = Counter(kind for pair, kind in a.pairs.items() if pair in b.pairs)
-    table = {"total": (left.total(), right.total(), both.total())}
-    for kind in get_args(Kind):
-        if left[kind] or right[kind] or both[kind]:
-            table[kind] = (left[kind], right[kind], both[kind])
-    return table
+    counts = {kind: (left[kind], right[kind], both[kind]) for kind in get_args(Kind)}
+    total = (left.total(), right.total(), both.total())
+    return {"total": total, **{kind: found for kind, found in counts.items() if any(found)}}

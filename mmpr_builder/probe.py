@@ -4,10 +4,9 @@
     probe.tokens     Range(mean=1.23e6, low=1.1e6, high=1.36e6)
     probe.hours      engine-hours at the rate of the probe
 
-The probe samples, scores and pairs in a temporary folder with the settings of the recipe; nothing
-of it stays. It draws seeds by the hash of their ids, from every source in proportion to its size,
-and extrapolates what it finds in a source to all its seeds (a stratified estimate: Cochran 1977,
-"Sampling Techniques", 3rd ed., chapter 5).
+The probe samples, scores and pairs in a temporary folder with the settings of the recipe. It draws
+seeds by the hash of their ids, from every source in proportion to its size, and extrapolates to all
+seeds of the source (a stratified estimate: Cochran 1977, "Sampling Techniques", chapter 5).
 """
 
 from __future__ import annotations
@@ -99,19 +98,16 @@ def run_probe(config: Config, n: int, progress: Progress, *, extend: bool = Fals
         strata = draw(runs.read_inputs(config, extend=extend), n)
     if not strata:
         raise InputError("no seeds to probe: give other seeds=")
-    seeds = [
-        seed
-        for stratum in strata.values()
-        for _, _, seed in sorted(stratum.kept, key=lambda entry: entry[1])
-    ]
+    drawn = (sorted(one.kept, key=lambda entry: entry[1]) for one in strata.values())
+    seeds = [seed for kept in drawn for _, _, seed in kept]
     with tempfile.TemporaryDirectory(prefix="mmpr-probe-") as folder:
         there = config.model_copy(update={"out": folder})
         with progress.stage("probing", total=len(seeds)):
             rollouts, started, took = asyncio.run(_sample(there, seeds, progress))
         gc.collect()  # An engine that outlives its modules ends in a traceback at exit.
         uri = f"{folder}/rollouts/probe.parquet"
-        columns = tables.optional_columns(config)
-        tables.write_parquet(tables.rollouts_to_table(rollouts, columns), uri)
+        table = tables.rollouts_to_table(rollouts, tables.optional_columns(config))
+        tables.write_parquet(table, uri)
         with progress.stage("pairing", total=len(rollouts)):
             _pair(there, uri)
         pairs = tables.list_parts(f"{folder}/pairs")
@@ -129,9 +125,7 @@ def _extrapolated(
     seconds: tuple[float, float],
     stored: tuple[int, int],
 ) -> Probe:
-    """From the probed seeds to all.
-
-    `made` is the pairs of each seed, `seconds` those of the engine's start and of sampling,
+    """`made` is the pairs of each seed, `seconds` those of the engine's start and of sampling,
     `stored` the bytes of the probe's rollouts and pairs.
     """
     tokens: dict[str, list[float]] = defaultdict(list)
@@ -139,16 +133,10 @@ def _extrapolated(
     for rollout in rollouts:
         tokens[rollout.seed.source].append(generated_tokens(rollout))
         pairs[rollout.seed.source].append(made.get(rollout.seed.id, 0))
-    sources = tuple(
-        SourceProbe(
-            name,
-            sizes[name],
-            len(values),
-            estimate({name: sizes[name]}, {name: values}),
-            estimate({name: sizes[name]}, {name: pairs[name]}),
-        )
-        for name, values in tokens.items()
-    )
+    sources = []
+    for name, values in tokens.items():
+        ranges = [estimate(sizes, {name: some}) for some in (values, pairs[name])]
+        sources.append(SourceProbe(name, sizes[name], len(values), *ranges))
     total = estimate(sizes, tokens)
     seeds, probed = sum(sizes.values()), len(rollouts)
     rate = sum(map(sum, tokens.values())) / max(seconds[1], 1e-9)
@@ -156,7 +144,7 @@ def _extrapolated(
     return Probe(
         seeds=seeds,
         probed=probed,
-        sources=sources,
+        sources=tuple(sources),
         tokens=total,
         pairs=estimate(sizes, pairs),
         tokens_per_second=rate,
@@ -223,12 +211,8 @@ async def _sample(
 
     async def one(index: int, seed: Seed) -> None:
         async with room:
-            template = templates.pick(seed)
-            done.append(
-                await sampling.roll_out(
-                    seed, index, template, config, sampler, config.model, scoring
-                )
-            )
+            how = (templates.pick(seed), config, sampler, config.model, scoring)
+            done.append(await sampling.roll_out(seed, index, *how))
         progress.update(done=len(done), tokens=sum(map(generated_tokens, done)))
 
     try:

@@ -89,18 +89,18 @@ class Progress:
     def auto(
         *, quiet: bool = False, verbose: bool = False, stream: TextIO | None = None
     ) -> Progress:
-        """A bar if the stream (standard error) is a terminal, else a line every 10 s (30 s in a
-        cluster's job).
+        """A bar on a terminal (standard error), else a line every 10 s, in a cluster's job 30 s.
 
-        `quiet` shows nothing. `verbose` gives lines on a terminal, too: a bar and the log of an
-        engine cannot share one.
+        `quiet` shows nothing; `verbose` shows lines on a terminal, too, beside an engine's log.
         """
         if quiet:
             return Progress()
         stream = stream or sys.stderr
         if stream.isatty() and os.environ.get("TERM") != "dumb" and not verbose:
             return BarProgress(stream)
-        return LineProgress(stream, _JOB_LINES_EVERY_S if _in_job() else _LINES_EVERY_S)
+        # Ray sets the second one for what `ray job submit` runs.
+        in_job = os.environ.keys() & {"RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"}
+        return LineProgress(stream, _JOB_LINES_EVERY_S if in_job else _LINES_EVERY_S)
 
     def __enter__(self) -> Self:
         return self
@@ -155,10 +155,7 @@ class Progress:
         """One line that stays, such as what was retried or where the files are."""
 
     def snapshot(self) -> dict[str, Any]:
-        """Stage, figures, rates (per second) and seconds left, ready for JSON; {} between stages.
-
-        A rate is None until there is something to divide by.
-        """
+        """Stage, figures, rates (per second, None at first) and seconds left; {} between stages."""
         stage = self._stage
         if stage is None:
             return {}
@@ -166,6 +163,10 @@ class Progress:
         per_second = _rate(figures.done - (stage.base or figures).done, now - stage.base_at)
         known = {name: value for name in _COUNTS if (value := getattr(figures, name)) is not None}
         left = None if stage.total is None else max(0, stage.total - figures.done)
+        token_rate = None
+        if stage.recent and figures.tokens is not None:
+            since, before = stage.recent[0]
+            token_rate = _rate(figures.tokens - before, now - since)
         return {
             "stage": stage.name,
             "unit": stage.unit,
@@ -173,7 +174,7 @@ class Progress:
             "total": stage.total,
             **known,
             "per_second": per_second,
-            "tokens_per_second": _token_rate(stage, now),
+            "tokens_per_second": token_rate,
             "seconds": now - stage.started,
             "seconds_left": None if left is None or not per_second else left / per_second,
             "detail": figures.detail,
@@ -271,10 +272,8 @@ class _Bar(tqdm):  # type: ignore[misc]
         total = snapshot.get("total")
         look = f"{{head}} |{{bar:{_BAR}}}|{{tail}}" if total else "{head}{tail}"
         done = min(snapshot["done"], total) if total else 0
-        return {
-            **drawn,
-            **{"bar_format": look, "total": total, "n": done, "head": head, "tail": tail},
-        }
+        ours = {"bar_format": look, "total": total, "n": done, "head": head, "tail": tail}
+        return {**drawn, **ours}
 
 
 def laid_out(snapshot: dict[str, Any], width: int) -> tuple[str, str]:
@@ -294,7 +293,7 @@ def laid_out(snapshot: dict[str, Any], width: int) -> tuple[str, str]:
 
 def told(snapshot: dict[str, Any]) -> list[str]:
     """What is known of a stage, in words, the most important first."""
-    return [*_how_far(snapshot), *_how_fast(snapshot), *_how_good(snapshot)]
+    return [*_how_far(snapshot), *_how_fast(snapshot)]
 
 
 def _how_far(snapshot: dict[str, Any]) -> Iterator[str]:
@@ -314,6 +313,7 @@ def _how_far(snapshot: dict[str, Any]) -> Iterator[str]:
 
 
 def _how_fast(snapshot: dict[str, Any]) -> Iterator[str]:
+    """How fast, and how good what is made."""
     if snapshot["tokens_per_second"]:
         yield f"{snapshot['tokens_per_second']:,.0f} tokens/s"
     if snapshot["per_second"]:
@@ -322,9 +322,6 @@ def _how_fast(snapshot: dict[str, Any]) -> Iterator[str]:
         yield f"{engines} engine{'' if engines == 1 else 's'}"
     if snapshot.get("retries"):
         yield f"{snapshot['retries']} retries"
-
-
-def _how_good(snapshot: dict[str, Any]) -> Iterator[str]:
     if "pairs" in snapshot:
         yield f"{snapshot['pairs']:,} pairs"
     if snapshot.get("decided"):
@@ -353,15 +350,3 @@ def clock_time(seconds: float) -> str:
 
 def _rate(amount: float, seconds: float) -> float | None:
     return amount / seconds if seconds > 0 and amount > 0 else None
-
-
-def _token_rate(stage: Stage, now: float) -> float | None:
-    if not stage.recent or stage.figures.tokens is None:
-        return None
-    since, before = stage.recent[0]
-    return _rate(stage.figures.tokens - before, now - since)
-
-
-def _in_job() -> bool:
-    # Ray sets the second one for what `ray job submit` runs.
-    return "RAY_ADDRESS" in os.environ or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ

@@ -119,8 +119,6 @@ def _check_access() -> None:
 
 
 def _why(error: Any) -> str:
-    status = getattr(error.response, "status_code", None)
     said = " ".join(str(error).split())
-    if status in (401, 403):
-        return f"{said}: use a token that may write there (`hf auth login`, HF_TOKEN)"
-    return said
+    denied = getattr(error.response, "status_code", None) in (401, 403)
+    return said + ": use a token that may write there (`hf auth login`, HF_TOKEN)" * denied

@@ -128,7 +128,7 @@ def test_an_interrupted_build_goes_on_where_it_was(tmp_path: Path) -> None:
     words = ["build", RECIPE, f"out={out}", "limit=40", "distributed.unit_queries=4"]
     words.append("distributed.units_in_flight=1")
     process = subprocess.Popen(
-        [sys.executable, "-m", "mmpr_builder.cli", *words],
+        [sys.executable, "-m", "mmpr_builder", *words],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

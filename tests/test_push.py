@@ -127,7 +127,7 @@ def mmpr(
     if token:
         env["HF_TOKEN"] = token
     return subprocess.run(
-        [sys.executable, "-m", "mmpr_builder.cli", "push", *words],
+        [sys.executable, "-m", "mmpr_builder", "push", *words],
         env=env,
         capture_output=True,
         text=True,

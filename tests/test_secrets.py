@@ -212,7 +212,7 @@ def test_secrets_planted_everywhere_are_in_no_output_of_a_build(tmp_path: Path) 
             "engine.model_loader_extra_config={cookie_secret: cookie-planted}",
             *("sampling.n=4", f"out={tmp_path / 'out'}", "name=planted"),
         ]
-        run = [sys.executable, "-m", "mmpr_builder.cli"]
+        run = [sys.executable, "-m", "mmpr_builder"]
         printed = ""
         for command in (["plan"], ["build"], ["pair"]):
             done = subprocess.run(

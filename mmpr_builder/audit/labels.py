@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -86,6 +86,10 @@ class Rate:
         low, high = binomtest(self.hits, self.of).proportion_ci(method="wilson")
         return float(low), float(high)
 
+    def to_json(self) -> dict[str, Any]:
+        low, high = self.interval
+        return {**asdict(self), "share": self.share, "low": low, "high": high}
+
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
@@ -102,6 +106,15 @@ class Confusion:
     def misses(self) -> Rate:
         """Not called correct, of the cases that are labelled correct."""
         return self._rate(lambda label, outcome: outcome != "correct", right=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """The table and both error rates as plain values."""
+        table = [
+            {"label": label, "outcome": outcome, "cases": count}
+            for (label, outcome), count in sorted(self.counts.items())
+        ]
+        rates = {"false_positives": self.false_positives, "misses": self.misses}
+        return {"confusion": table, **{name: rate.to_json() for name, rate in rates.items()}}
 
     def _rate(self, is_hit: Callable[[str, str], bool], *, right: bool) -> Rate:
         of = {key: n for key, n in self.counts.items() if (key[0] == "correct") == right}

@@ -2,10 +2,9 @@
 
     SuspectTruth("q7", …, truths=("12",), majority="15", majority_share=0.81, truth_share=0.03, …)
 
-Many independent samples seldom make the same mistake, so a clear majority for another answer says
-that the truth is wrong at least as often as that the model is. This list is for a person to read.
-The control `quality.suspect_truths` finds such seeds in the same way, asks for more evidence, and
-drops them.
+Many independent samples seldom make the same mistake, so a clear majority for another answer may
+well be right. This list is for a person to read. The control `quality.suspect_truths` finds such
+seeds in the same way, asks for more evidence, and drops them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 
 from mmpr_builder.extraction import extract_answer
 from mmpr_builder.pairing.verdicts import Scores, asked_of, judge_answer, right_with
-from mmpr_builder.quality.suspects import Bounds, agreement
+from mmpr_builder.quality.suspects import Agreement, Bounds, agreement
 from mmpr_builder.records import Outcome, Rollout, Seed
 
 
@@ -50,51 +49,39 @@ def suspect_truths(
     """Seeds where at least `majority` of the answers agree on one that is known to be wrong.
 
     A seed counts with a truth, at least `min_answered` final answers, and at most `truth_share` of
-    them right (`quality.suspects.agreement`, without what the control of a build asks for beyond).
-    Most seeds cost only the verdicts that pairing needs anyway.
+    them right (`quality.suspects.agreement`).
     """
     bounds = Bounds(majority, truth_share, min_answered, answering=0.0, chance=1.0)
     for rollout in rollouts:
-        found = _suspect(rollout, judge, scorer_of, bounds)
+        seed = rollout.seed
+        if not seed.has_truth or len(rollout.responses) < min_answered:
+            continue
+        found = _agreement(rollout, judge, scorer_of(seed), bounds)
         if found is not None:
-            yield found
+            yield SuspectTruth(
+                seed_id=seed.id,
+                origin=seed.origin,
+                source=seed.source,
+                question=seed.question,
+                truths=seed.answers,
+                majority=found.answer,
+                majority_share=found.votes / found.answered,
+                truth_share=found.right / found.answered,
+                answered=found.answered,
+                responses=len(rollout.responses),
+            )
 
 
-def _suspect(
-    rollout: Rollout,
-    judge: Scores,
-    scorer_of: Callable[[Seed], str],
-    bounds: Bounds,
-) -> SuspectTruth | None:
-    seed = rollout.seed
-    if not seed.has_truth or len(rollout.responses) < bounds.min_answered:
-        return None
-    asked = asked_of(seed, scorer_of(seed))
-    said = Counter(_answers(rollout))
+def _agreement(rollout: Rollout, judge: Scores, scorer: str, bounds: Bounds) -> Agreement | None:
+    asked = asked_of(rollout.seed, scorer)
+    said: Counter[str] = Counter()
+    for text, count in Counter(response.text for response in rollout.responses).items():
+        answer = extract_answer(text, rollout.style)
+        if answer is not None:
+            said[answer] += count
 
     def outcome_of(answer: str) -> Outcome:
         return judge_answer(judge, answer, asked).outcome
 
     is_right = right_with(judge, asked)
-    found = agreement(seed, said, len(rollout.responses), outcome_of, is_right, bounds)
-    if found is None:
-        return None
-    return SuspectTruth(
-        seed_id=seed.id,
-        origin=seed.origin,
-        source=seed.source,
-        question=seed.question,
-        truths=seed.answers,
-        majority=found.answer,
-        majority_share=found.votes / found.answered,
-        truth_share=found.right / found.answered,
-        answered=found.answered,
-        responses=len(rollout.responses),
-    )
-
-
-def _answers(rollout: Rollout) -> Iterator[str]:
-    for text, count in Counter(response.text for response in rollout.responses).items():
-        answer = extract_answer(text, rollout.style)
-        if answer is not None:
-            yield from [answer] * count
+    return agreement(rollout.seed, said, len(rollout.responses), outcome_of, is_right, bounds)

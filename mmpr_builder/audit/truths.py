@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
 from mmpr_builder.config import Config
@@ -49,7 +50,7 @@ REMEDIES = {
     "undecided_truth": "write it in a simpler form, or fix another scorer for its source",
     "unequal_to_itself": "write it in a simpler form, or fix another scorer for its source",
     "contradicting_truths": "keep the truths that are right",
-    "few_annotators": "keep the truths that are right, each once: nobody knows which one it is",
+    "few_annotators": "keep the truths that are right, each once",
     "ambiguous_options": "make the options differ, or leave the seed out",
     "lost_in_extraction": "write the truth on one line without marks of its own, or use another"
     " prompts.style",
@@ -81,7 +82,6 @@ class Finding:
 def finding_of(
     seed: Seed, kind: str, reason: str, detail: str, value: str, *, unusable: bool
 ) -> Finding:
-    """A finding about `value`, a truth of this seed."""
     shown = value if len(value) <= SHOWN else f"{value[:SHOWN]}…"
     return Finding(seed.id, seed.origin, seed.source, kind, reason, unusable, shown, detail)
 
@@ -101,20 +101,17 @@ def kind_of_seed(seed: Seed, scorer: str) -> str:
 def check_truth(seed: Seed, judge: Scores, scorer: str = "auto") -> Finding | None:
     """Why no truth of this seed can be used; None if one can, or if it has none.
 
-    Each accepted truth is compared with itself by the scorer the seed has in a build; costs some
-    20 microseconds and no symbolic mathematics, which equal texts never reach.
+    Each accepted truth is compared with itself by the scorer that the seed has in a build.
     """
     if not seed.has_truth:
         return None
-    first: tuple[str, str, str] | None = None
+    problems = []
     for truth in seed.answers:
         problem = problem_of(truth, seed, judge, scorer)
         if problem is None:
             return None
-        first = first or (*problem, truth)
-    assert first is not None
-    reason, detail, truth = first
-    return finding_of(seed, kind_of_seed(seed, scorer), reason, detail, truth, unusable=True)
+        problems.append((*problem, truth))
+    return finding_of(seed, kind_of_seed(seed, scorer), *problems[0], unusable=True)
 
 
 def screen(items: Iterable[Seed | Drop], config: Config) -> Iterator[Seed | Drop]:
@@ -211,8 +208,7 @@ def check_seed(
 ) -> list[Finding]:
     """Everything that is wrong with the truths of a seed, the unusable first.
 
-    `style` and `language` are those of the template it is asked with. May ask the symbolic workers
-    whether two options are equal.
+    `style` and `language` are those of the template it is asked with.
     """
     if not seed.has_truth:
         return []
@@ -220,21 +216,20 @@ def check_seed(
     if unusable is not None:
         return [unusable]
     kind = kind_of_seed(seed, scorer)
-    found: list[Finding] = []
+    found: list[tuple[str, str, str]] = []
     for truth in dict.fromkeys(seed.answers):
-        problem = problem_of(truth, seed, judge, scorer) or option_unknown(truth, seed)
-        problem = problem or _beyond_options(truth, seed)
-        problem = problem or _lost(truth, seed, judge, scorer, kind, style, language)
-        problem = problem or _ambiguous(truth, seed, judge)
+        problem = (
+            problem_of(truth, seed, judge, scorer)
+            or option_unknown(truth, seed)
+            or _beyond_options(truth, seed)
+            or _lost(truth, kind, language, judge, asked_of(seed, scorer, style))
+            or _ambiguous(truth, seed, judge)
+        )
         if problem is not None:
-            found.append(finding_of(seed, kind, *problem, truth, unusable=False))
-    few = _few_annotators(seed, judge, scorer)
-    if few is not None:
-        found.append(few)
-    contradiction = _contradiction(seed, judge, scorer)
-    if contradiction is not None:
-        found.append(contradiction)
-    return found
+            found.append((*problem, truth))
+    found += _few_annotators(seed, judge, scorer)
+    found += _contradiction(seed, judge, scorer)
+    return [finding_of(seed, kind, *one, unusable=False) for one in found]
 
 
 def _beyond_options(truth: str, seed: Seed) -> tuple[str, str] | None:
@@ -251,18 +246,11 @@ def _beyond_options(truth: str, seed: Seed) -> tuple[str, str] | None:
 
 
 def _lost(
-    truth: str,
-    seed: Seed,
-    judge: Scores,
-    scorer: str,
-    kind: str,
-    style: Style,
-    language: Language,
+    truth: str, kind: str, language: Language, judge: Scores, asked: Asked
 ) -> tuple[str, str] | None:
     """A response that says the truth in its usual markup and is not called right."""
-    asked = replace(asked_of(seed, scorer, style), golds=(truth,))
-    for text in responses_saying(truth, kind, style, language):
-        verdict = judge_text(judge, text, asked)
+    for text in responses_saying(truth, kind, asked.style, language):
+        verdict = judge_text(judge, text, replace(asked, golds=(truth,)))
         if verdict.outcome != "correct" and verdict.rule not in ("timeout", "screened"):
             said = text.rpartition("\n")[2] if "\n" not in truth else text
             detail = f"{said!r} gives {verdict.answer!r}: {verdict.outcome} ({verdict.rule})"
@@ -298,36 +286,29 @@ def _letter(index: int) -> str:
     return chr(ord("A") + index)
 
 
-def _contradiction(seed: Seed, judge: Scores, scorer: str) -> Finding | None:
+def _contradiction(seed: Seed, judge: Scores, scorer: str) -> Iterator[tuple[str, str, str]]:
     """Two accepted truths that are numbers, and not the same one under the seed's scorer."""
     numbers = [
         truth
         for truth in dict.fromkeys(seed.answers)
         if usable_truth(truth) and _is_number(truth) and not seed.choices
-    ][:_MAX_TRUTHS]
-    for i, left in enumerate(numbers):
-        for right in numbers[i + 1 :]:
-            verdict = judge_answer(judge, right, Asked((left,), scorer, (), seed.question))
-            if verdict.outcome == "incorrect":
-                detail = f"accepted are {left!r} and {right!r}"
-                kind = kind_of_seed(seed, scorer)
-                return finding_of(seed, kind, "contradicting_truths", detail, right, unusable=False)
-    return None
+    ]
+    for left, right in combinations(numbers[:_MAX_TRUTHS], 2):
+        verdict = judge_answer(judge, right, Asked((left,), scorer, (), seed.question))
+        if verdict.outcome == "incorrect":
+            yield "contradicting_truths", f"accepted are {left!r} and {right!r}", right
+            return
 
 
-def _few_annotators(seed: Seed, judge: Scores, scorer: str) -> Finding | None:
+def _few_annotators(seed: Seed, judge: Scores, scorer: str) -> Iterator[tuple[str, str, str]]:
     """Ten annotators of whom no three agree: no response can be right."""
     truths = counted(seed.answers)
-    if not of_annotators(truths):
-        return None
-    first = next(iter(truths))
-    for truth in truths:
-        verdict = judge_answer(judge, truth, asked_of(seed, scorer))
-        if verdict.outcome == "correct":
-            return None
-    detail = f"no {ENOUGH_ANNOTATORS} of {ANNOTATORS} agree: {'; '.join(truths)}"[:SHOWN]
-    kind = kind_of_seed(seed, scorer)
-    return finding_of(seed, kind, "few_annotators", detail, first, unusable=False)
+    asked = asked_of(seed, scorer)
+    if of_annotators(truths) and not any(
+        judge_answer(judge, truth, asked).outcome == "correct" for truth in truths
+    ):
+        detail = f"no {ENOUGH_ANNOTATORS} of {ANNOTATORS} agree: {'; '.join(truths)}"
+        yield "few_annotators", detail[:SHOWN], next(iter(truths))
 
 
 def _is_number(truth: str) -> bool:

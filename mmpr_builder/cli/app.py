@@ -86,6 +86,11 @@ def command(panel: str, name: str | None = None) -> Callable[[Function], Functio
     return register
 
 
+def argument(metavar: str, help: str) -> Any:
+    """A word by its place, shown as `metavar` in the help."""
+    return typer.Argument(metavar=metavar, help=help, show_default=False)
+
+
 def option(metavar: str, help: str, *names: str, **how: Any) -> Any:
     """An option whose value is shown as `metavar` in the help."""
     return typer.Option(*names, metavar=metavar, help=help, **how)
@@ -131,7 +136,7 @@ Settings = Annotated[
         autocompletion=_complete,
     ),
 ]
-Out = Annotated[str, typer.Argument(metavar="OUT", help="A build's folder.", show_default=False)]
+Out = Annotated[str, argument("OUT", "A build's folder.")]
 
 
 def read_settings(words: Sequence[str]) -> Config:
@@ -203,9 +208,9 @@ def facts(rows: Iterable[tuple[str, str]]) -> Table:
 
 def columns(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """A table with a head."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in names:
-        table.add_column(name, overflow="fold")
+    table = Table(*names, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in table.columns:
+        column.overflow = "fold"
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -28,13 +28,12 @@ from mmpr_builder.cli.app import (
 )
 
 if TYPE_CHECKING:
-    from mmpr_builder.audit import LabelledCase, Rate, SeedAudit, SuspectTruth
+    from mmpr_builder.audit import LabelledCase, Rate, SuspectTruth
     from mmpr_builder.config import Config
     from mmpr_builder.progress import Progress
     from mmpr_builder.records import Rollout, Verdict
 
-    Judged = Sequence[tuple[LabelledCase, Verdict]]
-    Found = tuple[Iterator[RenderableType], bool, dict[str, Any]]
+    Found = tuple[Sequence[RenderableType], bool, dict[str, Any]]
     """(what is shown, whether there are findings, everything as plain values)"""
 
 Item = TypeVar("Item")
@@ -129,6 +128,7 @@ def _is_recipe(word: str) -> bool:
 
 
 def _seeds(config: Config, show: int) -> Found:
+    """The table by source and kind, then the first findings, the unusable before the doubtful."""
     from mmpr_builder import audit, prompts, seeds
     from mmpr_builder.progress import Progress
     from mmpr_builder.runs.inputs import with_demo
@@ -143,30 +143,80 @@ def _seeds(config: Config, show: int) -> Found:
     ):
         items = _counted(seeds.read_sources(with_demo(config), limit=config.limit), progress)
         result = audit.audit_seeds(items, config, templates, judge)
-    return _seeds_list(result, show), bool(result.findings), result.to_json()
+    names = ("source", "compared as", "seeds", "clean", "unusable", "doubtful")
+    rows = (
+        (*key, f"{row.seeds:,}", f"{row.clean:,}", _told(row.unusable), _told(row.doubtful))
+        for key, row in sorted(result.rows.items())
+    )
+    shown: list[RenderableType] = [columns(names, rows), Text()]
+    if result.without_truth:
+        shown.append(Text(f"{result.without_truth:,} seeds without a truth"))
+    if result.unread:
+        shown.append(Text(f"rows that are no seeds: {_told(result.unread)}"))
+    shown += (
+        entry(
+            one.origin or one.seed_id,
+            (one.reason, "red" if one.unusable else "yellow"),
+            f"{_brief(one.value)!r}: {one.detail}",
+            one.remedy,
+        )
+        for one in sorted(result.findings, key=lambda finding: not finding.unusable)[:show]
+    )
+    shown.append(_rest(len(result.findings), show))
+    return shown, bool(result.findings), result.to_json()
 
 
 def _labels(config: Config, path: Path, show: int) -> Found:
+    """Label against outcome, the rates by kind, then the first disagreements."""
     from mmpr_builder import audit
     from mmpr_builder.scoring import Judge
 
     with Judge(config.scoring) as judge:
         judged = [(case, audit.judge_case(judge, case)) for case in audit.read_cases(path)]
     wrong = [(case, verdict) for case, verdict in judged if not case.agrees(verdict)]
+    total = audit.confusion(judged)
     kinds = {
-        kind: [item for item in judged if item[0].kind == kind]
+        kind: audit.confusion(item for item in judged if item[0].kind == kind)
         for kind in sorted({case.kind for case, _ in judged})
     }
     content = {
         "cases": len(judged),
-        **_rates(judged),
-        "kinds": {kind: _rates(part) for kind, part in kinds.items()},
+        **total.to_json(),
+        "kinds": {kind: table.to_json() for kind, table in kinds.items()},
         "disagreements": [{**asdict(case), "verdict": asdict(v)} for case, v in wrong],
     }
-    return _labels_list(judged, kinds, wrong, show), bool(wrong), content
+    outcomes = ("correct", "incorrect", "no_answer", "undecided")
+    counted = (
+        (label, *(f"{total.counts.get((label, outcome), 0):,}" for outcome in outcomes))
+        for label in sorted({label for label, _ in total.counts})
+    )
+    rates = (
+        (name, f"{sum(t.counts.values()):,}", _rate(t.false_positives), _rate(t.misses))
+        for name, t in {**(kinds if len(kinds) > 1 else {}), "all": total}.items()
+    )
+    shown: list[RenderableType] = [
+        columns(("label", *outcomes), counted),
+        Text(),
+        columns(("kind", "cases", "called right, and is not", "right, and missed"), rates),
+        Text(),
+        *(_disagreement(case, verdict) for case, verdict in wrong[:show]),
+        _rest(len(wrong), show),
+    ]
+    return shown, bool(wrong), content
+
+
+def _disagreement(case: LabelledCase, verdict: Verdict) -> Text:
+    said = verdict.answer if verdict.answer is not None else case.said[-60:]
+    return entry(
+        case.id,
+        (f"{case.expected}, called {verdict.outcome}", "red"),
+        f"said {_brief(said)!r}, truth {_brief(' | '.join(case.truths))!r}",
+        f"{verdict.rule}: {verdict.reason}",
+    )
 
 
 def _suspects(config: Config, out: str, bounds: dict[str, Any], show: int) -> Found:
+    """The seeds whose samples agree on another answer, the clearest first."""
     from mmpr_builder import audit
     from mmpr_builder.config import Config
     from mmpr_builder.errors import InputError
@@ -201,8 +251,24 @@ def _suspects(config: Config, out: str, bounds: dict[str, Any], show: int) -> Fo
                 **bounds,
             )
         )
+    head = Text(
+        f"{len(suspects):,} suspect truths among {counts['with_truth']:,} seeds with a truth"
+        f" ({counts['seeds']:,} in all)\n"
+    )
+    clearest = sorted(suspects, key=lambda one: (-one.majority_share, one.seed_id))[:show]
     content = {**bounds, **counts, "suspects": [asdict(suspect) for suspect in suspects]}
-    return _suspects_list(suspects, counts, show), bool(suspects), content
+    shown: list[RenderableType] = [head, *map(_suspect, clearest), _rest(len(suspects), show)]
+    return shown, bool(suspects), content
+
+
+def _suspect(one: SuspectTruth) -> Text:
+    return entry(
+        one.seed_id,
+        (one.origin, ""),
+        _brief(one.question.replace("<image>", " ")),
+        f"truth {_brief(' | '.join(one.truths), 40)!r}: {one.truth_share:.0%} right;"
+        f" {one.majority_share:.0%} of {one.answered} answers say {_brief(one.majority, 40)!r}",
+    )
 
 
 def _counted(items: Iterable[Item], progress: Progress) -> Iterator[Item]:
@@ -211,107 +277,6 @@ def _counted(items: Iterable[Item], progress: Progress) -> Iterator[Item]:
         if number % 256 == 0:
             progress.update(done=number)
         yield item
-
-
-def _seeds_list(audit: SeedAudit, show: int) -> Iterator[RenderableType]:
-    """The table by source and kind, then the first findings, the unusable before the doubtful."""
-    table = (
-        (
-            source,
-            kind,
-            f"{row.seeds:,}",
-            f"{row.clean:,}",
-            _told(row.unusable),
-            _told(row.doubtful),
-        )
-        for (source, kind), row in sorted(audit.rows.items())
-    )
-    yield columns(("source", "compared as", "seeds", "clean", "unusable", "doubtful"), table)
-    yield Text()
-    if audit.without_truth:
-        yield Text(f"{audit.without_truth:,} seeds without a truth")
-    if audit.unread:
-        yield Text(f"rows that are no seeds: {_told(audit.unread)}")
-    for one in sorted(audit.findings, key=lambda finding: not finding.unusable)[:show]:
-        yield entry(
-            one.origin or one.seed_id,
-            (one.reason, "red" if one.unusable else "yellow"),
-            f"{_brief(one.value)!r}: {one.detail}",
-            one.remedy,
-        )
-    yield _rest(len(audit.findings), show)
-
-
-def _labels_list(
-    judged: Judged, kinds: Mapping[str, Judged], wrong: Judged, show: int
-) -> Iterator[RenderableType]:
-    """Label against outcome, the rates by kind, then the first disagreements."""
-    from mmpr_builder.audit import confusion
-
-    counts = confusion(judged).counts
-    outcomes = ("correct", "incorrect", "no_answer", "undecided")
-    table = (
-        (label, *(f"{counts.get((label, outcome), 0):,}" for outcome in outcomes))
-        for label in sorted({label for label, _ in counts})
-    )
-    yield columns(("label", *outcomes), table)
-    yield Text()
-    by_kind = kinds if len(kinds) > 1 else {}
-    rates = (
-        (name, f"{len(part):,}", _rate(total.false_positives), _rate(total.misses))
-        for name, part in {**by_kind, "all": judged}.items()
-        for total in [confusion(part)]
-    )
-    yield columns(("kind", "cases", "called right, and is not", "right, and missed"), rates)
-    yield Text()
-    for case, verdict in wrong[:show]:
-        said = verdict.answer if verdict.answer is not None else case.said[-60:]
-        yield entry(
-            case.id,
-            (f"{case.expected}, called {verdict.outcome}", "red"),
-            f"said {_brief(said)!r}, truth {_brief(' | '.join(case.truths))!r}",
-            f"{verdict.rule}: {verdict.reason}",
-        )
-    yield _rest(len(wrong), show)
-
-
-def _suspects_list(
-    suspects: Sequence[SuspectTruth], counts: Counter[str], show: int
-) -> Iterator[RenderableType]:
-    """The seeds whose samples agree on another answer, the clearest first."""
-    yield Text(
-        f"{len(suspects):,} suspect truths among {counts['with_truth']:,} seeds with a truth"
-        f" ({counts['seeds']:,} in all)\n"
-    )
-    for one in sorted(suspects, key=lambda one: (-one.majority_share, one.seed_id))[:show]:
-        yield entry(
-            one.seed_id,
-            (one.origin, ""),
-            _brief(one.question.replace("<image>", " ")),
-            f"truth {_brief(' | '.join(one.truths), 40)!r}: {one.truth_share:.0%} right;"
-            f" {one.majority_share:.0%} of {one.answered} answers say {_brief(one.majority, 40)!r}",
-        )
-    yield _rest(len(suspects), show)
-
-
-def _rates(judged: Judged) -> dict[str, Any]:
-    """The confusion table and both error rates as plain values."""
-    from mmpr_builder.audit import confusion
-
-    table = confusion(judged)
-    return {
-        "confusion": [
-            {"label": label, "outcome": outcome, "cases": count}
-            for (label, outcome), count in sorted(table.counts.items())
-        ],
-        "false_positives": _rate_json(table.false_positives),
-        "misses": _rate_json(table.misses),
-    }
-
-
-def _rate_json(rate: Rate) -> dict[str, Any]:
-    low, high = rate.interval
-    return {"hits": rate.hits, "of": rate.of, "share": rate.share, "low": low, "high": high}
 
 
 def _rate(rate: Rate) -> str:

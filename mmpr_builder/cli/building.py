@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
+from rich.text import Text
+
 from mmpr_builder.cli.app import (
     BUILD,
     EXIT_NOTHING,
@@ -15,6 +17,7 @@ from mmpr_builder.cli.app import (
     command,
     console,
     entry,
+    facts,
     no_other_bars,
     option,
     read_settings,
@@ -99,7 +102,7 @@ def plan(
     from mmpr_builder import build as stages
     from mmpr_builder.cli import closing
 
-    console.print(closing.planned(config, stages.plan(config, extend=extend)))
+    console.print(Text(), facts(closing.planned(config, stages.plan(config, extend=extend))))
     if probe is not None:
         from mmpr_builder.probe import run_probe
         from mmpr_builder.progress import Progress
@@ -138,7 +141,7 @@ def _run(
     if result.run is not None:
         console.print(closing.finished(config, result.run))
     elif result.sampling is not None:
-        console.print(closing.sampled(config, result.sampling))
+        console.print(Text(), facts(closing.sampled(config, result.sampling)))
     if result.sampling is not None and result.sampling.quarantined:
         sys.exit(EXIT_QUARANTINED)
     if result.run is not None and not result.run["counts"]["pairs"]["total"]:

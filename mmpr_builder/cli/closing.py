@@ -32,23 +32,16 @@ def finished(config: Config, run: Mapping[str, Any]) -> RenderableType:
     """The tables after pairing, from the content of run.json."""
     counts, now = run["counts"], run["this_run"]
     rows = [
-        *_seeds(counts),
         *_responses(counts, now["sampling"].get("saved") or 0),
         *_outcomes(counts, now["scoring"].get("judge")),
         *_pairs(counts),
-        *_drops(counts),
-        *_tokens(counts),
     ]
     steps = _next_steps(redacted(config.out), counts["pairs"]["total"])
     return Group(Text(), facts(rows), Text(), facts(steps))
 
 
-def sampled(config: Config, done: SamplingSummary) -> RenderableType:
+def sampled(config: Config, done: SamplingSummary) -> Rows:
     """The table after sampling alone."""
-    return Group(Text(), facts(_sampled(redacted(config.out), done)))
-
-
-def _sampled(out: str, done: SamplingSummary) -> Rows:
     yield "seeds", f"{done.seeds:,} sampled in all, {done.drops:,} rows dropped before sampling"
     new = done.sampled
     if done.units == done.units_before:
@@ -67,16 +60,13 @@ def _sampled(out: str, done: SamplingSummary) -> Rows:
             yield "prefix cache", f"{share:.0%} of the prompt tokens were computed before"
     if done.quarantined:
         yield "quarantined", f"{done.quarantined:,} seeds that end the engine's process"
+    out = redacted(config.out)
     yield "rollouts", f"{out}/rollouts"
     yield "next", f"mmpr pair (same recipe and settings) out={out}"
 
 
-def planned(config: Config, plan: Estimate) -> RenderableType:
+def planned(config: Config, plan: Estimate) -> Rows:
     """What a build would do and cost at most."""
-    return Group(Text(), facts(_planned(config, plan)))
-
-
-def _planned(config: Config, plan: Estimate) -> Rows:
     without = plan.seeds - plan.with_truth
     yield "seeds", f"{plan.seeds:,}: {plan.with_truth:,} with a truth, {without:,} without"
     for reason, count in sorted(plan.drops.items()):
@@ -94,22 +84,26 @@ def _planned(config: Config, plan: Estimate) -> Rows:
 
 def probed(config: Config, probe: Probe) -> RenderableType:
     """What a build would take, from a probe, and what the estimate assumes."""
-    sources = columns(
-        ("source", "seeds", "probed", "tokens", "pairs"),
+    rows = (
         (
-            (
-                source.source or "(unnamed)",
-                f"{source.seeds:,}",
-                f"{source.probed:,}",
-                _range(source.tokens),
-                _range(source.pairs),
-            )
-            for source in probe.sources
-        ),
+            s.source or "(unnamed)",
+            f"{s.seeds:,}",
+            f"{s.probed:,}",
+            _range(s.tokens),
+            _range(s.pairs),
+        )
+        for s in probe.sources
     )
-    return Group(
-        Text(), facts(_probed(probe)), Text(), sources, Text(), _assumptions(config, probe)
+    sources = columns(("source", "seeds", "probed", "tokens", "pairs"), rows)
+    said = (
+        f"Assumed: {probe.tokens_per_second:,.0f} tokens/s for each engine, as in the probe on this"
+        " machine (a few seeds do not fill an engine, so a build is rather faster); loading it"
+        f" ({probe.engine_seconds:,.0f} s here) comes on top. Ranges are 95 % intervals of the draw"
+        " of seeds alone; other machines, or seeds unlike those drawn, are not in them."
     )
+    if config.sampling.policy == "adaptive":
+        said += " Sampling is adaptive: fewer tokens where seeds are easy, as in the probe."
+    return Group(Text(), facts(_probed(probe)), Text(), sources, Text(), Text(said, style="dim"))
 
 
 def _probed(probe: Probe) -> Rows:
@@ -126,18 +120,6 @@ def _probed(probe: Probe) -> Rows:
     yield "disk", f"rollouts {_size(probe.rollout_bytes)}, pairs {_size(probe.pair_bytes)}"
 
 
-def _assumptions(config: Config, probe: Probe) -> Text:
-    said = (
-        f"Assumed: {probe.tokens_per_second:,.0f} tokens/s for each engine, as in the probe on this"
-        " machine (a few seeds do not fill an engine, so a build is rather faster); loading it"
-        f" ({probe.engine_seconds:,.0f} s here) comes on top. Ranges are 95 % intervals of the draw"
-        " of seeds alone; other machines, or seeds unlike those drawn, are not in them."
-    )
-    if config.sampling.policy == "adaptive":
-        said += " Sampling is adaptive: fewer tokens where seeds are easy, as in the probe."
-    return Text(said, style="dim")
-
-
 def _range(value: Range, form: str = ",.0f") -> str:
     return f"{value.mean:{form}}  ({value.low:{form}} to {value.high:{form}})"
 
@@ -149,22 +131,15 @@ def _size(count: float) -> str:
     return f"{count / 1000**step:,.3g} {units[step]}"
 
 
-def _seeds(counts: Mapping[str, Any]) -> Rows:
-    seeds = counts["seeds"]
+def _responses(counts: Mapping[str, Any], saved: int) -> Rows:
+    seeds, responses, ratios = counts["seeds"], counts["responses"], counts["continuations"]
     yield (
         "seeds",
         f"{seeds['read']:,} read: {seeds['with_truth']:,} with a truth,"
         f" {seeds['without_truth']:,} without · {seeds['with_pairs']:,} gave pairs,"
         f" {seeds['dropped']:,} dropped",
     )
-
-
-def _responses(counts: Mapping[str, Any], saved: int) -> Rows:
-    responses, ratios = counts["responses"], counts["continuations"]
-    yield (
-        "responses",
-        f"{responses['sampled']:,} sampled, {responses['continued']:,} continued",
-    )
+    yield "responses", f"{responses['sampled']:,} sampled, {responses['continued']:,} continued"
     if saved:
         yield "  not needed", f"{saved:,} more  (sampling.policy=adaptive)"
     if len(ratios) > 1 or any(at.get("not_made") for at in ratios.values()):
@@ -183,13 +158,11 @@ def _outcomes(counts: Mapping[str, Any], judge: Mapping[str, int] | None) -> Row
     judged = sum(counts["outcomes"].values())
     if not judged:
         return
-    yield (
-        "outcomes",
-        " · ".join(
-            f"{name.replace('_', ' ')} {count:,} ({count / judged:.0%})"
-            for name, count in counts["outcomes"].items()
-        ),
+    parts = (
+        f"{name.replace('_', ' ')} {count:,} ({count / judged:.0%})"
+        for name, count in counts["outcomes"].items()
     )
+    yield "outcomes", " · ".join(parts)
     if judge:
         said = [f"{judge['asked']:,} answers asked about, {judge['kept']:,} asked before"]
         for name, words in (
@@ -209,20 +182,13 @@ def _pairs(counts: Mapping[str, Any]) -> Rows:
             yield f"  {kind}", f"{pairs[kind]:,}  ({note})"
     if listed["listed"]:
         yield "  left out", f"{listed['left_out']:,} of {listed['listed']:,} on the reject list"
-
-
-def _drops(counts: Mapping[str, Any]) -> Rows:
     yield "drops", f"{counts['seeds']['dropped']:,}"
     for stage, reasons in counts["drops"].items():
         for reason, count in reasons.items():
             yield f"  {reason}", f"{count:,}  ({stage})"
-
-
-def _tokens(counts: Mapping[str, Any]) -> Rows:
-    tokens = counts["tokens"]
-    cost = tokens["per_pair"]
+    cost = counts["tokens"]["per_pair"]
     each = f" · {cost:,.1f} per pair" if cost is not None else ""
-    yield "tokens", f"{tokens['generated']:,} generated{each}"
+    yield "tokens", f"{counts['tokens']['generated']:,} generated{each}"
 
 
 def _next_steps(out: str, pairs: int) -> Rows:

@@ -11,6 +11,8 @@ import typer
 from mmpr_builder.cli.app import (
     EXIT_LINT,
     HAND_ON,
+    Out,
+    argument,
     columns,
     command,
     config_of,
@@ -41,12 +43,9 @@ def _complete_trainers(incomplete: str) -> list[str]:
     return [name for name in TRAINERS if name.startswith(incomplete)]
 
 
-Paths = Annotated[
-    list[str],
-    typer.Argument(metavar="OUT... DEST", help="Builds, and a new folder for the export."),
-]
+Paths = Annotated[list[str], argument("OUT... DEST", "Builds, and a new folder for the export.")]
 Names = Annotated[str, option("NAMES", "Only these, separated by commas.", show_default=False)]
-PerEntries = list[str] | None
+Words = list[str] | None
 
 
 @command(HAND_ON, "export")
@@ -56,10 +55,10 @@ def export_pairs(
     kinds: Names = "",
     sources: Names = "",
     repeat_time: Annotated[
-        PerEntries, option("N", "internvl: N, or NAME=N for an entry, source or kind; repeatable.")
+        Words, option("N", "internvl: N, or NAME=N for an entry, source or kind; repeatable.")
     ] = None,
     max_dynamic_patch: Annotated[
-        PerEntries, option("N", "internvl: image tiles, like --repeat-time.")
+        Words, option("N", "internvl: image tiles, like --repeat-time.")
     ] = None,
     mount: Annotated[
         str | None,
@@ -103,21 +102,16 @@ def export_pairs(
 
 @command(HAND_ON, "import")
 def import_release(
-    words: Annotated[
-        list[str],
-        typer.Argument(metavar="FILE out=DIR", help="A meta.json, or one JSONL file."),
-    ],
+    words: Annotated[list[str], argument("FILE out=DIR", "A meta.json, or one JSONL file.")],
     root: Annotated[
         str | None,
         option("FOLDER", "Where relative paths start; default: beside the file, or one above."),
     ] = None,
     roots: Annotated[
-        list[str] | None,
-        option("FOLDER", "Further folder whose images rows may name; repeatable."),
+        Words, option("FOLDER", "Further folder whose images rows may name; repeatable.")
     ] = None,
     allow: Annotated[
-        list[str] | None,
-        option("URL", "Image URLs that rows may name: https, s3, … or their beginning."),
+        Words, option("URL", "Image URLs that rows may name: https, s3, … or their beginning.")
     ] = None,
     source: Annotated[
         str | None, option("NAME", "Source name of rows that have none; default: the entry's.")
@@ -155,7 +149,7 @@ def import_release(
 
 @command(HAND_ON)
 def lint(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="A build's folder, or an export's.")],
+    out: Annotated[str, argument("OUT", "A build's folder, or an export's.")],
     trainer: Annotated[str, option("TRAINER", _ONE_OF, "--for", autocompletion=_complete_trainers)],
     model: Annotated[
         str | None, option("FOLDER", "Check lengths and special tokens by this model (or demo).")
@@ -198,8 +192,8 @@ def lint(
 
 @command(HAND_ON)
 def push(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="A build's folder.")],
-    repo_id: Annotated[str, typer.Argument(metavar="REPO", help="NAME/DATASET on the hub.")],
+    out: Out,
+    repo_id: Annotated[str, argument("REPO", "NAME/DATASET on the hub.")],
     private: Annotated[bool, switch("--private", "Make it private if new.")] = False,
     rollouts: Annotated[bool, switch("--rollouts", "Send all responses, too.")] = False,
     revision: Annotated[str | None, option("BRANCH", "Branch to commit to.")] = None,
@@ -266,28 +260,28 @@ def _export_queries(outs: list[str], dest: str, options: ExportOptions) -> Expor
 def _exported(form: Format, done: Exported) -> Iterator[tuple[str, str]]:
     images = f", {done.images:,} image files" if done.images else ""
     yield "written", f"{done.rows:,} rows for {form.name}{images}"
-    for name, rows in list(done.entries.items())[:_ENTRIES]:
-        yield f"  {name}", f"{rows:,}"
-    if len(done.entries) > _ENTRIES:
-        yield "  …", f"{len(done.entries) - _ENTRIES:,} more in {done.folder}/export.json"
-    yield from _dropped(done.drops, f"{done.folder}/drops.jsonl")
+    entries = {name: f"{rows:,}" for name, rows in done.entries.items()}
+    yield from _listed(entries, done, "export.json", "drops.jsonl")
     yield "train on it", f"{done.folder}/README.md"
 
 
 def _imported(done: Imported) -> Iterator[tuple[str, str]]:
     yield "pairs", f"{done.rows:,} from {done.images:,} images"
-    for name, (found, how) in list(done.kinds.items())[:_ENTRIES]:
-        yield f"  {name}", f"{found} ({_KNOWN[how]})"
-    if len(done.kinds) > _ENTRIES:
-        yield "  …", f"{len(done.kinds) - _ENTRIES:,} more in {done.folder}/import.json"
-    yield from _dropped(done.drops, f"{done.folder}/drops")
+    entries = {name: f"{found} ({_KNOWN[how]})" for name, (found, how) in done.kinds.items()}
+    yield from _listed(entries, done, "import.json", "drops")
     yield "load them", f'mmpr_builder.load_pairs("{done.folder}")'
 
 
-def _dropped(drops: Mapping[str, int], where: str) -> Iterator[tuple[str, str]]:
-    if drops:
-        yield "left out", f"{sum(drops.values()):,}, listed in {where}"
-    for reason, count in drops.items():
+def _listed(
+    entries: Mapping[str, str], done: Exported | Imported, mark: str, drops: str
+) -> Iterator[tuple[str, str]]:
+    for name, said in list(entries.items())[:_ENTRIES]:
+        yield f"  {name}", said
+    if len(entries) > _ENTRIES:
+        yield "  …", f"{len(entries) - _ENTRIES:,} more in {done.folder}/{mark}"
+    if done.drops:
+        yield "left out", f"{sum(done.drops.values()):,}, listed in {done.folder}/{drops}"
+    for reason, count in done.drops.items():
         yield f"  {reason}", f"{count:,}"
 
 
@@ -306,7 +300,6 @@ def _show_lint(result: LintResult, folder: str) -> None:
 
 
 def _example(found: Finding, folder: str) -> str:
-    """Where it is in `folder`: long paths break in the table."""
     name = f" ({found.id[:12]})" if found.id else ""
     where = found.where.removeprefix(f"{folder.rstrip('/')}/")
     return f"{where}{name}: {found.detail}"

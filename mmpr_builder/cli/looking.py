@@ -6,13 +6,24 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from mmpr_builder.cli.app import LOOK, Out, command, facts, option, print_json, say, switch
+from mmpr_builder.cli.app import (
+    LOOK,
+    Out,
+    argument,
+    command,
+    facts,
+    option,
+    print_json,
+    say,
+    switch,
+)
+from mmpr_builder.records import Kind
 
 if TYPE_CHECKING:
     from mmpr_builder.folder.status import Overview, Status
@@ -31,16 +42,11 @@ _STATES = {
 }
 
 
+_KINDS: tuple[str, ...] = get_args(Kind)
+
+
 def _complete_kinds(incomplete: str) -> list[str]:
-    return [kind for kind in _kinds() if kind.startswith(incomplete)]
-
-
-def _kinds() -> tuple[str, ...]:
-    from typing import get_args
-
-    from mmpr_builder.records import Kind
-
-    return get_args(Kind)
+    return [kind for kind in _KINDS if kind.startswith(incomplete)]
 
 
 @command(LOOK)
@@ -59,11 +65,7 @@ def show(
     out: Out,
     name: Annotated[
         str | None,
-        typer.Argument(
-            metavar="ID",
-            help="A question's id, or a pair's id or its beginning.",
-            show_default=False,
-        ),
+        argument("ID", "A question's id, or a pair's id or its beginning."),
     ] = None,
     kind: Annotated[
         str | None, option("KIND", "Only this kind of pair.", autocompletion=_complete_kinds)
@@ -91,8 +93,8 @@ def show(
     from mmpr_builder.output import pair_parts
     from mmpr_builder.report.lookup import Wanted, find_pairs
 
-    if kind is not None and kind not in _kinds():
-        raise InputError(f"--kind {kind!r}: the kinds are {', '.join(_kinds())}")
+    if kind is not None and kind not in _KINDS:
+        raise InputError(f"--kind {kind!r}: the kinds are {', '.join(_KINDS)}")
     if skip and random is not None:
         raise InputError("--skip means nothing to a draw at random: leave out one of the two")
     wanted = Wanted(name, kind, source)
@@ -142,8 +144,8 @@ def _explain_none(out: str, wanted: Wanted, found: int) -> None:
 
 @command(LOOK)
 def diff(
-    left: Annotated[str, typer.Argument(metavar="OUT1", help="A build's folder.")],
-    right: Annotated[str, typer.Argument(metavar="OUT2", help="Another.")],
+    left: Annotated[str, argument("OUT1", "A build's folder.")],
+    right: Annotated[str, argument("OUT2", "Another.")],
     show: Annotated[int, option("N", "Questions and texts to list.", min=0)] = 10,
     as_json: Annotated[bool, switch("--json", "Everything, as JSON.")] = False,
 ) -> None:
@@ -163,7 +165,7 @@ def diff(
 
 @command(LOOK)
 def status(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="A build's folder (path or URL).")],
+    out: Annotated[str, argument("OUT", "A build's folder (path or URL).")],
     as_json: Annotated[bool, switch("--json", "Print it as JSON.")] = False,
 ) -> None:
     """Show how far a build is, how fast it goes, and whether it still runs.

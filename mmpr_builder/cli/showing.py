@@ -115,45 +115,36 @@ def _changes(
     percent: bool = False,
     most: int | None = None,
 ) -> Iterator[RenderableType]:
-    if not changes:
-        return
     shown = 4 if numbers or percent else 3
-    rows = (
-        (
-            change.name,
-            _said(change.left, percent),
-            _said(change.right, percent),
-            _moved(change, percent),
-        )
-        for change in changes[:most]
-    )
-    yield Text()
-    yield columns((title, "1", "2", "change")[:shown], (row[:shown] for row in rows))
-    yield from _more(len(changes), most)
+    rows = [
+        (c.name, _said(c.left, percent), _said(c.right, percent), _moved(c, percent))[:shown]
+        for c in changes[:most]
+    ]
+    yield from _table((title, "1", "2", "change")[:shown], rows, len(changes))
 
 
 def _flips(diff: BuildDiff, show: int) -> Iterator[RenderableType]:
-    if not diff.flips:
-        return
-    yield Text()
-    yield columns(
-        ("texts judged differently", "1", "2", "text"),
+    rows = [
         (
-            (
-                flip.seed_id,
-                f"{flip.left} ({flip.left_rule})",
-                f"{flip.right} ({flip.right_rule})",
-                " ".join(flip.text.split()),
-            )
-            for flip in diff.flips[:show]
-        ),
-    )
-    yield from _more(len(diff.flips), show)
+            flip.seed_id,
+            f"{flip.left} ({flip.left_rule})",
+            f"{flip.right} ({flip.right_rule})",
+            " ".join(flip.text.split()),
+        )
+        for flip in diff.flips[:show]
+    ]
+    yield from _table(("texts judged differently", "1", "2", "text"), rows, len(diff.flips))
 
 
-def _more(there: int, shown: int | None) -> Iterator[RenderableType]:
-    if shown is not None and there > shown:
-        yield Text(f"… {there - shown:,} more: --show {there} or --json", style="dim")
+def _table(
+    names: Sequence[str], rows: Sequence[Sequence[str]], there: int
+) -> Iterator[RenderableType]:
+    if there:
+        yield Text()
+        yield columns(names, rows)
+    if there > len(rows):
+        more = f"… {there - len(rows):,} more: --show {there} or --json"
+        yield Text(more, style="dim")
 
 
 def _said(value: Any, percent: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from mmpr_builder.demo.wording import Draft, bar_reading, colour_name
+from mmpr_builder.demo.wording import YES_NO, Draft, bar_reading, colour_name, said
 from mmpr_builder.demo.world import AXIS_TOP, COLOURS, Chart, Scene
 from mmpr_builder.records import Language
 
@@ -19,11 +19,11 @@ def _values(scene: Scene) -> dict[str, int]:
 
 
 def _bar(colour: str, language: Language) -> str:
-    return f"{COLOURS[colour]}柱子" if language == "zh" else f"the {colour} bar"
+    return said(language, f"the {colour} bar", f"{COLOURS[colour]}柱子")
 
 
 def _stop(steps: str, language: Language) -> str:
-    return steps + ("。" if language == "zh" else ".")
+    return steps + said(language, ".", "。")
 
 
 def _read(scene: Chart, language: Language, rng: random.Random) -> Draft | None:
@@ -35,7 +35,7 @@ def _read(scene: Chart, language: Language, rng: random.Random) -> Draft | None:
         return _stop(steps[0].upper() + steps[1:], language), str(value)
 
     bar = _bar(colour, language)
-    text = f"{bar}的值是多少？" if language == "zh" else f"What is the value of {bar}?"
+    text = said(language, f"What is the value of {bar}?", f"{bar}的值是多少？")
     return Draft("read", text, solve, _DIGITS)
 
 
@@ -48,10 +48,7 @@ def _difference(scene: Chart, language: Language, rng: random.Random) -> Draft |
         return _stop(f"{high} - {low} = {high - low}", language), str(high - low)
 
     a, b = _bar(first, language), _bar(second, language)
-    if language == "zh":
-        text = f"{a}和{b}相差多少？"
-    else:
-        text = f"What is the difference between {a} and {b}?"
+    text = said(language, f"What is the difference between {a} and {b}?", f"{a}和{b}相差多少？")
     return Draft("difference", text, solve, tuple("01234567"))
 
 
@@ -64,8 +61,7 @@ def _sum(scene: Chart, language: Language, rng: random.Random) -> Draft | None:
         return _stop(f"{a} + {b} = {a + b}", language), str(a + b)
 
     a, b = _bar(first, language), _bar(second, language)
-    zh = language == "zh"
-    text = f"{a}与{b}的值加起来是多少？" if zh else f"What do {a} and {b} add up to?"
+    text = said(language, f"What do {a} and {b} add up to?", f"{a}与{b}的值加起来是多少？")
     return Draft("sum", text, solve, tuple(str(value) for value in range(4, 17)))
 
 
@@ -80,14 +76,12 @@ def _extreme(scene: Chart, language: Language, rng: random.Random) -> Draft | No
         seen_values = _values(seen)
         colour = pick(seen_values, key=lambda name: seen_values[name])
         name, value = colour_name(colour, language), seen_values[colour]
-        if language == "zh":
-            return f"{'最大' if tallest else '最小'}的是{value}：{name}。", name
-        return f"The {'largest' if tallest else 'smallest'} is {value}: {name}.", name
+        english = f"The {'largest' if tallest else 'smallest'} is {value}: {name}."
+        chinese = f"{'最大' if tallest else '最小'}的是{value}：{name}。"
+        return said(language, english, chinese), name
 
-    if language == "zh":
-        text = f"哪种颜色的柱子最{'高' if tallest else '矮'}？"
-    else:
-        text = f"Which colour is the {'tallest' if tallest else 'shortest'} bar?"
+    english = f"Which colour is the {'tallest' if tallest else 'shortest'} bar?"
+    text = said(language, english, f"哪种颜色的柱子最{'高' if tallest else '矮'}？")
     return Draft("extreme", text, solve, tuple(colour_name(c, language) for c in values))
 
 
@@ -97,14 +91,11 @@ def _above(scene: Chart, language: Language, rng: random.Random) -> Draft | None
     def solve(seen: Scene) -> tuple[str, str]:
         names = [colour_name(c, language) for c, v in _values(seen).items() if v > limit]
         count = str(len(names))
-        if language == "zh":
-            return f"大于{limit}的：{'、'.join(names) or '没有'}，共{count}根。", count
-        return f"Above {limit}: {', '.join(names) or 'none'}. That makes {count}.", count
+        english = f"Above {limit}: {', '.join(names) or 'none'}. That makes {count}."
+        chinese = f"大于{limit}的：{'、'.join(names) or '没有'}，共{count}根。"
+        return said(language, english, chinese), count
 
-    if language == "zh":
-        text = f"有多少根柱子的值大于{limit}？"
-    else:
-        text = f"How many bars are above {limit}?"
+    text = said(language, f"How many bars are above {limit}?", f"有多少根柱子的值大于{limit}？")
     return Draft("above", text, solve, ("0", "1", "2", "3", "4"))
 
 
@@ -117,14 +108,14 @@ def _taller(scene: Chart, language: Language, rng: random.Random) -> Draft | Non
         values = _values(seen)
         a, b = values.get(first, 1), values.get(second, 1)
         sign = ">" if a > b else "=" if a == b else "<"
-        truth = ("是" if a > b else "否") if language == "zh" else ("yes" if a > b else "no")
-        return _stop(f"{a} {sign} {b}", language), truth
+        yes, no = YES_NO[language]
+        return _stop(f"{a} {sign} {b}", language), yes if a > b else no
 
     a, b = _bar(first, language), _bar(second, language)
-    if language == "zh":
-        return Draft("taller", f"{a}比{b}高吗？请回答是或否。", solve, ("是", "否"), closed=True)
-    text = f"Is {a} taller than {b}? Answer yes or no."
-    return Draft("taller", text, solve, ("yes", "no"), closed=True)
+    text = said(
+        language, f"Is {a} taller than {b}? Answer yes or no.", f"{a}比{b}高吗？请回答是或否。"
+    )
+    return Draft("taller", text, solve, YES_NO[language], closed=True)
 
 
 _Draw = Callable[[Chart, Language, random.Random], Draft | None]

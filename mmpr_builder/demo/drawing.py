@@ -1,8 +1,7 @@
 """Draw a scene as a picture that a person likes to look at.
 
-Everything is drawn four times too large and reduced, which smooths edges. What repeats (shapes,
-bars, the empty grid, the axis) is drawn once per process, so a picture costs milliseconds; the
-trainer needs tens of thousands.
+Everything is drawn four times too large and reduced, which smooths edges. What repeats is drawn
+once per process: the trainer needs tens of thousands of pictures.
 """
 
 from __future__ import annotations
@@ -55,11 +54,8 @@ def _draw_grid(scene: Grid) -> Image.Image:
             continue
         sprite = _shape(cell.shape, cell.colour, size)
         row, column = divmod(index, GRID_SIDE)
-        corner = (
-            column * CELL + (CELL - size) // 2 + shift[0],
-            row * CELL + (CELL - size) // 2 + shift[1],
-        )
-        picture.paste(sprite, corner, sprite)
+        x, y = (at * CELL + (CELL - size) // 2 for at in (column, row))
+        picture.paste(sprite, (x + shift[0], y + shift[1]), sprite)
     return picture
 
 
@@ -89,9 +85,7 @@ def _grid_paper() -> Image.Image:
         for column in range(GRID_SIDE):
             box = [CELL * OVERSAMPLE * i for i in (column, row, column + 1, row + 1)]
             inner = [box[0] + edge, box[1] + edge, box[2] - edge, box[3] - edge]
-            pen.rounded_rectangle(
-                inner, 14 * OVERSAMPLE, fill=(255, 255, 255), outline=RULE, width=line
-            )
+            pen.rounded_rectangle(inner, 14 * OVERSAMPLE, fill="white", outline=RULE, width=line)
     return picture.reduce(OVERSAMPLE)
 
 
@@ -111,12 +105,8 @@ def _chart_paper() -> Image.Image:
 def _bar(colour: str, width: int, height: int) -> Image.Image:
     size = width * OVERSAMPLE, height * OVERSAMPLE
     mask = Image.new("L", size, 0)
-    ImageDraw.Draw(mask).rounded_rectangle(
-        (0, 0, size[0] - 1, size[1] - 1),
-        7 * OVERSAMPLE,
-        fill=255,
-        corners=(True, True, False, False),
-    )
+    box, top = (0, 0, size[0] - 1, size[1] - 1), (True, True, False, False)
+    ImageDraw.Draw(mask).rounded_rectangle(box, 7 * OVERSAMPLE, fill=255, corners=top)
     return _painted(mask, colour)
 
 

@@ -10,7 +10,15 @@ import random
 from collections.abc import Callable
 from itertools import combinations
 
-from mmpr_builder.demo.wording import CHINESE_DIGITS, Draft, Kind, cell_name, colour_name
+from mmpr_builder.demo.wording import (
+    CHINESE_DIGITS,
+    YES_NO,
+    Draft,
+    Kind,
+    cell_name,
+    colour_name,
+    said,
+)
 from mmpr_builder.demo.world import COLOURS, GRID_SIDE, SHAPES, Grid, Scene
 from mmpr_builder.records import Language
 
@@ -39,9 +47,8 @@ def _tally(kind: Kind, scene: Grid, language: Language) -> tuple[str, int]:
     rows = [sum(map(kind.matches, scene.row(row))) for row in range(GRID_SIDE)]
     total = sum(rows)
     name, terms = kind.plural(language), " + ".join(map(str, rows))
-    if language == "zh":
-        return f"{name}：{terms} = {total}。", total
-    return f"{name.capitalize()}: {terms} = {total}.", total
+    english, chinese = f"{name.capitalize()}: {terms} = {total}.", f"{name}：{terms} = {total}。"
+    return said(language, english, chinese), total
 
 
 def _count(scene: Grid, language: Language, rng: random.Random) -> Draft | None:
@@ -55,14 +62,9 @@ def _count(scene: Grid, language: Language, rng: random.Random) -> Draft | None:
         return steps, str(total)
 
     name = kind.plural(language)
-    text = f"图中有多少个{name}？" if language == "zh" else f"How many {name} are there?"
-    return Draft(
-        "count",
-        text,
-        solve,
-        tuple("0123456"[: 4 if kinds is _PAIR_KINDS else 7]),
-        kinds=(kind,),
-    )
+    text = said(language, f"How many {name} are there?", f"图中有多少个{name}？")
+    guesses = tuple("0123" if kinds is _PAIR_KINDS else "0123456")
+    return Draft("count", text, solve, guesses, kinds=(kind,))
 
 
 def _add(scene: Grid, language: Language, rng: random.Random) -> Draft | None:
@@ -75,16 +77,12 @@ def _add(scene: Grid, language: Language, rng: random.Random) -> Draft | None:
         grid = _as_grid(seen)
         steps_a, a = _tally(first, grid, language)
         steps_b, b = _tally(second, grid, language)
-        end = "。" if language == "zh" else "."
-        join = "" if language == "zh" else " "
+        end, join = said(language, ".", "。"), said(language, " ", "")
         return f"{steps_a}{join}{steps_b}{join}{a} + {b} = {a + b}{end}", str(a + b)
 
-    names = first.plural(language), second.plural(language)
-    text = (
-        f"{names[0]}和{names[1]}一共有多少个？"
-        if language == "zh"
-        else f"How many {names[0]} and {names[1]} are there altogether?"
-    )
+    one, other = first.plural(language), second.plural(language)
+    english = f"How many {one} and {other} are there altogether?"
+    text = said(language, english, f"{one}和{other}一共有多少个？")
     return Draft("add", text, solve, tuple("2345678"), kinds=(first, second))
 
 
@@ -97,23 +95,18 @@ def _compare(scene: Grid, language: Language, rng: random.Random) -> Draft | Non
     first, second = rng.sample(rng.choice(pairs), 2)
 
     def name(kind: Kind) -> str:
-        if kind.colour:
-            return colour_name(kind.colour, language)
-        return kind.plural(language)
+        return colour_name(kind.colour, language) if kind.colour else kind.plural(language)
 
     def solve(seen: Scene) -> tuple[str, str]:
         steps_a, a = _tally(first, _as_grid(seen), language)
         steps_b, b = _tally(second, _as_grid(seen), language)
         more = name(first if a >= b else second)
-        if language == "zh":
-            return f"{steps_a}{steps_b}{more}更多。", more
-        return f"{steps_a} {steps_b} More: {more}.", more
+        english, chinese = f"{steps_a} {steps_b} More: {more}.", f"{steps_a}{steps_b}{more}更多。"
+        return said(language, english, chinese), more
 
     names = name(first), name(second)
-    if language == "zh":
-        text = f"{names[0]}和{names[1]}，哪一种更多？"
-    else:
-        text = f"Which are there more of, {names[0]} or {names[1]}?"
+    english = f"Which are there more of, {names[0]} or {names[1]}?"
+    text = said(language, english, f"{names[0]}和{names[1]}，哪一种更多？")
     return Draft("compare", text, solve, names, closed=True, kinds=(first, second))
 
 
@@ -122,18 +115,15 @@ def _at(scene: Grid, language: Language, rng: random.Random) -> Draft | None:
     if not taken:
         return None
     row, column = divmod(rng.choice(taken), GRID_SIDE)
+    there = f"第{CHINESE_DIGITS[row + 1]}行第{CHINESE_DIGITS[column + 1]}"
 
     def solve(seen: Scene) -> tuple[str, str]:
         name = cell_name(_as_grid(seen).row(row)[column], language)
-        if language == "zh":
-            where = f"第{CHINESE_DIGITS[row + 1]}行第{CHINESE_DIGITS[column + 1]}个"
-            return f"{where}：{name}。", name
-        return f"Row {row + 1}, column {column + 1}: {name}.", name
+        english = f"Row {row + 1}, column {column + 1}: {name}."
+        return said(language, english, f"{there}个：{name}。"), name
 
-    if language == "zh":
-        text = f"第{CHINESE_DIGITS[row + 1]}行第{CHINESE_DIGITS[column + 1]}列是什么？"
-    else:
-        text = f"What is in row {row + 1}, column {column + 1}?"
+    english = f"What is in row {row + 1}, column {column + 1}?"
+    text = said(language, english, f"{there}列是什么？")
     shown = {cell_name(cell, language) for cell in scene.cells}
     extra = {kind.singular(language) for kind in rng.sample(_PAIR_KINDS, 4)}
     return Draft("at", text, solve, tuple(sorted(shown | extra)), closed=True)
@@ -144,18 +134,16 @@ def _locate(scene: Grid, language: Language, rng: random.Random) -> Draft | None
     if not kinds:
         return None
     kind = rng.choice(kinds)
+    name = kind.singular(language)
 
     def solve(seen: Scene) -> tuple[str, str]:
-        row = next(
-            (r for r in range(GRID_SIDE) if any(map(kind.matches, _as_grid(seen).row(r)))), 0
-        )
-        if language == "zh":
-            return f"{kind.singular(language)}在第{CHINESE_DIGITS[row + 1]}行。", str(row + 1)
-        return f"The {kind.singular(language)} is in row {row + 1}.", str(row + 1)
+        grid = _as_grid(seen)
+        rows = (r for r in range(GRID_SIDE) if any(map(kind.matches, grid.row(r))))
+        row = next(rows, 0) + 1
+        chinese = f"{name}在第{CHINESE_DIGITS[row]}行。"
+        return said(language, f"The {name} is in row {row}.", chinese), str(row)
 
-    name = kind.singular(language)
-    zh = language == "zh"
-    text = f"{name}在第几行？请回答数字。" if zh else f"In which row is the {name}?"
+    text = said(language, f"In which row is the {name}?", f"{name}在第几行？请回答数字。")
     return Draft("locate", text, solve, ("1", "2", "3"), kinds=(kind,))
 
 
@@ -164,17 +152,14 @@ def _colour_of(scene: Grid, language: Language, rng: random.Random) -> Draft | N
     if not kinds:
         return None
     kind = rng.choice(kinds)
+    noun = kind.singular(language)
 
     def solve(seen: Scene) -> tuple[str, str]:
         found = next((c for c in _as_grid(seen).cells if c and kind.matches(c)), None)
         colour = colour_name(found.colour if found else "red", language)
-        noun = kind.singular(language)
-        if language == "zh":
-            return f"唯一的{noun}是{colour}。", colour
-        return f"The only {noun} is {colour}.", colour
+        return said(language, f"The only {noun} is {colour}.", f"唯一的{noun}是{colour}。"), colour
 
-    noun = kind.singular(language)
-    text = f"{noun}是什么颜色？" if language == "zh" else f"What colour is the {noun}?"
+    text = said(language, f"What colour is the {noun}?", f"{noun}是什么颜色？")
     guesses = tuple(colour_name(colour, language) for colour in COLOURS)
     return Draft("identify", text, solve, guesses, kinds=(kind,))
 
@@ -191,14 +176,13 @@ def _exists(scene: Grid, language: Language, rng: random.Random) -> Draft | None
 
     def solve(seen: Scene) -> tuple[str, str]:
         steps, total = _tally(kind, _as_grid(seen), language)
-        return steps, ("是" if total else "否") if language == "zh" else ("yes" if total else "no")
+        yes, no = YES_NO[language]
+        return steps, yes if total else no
 
     name = kind.singular(language)
-    if language == "zh":
-        text = f"图中有{name}吗？请回答是或否。"
-        return Draft("exist", text, solve, ("是", "否"), closed=True, kinds=(kind,))
-    text = f"Is there a {name} in the picture? Answer yes or no."
-    return Draft("exist", text, solve, ("yes", "no"), closed=True, kinds=(kind,))
+    english = f"Is there a {name} in the picture? Answer yes or no."
+    text = said(language, english, f"图中有{name}吗？请回答是或否。")
+    return Draft("exist", text, solve, YES_NO[language], closed=True, kinds=(kind,))
 
 
 _Draw = Callable[[Grid, Language, random.Random], Draft | None]

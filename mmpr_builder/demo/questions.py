@@ -1,9 +1,8 @@
 """Questions on a scene, with their truths: what is asked and what is right.
 
-A question is made *for* a scene, so that its truths are spread: the kinds to count have different
-counts, and "the tallest" is asked only where one bar is tallest. A question can work out its
-answer on any scene. The trainer uses that to write a slip: the same steps on a slightly other
-scene.
+A question is made *for* a scene, so that its truths are spread: "the tallest" is asked only where
+one bar is tallest. It can be solved on any scene, which lets the trainer write a slip: the same
+steps on a slightly other scene.
 
 ``solve`` returns the steps in words and the value: ``("Red shapes: 1 + 0 + 2 = 3.", "3")``.
 """

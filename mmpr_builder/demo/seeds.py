@@ -29,9 +29,8 @@ SEED = 2024
 def write_seeds(directory: Path, count: int, seed: int = SEED) -> Path:
     """Write `count` seeds below `directory`; the path of its `seeds.jsonl`.
 
-    The same count and seed give the same bytes. Everything is written beside `directory` and moved
-    there last, so a folder that exists is complete, and is left as it is if it holds these seeds.
-    One that holds others is refused.
+    The same count and seed give the same bytes. A folder that holds these seeds is left as it is.
+    Raises `FileExistsError` for one that holds anything else.
     """
     target = directory / "seeds.jsonl"
     rows = [_row(seed, index) for index in range(count)]
@@ -44,6 +43,7 @@ def write_seeds(directory: Path, count: int, seed: int = SEED) -> Path:
             "remove it or name another folder"
         )
     directory.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside it and moved there last: a folder that exists is complete.
     draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
         (draft / "images").mkdir()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from mmpr_builder.demo.world import COLOURS, SHAPES, Cell, Grid, Scene
 from mmpr_builder.records import Language
 
+YES_NO: dict[Language, tuple[str, str]] = {"en": ("yes", "no"), "zh": ("是", "否")}
 CHINESE_DIGITS = "零一二三四五六七八九"
 PLURALS = {
     "circle": "circles",
@@ -33,10 +34,8 @@ class Kind:
 
     def matches(self, cell: Cell | None) -> bool:
         """Whether a cell is of this kind; an empty one never is."""
-        return (
-            cell is not None
-            and self.colour in (None, cell.colour)
-            and self.shape in (None, cell.shape)
+        return cell is not None and (
+            self.colour in (None, cell.colour) and self.shape in (None, cell.shape)
         )
 
     def count(self, grid: Grid) -> int:
@@ -61,8 +60,7 @@ class Kind:
 class Draft:
     """A question's text, how to work it out on any scene, and what a guess might be.
 
-    A `closed` question names its own possible answers (yes or no, one of two colours), so it is
-    never given options.
+    A `closed` question names its own possible answers and is never given options.
     """
 
     family: str
@@ -74,18 +72,23 @@ class Draft:
     kinds: tuple[Kind, ...] = ()
 
 
+def said(language: Language, english: str, chinese: str) -> str:
+    """The one of two texts that is in this language."""
+    return chinese if language == "zh" else english
+
+
 def colour_name(colour: str, language: Language) -> str:
     """A colour in the language: red, 红色."""
-    return COLOURS[colour] if language == "zh" else colour
+    return said(language, colour, COLOURS[colour])
 
 
 def cell_name(cell: Cell | None, language: Language) -> str:
     """`red circle`, 红色圆形; an empty cell is `empty`, 空."""
     if cell is None:
-        return "空" if language == "zh" else "empty"
+        return said(language, "empty", "空")
     return Kind(cell.colour, cell.shape).singular(language)
 
 
 def bar_reading(colour: str, value: int, language: Language) -> str:
     """One bar read aloud: `red 3`, 红色3."""
-    return f"{COLOURS[colour]}{value}" if language == "zh" else f"{colour} {value}"
+    return said(language, f"{colour} {value}", f"{COLOURS[colour]}{value}")

@@ -5,10 +5,9 @@ Two kinds of scene, small enough to read in one line each::
     Grid   red circle | (empty)   | blue star  /  ...  three rows of three cells
     Chart  red 3, blue 7, green 5              three to five bars, whole values 1-9
 
-A scene follows from (seed, index) alone, and its *content* decides whether it belongs to training
-or to evaluation: one content in eight, picked by a hash, is never drawn for training, whatever the
-seeds. So a model trained on this world has seen no evaluation scene, not even by coincidence, which
-disjoint seeds could not promise: there are only some 10^5 charts with three bars.
+A scene follows from (seed, index) alone. A hash of its *content* decides whether it belongs to
+training or to evaluation, so a model trained on this world has seen no evaluation scene. Disjoint
+seeds could not promise that: there are only some 10^5 charts with three bars.
 """
 
 from __future__ import annotations

@@ -52,7 +52,13 @@ def staged(dest: str, *, overwrite: bool, mark: str = MARK) -> Iterator[tuple[Pa
     _check_free(target, overwrite=overwrite, mark=mark)
     hidden = target.parent / f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}"
     growing = hidden / target.name  # Of its final name: some loaders go by the folder's.
-    _make(growing, target)
+    try:
+        with stores.naming(target):
+            growing.mkdir(parents=True)
+    except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+        raise InputError(
+            f"{target}: no folder can be made there ({error.strerror}): give another place"
+        ) from None
     try:
         with stores.naming(target):
             yield growing, target
@@ -62,16 +68,6 @@ def staged(dest: str, *, overwrite: bool, mark: str = MARK) -> Iterator[tuple[Pa
         stores.sync(target.parent)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _make(growing: Path, target: Path) -> None:
-    try:
-        with stores.naming(target):
-            growing.mkdir(parents=True)
-    except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
-        raise InputError(
-            f"{target}: no folder can be made there ({error.strerror}): give another place"
-        ) from None
 
 
 def _put_in_place(growing: Path, target: Path, replaced: Path) -> None:

@@ -38,12 +38,12 @@ MARK = "import.json"
 HowKnown = Literal["rows", "name", "default"]
 
 _DROPOUT = re.compile(r"(?:^|_)sr(?P<keep>[01](?:\.\d+)?)_(?P<image>wo|with)_image(?:_|$)")
-_KIND_WORDS = (
-    (re.compile(r"(?:^|_)dropout_?ntp(?:_|$)", re.IGNORECASE), "dropout_ntp"),
-    (re.compile(r"(?:^|_)truncated(?:_|$)", re.IGNORECASE), "truncated"),
-    (re.compile(r"(?:^|_)format(?:_|$)", re.IGNORECASE), "format"),
-    (re.compile(r"(?:^|_)correctness(?:_|$)", re.IGNORECASE), "correctness"),
-)
+_KIND_WORDS = {
+    "dropout_ntp": "dropout_?ntp",
+    "truncated": "truncated",
+    "format": "format",
+    "correctness": "correctness",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,8 @@ class _Entry:
     image_shown: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """The images of a row, ready to be stored: rows of one question follow each other."""
-
-    names: tuple[str, ...]
-    stored: tuple[bytes, ...]
-    sha256: tuple[str, ...]
+Images = list[tuple[bytes, str]]
+"""(bytes as they are stored, SHA-256 of the file) of each image of a row."""
 
 
 def import_pairs(
@@ -127,7 +122,15 @@ def import_pairs(
             raise InputError(f"{path}: not one usable pair ({why or 'no rows'})")
         kinds = {entry.name: _kind_of(entry, said[entry.name], of[entry.name]) for entry in entries}
         done = Imported(out, rows, len(found_images), kinds, dict(drops.most_common()))
-        _finish(folder, path, done)
+        mark = {
+            "from": path,
+            "rows": rows,
+            "images": done.images,
+            "kinds": {name: {"kind": k, "known_by": how} for name, (k, how) in kinds.items()},
+            "drops": done.drops,
+            "builder": f"mmpr_builder {__version__}",
+        }
+        write_json(folder / MARK, mark)
     return done
 
 
@@ -138,20 +141,6 @@ def _kind_of(entry: _Entry, said: int, rows: int) -> tuple[str, HowKnown]:
     if said == rows:
         return "each row's own", "rows"
     return f"own kind in {said:,} of {rows:,} rows, else {entry.kind}", entry.how
-
-
-def _finish(folder: Path, path: str, done: Imported) -> None:
-    write_json(
-        folder / MARK,
-        {
-            "from": path,
-            "rows": done.rows,
-            "images": done.images,
-            "kinds": {name: {"kind": k, "known_by": how} for name, (k, how) in done.kinds.items()},
-            "drops": done.drops,
-            "builder": f"mmpr_builder {__version__}",
-        },
-    )
 
 
 def _entries(path: Path, root: str | None, kind: str, roots: Sequence[str]) -> list[_Entry]:
@@ -166,7 +155,11 @@ def _entries(path: Path, root: str | None, kind: str, roots: Sequence[str]) -> l
             if not isinstance(entry.get(field), str):
                 raise InputError(f"{path}: entry {name!r} has no {field!r}: give a recipe's path")
     base = _base(path, recipe, root)
-    home = _home(path) if root is None else base
+    home = base
+    if root is None:
+        # The whole export, where its recipe has a folder of its own.
+        own = path.resolve().parent
+        home = own.parent if (own.parent / EXPORTED).is_file() else own
     for name, entry in recipe.items():
         for field in ("root", "annotation"):
             _check_place(f"{path}: entry {name!r}: {field!r}", base / entry[field], home, roots)
@@ -174,12 +167,6 @@ def _entries(path: Path, root: str | None, kind: str, roots: Sequence[str]) -> l
         _entry(name, base / entry["annotation"], base / entry["root"], kind)
         for name, entry in recipe.items()
     ]
-
-
-def _home(path: Path) -> Path:
-    """The folder of a recipe; that of the whole export where its recipe has a folder of its own."""
-    own = path.resolve().parent
-    return own.parent if (own.parent / EXPORTED).is_file() else own
 
 
 def _check_place(what: str, place: Path, home: Path, roots: Sequence[str]) -> None:
@@ -216,8 +203,8 @@ def _entry(name: str, annotation: Path, root: Path, kind: str) -> _Entry:
     if dropout:
         shown = dropout["image"] == "with"
         return _Entry(name, annotation, root, "dropout_ntp", "name", float(dropout["keep"]), shown)
-    for word, named in _KIND_WORDS:
-        if word.search(name):
+    for named, word in _KIND_WORDS.items():
+        if re.search(rf"(?:^|_){word}(?:_|$)", name, re.IGNORECASE):
             return _Entry(name, annotation, root, named, "name")
     return _Entry(name, annotation, root, kind, "default")
 
@@ -226,7 +213,8 @@ def _read(
     entry: _Entry, source: str | None, access: Access
 ) -> Iterator[tuple[dict[str, Any], bool] | Drop]:
     """(what is known of a pair, whether it names its kind itself) or a drop, for each line."""
-    seen: _Seen | None = None
+    seen: list[str] | None = None
+    pictures: Images = []
     places = Places(access)
     try:
         if not entry.annotation.is_file():
@@ -236,33 +224,31 @@ def _read(
             try:
                 if isinstance(row, str):
                     raise RowError("bad_json", row)
-                names = tuple(image_names(row))
-                if seen is None or seen.names != names:
-                    seen = _load(entry.root, names, places)
-                yield _pair(entry, row, seen, origin, source), row.get("kind") in KINDS
+                names = image_names(row)
+                # Rows of one question follow each other.
+                if seen != names:
+                    pictures = [_load(entry.root, name, places) for name in names]
+                    seen = names
+                yield _pair(entry, row, pictures, origin, source), row.get("kind") in KINDS
             except RowError as error:
                 yield Drop(origin, "import", error.reason, error.detail)
     except OSError as error:
         yield Drop(entry.name, "import", "annotation_missing", f"{entry.annotation}: {error}")
 
 
-def _load(root: Path, names: tuple[str, ...], places: Places) -> _Seen:
-    data = [images.read_bytes(places.ref(name, str(root)), places.access) for name in names]
-    return _Seen(
-        names,
-        tuple(as_stored(one) for one in data),
-        tuple(hashlib.sha256(one).hexdigest() for one in data),
-    )
+def _load(root: Path, name: str, places: Places) -> tuple[bytes, str]:
+    data = images.read_bytes(places.ref(name, str(root)), places.access)
+    return as_stored(data), hashlib.sha256(data).hexdigest()
 
 
 def _pair(
-    entry: _Entry, row: Mapping[str, Any], seen: _Seen, origin: str, source: str | None
+    entry: _Entry, row: Mapping[str, Any], pictures: Images, origin: str, source: str | None
 ) -> dict[str, Any]:
-    text = tables.storable(text_of(row, "question"))
-    chosen = tables.storable(text_of(row, "chosen", "chosen_response"))
-    rejected = tables.storable(text_of(row, "rejected", "rejected_response"))
+    text = text_of(row, "question")
+    chosen = text_of(row, "chosen", "chosen_response")
+    rejected = text_of(row, "rejected", "rejected_response")
     _check(text, chosen, rejected)
-    count = len(seen.names)
+    count = len(pictures)
     if IMAGE_PLACEHOLDER not in text:
         text = f"{IMAGE_PLACEHOLDER}\n" * count + text  # As the trainers of the release do.
     shown = prompts.parts(text)
@@ -271,10 +257,11 @@ def _pair(
         raise RowError(
             "placeholder_mismatch", f"the question shows {places} images, the row has {count}"
         )
+    sha256 = [digest for _, digest in pictures]
     kind = row["kind"] if row.get("kind") in KINDS else entry.kind
-    seed_id = _known(row, "seed_id") or content_id("import", entry.name, text, *seen.sha256)
+    seed_id = _known(row, "seed_id") or content_id("import", entry.name, text, *sha256)
     return {
-        "images": [{"bytes": data, "path": None} for data in seen.stored],
+        "images": [{"bytes": data, "path": None} for data, _ in pictures],
         "prompt": [{"role": "user", "content": [_part(part) for part in shown]}],
         "chosen": _assistant(chosen),
         "rejected": _assistant(rejected),
@@ -293,7 +280,7 @@ def _pair(
         "builder": f"mmpr_builder {__version__} (import)",
         "answers": [answer] if (answer := _known(row, "answer")) else [],
         "choices": [],
-        "image_sha256": list(seen.sha256),
+        "image_sha256": sha256,
     }
 
 

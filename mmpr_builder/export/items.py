@@ -179,20 +179,23 @@ def _picture(image: Mapping[str, Any] | None) -> Picture:
 
 
 def _prompt(messages: Sequence[Mapping[str, Any]] | None) -> tuple[str | None, ...]:
-    if not messages or len(messages) != 1 or messages[0].get("role") != "user":
-        roles = [message.get("role") for message in messages or ()]
-        raise RowError("odd_prompt", f"one turn of the user is expected, found {roles}")
-    parts = messages[0].get("content") or ()
+    parts = _turn(messages, "user", "odd_prompt", "")
     return tuple(None if part["type"] == "image" else part["text"] or "" for part in parts)
 
 
 def _reply(messages: Sequence[Mapping[str, Any]] | None, side: str) -> str:
-    if not messages or len(messages) != 1 or messages[0].get("role") != "assistant":
-        roles = [message.get("role") for message in messages or ()]
-        raise RowError(
-            "odd_response", f"{side}: one turn of the assistant is expected, found {roles}"
-        )
-    return "".join(part["text"] or "" for part in messages[0].get("content") or ())
+    parts = _turn(messages, "assistant", "odd_response", f"{side}: ")
+    return "".join(part["text"] or "" for part in parts)
+
+
+def _turn(
+    messages: Sequence[Mapping[str, Any]] | None, role: str, reason: str, what: str
+) -> Sequence[Mapping[str, Any]]:
+    """The content of the only turn, which must be by `role`."""
+    roles = [message.get("role") for message in messages or ()]
+    if not messages or roles != [role]:
+        raise RowError(reason, f"{what}one turn of the {role} is expected, found {roles}")
+    return messages[0].get("content") or ()
 
 
 class Digests:

@@ -15,6 +15,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -87,7 +88,8 @@ def lint_folder(
     examples: dict[str, list[Finding]] = {}
     rows = 0
     with tempfile.TemporaryFile("w+", encoding="utf-8") as every:
-        for batch in _batches(_read(out, form)):
+        items = _read(out, form)
+        while batch := list(islice(items, _BATCH)):
             rows += sum(isinstance(item, Item) for item in batch)
             for finding in _check(batch, form, images, marks, counter, limit):
                 counts[finding.reason] += 1
@@ -150,17 +152,6 @@ def _mixed(parts: Sequence[str]) -> Iterator[BadRow]:
             yield BadRow(part, "", "mixed_schema", f"differs from {parts[0]} in {', '.join(names)}")
 
 
-def _batches(items: Iterator[Item | BadRow]) -> Iterator[list[Item | BadRow]]:
-    batch: list[Item | BadRow] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
 def _check(
     batch: Sequence[Item | BadRow],
     form: Format,
@@ -199,7 +190,7 @@ def _leaks(item: Item, marks: re.Pattern[str]) -> Iterator[Fault]:
 def _too_long(
     measured: Sequence[tuple[Item, list[Size]]], counter: TokenCounter, limit: int
 ) -> Iterator[Finding]:
-    fine: list[tuple[Item, list[Size]]] = []
+    fine = []
     for item, sizes in measured:
         try:
             for size in sizes:

@@ -3,9 +3,9 @@
     ImageChecker(2**24).check(picture)            (480, 640), None
     TokenCounter("models/my-vlm").longest(…)      [412, 1890, …] tokens of each row
 
-Every image is opened once. The tokenizer counts texts in batches. How many tokens an image adds
-depends on its size alone, so the processor is asked once for each size, with a blank picture. For
-Hugging Face processors the sum is what they give for the whole row.
+Every image is opened once. How many tokens an image adds depends on its size alone, so the
+processor counts them once for each size, with a blank picture. For Hugging Face processors the sum
+is what they give for the whole row.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _SIZES = 65_536  # Sizes remembered: real photographs have many.
 
 Size = tuple[int, int]
 """Height and width in pixels."""
+Checked = tuple[Size | None, Fault | None]
 
 
 class ImageChecker:
@@ -34,21 +35,21 @@ class ImageChecker:
 
     def __init__(self, max_pixels: int) -> None:
         self._max_pixels = max_pixels
-        self._seen: dict[bytes, tuple[Size | None, Fault | None]] = {}
-        self._files: dict[Path, tuple[Size | None, Fault | None]] = {}
+        self._seen: dict[bytes, Checked] = {}
+        self._files: dict[Path, Checked] = {}
         self._digests = Digests()
 
     def __len__(self) -> int:
         return len(self._seen)
 
-    def check(self, picture: Picture) -> tuple[Size | None, Fault | None]:
+    def check(self, picture: Picture) -> Checked:
         """Its size, if it opens, and what is wrong with it."""
         if picture.path is not None and picture.path in self._files:
             return self._files[picture.path]
         try:
             data = picture.read()
         except RowError as error:
-            found: tuple[Size | None, Fault | None] = None, Fault(error.reason, error.detail)
+            found: Checked = None, Fault(error.reason, error.detail)
         else:
             digest = self._digests.of(data)
             if digest not in self._seen:
@@ -58,16 +59,16 @@ class ImageChecker:
             self._files[picture.path] = found
         return found
 
-    def _open(self, data: bytes) -> tuple[Size | None, Fault | None]:
+    def _open(self, data: bytes) -> Checked:
         try:
             width, height = images.open_image(data).size
         except RowError as error:
             return None, Fault(error.reason, error.detail)
+        fault = None
         if width * height > self._max_pixels:
-            return (height, width), Fault(
-                "image_large", f"{width} x {height} pixels, over {self._max_pixels:,}"
-            )
-        return (height, width), None
+            most = f"{self._max_pixels:,}"
+            fault = Fault("image_large", f"{width} x {height} pixels, over {most}")
+        return (height, width), fault
 
 
 class TokenCounter:

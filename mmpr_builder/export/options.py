@@ -58,8 +58,9 @@ class PerEntry:
         there = {*known, *KINDS}
         return [name for name, _ in self.named if name not in there]
 
-    def __bool__(self) -> bool:
-        return self.plain is not None or bool(self.named)
+    def numbers(self) -> list[float]:
+        """All numbers that are set."""
+        return [n for n in (self.plain, *dict(self.named).values()) if n is not None]
 
 
 @dataclass(frozen=True, slots=True)

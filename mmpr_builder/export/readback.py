@@ -93,8 +93,8 @@ def _names(row: Mapping[str, Any], field: str) -> list[str]:
     return names
 
 
-def _id(row: Mapping[str, Any]) -> str:
-    return storable(str(row.get("id") or ""))
+Read = Callable[[Mapping[str, Any]], tuple[str, list[Path], str, str]]
+"""Row -> (prompt, its images, chosen, rejected). Raises `RowError`."""
 
 
 def _internvl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
@@ -117,7 +117,7 @@ def _recipe(
         if wrong is not None:
             yield BadRow(f"{recipe}:{name}", "", "bad_recipe", wrong)
             continue
-        yield from _recipe_rows(place(entry["annotation"]), place(entry["root"]))
+        yield from _rows(place(entry["annotation"]), _recipe_row(place(entry["root"])))
 
 
 def _wrong_entry(entry: Mapping[str, Any], fields: tuple[str, ...]) -> str | None:
@@ -128,37 +128,23 @@ def _wrong_entry(entry: Mapping[str, Any], fields: tuple[str, ...]) -> str | Non
     return None
 
 
-def _recipe_rows(annotation: Path, root: Path) -> Iterator[Item | BadRow]:
-    def read(where: str, row: Mapping[str, Any]) -> Item:
-        text = text_of(row, "question")
-        return Item(
-            where,
-            _id(row),
-            split_prompt(text),
-            text,
-            tuple(Picture(path=root / name) for name in image_names(row)),
-            text_of(row, "chosen", "chosen_response"),
-            text_of(row, "rejected", "rejected_response"),
-        )
-
-    yield from _rows(annotation, read)
+def _recipe_row(root: Path) -> Read:
+    return lambda row: (
+        text_of(row, "question"),
+        [root / name for name in image_names(row)],
+        text_of(row, "chosen", "chosen_response"),
+        text_of(row, "rejected", "rejected_response"),
+    )
 
 
 def _ms_swift(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
-    def read(where: str, row: Mapping[str, Any]) -> Item:
+    def read(row: Mapping[str, Any]) -> tuple[str, list[Path], str, str]:
         messages = row.get("messages")
         if not isinstance(messages, list) or len(messages) < 2:
             raise RowError("missing_field", "'messages' is no list of at least two turns")
         text = "".join(text_of(message, "content") for message in messages[:-1])
-        return Item(
-            where,
-            _id(row),
-            split_prompt(text),
-            text,
-            tuple(Picture(path=here(name)) for name in _names(row, "images")),
-            text_of(messages[-1], "content"),
-            text_of(row, "rejected_response"),
-        )
+        names = [here(name) for name in _names(row, "images")]
+        return text, names, text_of(messages[-1], "content"), text_of(row, "rejected_response")
 
     for path in _files(base, "*.jsonl"):
         yield from _rows(path, read)
@@ -171,36 +157,24 @@ def _llama_factory(base: Path, here: Callable[[str], Path]) -> Iterator[Item | B
         lacks = [c for c in ("messages", "chosen", "rejected") if c not in columns]
         lacks += ["file_name"] if _wrong_entry(entry, ("file_name",)) else []
         if not entry.get("ranking") or entry.get("formatting") != "sharegpt" or lacks:
-            yield BadRow(
-                f"{info}:{name}", "", "bad_recipe", "not described as a sharegpt ranking of pairs"
-            )
+            wrong = "not described as a sharegpt ranking of pairs"
+            yield BadRow(f"{info}:{name}", "", "bad_recipe", wrong)
             continue
-        yield from _rows(base / entry["file_name"], _sharegpt(base, columns, tags))
+        said = tags.get("content_tag", "value")
+        yield from _rows(base / entry["file_name"], _sharegpt_row(base, columns, said))
 
 
-def _sharegpt(
-    base: Path, columns: Mapping[str, str], tags: Mapping[str, str]
-) -> Callable[[str, Mapping[str, Any]], Item]:
-    said = tags.get("content_tag", "value")
-
-    def read(where: str, row: Mapping[str, Any]) -> Item:
+def _sharegpt_row(base: Path, columns: Mapping[str, str], said: str) -> Read:
+    def read(row: Mapping[str, Any]) -> tuple[str, list[Path], str, str]:
         turns = row.get(columns["messages"])
         if not isinstance(turns, list) or len(turns) % 2 == 0:
             raise RowError("missing_field", "the prompt must be an odd number of turns")
         text = "".join(text_of(turn, said) for turn in turns)
-        sides = [row.get(columns[side]) for side in ("chosen", "rejected")]
-        if not all(isinstance(side, dict) for side in sides):
+        chosen, rejected = (row.get(columns[side]) for side in ("chosen", "rejected"))
+        if not isinstance(chosen, dict) or not isinstance(rejected, dict):
             raise RowError("missing_field", "chosen and rejected must be turns of their own")
         names = _names(row, columns["images"]) if "images" in columns else []
-        return Item(
-            where,
-            _id(row),
-            split_prompt(text),
-            text,
-            tuple(Picture(path=base / name) for name in names),
-            chosen=text_of(sides[0] or {}, said),
-            rejected=text_of(sides[1] or {}, said),
-        )
+        return text, [base / name for name in names], text_of(chosen, said), text_of(rejected, said)
 
     return read
 
@@ -215,17 +189,21 @@ def _verl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
         yield Item(where, name, split_prompt(text), text, pictures)
 
 
-def _rows(path: Path, read: Callable[[str, Mapping[str, Any]], Item]) -> Iterator[Item | BadRow]:
+def _rows(path: Path, read: Read) -> Iterator[Item | BadRow]:
     try:
         for number, row in read_lines(path):
             where = f"{path}:{number}"
             if isinstance(row, str):
                 yield BadRow(where, "", "bad_json", row)
                 continue
+            name = storable(str(row.get("id") or ""))
             try:
-                yield read(where, row)
+                text, files, chosen, rejected = read(row)
             except RowError as error:
-                yield BadRow(where, _id(row), error.reason, error.detail)
+                yield BadRow(where, name, error.reason, error.detail)
+                continue
+            pictures = tuple(Picture(path=file) for file in files)
+            yield Item(where, name, split_prompt(text), text, pictures, chosen, rejected)
     except OSError as error:
         yield BadRow(str(path), "", "bad_recipe", f"{path}: {error.strerror or error}")
 

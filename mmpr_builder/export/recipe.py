@@ -3,24 +3,66 @@
     {"chartqa_correctness": {"root": "…/images/", "annotation": "…/annotations/chartqa_….jsonl",
                              "data_augment": false, "repeat_time": 1, "length": 512}}
 
-This is the form of the released MMPR data sets, read by InternVL's trainer and by NeMo RL's MMPR
-loader. Fields beyond `image`, `question`, `chosen` and `rejected` are ours; both loaders pass
-over them, and `mmpr import` reads them back.
+This is the form of the released MMPR data sets. Fields beyond `image`, `question`, `chosen` and
+`rejected` are ours; both loaders ignore them, and `mmpr import` reads them back.
+
+What InternVL's loader does (OpenGVLab/InternVL, `internvl_chat/internvl/train/dataset.py` and
+`internvl_chat_dpo.py`): `annotation` must end in `jsonl` and, like `root`, is opened as it stands,
+so both are absolute here. A row without the key `image`, or with an empty one, is text only; `null`
+raises. One image may go without a placeholder, it is put in front. Fewer placeholders than images
+raise inside the loader, which then takes a *random other row* in silence; more are left in the
+text. A `repeat_time` under 1 takes a random share of the rows, one over 1 is cut to a whole number.
+
+What NVIDIA NeMo RL does (NVIDIA-NeMo/RL, `nemo_rl/data/datasets/preference_datasets/mmpr.py`):
+`root` and `annotation` are joined to the folder *above* the recipe's own, hence
+`DEST/recipe/meta.json`. The key `image` must be there, and rows with other than one existing image
+are passed over in silence. `<image>` and `<image_1>`, `<image_2>`, … all count as placeholders, and
+a number of them other than 0 or the number of images raises; in responses they are deleted. A
+response without `<think>` gets an empty `<think></think>` in front. `repeat_time` is not read.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmpr_builder.errors import ConfigError
 from mmpr_builder.export.destination import ImageFiles, JsonlFiles, write_json
+from mmpr_builder.export.faults import Fault, pair_faults
 from mmpr_builder.export.items import Item
 from mmpr_builder.export.options import ExportOptions
+from mmpr_builder.export.writing import Format
 from mmpr_builder.records import content_id
 
 _NAME_BYTES = 100  # Twice, of 255 that a file's name may have: a Chinese character takes three.
+
+# InternVL's tokenizer has <img>, </img> and <IMG_CONTEXT> as tokens and counts them as images.
+_INTERNVL_MARKS = re.compile(r"<image>|<IMG_CONTEXT>|</?img>")
+_NEMO_MARKS = re.compile(r"<image(?:_\d+)?>")
+
+_INTERNVL_HOW = """
+Both losses and data are those of MPO in `internvl_chat`; set in one of its scripts
+`shell/internvl2.*_mpo/preference_optimization/*.sh`:
+
+```sh
+  --meta_path DEST/meta.json \\
+```
+
+Paths in `meta.json` are absolute: export with `--mount` if the trainer sees the folder elsewhere.
+"""
+
+_NEMO_HOW = """
+Give NeMo RL's `MMPRPreferenceDataset` the recipe:
+
+```yaml
+data_path: DEST/recipe/meta.json
+```
+
+The loader takes rows with exactly one image; all others were left out. It puts an empty
+`<think></think>` in front of responses that have none.
+"""
 
 
 class RecipeWriter:
@@ -35,9 +77,8 @@ class RecipeWriter:
         self._entries: dict[str, tuple[str, str]] = {}
 
     def add(self, item: Item) -> None:
-        """Append one row to the annotation of its source and kind."""
         names = [self._images.add(picture.read()) for picture in item.pictures]
-        name = entry_name(item.source, item.kind)
+        name = f"{_file_name(item.source)}_{_file_name(item.kind) if item.kind else 'pairs'}"
         self._entries.setdefault(name, (item.source, item.kind))
         # A key without images would be taken for one: text-only rows have none.
         image = {} if not names else {"image": names[0] if len(names) == 1 else names}
@@ -57,7 +98,6 @@ class RecipeWriter:
         )
 
     def finish(self) -> dict[str, Any]:
-        """Write the recipe."""
         self._lines.flush()
         self._check_names()
         rows = {name: self._lines.rows[f"{name}.jsonl"] for name in sorted(self._entries)}
@@ -66,14 +106,13 @@ class RecipeWriter:
         return {"images": len(self._images), "entries": rows}
 
     def _entry(self, name: str, count: int) -> dict[str, Any]:
-        source, kind = self._entries[name]
-        repeat = self._options.repeat_time.value(name, source, kind)
-        patches = self._options.max_dynamic_patch.value(name, source, kind)
+        repeat = self._options.repeat_time.value(name, *self._entries[name]) or 1
+        patches = self._options.max_dynamic_patch.value(name, *self._entries[name])
         entry = {
             "root": f"{self._base}images/",
             "annotation": f"{self._base}annotations/{name}.jsonl",
             "data_augment": False,
-            "repeat_time": 1 if repeat is None else _whole(repeat),
+            "repeat_time": int(repeat) if repeat == int(repeat) else repeat,
             "length": count,
         }
         return entry if patches is None else {**entry, "max_dynamic_patch": int(patches)}
@@ -89,31 +128,49 @@ class RecipeWriter:
                 )
 
 
-def check_numbers(options: ExportOptions) -> None:
-    """Raises `ConfigError` for numbers that InternVL's loader would cut silently."""
-    repeats = options.repeat_time
-    for value in [repeats.plain or 1.0, *(number for _, number in repeats.named)]:
-        if value > 1 and value != int(value):
-            raise ConfigError(
-                f"--repeat-time {value}: the loader cuts it to {int(value)}: give a whole number,"
-                " or one below 1 for a share of the rows"
-            )
-    patches = options.max_dynamic_patch
-    for value in [patches.plain or 1.0, *(number for _, number in patches.named)]:
-        if value != int(value):
-            raise ConfigError(f"--max-dynamic-patch {value}: give a whole number of tiles")
-
-
-def entry_name(source: str, kind: str) -> str:
-    """`chartqa_correctness`; a source that makes no file name gets a hash of it behind it."""
-    return f"{_file_name(source)}_{_file_name(kind) if kind else 'pairs'}"
-
-
 def _file_name(text: str) -> str:
+    """`chartqa`; a text that makes no file name gets a hash of it behind it."""
     plain = re.sub(r"[^\w.+-]+", "_", text).encode()[:_NAME_BYTES].decode(errors="ignore")
     plain = plain.strip(".")
     return plain if plain == text else f"{plain or 'unnamed'}-{content_id(text)[:6]}"
 
 
-def _whole(value: float) -> float | int:
-    return int(value) if value == int(value) else value
+def _internvl_faults(item: Item) -> Iterator[Fault]:
+    yield from pair_faults(item, _INTERNVL_MARKS, may_lack=len(item.pictures) == 1)
+
+
+def _open_internvl(folder: Path, home: Path, options: ExportOptions) -> RecipeWriter:
+    """Raises `ConfigError` for numbers that InternVL's loader would cut silently."""
+    for value in options.repeat_time.numbers():
+        if value > 1 and value != int(value):
+            raise ConfigError(
+                f"--repeat-time {value}: the loader cuts it to {int(value)}: give a whole number,"
+                " or one below 1 for a share of the rows"
+            )
+    for value in options.max_dynamic_patch.numbers():
+        if value != int(value):
+            raise ConfigError(f"--max-dynamic-patch {value}: give a whole number of tiles")
+    return RecipeWriter(folder, "meta.json", f"{home}/", options)
+
+
+def _nemo_faults(item: Item) -> Iterator[Fault]:
+    count = len(item.pictures)
+    if count != 1:
+        has = f", this has {count}" if count else ""
+        reason = "multi_image" if count else "text_only"
+        yield Fault(reason, f"the loader takes rows with exactly one image{has}")
+    yield from pair_faults(item, _NEMO_MARKS, may_lack=True)
+
+
+def _open_nemo(folder: Path, home: Path, options: ExportOptions) -> RecipeWriter:
+    return RecipeWriter(folder, "recipe/meta.json", "", options)
+
+
+INTERNVL = Format(
+    "internvl",
+    _internvl_faults,
+    _open_internvl,
+    _INTERNVL_HOW,
+    options=("repeat_time", "max_dynamic_patch", "mount"),
+)
+NEMO_RL = Format("nemo-rl", _nemo_faults, _open_nemo, _NEMO_HOW)

@@ -7,13 +7,12 @@ are filled from `images` in order and another number of them raises; rows withou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmpr_builder.errors import RowError
 from mmpr_builder.export.destination import ParquetFiles
-from mmpr_builder.export.faults import Fault, pair_faults
+from mmpr_builder.export.faults import pair_faults
 from mmpr_builder.export.items import Item
 from mmpr_builder.export.options import ExportOptions
 from mmpr_builder.export.writing import Format
@@ -45,29 +44,19 @@ class TrlWriter:
         self._shards = ParquetFiles(folder / "pairs", schema)
 
     def add(self, item: Item) -> None:
-        """Append one row as it is. Raises `RowError` "image_missing"."""
         assert item.row is not None
         if any(picture.data is None for picture in item.pictures):
             raise RowError("image_missing", "the row holds no bytes for an image")
         row = {name: item.row.get(name) for name in self._names}
         # Pairs made elsewhere may have the conversations alone.
-        told = {"question": item.text, "prompt_text": item.text, **_texts(item)}
+        texts = {f"{side}_text": text for side, text in item.sides}
+        told = {"question": item.text, "prompt_text": item.text, **texts}
         self._shards.add(row | {k: text for k, text in told.items() if row[k] is None})
         self._rows += 1
 
     def finish(self) -> dict[str, Any]:
-        """Finish the last shard. Images are inside, not files: none are counted."""
         self._shards.close()
-        return {"images": 0, "entries": {"pairs": self._rows}}
+        return {"images": 0, "entries": {"pairs": self._rows}}  # Images are inside, not files.
 
 
-def _texts(item: Item) -> dict[str, str]:
-    return {f"{side}_text": text for side, text in item.sides}
-
-
-def faults(item: Item) -> Iterator[Fault]:
-    """What TRL's collator would raise at or train wrongly on."""
-    yield from pair_faults(item)
-
-
-FORMAT = Format("trl", faults, TrlWriter, _HOW, whole_rows=True)
+FORMAT = Format("trl", pair_faults, TrlWriter, _HOW, whole_rows=True)

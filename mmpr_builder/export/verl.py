@@ -19,13 +19,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError, InputError, RowError
 from mmpr_builder.export.destination import ParquetFiles, suffix_of
-from mmpr_builder.export.faults import Fault, pair_faults
+from mmpr_builder.export.faults import pair_faults
 from mmpr_builder.export.items import BadRow, Item, Picture
 from mmpr_builder.export.options import ExportOptions
 from mmpr_builder.export.writing import Exported, Format, write_items
@@ -102,7 +103,6 @@ class VerlWriter:
         self._images: set[str] = set()
 
     def add(self, item: Item) -> None:
-        """Append one query. Raises `RowError` "image_unreadable"."""
         assert item.row is not None
         images = [_image(picture.read()) for picture in item.pictures]
         about = {**item.row["extra_info"], "index": self._kept.total()}
@@ -111,7 +111,6 @@ class VerlWriter:
         self._kept[item.source or "unnamed"] += 1
 
     def finish(self) -> dict[str, Any]:
-        """Finish the file."""
         self._rows.close()
         (self._folder / "part-00000.parquet").rename(self._folder / TRAIN)
         return {"images": len(self._images), "entries": dict(sorted(self._kept.items()))}
@@ -121,12 +120,14 @@ def _image(data: bytes) -> dict[str, Any]:
     return {"bytes": data, "path": f"{hashlib.sha256(data).hexdigest()}.{suffix_of(data)}"}
 
 
-def faults(item: Item) -> Iterator[Fault]:
-    """What verl's loader would stumble over in a query."""
-    yield from pair_faults(item, _MARKS)
-
-
-FORMAT = Format("verl", faults, VerlWriter, _HOW, options=("pass_rate",), queries=True)
+FORMAT = Format(
+    "verl",
+    partial(pair_faults, marks=_MARKS),
+    VerlWriter,
+    _HOW,
+    options=("pass_rate",),
+    queries=True,
+)
 
 
 def write_queries(

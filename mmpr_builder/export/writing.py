@@ -115,33 +115,20 @@ def write_items(
             raise InputError(_nothing(outs, form, reasons, options))
         made = writer.finish()
         found = Exported(dest, rows, made["images"], made["entries"], dict(reasons.most_common()))
-        _finish_folder(folder, home, form, found, outs, options)
+        (folder / "README.md").write_text(_readme(form, home, found), encoding="utf-8")
+        mark = {
+            "format": form.name,
+            **_without(asdict(found), "folder"),
+            "from": list(outs),
+            "options": _without(asdict(options), "overwrite"),
+            "builder": f"mmpr_builder {__version__}",
+        }
+        write_json(folder / MARK, mark)  # Last: it makes the folder an export.
     return found
 
 
-def _finish_folder(
-    folder: Path,
-    home: Path,
-    form: Format,
-    found: Exported,
-    outs: Sequence[str],
-    options: ExportOptions,
-) -> None:
-    """Write README.md and, last of all, the mark that makes the folder an export."""
-    (folder / "README.md").write_text(_readme(form, home, found), encoding="utf-8")
-    chosen = {name: value for name, value in asdict(options).items() if name != "overwrite"}
-    counts = asdict(found)
-    del counts["folder"]
-    write_json(
-        folder / MARK,
-        {
-            "format": form.name,
-            **counts,
-            "from": list(outs),
-            "options": chosen,
-            "builder": f"mmpr_builder {__version__}",
-        },
-    )
+def _without(table: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key != name}
 
 
 def check_options(form: Format, options: ExportOptions) -> None:

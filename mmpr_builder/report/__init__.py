@@ -1,13 +1,12 @@
 """The page where a person looks at a build: figures, then pairs side by side.
 
-    report/index.html   one file that asks no network: opens from disk, also on a phone
+    report/index.html   one file that needs no network
 
-Texts that a model wrote are only ever shown as text; the page's own script is the only one that
-its policy lets run.
+Texts that a model wrote are only ever shown as text; its policy lets no script run but its own.
 
     figures.py sides.py    what the counts say, and chosen against rejected
     samples.py texts.py    which pairs, and what differs in them
-    control_figures.py     what the quality controls left aside; examples.py has some of it
+    examples.py            what was left aside, by the quality controls, too
     lookup.py              single pairs, for `mmpr show`
     page.html.j2 figures.html.j2 controls.html.j2 style.css browser.js
 """
@@ -18,7 +17,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,7 @@ from mmpr_builder.io import tables
 from mmpr_builder.output import mean_rate, pair_parts, read_run
 from mmpr_builder.pairing.unpaired import read_reject_list
 from mmpr_builder.report import figures
-from mmpr_builder.report.control_figures import shown_controls
-from mmpr_builder.report.examples import read_examples
+from mmpr_builder.report.examples import read_examples, shown_controls
 from mmpr_builder.report.facts import build_facts, written_by
 from mmpr_builder.report.samples import Browser, pick_samples, read_browser
 from mmpr_builder.report.sides import read_sides
@@ -77,6 +75,7 @@ def render_report(out: str, *, samples: int = SAMPLES) -> str:
     browser = read_browser(pick_samples(parts, samples), MOST_BYTES)
     rejected = _rejected(run["config"]["pairing"].get("reject_list"))
     script = (_FOLDER / "browser.js").read_text(encoding="utf-8")
+    digest = hashlib.sha256(script.encode()).digest()
     examples = read_examples(out)
     context: dict[str, Any] = {
         "name": visible(run["name"]),
@@ -91,19 +90,6 @@ def render_report(out: str, *, samples: int = SAMPLES) -> str:
         "examples": examples,
         **shown_controls(out, run, examples),
         "sides": read_sides(parts),
-        **_figures(counts),
-        "version": __version__,
-        # Our own files, and JSON in which no markup can begin.
-        "style": Markup((_FOLDER / "style.css").read_text(encoding="utf-8")),
-        "script": Markup(script),
-        "script_hash": _hash(script),
-        "data": Markup(_data(run["name"], browser, rejected)),
-    }
-    return _environment().get_template("page.html.j2").render(context)
-
-
-def _figures(counts: Mapping[str, Any]) -> dict[str, Any]:
-    return {
         "seed_flow": figures.seed_flow(counts),
         "response_flow": figures.response_flow(counts),
         "flow_width": figures.WIDTH,
@@ -111,7 +97,14 @@ def _figures(counts: Mapping[str, Any]) -> dict[str, Any]:
         "stacks": {table: figures.stacks(counts, table) for table in figures.STACKED},
         "rules": figures.rule_bars(counts["rules"]),
         "drops": figures.drop_bars(counts["drops"]),
+        "version": __version__,
+        # Our own files, and JSON in which no markup can begin.
+        "style": Markup((_FOLDER / "style.css").read_text(encoding="utf-8")),
+        "script": Markup(script),
+        "script_hash": f"sha256-{base64.b64encode(digest).decode('ascii')}",
+        "data": Markup(_data(run["name"], browser, rejected)),
     }
+    return _environment().get_template("page.html.j2").render(context)
 
 
 def _data(name: str, browser: Browser, rejected: Sequence[str] | None) -> str:
@@ -137,11 +130,6 @@ def _rejected(uri: str | None) -> list[str] | None:
         return sorted(read_reject_list(uri))
     except InputError:
         return None
-
-
-def _hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
 def _environment() -> jinja2.Environment:

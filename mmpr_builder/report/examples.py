@@ -1,28 +1,36 @@
-"""A few examples of every reason for which a build left something aside.
+"""What a build left aside: examples of every reason, and what its quality controls found.
 
     ("seeds", "image_missing")   seed "q7": "images/07.png: no such file"   from drops/
     "repetition"                 seed "q9": "so it is so it is so it is"    from rollouts/
+    decontamination              31 of 12,400 questions: contaminated
 
 A build counts what its controls left aside of responses and continuations, and does not list it:
-the same functions find the first ones again. Where the rollouts are gone there are none.
+the same functions find the first ones again. Where the rollouts are gone there are none. What a
+control measured besides (samples without images, balance) the page takes from the counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mmpr_builder.escaping import visible
 from mmpr_builder.extraction import extract_answer
 from mmpr_builder.io import tables
 from mmpr_builder.output import read_drops, read_rollouts, read_rows
 from mmpr_builder.quality import continuation_fault, response_fault
+from mmpr_builder.quality.contamination import CONTAMINATED
+from mmpr_builder.quality.controls import Control, Left, controls_of
 from mmpr_builder.records import Rollout
 from mmpr_builder.report.texts import question_text
 
 EXAMPLES = 3
 _SHOWN = 300
 _TEXT = 160
+_RULE = re.compile(r": (question_and_image|question|image): ")
 _MOST_RESPONSES = 4_000
 """Read at most: about a second. A reason rarer than one in a thousand may show no example."""
 
@@ -104,3 +112,71 @@ def _example(name: str, detail: str, text: str) -> Example:
     text = text.strip()
     cut = "…" if len(text) > _TEXT else ""
     return Example(name, visible(detail[:_TEXT]), visible(text[:_TEXT]) + cut)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One reason for which a control left something aside; `share` of what it was given."""
+
+    label: str
+    count: int
+    unit: str
+    share: float | None
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A control as the page shows it, with the figures that only some have."""
+
+    control: Control
+    rows: tuple[Row, ...]
+    measured: Mapping[str, Any]
+    """From run.json: `counts.blind`, or a table of `counts.balance`."""
+    removed: tuple[tuple[str, str, int], ...]
+    """(evaluation set, rule, questions)."""
+
+
+Examples = Mapping[tuple[str, str], Sequence[Example]]
+
+
+def shown_controls(out: str, run: Mapping[str, Any], examples: Examples) -> dict[str, Any]:
+    """`controls` that were on, and `controls_off`, as the page's template takes them."""
+    on, off = controls_of(run)
+    asides = read_asides(out, run["this_run"].get("quality", {}) if on else {})
+    measured = {**(run["counts"].get("balance") or {}), "blind": run["counts"].get("blind")}
+    shown = [
+        Shown(
+            control,
+            tuple(_row(control, left, examples, asides) for left in control.left),
+            measured.get(control.name) or {},
+            _removed(out, run) if control.name == "decontamination" else (),
+        )
+        for control in on
+    ]
+    return {"controls": shown, "controls_off": off}
+
+
+def _row(
+    control: Control, left: Left, examples: Examples, asides: Mapping[str, Sequence[Example]]
+) -> Row:
+    found = examples.get((left.stage, left.reason), ())
+    if not left.stage:
+        found = asides.get(left.reason) or asides.get(f"continuation_{left.reason}") or ()
+    of_given = control.given and left.unit == control.unit
+    share = left.count / control.given if of_given and control.given else None
+    return Row(visible(left.reason), left.count, left.unit, share, tuple(found))
+
+
+def _removed(out: str, run: Mapping[str, Any]) -> tuple[tuple[str, str, int], ...]:
+    """How many questions each evaluation set cost, by the rule that found them."""
+    against = run["config"]["quality"]["decontaminate"]["against"]
+    found: Counter[tuple[str, str]] = Counter()
+    for drop in read_drops(out):
+        rule = _RULE.search(drop.detail) if drop.reason == CONTAMINATED else None
+        if rule is not None:
+            rest = drop.detail[rule.end() :]
+            sets = [name for name in against if rest.startswith(f"{name}, ")]
+            found[max(sets, key=len, default="?"), rule[1]] += 1
+    rows = sorted(found.items(), key=lambda row: (-row[1], row[0]))
+    return tuple((visible(name), rule.replace("_", " "), n) for (name, rule), n in rows)

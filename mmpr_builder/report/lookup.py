@@ -49,6 +49,15 @@ class Wanted:
     kind: str | None = None
     source: str | None = None
 
+    def fits(self, place: Place) -> bool:
+        name = self.name
+        named = name in (None, place.seed_id) or (
+            name is not None
+            and len(name) >= _FEWEST_DIGITS
+            and (place.id or "").startswith(name.lower())
+        )
+        return named and self.kind in (None, place.kind) and self.source in (None, place.source)
+
 
 def find_pairs(
     parts: Sequence[str], wanted: Wanted, *, n: int, skip: int = 0, draw: int | None = None
@@ -59,7 +68,7 @@ def find_pairs(
     Rows have all columns but `images` and the conversational ones. Raises `InputError` for a file
     without the columns of a build.
     """
-    fit = [place for part in parts for place in places_of(part) if _fits(place, wanted)]
+    fit = [place for part in parts for place in places_of(part) if wanted.fits(place)]
     if draw is None:
         chosen = fit[skip : skip + n]
     else:
@@ -112,13 +121,3 @@ def rows_at(
                 first += batch.num_rows
                 if not left:
                     break
-
-
-def _fits(place: Place, wanted: Wanted) -> bool:
-    name = wanted.name
-    named = (
-        name is None
-        or place.seed_id == name
-        or (len(name) >= _FEWEST_DIGITS and (place.id or "").startswith(name.lower()))
-    )
-    return named and wanted.kind in (None, place.kind) and wanted.source in (None, place.source)

@@ -63,20 +63,23 @@ def pick_samples(parts: Sequence[str], limit: int) -> list[Place]:
                 lane[place.seed_id] = [min(kept, key=lambda p: p.id)]
             if len(lane) > 4 * limit:  # Of a million seeds a few hundred are remembered.
                 lanes[place.kind, place.source] = _lowest(lane, limit)
-    order = {kind: i for i, kind in enumerate(get_args(Kind))}
-    keys = sorted(lanes, key=lambda key: (order.get(key[0], len(order)), key[1]))
-    ranked = [_ranked(lanes[key])[:limit] for key in keys]
+    keys = sorted(lanes, key=lambda key: (_rank(key[0]), key[1]))
     # Kinds take turns first, then the sources inside each kind.
     by_kind = [
-        _turns([r for k, r in zip(keys, ranked, strict=True) if k[0] == kind]) for kind in order
+        _turns([_ranked(lanes[key])[:limit] for key in keys if key[0] == kind])
+        for kind in get_args(Kind)
     ]
     return _turns(by_kind)[:limit]
 
 
 def in_order(places: Sequence[Place]) -> list[Place]:
     """By kind, source and id, as the page lists them."""
-    order = {kind: i for i, kind in enumerate(get_args(Kind))}
-    return sorted(places, key=lambda p: (order.get(p.kind, len(order)), p.source, p.id))
+    return sorted(places, key=lambda p: (_rank(p.kind), p.source, p.id))
+
+
+def _rank(kind: str) -> int:
+    kinds = get_args(Kind)
+    return kinds.index(kind) if kind in kinds else len(kinds)
 
 
 def read_browser(places: Sequence[Place], most_bytes: int) -> Browser:

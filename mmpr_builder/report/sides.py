@@ -182,15 +182,9 @@ def _biases(kind: str, sources: Mapping[str, _Tally]) -> list[Bias]:
 
 def _bias(kind: str, source: str, tally: _Tally) -> Bias:
     means = _mean(tally.chosen), _mean(tally.rejected)
-    return Bias(
-        kind=kind,
-        source=source,
-        pairs=tally.pairs,
-        chosen=means[0],
-        rejected=means[1],
-        share=(means[0] - means[1]) / max(1.0, *means),
-        chosen_longer=tally.chosen_longer / max(1, tally.pairs),
-    )
+    share = (means[0] - means[1]) / max(1.0, *means)
+    longer = tally.chosen_longer / max(1, tally.pairs)
+    return Bias(kind, source, tally.pairs, *means, share, longer)
 
 
 def _priors(counts: tuple[Counter[str], Counter[str]]) -> tuple[tuple[Prior, ...], ...]:
@@ -225,10 +219,6 @@ def _count_answers(rows: pa.Table, counts: tuple[Counter[str], Counter[str]]) ->
 
 
 def _curve(heights: Any) -> str:
-    step = 240 / _BINS
-    points = [(0.0, 60.0)]
-    for i, height in enumerate(heights):
-        y = 60 - 56 * float(height)
-        points += [(i * step, y), ((i + 1) * step, y)]
-    points.append((240.0, 60.0))
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    steps = np.repeat(np.linspace(0, 240, _BINS + 1), 2)
+    tops = np.concatenate([[60.0], np.repeat(60 - 56 * heights, 2), [60.0]])
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(steps, tops, strict=True))

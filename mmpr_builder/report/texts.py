@@ -70,11 +70,10 @@ def to_mathml(formula: str) -> Tree | None:
     from latex2mathml.converter import convert_to_element
 
     try:
-        tree = _tree(convert_to_element(latex, display="block" if display else "inline"))
+        return _tree(convert_to_element(latex, display="block" if display else "inline"))
     # Its parser answers malformed LaTeX with whatever its lists and stack happen to raise.
     except Exception:  # noqa: BLE001
         return None
-    return tree
 
 
 def _bare(formula: str) -> tuple[str, bool]:

@@ -15,7 +15,7 @@ def mmpr(
 ) -> subprocess.CompletedProcess[str]:
     """Run it in a terminal of `width` columns; `env` goes on top of the environment."""
     return subprocess.run(
-        [sys.executable, "-m", "mmpr_builder.cli", *map(str, words)],
+        [sys.executable, "-m", "mmpr_builder", *map(str, words)],
         cwd=cwd,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": str(width), "NO_COLOR": "1", **env},
         capture_output=True,

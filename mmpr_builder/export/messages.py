@@ -1,0 +1,148 @@
+"""Rows of messages for ms-swift and LLaMA-Factory: a question and two responses.
+
+What ms-swift does (modelscope/ms-swift, `swift/dataset/preprocessor/core.py` and `swift/template`):
+a row whose `rejected_response` equals the chosen one is deleted. `<image>` tags are counted over
+the whole text, both responses included; missing ones are put in front, surplus ones stay in the
+text with a warning. Relative image paths start at the working folder, so they are absolute here.
+
+What LLaMA-Factory does (hiyouga/LLaMA-Factory, `src/llamafactory/data/parser.py`, `converter.py`,
+`mm_plugin.py`): once `columns` is given, every column not named in it is none, so all four are.
+`<image>` is counted over prompt *and* response, and another number than that of images ends the
+run; `<video>` and `<audio>` likewise, and `{{image}}` is its own stand-in for an image token.
+Image paths are relative to `media_dir`, which is `dataset_dir` unless set.
+
+An all-text file has no image column whose type could be inferred, so text-only rows are a file of
+their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmpr_builder.export.destination import ImageFiles, JsonlFiles, write_json
+from mmpr_builder.export.faults import pair_faults
+from mmpr_builder.export.items import Item
+from mmpr_builder.export.options import ExportOptions
+from mmpr_builder.export.writing import Format
+
+_SWIFT_HOW = """
+MPO with ms-swift (name only the files that are here):
+
+```sh
+swift rlhf --rlhf_type dpo --model my-vlm \\
+    --loss_type sigmoid bco_pair sft --loss_weights 0.8 0.2 1.0 --beta 0.1 \\
+    --dataset DEST/pairs.jsonl DEST/pairs_text_only.jsonl
+```
+
+Image paths are absolute: export with `--mount` if the trainer sees the folder elsewhere.
+"""
+
+_FACTORY_HOW = """
+In the training YAML (name only the data sets that `dataset_info.json` has):
+
+```yaml
+stage: dpo
+dataset_dir: DEST
+dataset: mmpr,mmpr_text_only
+pref_loss: sigmoid
+pref_beta: 0.1
+pref_bco_weight: 0.2
+pref_ftx: 1.0
+```
+
+Its DPO loss has weight 1 where MPO has 0.8. Images over `image_max_pixels` (768 x 768) are shrunk.
+"""
+
+_FACTORY_MARKS = re.compile(r"<image>|<video>|<audio>|\{\{(?:image|video|audio)\}\}")
+
+
+class ConversationWriter:
+    """Writes `NAME.jsonl` and `NAME_text_only.jsonl`; `told` gives the texts of a row.
+
+    `base` stands before the paths of images.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, base: str, told: Callable[[Item], dict[str, Any]]
+    ) -> None:
+        self._folder, self._name, self._base, self._told = folder, name, base, told
+        self._lines = JsonlFiles(folder)
+        self._images = ImageFiles(folder / "images")
+
+    def add(self, item: Item) -> None:
+        names = [f"{self._base}images/{self._images.add(p.read())}" for p in item.pictures]
+        row = {
+            **self._told(item),
+            **({"images": names} if names else {}),
+            "id": item.id,
+            "source": item.source,
+            "kind": item.kind,
+        }
+        self._lines.add(f"{self._name}{'' if names else '_text_only'}.jsonl", row)
+
+    def finish(self) -> dict[str, Any]:
+        self._lines.flush()
+        return {"images": len(self._images), "entries": dict(sorted(self._lines.rows.items()))}
+
+
+class LlamaFactoryWriter(ConversationWriter):
+    """Adds the description of the data sets, `dataset_info.json`."""
+
+    def __init__(self, folder: Path, home: Path, options: ExportOptions) -> None:
+        super().__init__(folder, "mmpr", "", _sharegpt)
+
+    def finish(self) -> dict[str, Any]:
+        made = super().finish()
+        rows = {file.removesuffix(".jsonl"): n for file, n in made["entries"].items()}
+        columns = {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"}
+        info = {
+            name: {
+                "file_name": f"{name}.jsonl",
+                "formatting": "sharegpt",
+                "ranking": True,
+                "columns": {**columns, **({"images": "images"} if name == self._name else {})},
+                "tags": {
+                    "role_tag": "from",
+                    "content_tag": "value",
+                    "user_tag": "human",
+                    "assistant_tag": "gpt",
+                },
+            }
+            for name in rows
+        }
+        write_json(self._folder / "dataset_info.json", info)
+        return {**made, "entries": rows}
+
+
+def _open_swift(folder: Path, home: Path, options: ExportOptions) -> ConversationWriter:
+    return ConversationWriter(folder, "pairs", f"{home}/", _messages)
+
+
+def _messages(item: Item) -> dict[str, Any]:
+    return {
+        "messages": [
+            {"role": "user", "content": item.shown},
+            {"role": "assistant", "content": item.chosen},
+        ],
+        "rejected_response": item.rejected,
+    }
+
+
+def _sharegpt(item: Item) -> dict[str, Any]:
+    return {
+        "conversations": [{"from": "human", "value": item.shown}],
+        "chosen": {"from": "gpt", "value": item.chosen},
+        "rejected": {"from": "gpt", "value": item.rejected},
+    }
+
+
+MS_SWIFT = Format(
+    "ms-swift", partial(pair_faults, may_lack=True), _open_swift, _SWIFT_HOW, options=("mount",)
+)
+LLAMA_FACTORY = Format(
+    "llama-factory", partial(pair_faults, marks=_FACTORY_MARKS), LlamaFactoryWriter, _FACTORY_HOW
+)
