@@ -169,8 +169,8 @@ def _marked_answer(text: str) -> str | None:
     if start is None:
         return _confirmed_letter(text)
     answer = _first_piece(text[start:])
-    if answer is None:
-        return None
+    if answer is None or (answer.rstrip("*_ ").endswith((":", "：")) and not _OPTION.match(answer)):
+        return None  # 【答案】首先，解方程组：
     return _boxed_answer(answer) if _BOX.search(answer) else tidy(answer)
 
 

@@ -117,6 +117,14 @@ def test_no_word_makes_an_answer_wrong_that_has_the_truth_in_it() -> None:
             assert judge.score_answer(answer, "7").outcome == "incorrect", answer
 
 
+def test_a_letter_that_is_only_denied_leaves_the_others_open() -> None:
+    options = ("9 cm", "12 cm", "15 cm")
+    with Judge() as judge:
+        for answer in ("not A", "It isn't A.", "不选A"):
+            assert judge.score_answer(answer, "B", choices=options).outcome == "undecided", answer
+            assert judge.score_answer(answer, "A", choices=options).outcome == "incorrect", answer
+
+
 def test_the_unit_that_is_asked_for_belongs_to_the_truth() -> None:
     with Judge() as judge:
         question = "How many milliliters of water are left in the jug?"

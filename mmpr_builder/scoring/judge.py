@@ -180,25 +180,9 @@ def _verdict(decision: Decision, predicted: str) -> Verdict:
     return Verdict(outcome, predicted, decision.rule, decision.reason)
 
 
-class _Shared:
-    """The judge of the module-level functions: made at first use, closed at exit."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._judge: Judge | None = None
-
-    def get(self) -> Judge:
-        judge = self._judge
-        if judge is None:
-            with self._lock:
-                judge = self._judge
-                if judge is None:
-                    judge = self._judge = Judge()
-                    atexit.register(judge.close)
-        return judge
-
-
-_SHARED = _Shared()
+_SHARED = Judge()
+"""The judge of the functions below; it starts a worker when the first formula needs one."""
+atexit.register(_SHARED.close)
 
 
 def score_answer(
@@ -210,9 +194,7 @@ def score_answer(
     question: str | None = None,
 ) -> Verdict:
     """`Judge.score_answer` of a judge that the process shares."""
-    return _SHARED.get().score_answer(
-        predicted, gold, scorer=scorer, choices=choices, question=question
-    )
+    return _SHARED.score_answer(predicted, gold, scorer=scorer, choices=choices, question=question)
 
 
 def score_response(
@@ -225,6 +207,6 @@ def score_response(
     question: str | None = None,
 ) -> Verdict:
     """`Judge.score_response` of a judge that the process shares."""
-    return _SHARED.get().score_response(
+    return _SHARED.score_response(
         text, gold, style=style, scorer=scorer, choices=choices, question=question
     )

@@ -273,6 +273,9 @@ def compare_choice(
         return unknown("words", "no letter, and the options are not known")
     if unsure or _mentions(predicted, said, wanted, choices):
         return unknown("words", "the words beside the option may take it back")
+    denied = _DENIED.search(predicted) if said is None else None
+    if denied and not {LETTERS[i] for i in wanted} & set(denied[0]):
+        return unknown("words", "says what it is not")
     return no("choice", f"{predicted[:40]!r} does not say {_show(wanted)}")
 
 

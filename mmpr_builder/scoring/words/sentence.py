@@ -134,8 +134,7 @@ def read_question(question: str | None) -> Asked | None:
         size = 2 if lemmas[i + 1 : i + 2] == lemmas[i - 2 : i - 1] else 1  # line A or line B
         choice |= {*lemmas[i - size : i]} ^ {*lemmas[i + 1 : i + 1 + size]}
     sentences = _SENTENCE.split(text)
-    asking = [s for s in sentences if "?" in s and _GAP.search(s)]
-    asking = asking or [s for s in sentences if _GAP.search(s) or _FIND.search(s)] or [text]
+    asking = [s for s in sentences if _GAP.search(s) or _FIND.search(s)] or [text]
     sides = (pair for pair in pairwise(lemmas) if pair[0] not in FUNCTION and pair[1].isdigit())
     clause = frozenset(word for sentence in asking for word in _lemmas(sentence))
     return Asked(
@@ -235,7 +234,6 @@ def value_said(text: str, question: str | None = None) -> str | None:
     asked = read_question(question)
     text = DATE_IN_TEXT.sub(lambda found: "\x00".join(found[0].split()), text.strip(" .!;"))
     text = _SENTENCE.split(money_behind(re.sub(r"\s+(?=\^)", "", text)))[-1]
-    text = re.sub(r"\\angle ([0-9])(?![0-9])", r"\\angle\1", text)
     text = re.sub(r"(?<=[0-9]),\s+(?=[-0-9., ]*[)\]])", ",", text)  # (4, 1)
     shorter = _BRACKET.sub("", text)  # between the highest (53%) and the lowest (32%)
     tokens = _split(shorter if re.search("[0-9]", shorter) and asked is not None else text)
@@ -246,30 +244,16 @@ def value_said(text: str, question: str | None = None) -> str | None:
     end = stop + unit_length(tokens[start], tokens[stop:])
     if (start, end) == (0, len(tokens)) or not _is_frame(tokens[:start], tokens[end:], asked):
         return None
-    if end == stop and not _is_thing(tokens[end:], asked):
-        return None
     return " ".join(tokens[start:end]).rstrip(".,;:!").replace("\x00", " ")
-
-
-def _is_thing(after: list[str], asked: Asked | None) -> bool:
-    """Whether what stands behind a number is what the question counts, if it names that: not `20
-    adults` where it is asked how many children there are."""
-    if asked is None or not asked.counted or not after:
-        return True
-    if _bare(after[0]) in FUNCTION or _bare(after[0]) in ("left", "now"):
-        return True
-    bare = [lemma(_bare(token)) for token in after]
-    ends = FUNCTION - {"of"} if "how many of" not in asked.text.lower() else ()
-    end = next((i for i, word in enumerate(bare) if word in ends), len(bare))
-    return any(name.endswith(thing) for name in bare[:end] for thing in asked.counted)
 
 
 def _is_frame(before: list[str], after: list[str], asked: Asked | None) -> bool:
     """Whether all words around a value, which is `#`, leave it as it is."""
     tokens = [*before, "#", *after]
-    whom = [word for word in ("he", "she", "they") if asked and word in asked.clause]
-    if before and whom and asked and not asked.subjects and _is_name(before[0], asked):
-        tokens[0] = whom[0]  # Kim pays $9, asked how much she pays
+    if before and asked and not asked.subjects and before[0][0].isupper():
+        whom = [word for word in ("he", "she", "they") if word in asked.clause]
+        if whom and lemma(_bare(before[0])) not in _NO_NAMES | asked.lemmas:
+            tokens[0] = whom[0]  # Kim pays $9, asked how much she pays
     bare = _bare_all(tokens)
     lemmas = _stems(bare)
     if asked is None:
@@ -285,10 +269,6 @@ def _is_frame(before: list[str], after: list[str], asked: Asked | None) -> bool:
     main = (tokens[first:last], bare[first:last], lemmas[first:last], asked)
     along = aside and any(_goes_along(*main, *order) for order in asked.orders)
     return along or _retells(bare, lemmas, asked)
-
-
-def _is_name(token: str, asked: Asked) -> bool:
-    return token[0].isupper() and lemma(_bare(token)) not in _NO_NAMES | asked.lemmas
 
 
 def _retells(bare: list[str], lemmas: list[str], asked: Asked) -> bool:
@@ -340,10 +320,11 @@ def _is_given_number(bare: list[str], lemmas: list[str], i: int, asked: Asked) -
         return not any(_YEAR.match(str(given)) for given in asked.numbers)
     if bare[i] in ENGLISH and bare[i - 1] in _DETERMINERS and number not in asked.numbers:
         return True  # of the three friends
-    bare_noun = noun in FUNCTION or not noun
-    bare_noun = bare_noun or noun in asked.counted
-    alike = {n for n, b in asked.given if b == noun or (bare_noun and (b in FUNCTION or not b))}
-    return number in alike and not (i and bare[i - 1] in _COPULAS)
+    bare_noun = not noun or noun in FUNCTION or noun in asked.counted
+    return any(
+        n == number and (b == noun or (bare_noun and (b in FUNCTION or not b)))
+        for n, b in asked.given
+    )
 
 
 def _goes_along(
@@ -380,16 +361,13 @@ def _goes_along(
             if _changes(bare, i, at, asked):
                 return False
             heads += [0] * (i < at)
-        elif stem in order or word in order:
-            name = stem if stem in order else word
-            places = [k for k, other in enumerate(order) if other == name]
-            ahead = next((k for k in places if k > reached), None)
-            if ahead is None and not (fronted or "of" in bare[i - 2 : i] or name == "more"):
+        elif stem in order:
+            ahead = next((k for k in range(reached + 1, len(order)) if order[k] == stem), None)
+            if ahead is None and not (fronted or stem == "more"):
                 return False
-            fronted = fronted and ahead is not None
-            reached = places[0] if ahead is None else ahead
             if _changes(bare, i, at, asked):
                 return False
+            reached = order.index(stem) if ahead is None else ahead
             heads += [reached] * (i < at)
         elif not _stands_in(tokens, bare, lemmas, i, asked):
             return False
@@ -412,11 +390,12 @@ def _stands_in(tokens: list[str], bare: list[str], lemmas: list[str], i: int, as
     """Whether a word may stand that the clause has not."""
     at, word = bare.index("#"), bare[i]
     if word in CHANGING or lemmas[i] in CHANGING:
-        more = word == "more" and bare[i - 1] == "#" and _MORE.search(asked.text)
-        return bool(more) or (word == "left" and bare[i - 1] == "#" and "after" in asked.clause)
+        more = word == "more" and _MORE.search(asked.text)
+        left = word == "left" and "after" in asked.clause
+        return bare[i - 1] == "#" and (bool(more) or left)
     if _number(word) is not None:
         return _is_given_number(bare, lemmas, i, asked)
-    if (i < at and lemmas[i] in asked.subjects) or (word == "now" and not i):
+    if i < at and lemmas[i] in asked.subjects:
         return True  # Ali, where it is asked about him
     if i > at and not asked.counted and _COUNTED.search(asked.text):
         end = _end_of_thing(bare, i)
