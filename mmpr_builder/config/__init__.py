@@ -10,7 +10,14 @@ change between runs.
 from __future__ import annotations
 
 from mmpr_builder.config.identity import identity_hash, sampling_identity, with_stated_aims
-from mmpr_builder.config.recipes import load_config, settings_table, valid_keys
+from mmpr_builder.config.recipes import (
+    find_shipped,
+    load_config,
+    settings_table,
+    shipped_folder,
+    shipped_names,
+    valid_keys,
+)
 from mmpr_builder.config.sections import (
     NETWORK,
     BalanceConfig,
@@ -30,7 +37,6 @@ from mmpr_builder.config.sections import (
     ScoringConfig,
     SourceConfig,
 )
-from mmpr_builder.config.shipped import find_shipped, shipped_folder, shipped_names
 from mmpr_builder.config.whole import Config, source_label, tiles_for
 
 __all__ = [

@@ -66,9 +66,7 @@ class Config(Section):
         validate_default=True,
         description="Sources: paths (comma-separated on the command line) or tables of settings.",
     )
-    left_out: tuple[LeftOut, ...] = Field(
-        (), description="What `licenses` left out.", json_schema_extra={"hidden": True}
-    )
+    left_out: tuple[LeftOut, ...] = Field((), json_schema_extra={"hidden": True})
     limit: int | None = Field(None, ge=1, description="Use only the first so many seeds in all.")
     prompts: PromptConfig = Field(default_factory=lambda: PromptConfig())
     rollouts: tuple[str, ...] = Field(
