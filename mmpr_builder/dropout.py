@@ -5,10 +5,9 @@
 
 The first part of a response (half of it by default; arXiv 2411.10442, section 3.1 and table 9) is
 kept, the same model goes on without the image, and `rejected = prefix + continuation`. The cut
-falls where a writer could have paused, in any language: before a blank, before punctuation, or
-between characters of a script that is written without blanks; never inside a word, a number, a
-LaTeX command, a tag or an emoji. The prefix never ends in a blank, so the continuation brings its
-own and the joint neither loses nor doubles one.
+falls before a blank, before punctuation, or between characters of a script that is written without
+blanks; never inside a word, a number, a LaTeX command, a tag or an emoji. The prefix never ends in
+a blank, so the joint neither loses nor doubles one.
 """
 
 from __future__ import annotations
@@ -65,11 +64,8 @@ _BINDING = "{[_^("  # after a letter or a closing brace: x_1, x^2, f(x), \left(
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The kept part of a response: its token ids, and its text (a prefix of the response's).
-
-    `lead` is what the response's text has in front of the decoded ids: some tokenizers swallow a
-    blank at the very start.
-    """
+    """The kept part of a response: its token ids, and its text (a prefix of the response's). `lead`
+    stands in front of the decoded ids: some tokenizers swallow a blank at the very start."""
 
     ids: tuple[int, ...]
     text: str
@@ -77,10 +73,7 @@ class Cut:
 
 
 def wants_continuation(seed: Seed, dropout: DropoutConfig) -> bool:
-    """Whether a seed's responses are continued: the branch without a truth, and only with images.
-
-    Without an image there is nothing to drop: the continuation would be one more ordinary sample.
-    """
+    """Whether a seed's responses are continued; only with images, which are what is dropped."""
     if not seed.images or dropout.apply == "none":
         return False
     return dropout.apply == "all" or not seed.has_truth
@@ -92,10 +85,8 @@ def may_pair(seed: Seed, dropout: DropoutConfig) -> bool:
 
 
 def wants_blind(seed: Seed, config: Config) -> bool:
-    """Whether a seed is answered without its images, too (`sampling.blind`).
-
-    Only with images to leave out and a truth to judge the answers by.
-    """
+    """Whether a seed is answered without its images, too (`sampling.blind`): where it has some, and
+    a truth to judge the answers by."""
     return config.sampling.blind > 0 and bool(seed.images) and seed.has_truth
 
 
@@ -124,9 +115,8 @@ def truncate(text: str, keep: float = 0.5) -> str:
 def cut_tokens(ids: Sequence[int], text: str, keep: float, decode: Decode) -> Cut | None:
     """The token-level cut nearest to `keep` x tokens whose text ends at a clean boundary.
 
-    `ids` are a response's tokens without its stop token and `text` its exact text. Returns None
-    when the response is too short to be cut, or when no prefix of its tokens decodes to a prefix
-    of its text (say, one character spelt in bytes).
+    `ids` are a response's tokens without its stop token and `text` its exact text. None when it is
+    too short to be cut, or no prefix of its tokens decodes to a prefix of its text.
     """
     if keep <= 0:
         return Cut((), "")
@@ -150,12 +140,9 @@ def cut_tokens(ids: Sequence[int], text: str, keep: float, decode: Decode) -> Cu
 
 
 def joint(cut: Cut, new_ids: Sequence[int], new_text: str, decode: Decode) -> str:
-    """The continuation's text exactly as it reads behind the prefix.
-
-    Decoded together with the prefix, because a tokenizer that marks word starts drops the first
-    blank of a text decoded alone. `new_text` is the engine's own word for it, used where the
-    tokens do not decode to the prefix again.
-    """
+    """The continuation's text exactly as it reads behind the prefix: decoded together with it, as
+    tokenizers that mark word starts drop the first blank of a text decoded alone. Where the tokens
+    do not decode to the prefix again it is `new_text`, the engine's own."""
     whole = cut.lead + decode([*cut.ids, *new_ids])
     return whole[len(cut.text) :] if cut.ids and whole.startswith(cut.text) else new_text
 

@@ -15,16 +15,13 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 HIDDEN = "***"
-"""Stands for a value that must not be written."""
 
 # A password may hold what a URL may not; only a port is digits alone.
 _USER = re.compile(r"://(?P<user>[^/\n]{0,300}|[^\s/@:]{1,100}:(?!\d+/)[^\s@]{1,300})@")
-_AZURE = ("abfs", "abfss", "wasb", "wasbs")
-"""Here `CONTAINER@ACCOUNT` is a place."""
+_AZURE = ("abfs", "abfss", "wasb", "wasbs")  # Here `CONTAINER@ACCOUNT` is a place.
 _QUERY = re.compile(r"[?#]")
 _WORD = re.compile(r"\S+")
-_CLOSING = "'\",:;)]}>`"
-"""Closes a quotation, a bracket or a sentence behind a URL."""
+_CLOSING = "'\",:;)]}>`"  # A quotation, a bracket or a sentence behind a URL.
 # The words a name ends with; `api_key_env` names a variable and hides nothing.
 _SECRET = (
     r"(?<![A-Za-z])(?:[a-z]+(?=[A-Z]))?"
@@ -98,8 +95,7 @@ def _without_query(word: re.Match[str]) -> str:
 
 
 def public_url(url: str) -> str:
-    """A URL without user name and password, over HTTP without query and fragment; other text as it
-    is."""
+    """A URL without user name and password, over HTTP without query and fragment; else the text."""
     scheme, mark, rest = url.partition("://")
     if not mark:
         return url

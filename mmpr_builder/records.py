@@ -7,9 +7,8 @@
     Pair      chosen / rejected                                 pairing.py
     Drop      an item that ends here, with the reason           any step
 
-A stage makes a new record and never edits an old one. A field means the same thing everywhere:
-`answer` is what a response says, `answers` are the accepted truths of a seed, `tokens` counts
-generated tokens.
+A field means the same thing everywhere: `answer` is what a response says, `answers` are the
+accepted truths of a seed, `tokens` counts generated tokens.
 """
 
 from __future__ import annotations
@@ -30,11 +29,8 @@ IMAGE_PLACEHOLDER = "<image>"
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """Where the bytes of one image are; the bytes themselves travel only into the final pairs.
-
-    `uri` is a file path or any fsspec URL. For an image embedded in a table `row`, `column` and
-    `index` locate it inside `uri` (row of the file or data set, column name, index in a list).
-    """
+    """Where the bytes of one image are: a file path, any fsspec URL, or for an image embedded in a
+    table its row, column and index in a list inside `uri`."""
 
     uri: str
     row: int | None = None
@@ -131,7 +127,7 @@ class Rollout:
     """A seed with its prompt and all its responses: one row of `rollouts/*.parquet`.
 
     A seed that could not be sampled (say, its image does not open) has no responses and
-    `error` = (reason, detail), so that a finished unit accounts for every one of its seeds.
+    `error` = (reason, detail).
     """
 
     seed: Seed
@@ -229,7 +225,7 @@ class Drop:
 
 
 def content_id(*parts: str) -> str:
-    """32 hex digits (128 bits of SHA-256) over length-prefixed parts; the id of derived items."""
+    """32 hex digits (128 bits of SHA-256) over length-prefixed parts."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
@@ -239,9 +235,6 @@ def content_id(*parts: str) -> str:
 
 
 def derived_seed(run_seed: int, *parts: str) -> int:
-    """A 32-bit random seed from the run's seed and what it is for.
-
-    Derived by hash, so results depend neither on sharding nor on order, and neighbours do not
-    share random streams (vLLM gives child i of a request seed + i).
-    """
+    """A 32-bit random seed from the run's seed and what it is for, by hash: results do not depend
+    on order, and neighbours share no random streams (vLLM gives child i of a request seed + i)."""
     return int(content_id(str(run_seed), *parts)[:8], 16)

@@ -24,7 +24,7 @@ from mmpr_builder.folder.planned_drops import DropFile, PlannedDrops
 from mmpr_builder.io.ordered_map import in_threads
 from mmpr_builder.progress import Progress
 from mmpr_builder.quality import screen_seeds
-from mmpr_builder.quality.near_duplicates import NearDuplicates, print_of
+from mmpr_builder.quality.screening import NearDuplicates, print_of
 from mmpr_builder.records import Drop, ImageRef, Seed
 from mmpr_builder.runs import inputs, plan
 

@@ -10,13 +10,19 @@ change between runs.
 from __future__ import annotations
 
 from mmpr_builder.config.identity import identity_hash, sampling_identity, with_stated_aims
-from mmpr_builder.config.recipes import load_config, settings_table, valid_keys
+from mmpr_builder.config.recipes import (
+    find_shipped,
+    load_config,
+    settings_table,
+    shipped_folder,
+    shipped_names,
+    valid_keys,
+)
 from mmpr_builder.config.sections import (
     NETWORK,
     BalanceConfig,
     Branch,
     DecontaminateConfig,
-    DistributedConfig,
     DropoutConfig,
     EndpointConfig,
     ImagesConfig,
@@ -24,13 +30,11 @@ from mmpr_builder.config.sections import (
     LayoutName,
     OutputConfig,
     PairingConfig,
-    PromptConfig,
     QualityConfig,
     SamplingConfig,
     ScoringConfig,
     SourceConfig,
 )
-from mmpr_builder.config.shipped import find_shipped, shipped_folder, shipped_names
 from mmpr_builder.config.whole import Config, source_label, tiles_for
 
 __all__ = [
@@ -39,7 +43,6 @@ __all__ = [
     "Branch",
     "Config",
     "DecontaminateConfig",
-    "DistributedConfig",
     "DropoutConfig",
     "EndpointConfig",
     "ImagesConfig",
@@ -47,7 +50,6 @@ __all__ = [
     "LayoutName",
     "OutputConfig",
     "PairingConfig",
-    "PromptConfig",
     "QualityConfig",
     "SamplingConfig",
     "ScoringConfig",

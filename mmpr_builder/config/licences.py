@@ -5,10 +5,9 @@
     unknown, see …     refused: not known
     my-own-terms       refused: not in this table
 
-What is not known to allow it counts as forbidding it. A licence is read as people write it or as
-SPDX spells it; `A AND B` must both allow it, one of `A OR B` is enough. Only a source's `license`
-counts. In the shipped recipes it concerns questions and answers; images often have other licences.
-Nothing here is legal advice.
+A licence is read as people write it or as SPDX spells it; `A AND B` must both allow it, one of
+`A OR B` is enough. Only a source's `license` counts; images often have other licences. Nothing here
+is legal advice.
 """
 
 from __future__ import annotations

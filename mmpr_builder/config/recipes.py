@@ -1,4 +1,5 @@
-"""Reads settings: a recipe in YAML, its `base`, `key=value` overrides; says what is wrong.
+"""Reads settings: a recipe in YAML, its `base`, `key=value` overrides; says what is wrong. Finds
+the recipes and prompts that are shipped.
 
 load_config("demo", ["sampling.temprature=1"])
   -> ConfigError: …unknown key 'sampling.temprature' …; the nearest valid key is …
@@ -8,17 +9,42 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from mmpr_builder.config.sections import SourceConfig
-from mmpr_builder.config.shipped import find_shipped, shipped_names
 from mmpr_builder.config.whole import NO_LICENSED_SOURCE, NO_SUCH_SOURCE, Config
 from mmpr_builder.errors import ConfigError
+
+Shipped = Literal["pipelines", "prompts"]
+
+
+def shipped_folder(kind: Shipped) -> Path:
+    """The folder of shipped recipes or prompts, in an installed package or in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "_shipped" / kind
+    return installed if installed.is_dir() else package.parent / kind
+
+
+def shipped_names(kind: Shipped, suffix: str) -> list[str]:
+    """Names (without suffix) of what is shipped, sorted."""
+    return sorted(path.stem for path in shipped_folder(kind).glob(f"*{suffix}"))
+
+
+def find_shipped(kind: Shipped, name: str, suffix: str) -> Path | None:
+    """`name` as a file of the user's, else as a shipped one (`demo`, `pipelines/demo.yaml`)."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    shipped = shipped_folder(kind) / path.name.removesuffix(suffix)
+    shipped = shipped.with_name(shipped.name + suffix)
+    is_ours = path.parent in (Path(), Path(kind))
+    return shipped if is_ours and shipped.is_file() else None
 
 
 def valid_keys() -> list[str]:
@@ -29,29 +55,25 @@ def valid_keys() -> list[str]:
 def settings_table() -> list[tuple[str, str, str]]:
     """(key, default, description) of every setting, for the README and `mmpr settings`."""
     rows: list[tuple[str, str, str]] = []
-    _collect(Config, "", rows)
+    for key, field in _fields(Config):
+        if not field.json_schema_extra:
+            default = None if field.is_required() else field.get_default(call_default_factory=True)
+            default = "demo" if key == "seeds" else default
+            shown = "" if default is None else json.dumps(default, ensure_ascii=False)
+            rows.append((key, shown.strip('"'), field.description or ""))
     return rows
 
 
-def _collect(model: type[BaseModel], prefix: str, rows: list[tuple[str, str, str]]) -> None:
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """(dotted key, field) of all settings, those that are hidden among them."""
     for name, field in model.model_fields.items():
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("hidden"):
-            continue
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
-            _collect(section, f"{prefix}{name}.", rows)
+            yield from _fields(section, f"{prefix}{name}.")
             continue
-        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        yield f"{prefix}{name}", field
         if name == "seeds":
-            default = "demo"
-        shown = "" if default is None else json.dumps(_plain(default), ensure_ascii=False)
-        rows.append((f"{prefix}{name}", shown.strip('"'), field.description or ""))
-        if name == "seeds":
-            _collect(SourceConfig, "seeds.N.", rows)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+            yield from _fields(SourceConfig, "seeds.N.")
 
 
 def load_config(recipe: str | Path | None, overrides: Iterable[str] = ()) -> Config:
@@ -73,16 +95,9 @@ def load_config(recipe: str | Path | None, overrides: Iterable[str] = ()) -> Con
 
 
 FOLLOWED = {
-    "seeds.N.templates": "seeds.N.template",
-    "images.kwargs": "images.family",
-    "sampling.target_kinds": "pairing.kinds",
-    "sampling.target_per_response": "pairing.max_per_response",
-    "sampling.target_gap": "pairing.max_gap",
-    "scoring.judge.concurrency": "sampling.endpoint.concurrency",
-    "scoring.judge.timeout_s": "sampling.endpoint.timeout_s",
-    "scoring.judge.retries": "sampling.endpoint.retries",
-    "output.row_group_bytes": "output.shard_bytes",
-    "distributed.unit_bytes": "distributed.unit_queries",
+    key: str(field.json_schema_extra["follows"])
+    for key, field in _fields(Config)
+    if isinstance(field.json_schema_extra, dict) and "follows" in field.json_schema_extra
 }
 """Settings of earlier versions -> the setting that each of them follows now."""
 

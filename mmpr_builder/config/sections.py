@@ -25,9 +25,10 @@ from mmpr_builder.records import Kind
 Weight = Annotated[float, Field(ge=0)]
 
 
-FOLLOWS: dict[str, Any] = {"hidden": True}
-"""Marks a setting that follows another one. Recorded settings state it; recipes may not (see
-`recipes.FOLLOWED`)."""
+def follower(followed: str, **field: Any) -> Any:
+    """The field of a setting that follows another one: recorded settings state it, recipes may not
+    (see `recipes.FOLLOWED`)."""
+    return Field(**field, json_schema_extra={"hidden": True, "follows": followed})
 
 
 class Section(BaseModel):
@@ -66,6 +67,7 @@ LayoutName = Literal[
     "sroie",
     "vqa",
 ]
+USUAL_KINDS: tuple[Kind, ...] = ("correctness", "format", "dropout_ntp")
 NETWORK = ("http", "https", "s3", "gs", "az", "abfs", "hf")
 """Protocols that `seeds.N.allow` can open to the image URLs of rows."""
 DATA = "{data}"
@@ -109,9 +111,7 @@ class SourceConfig(Section):
         description="Template name or path for seeds with a truth, one per language, or several"
         " with weights, as in `prompts.mix`.",
     )
-    templates: dict[str, Weight] | None = Field(
-        None, description="A `template` with weights.", json_schema_extra=FOLLOWS
-    )
+    templates: dict[str, Weight] | None = follower("seeds.N.template", default=None)
     tiles: int | None = Field(
         None, ge=1, description="Image tiles at most; default: `images.tiles`."
     )
@@ -200,9 +200,7 @@ class ImagesConfig(Section):
     tiles: int | None = Field(
         None, ge=1, description="Tiles of 448 x 448 pixels at most; unset = the model's own."
     )
-    kwargs: dict[str, Any] = Field(
-        default_factory=dict, description="A `family` as a table.", json_schema_extra=FOLLOWS
-    )
+    kwargs: dict[str, Any] = follower("images.family", default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -261,26 +259,12 @@ class SamplingConfig(Section):
     target_pairs: int = Field(
         15, ge=1, description="Adaptive: a seed has enough when it can give this many pairs."
     )
-    target_kinds: tuple[Kind, ...] = Field(
-        ("correctness", "format", "dropout_ntp"),
-        description="Adaptive: kinds of pairs that count towards it, `pairing.kinds`.",
-        json_schema_extra=FOLLOWS,
-    )
+    target_kinds: tuple[Kind, ...] = follower("pairing.kinds", default=USUAL_KINDS)
     min_distinct: int = Field(
         1, ge=1, description="Adaptive: so many different texts it has on each side, too."
     )
-    target_per_response: int | None = Field(
-        None,
-        ge=1,
-        description="Adaptive: pairs that one text counts for, `pairing.max_per_response`.",
-        json_schema_extra=FOLLOWS,
-    )
-    target_gap: int | None = Field(
-        None,
-        ge=0,
-        description="Adaptive: tokens by which sides may differ, `pairing.max_gap`.",
-        json_schema_extra=FOLLOWS,
-    )
+    target_per_response: int | None = follower("pairing.max_per_response", default=None, ge=1)
+    target_gap: int | None = follower("pairing.max_gap", default=None, ge=0)
     stop_error: float = Field(
         0.05,
         ge=0,
@@ -344,16 +328,9 @@ class JudgeConfig(Section):
     prompt: str = Field(
         "judge_en", description="Its prompt: a shipped name or a text file, see `prompts/`."
     )
-    concurrency: int = Field(
-        16,
-        ge=1,
-        description="Requests in flight at once, for each process that scores.",
-        json_schema_extra=FOLLOWS,
-    )
-    timeout_s: float = Field(
-        60.0, gt=0, description="Seconds to wait for one answer.", json_schema_extra=FOLLOWS
-    )
-    retries: int = Field(3, ge=0, description="Tries again.", json_schema_extra=FOLLOWS)
+    concurrency: int = follower("sampling.endpoint.concurrency", default=16, ge=1)
+    timeout_s: float = follower("sampling.endpoint.timeout_s", default=60.0, gt=0)
+    retries: int = follower("sampling.endpoint.retries", default=3, ge=0)
     max_tokens: int = Field(8, ge=1, description="Longest answer; one word is asked for.")
 
 
@@ -375,7 +352,7 @@ class PairingConfig(Section):
 
     max_per_seed: int = Field(15, ge=1, description="Pairs per seed at most (the paper's 15).")
     kinds: tuple[Kind, ...] = Field(
-        ("correctness", "format", "dropout_ntp"),
+        USUAL_KINDS,
         description="Kinds to make; add `truncated` to use responses cut at max_tokens.",
     )
     seed: int = Field(0, ge=0, description="Breaks ties between equally good pairs.")
@@ -563,11 +540,11 @@ class OutputConfig(Section):
     """How Parquet is written."""
 
     shard_bytes: int = Field(512 * 2**20, ge=2**16, description="New file after this many bytes.")
-    row_group_bytes: int = Field(
+    # An eighth of a file, 64 MiB at most.
+    row_group_bytes: int = follower(
+        "output.shard_bytes",
         default_factory=lambda found: min(max(found.get("shard_bytes", 0) // 8, 2**14), 2**26),
         ge=2**14,
-        description="Row group size at most: an eighth of a file, 64 MiB at most.",
-        json_schema_extra=FOLLOWS,
     )
 
 
@@ -589,11 +566,10 @@ class DistributedConfig(Section):
     unit_queries: int = Field(
         64, ge=1, le=4096, description="Seeds in one unit of work; with 4 MiB of images for each."
     )
-    unit_bytes: int = Field(
+    unit_bytes: int = follower(
+        "distributed.unit_queries",
         default_factory=lambda found: 4 * 2**20 * found.get("unit_queries", 1),
         ge=2**20,
-        description="Image bytes in one unit at most, as read from disk.",
-        json_schema_extra=FOLLOWS,
     )
     units_in_flight: int = Field(4, ge=1, description="Units open in one engine at a time.")
     grace_s: float = Field(

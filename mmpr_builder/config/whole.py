@@ -28,12 +28,9 @@ from mmpr_builder.config.sections import (
 
 S = TypeVar("S", bound=Section)
 
-NO_SUCH_SOURCE = "no_such_source"
-"""The type of pydantic's error for a name in `sources` that no source has."""
-NO_LICENSED_SOURCE = "no_licensed_source"
-"""That where `licenses` leaves out all sources."""
-OWN_LICENCE = "Apache-2.0"
-"""That of the small world, which this package draws itself."""
+# Types of pydantic's errors: a name in `sources` that no source has; `licenses` leaves out all.
+NO_SUCH_SOURCE, NO_LICENSED_SOURCE = "no_such_source", "no_licensed_source"
+OWN_LICENCE = "Apache-2.0"  # That of the small world, which this package draws itself.
 
 
 class LeftOut(Section):
@@ -66,9 +63,7 @@ class Config(Section):
         validate_default=True,
         description="Sources: paths (comma-separated on the command line) or tables of settings.",
     )
-    left_out: tuple[LeftOut, ...] = Field(
-        (), description="What `licenses` left out.", json_schema_extra={"hidden": True}
-    )
+    left_out: tuple[LeftOut, ...] = Field((), json_schema_extra={"hidden": True})
     limit: int | None = Field(None, ge=1, description="Use only the first so many seeds in all.")
     prompts: PromptConfig = Field(default_factory=lambda: PromptConfig())
     rollouts: tuple[str, ...] = Field(

@@ -7,8 +7,7 @@
     "data:image/png;base64,…"       always
 
 Nothing else: no chained URLs (`zip://…::https://…`), no other protocols, no pipes or devices.
-Planning checks each string against its own source. Later readers of the image check again that the
-settings name its protocol or host.
+Planning checks each string against its own source, later readers its protocol or host again.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ _PORTS = {"http": 80, "https": 443}
 class Access:
     """Places below which images may lie, and protocols that may be used anywhere.
 
-    The settings name `urls`, so their hosts may be private ones. `secrets` are the parts of URLs in
-    the settings that are stored nowhere: URL or `scheme://host` without them -> with them.
+    Hosts of `urls` may be private ones, as the settings name them. `secrets`, which are stored
+    nowhere: URL or `scheme://host` without user and query -> with them.
     """
 
     folders: tuple[str, ...] = ()
@@ -139,8 +138,7 @@ def _host(url: str) -> str:
 
 
 class _Base(NamedTuple):
-    """Where the relative images of some rows start: what goes before their names, and what rows
-    may name because of it."""
+    """Where the relative images of some rows start, and what rows may name because of it."""
 
     prefix: str
     folders: tuple[str, ...]

@@ -2,8 +2,7 @@
 
     [Response("3", 7, …), Response("4", 9, …)]  <->  struct<text: ["3", "4"], tokens: [7, 9], …>
 
-A dict per record and a type check per value would cost several times as much as everything else
-on a response's way to disk.
+A dict per record would cost several times as much as all else on a response's way to disk.
 """
 
 from __future__ import annotations
@@ -85,8 +84,7 @@ OPTIONAL_COLUMNS: dict[str, pa.DataType] = {
     FURTHER: pa.list_(pa.list_(_CONTINUATION)),
 }
 """Columns behind those of `ROLLOUT_SCHEMA` where a build asks for what is in them: samples without
-images, and for each of `responses` its continuations after the first one. Other builds do not have
-them, and the bytes that they had before there were any."""
+images, and for each of `responses` its continuations after the first one."""
 
 _ADDED = ("stop",)  # Columns that rollouts of earlier versions do not have.
 
@@ -115,10 +113,8 @@ def rollout_schema(optional: Iterable[str]) -> pa.Schema:
 
 
 def fits(found: pa.Schema, expected: pa.Schema) -> bool:
-    """Whether a file has exactly the columns of a schema.
-
-    Rollouts of a version before a column was added, and those with optional columns, fit, too.
-    """
+    """Whether a file has exactly the columns of a schema; rollouts with optional columns, or of a
+    version before a column was added, fit, too."""
     if expected.equals(ROLLOUT_SCHEMA):
         expected = rollout_schema(found.names)
     added = {name for name in _ADDED if name not in found.names}
@@ -127,10 +123,8 @@ def fits(found: pa.Schema, expected: pa.Schema) -> bool:
 
 
 def storable(text: str) -> str:
-    """Text that UTF-8 can hold: a surrogate pair becomes its character, a lone half U+FFFD.
-
-    Servers that cut JSON inside an emoji hand out such halves; Arrow refuses them.
-    """
+    """Text that UTF-8 can hold: a surrogate pair becomes its character, a lone half (from servers
+    that cut JSON inside an emoji) U+FFFD."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

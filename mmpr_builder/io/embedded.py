@@ -4,8 +4,8 @@
     ImageRef("hf-dataset:org/name?split=train", row=5, column="images", index=1)
 
 Requests come roughly in row order, from several shards at once. So a Parquet column is decoded in
-small batches, forward, and the last few are kept: neighbours cost nothing, and memory is bounded by
-the file's pages (1,024 rows by default), not by its row groups (pandas often writes a single one).
+small batches, forward, and the last few are kept. Memory is bounded by the file's pages (1,024 rows
+by default), not by its row groups (pandas often writes a single one).
 """
 
 from __future__ import annotations
@@ -25,12 +25,9 @@ from mmpr_builder.io.tables import ParquetFile
 from mmpr_builder.records import ImageRef
 
 DATASET_SCHEME = "hf-dataset:"
-BATCH_BYTES = 8 * 2**20
-"""Aimed-at size of one decoded batch."""
-BATCH_ROWS = 64
-"""Most rows in a batch: the footer understates images that repeat (dictionary encoding)."""
-KEPT_BYTES = 96 * 2**20
-"""Decoded batches kept per open column, for several shards in flight."""
+BATCH_BYTES = 8 * 2**20  # Aimed at, for one decoded batch.
+BATCH_ROWS = 64  # At most: the footer understates images that repeat (dictionary encoding).
+KEPT_BYTES = 96 * 2**20  # Decoded batches per open column, for several shards in flight.
 
 
 def dataset_uri(path_or_id: str, split: str) -> str:
@@ -102,10 +99,8 @@ def open_dataset(path_or_id: str, split: str) -> Any:
 
 
 def plain(dataset: Any) -> Any:
-    """The data set as Arrow tables: values as they are stored, of images bytes and path.
-
-    `datasets` would decode pictures, sounds and pages, and open the paths in their cells for that.
-    """
+    """The data set as Arrow tables: values as they are stored, where `datasets` would decode
+    pictures, sounds and pages, and open the paths in their cells for that."""
     return dataset.with_format("arrow")
 
 
@@ -119,19 +114,12 @@ def _refuse_foreign_files(folder: str) -> None:
             raise InputError(f"{state}: names {foreign!r} as its data, outside of its own folder")
 
 
-@lru_cache(maxsize=4)
-def _dataset(path_or_id: str, split: str) -> Any:
-    return open_dataset(path_or_id, split)
+_dataset = lru_cache(maxsize=4)(open_dataset)
 
 
 @lru_cache(maxsize=8)
 def _dataset_column(path_or_id: str, split: str, column: str) -> Any:
     return _dataset(path_or_id, split).select_columns([column])
-
-
-@lru_cache(maxsize=8)
-def _parquet_column(uri: str, column: str) -> _ParquetColumn:
-    return _ParquetColumn(uri, column)
 
 
 class _ParquetColumn:
@@ -193,3 +181,6 @@ class _ParquetColumn:
         if self._cursor is not None and self._cursor[0] == group and self._cursor[2] <= number:
             return self._cursor[1], self._cursor[2]
         return self._file.batches(self._sizes[group], [self._column], group), 0
+
+
+_parquet_column = lru_cache(maxsize=8)(_ParquetColumn)

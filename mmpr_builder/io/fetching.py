@@ -1,9 +1,5 @@
 """Fetches the images of rows over HTTP: bounded in bytes and time, and from addresses of a private
-network only where the settings name them.
-
-Each host is resolved once, and its addresses are checked before a request. Every redirect is
-checked like the row's own URL.
-"""
+network only where the settings name them. Every redirect is checked like the row's own URL."""
 
 from __future__ import annotations
 
@@ -24,11 +20,9 @@ import httpcore
 from mmpr_builder.errors import RowError
 from mmpr_builder.io.access import NOT_ALLOWED, Access, check_url, place_of
 
-DEADLINE_S = 60.0
-"""For one image, redirects included. 30 MB arrive over 4 Mbit/s."""
+DEADLINE_S = 60.0  # For one image, redirects included. 30 MB arrive over 4 Mbit/s.
 MAX_REDIRECTS = 5
-MAX_LATE = 3
-"""Images in a row that a host may deliver late; its later ones fail at once."""
+MAX_LATE = 3  # Images in a row that a host may deliver late; its later ones fail at once.
 _SILENCE_S = 20.0
 _HEADERS = (
     (b"Accept", b"image/*,*/*;q=0.1"),

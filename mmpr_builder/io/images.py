@@ -1,8 +1,7 @@
 """Opens any real image safely: bytes in, an upright RGB picture out, or a `RowError`.
 
 The bytes decide what an image is, not its name. Only raster formats with a known signature are
-tried: nothing runs Ghostscript, nothing guesses. Hostile files and broken downloads end as a
-`RowError`, too.
+tried: nothing runs Ghostscript, nothing guesses.
 """
 
 from __future__ import annotations
@@ -25,14 +24,10 @@ from mmpr_builder.io.embedded import DATASET_SCHEME, read_embedded
 from mmpr_builder.io.stores import is_url, resolve
 from mmpr_builder.records import ImageRef
 
-MAX_BYTES = 128 * 2**20
-"""Largest image file. A real photograph has 1-30 MB; an uncompressed 40-megapixel TIFF 120."""
-MAX_ROW_BYTES = 512 * 2**20
-"""The files of all images of one row, which are in memory together."""
-MAX_PIXELS = 178_956_970
-"""Largest image in pixels: where Pillow itself speaks of a decompression bomb."""
-MAX_ASPECT = 200
-"""Largest ratio of the sides. Vision processors that keep the ratio (Qwen2-VL) refuse more."""
+MAX_BYTES = 128 * 2**20  # A photograph has 1-30 MB, an uncompressed 40-megapixel TIFF 120.
+MAX_ROW_BYTES = 512 * 2**20  # All images of one row, which are in memory together.
+MAX_PIXELS = 178_956_970  # Where Pillow itself speaks of a decompression bomb.
+MAX_ASPECT = 200  # Vision processors that keep the ratio of the sides (Qwen2-VL) refuse more.
 FORMATS = (
     "PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "ICO",
     "QOI", "SUN",
@@ -217,11 +212,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Whole numbers by the bit depth they really use (8, 10, 12, 14, 16); the rest by its range.
-
-    A 12-bit X-ray in 16-bit samples is black when only the upper byte is kept (what
-    `Image.convert` does, or it clips at 255).
-    """
+    """Whole numbers by the bit depth they really use (8, 10, 12, 14, 16), the rest by its range.
+    With the upper byte alone, as `Image.convert` has it, a 12-bit X-ray in 16 bits is black."""
     import numpy as np
 
     values: Any = np.asarray(image)

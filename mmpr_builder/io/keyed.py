@@ -19,10 +19,8 @@ _CACHE_KIB = 16_000
 
 
 def temporary_database() -> sqlite3.Connection:
-    """An empty database in a private file in the temporary folder, removed when it is closed.
-
-    Its content is worth nothing after a crash, so nothing is spent on surviving one.
-    """
+    """An empty database in a private file in the temporary folder, removed when it is closed. Its
+    content is worth nothing after a crash, so nothing is spent on surviving one."""
     found = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     for setting in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}"):
         found.execute(f"PRAGMA {setting}")

@@ -4,9 +4,8 @@
     spread(open_work, items, ask)     -> (item, answer of the work or None), item by item
 
 `ask` gives what the work needs of an item, None where there is nothing to do. `open_work` makes the
-function that does it, once for each process. Here it runs in threads of this process; planning
-passes a `Spread` that uses the cores of all nodes where that is worth it (cluster/parallel.py). The
-results are the same.
+function that does it, once for each process. Planning passes a `Spread` that uses the cores of all
+nodes where that is worth it (cluster/parallel.py).
 """
 
 from __future__ import annotations

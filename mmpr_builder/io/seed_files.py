@@ -32,8 +32,7 @@ FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
 }
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
-HASH_BYTES = 64 * 2**20
-"""Files up to this size are told apart by their content, larger ones by size and time of change."""
+HASH_BYTES = 64 * 2**20  # Larger files are told apart by size and time of change.
 
 _LOOKED_AT = 10_000  # Entries of a folder that may hold a million images.
 _log = logging.getLogger(__name__)
@@ -228,8 +227,8 @@ _WORD = re.compile(r"[A-Za-z]+")
 def of_split(names: list[str], start: int, split: str) -> list[str]:
     """The files of `split`, where their paths below the folder name splits, as on the hub.
 
-    The part of a path that is nearest to the file decides. A file whose name says several splits
-    belongs to none of them; it is left out, and the log says so.
+    The part of a path nearest to the file decides. A file that says several splits belongs to none
+    of them; the log says so.
     """
     split = split_name(split)
     said = {name: _said(name[start:]) for name in names}

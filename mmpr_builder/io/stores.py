@@ -4,9 +4,8 @@
     s3://bucket/builds/run-1              an object store (package s3fs)
     gs://…  abfs://…  hdfs://…  sftp://…  what else fsspec knows
 
-A file appears under its name whole or not at all. When a storage fails, `patiently` retries for
-`PATIENCE_S` seconds, so an outage of a minute costs a minute. A full disk or a missing permission
-is an error at once that names the place and the fix.
+A file appears under its name whole or not at all. `patiently` retries a storage that fails; a full
+disk or a missing permission is an error at once that names the place and the fix.
 """
 
 from __future__ import annotations
@@ -131,11 +130,8 @@ def patiently(action: Callable[[], T], uri: str | Path) -> T:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether retrying may help: a time-out, a lost connection.
-
-    Back ends raise types of their own for these. For missing files, missing rights and full disks
-    they raise `OSError` as Python does.
-    """
+    """Whether retrying may help: a time-out, a lost connection, for which back ends raise types of
+    their own. For missing files, missing rights and full disks they raise `OSError`."""
     if isinstance(error, ConnectionError | TimeoutError):
         return True
     if isinstance(error, OSError):
@@ -207,11 +203,8 @@ def put_file(source: Path, uri: str | Path) -> None:
 
 
 def publish(write: Callable[[Path], object], uri: str | Path) -> None:
-    """Publish the file that `write` makes under the path it is given.
-
-    On a local disk it is written under a hidden name in its folder, synced and renamed; elsewhere
-    it is uploaded once. `write` is called again when the disk fails for a moment.
-    """
+    """Publish the file that `write` makes under the path it is given, whole or not at all. `write`
+    is called again when the disk fails for a moment."""
     fs, path = resolve(uri)
     if is_local(fs):
         patiently(lambda: _in_place(write, Path(path)), uri)
@@ -224,10 +217,8 @@ def publish(write: Callable[[Path], object], uri: str | Path) -> None:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder on this machine's disk for files before they are published.
-
-    Raises `StorageError` naming the place when that disk is full.
-    """
+    """A folder on this machine's disk for files before they are published. Raises `StorageError`
+    when that disk is full."""
     with tempfile.TemporaryDirectory(prefix="mmpr-") as name, naming(name):
         yield Path(name)
 
@@ -266,10 +257,8 @@ def _said(error: BaseException) -> str:
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove the hidden files that killed writers left in a folder of a disk.
-
-    The caller makes sure that no other process is writing there.
-    """
+    """Remove the hidden files that killed writers left in a folder of a disk, in which no other
+    process may be writing."""
     fs, path = resolve(folder)
     if is_local(fs):
         for file in Path(path).glob(".*.tmp"):

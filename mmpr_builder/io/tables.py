@@ -4,8 +4,7 @@
     rollouts/unit-00003.parquet   the same, plus prompt, model, responses: list<struct<text, …>>
     drops/part-00000.parquet      item_id, stage, reason, detail
 
-Each has one explicit schema (`columns`) and plain Python values in between: a detour over pandas or
-numpy turns nested columns into pickles. The same records always give the same bytes.
+Each has one explicit schema (`columns`). The same records always give the same bytes.
 """
 
 from __future__ import annotations
@@ -133,11 +132,8 @@ def read_groups(uri: str | Path, columns: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def read_footer(uri: str | Path) -> pq.FileMetaData | None:
-    """The footer of a Parquet file; None when there is no file or it is torn.
-
-    Only the last bytes are fetched: on an object store they are one request. A storage that does
-    not answer is an error, never taken for a missing file.
-    """
+    """The footer of a Parquet file, in one request; None when there is no file or it is torn. A
+    storage that does not answer is an error, never taken for a missing file."""
     try:
         data = read_bytes(uri, last=_FOOTER_BYTES)
         if data[-4:] != b"PAR1":
@@ -165,8 +161,7 @@ def readers(uri: str | Path) -> int:
 
 
 def is_complete(uri: str | Path, schema: pa.Schema | None = None) -> bool:
-    """Whether `uri` is a Parquet file with an intact footer and, if given, this schema (see
-    `columns.fits`)."""
+    """Whether `uri` is a Parquet file with an intact footer that, if given, `fits` this schema."""
     footer = read_footer(uri)
     if footer is None or schema is None:
         return footer is not None
@@ -196,11 +191,8 @@ def _checked(folder_uri: str | Path, schema: pa.Schema | None) -> list[tuple[str
 
 
 def write_parquet(table: pa.Table, uri: str | Path, *, row_group_bytes: int = 64 * 2**20) -> None:
-    """Write `table` under `uri` (a path or any fsspec URL), whole or not at all.
-
-    The same table gives the same bytes (for one version of pyarrow). Row groups hold at most
-    `row_group_bytes` in memory, or a single row.
-    """
+    """Write `table` under `uri` (a path or any fsspec URL), whole or not at all, in row groups of
+    at most `row_group_bytes` in memory, or a single row."""
 
     def write(path: Path) -> None:
         with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
@@ -247,10 +239,8 @@ def seeds_from_table(table: pa.Table) -> list[tuple[int, Seed]]:
 
 
 def rollouts_to_table(rollouts: Iterable[Rollout], optional: Sequence[str] = ()) -> pa.Table:
-    """Rollouts as one table of `ROLLOUT_SCHEMA`.
-
-    Of the `OPTIONAL_COLUMNS` it has those named, and those in which a rollout has something.
-    """
+    """Rollouts as one table of `ROLLOUT_SCHEMA` with the `OPTIONAL_COLUMNS` that are named, and
+    those in which a rollout has something."""
     rows = list(rollouts)
     schema = rollout_schema({*optional, *_filled(rows)})
     batches = [
@@ -378,17 +368,13 @@ def _rollout(
     row: Mapping[str, Any], responses: tuple[Response, ...], blind: tuple[Response, ...]
 ) -> Rollout:
     error = row["error"]
+    names = ("prompt", "template", "style", "model", "prompt_tokens", "index")
     return Rollout(
         seed=_seed(row),
-        prompt=row["prompt"],
-        template=row["template"],
-        style=row["style"],
-        model=row["model"],
         image_sha256=tuple(row["image_sha256"]),
         responses=responses,
-        prompt_tokens=row["prompt_tokens"],
         error=None if error is None else (error["reason"], error["detail"]),
-        index=row["index"],
         stop=row.get("stop") or "",
         blind=blind,
+        **{name: row[name] for name in names},
     )

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ import pyarrow as pa
 from mmpr_builder.errors import InputError
 from mmpr_builder.io import stores, tables
 from mmpr_builder.output import shards
-from mmpr_builder.output.card import SCHEMA_VERSION, finish_build, versions
+from mmpr_builder.output.card import SCHEMA_VERSION, finish_build, mean_rate
 from mmpr_builder.output.rows import pair_features, pair_schema, sampling_json
 from mmpr_builder.output.writer import Block, BuildWriter, Judged, make_block, rejected_ids
 from mmpr_builder.records import Drop, Rollout
@@ -55,7 +55,6 @@ __all__ = [
     "read_run",
     "rejected_ids",
     "sampling_json",
-    "versions",
 ]
 
 _AT_ONCE = 1024  # Rows as Python values at a time; a large build has hundreds of thousands.
@@ -106,12 +105,6 @@ def pair_parts(path: str | Path) -> list[str]:
             f"{base}: no pairs here: give a build's folder, its pairs folder or a Parquet file"
         )
     return parts
-
-
-def mean_rate(rates: Mapping[str, int]) -> float | None:
-    """The mean of `pass_rates` in run.json: rate -> seeds that have it."""
-    total = sum(rates.values())
-    return sum(float(rate) * n for rate, n in rates.items()) / total if total else None
 
 
 def read_rows(parts: Iterable[str], columns: Sequence[str]) -> Iterator[dict[str, Any]]:

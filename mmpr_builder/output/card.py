@@ -58,9 +58,8 @@ def finish_build(
     """Write run.json and the data card of a build whose pairs are published.
 
     `seconds` is the wall-clock time of each stage. What differs between two runs of the same
-    build (versions, times, `extra`) stands apart under "this_run". `pooled` says of each build
-    whose rollouts were pooled where they are and how they were sampled. Returns the content of
-    run.json.
+    build (versions, times, `extra`) stands apart under "this_run". `pooled` describes the builds
+    whose rollouts were pooled. Returns the content of run.json.
     """
     folder = os.fspath(config.out if out is None else out).rstrip("/")
     run: dict[str, Any] = {
@@ -183,9 +182,15 @@ def _header(run: Mapping[str, Any], measured: Measured) -> str:
     return str(data.to_yaml())
 
 
-def _mean(rates: Mapping[str, int]) -> str:
+def mean_rate(rates: Mapping[str, int]) -> float | None:
+    """The mean of `pass_rates` in run.json: rate -> seeds that have it."""
     total = sum(rates.values())
-    return f"{sum(float(r) * n for r, n in rates.items()) / total:.1%}" if total else "–"
+    return sum(float(rate) * n for rate, n in rates.items()) / total if total else None
+
+
+def _mean(rates: Mapping[str, int]) -> str:
+    mean = mean_rate(rates)
+    return "–" if mean is None else f"{mean:.1%}"
 
 
 def _models(counts: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:

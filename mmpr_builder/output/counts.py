@@ -4,8 +4,6 @@
     responses 4,096 -> correct 2,310, incorrect 1,600, no_answer 150, undecided 36
     tokens 401,233 + 22,870 continued -> pairs 3,120 -> 135.9 tokens per pair
 
-Only sums over rollouts, verdicts, pairs and drops: the same build gives the same counts.
-
 A worker counts what was sampled of a seed. Where a balance over the whole build has still to decide
 which pairs stay, the tally of the seed travels with its rows, and the writer counts how it ends.
 """

@@ -8,9 +8,8 @@
 
 Contents are lists of typed parts, the form that TRL's vision collator takes as it is: it fills an
 image part from `images` at its own place in the text, and puts all images in front of a bare
-string. Rows without images have no image parts and `images: []`, in the same schema.
-
-Arrow repeats what all pairs of a seed share: rows as dicts took as long as scoring and pairing.
+string. Rows without images have no image parts and `images: []`, in the same schema. Arrow repeats
+what all pairs of a seed share: rows as dicts took as long as scoring and pairing.
 """
 
 from __future__ import annotations

@@ -60,15 +60,13 @@ class Rows:
     """Rows on their way into a file, and the images they show.
 
     Memory holds an image once for all pairs of its seed, and a file stores it as an entry of a
-    dictionary: with a copy for each row, photographs made the writer the slowest process of all.
+    dictionary. `pictures` has the images of each seed, `picture_of` for each row its place there,
+    which never falls; None: rows without a column of images.
     """
 
     data: pa.Table
-    """The rows without their images."""
     pictures: tuple[tuple[bytes, ...], ...] = ()
-    """The images of each seed, in order."""
     picture_of: tuple[int, ...] | None = None
-    """For each row, its place in `pictures`; never falls. None: rows without a column of images."""
 
     def weights(self) -> list[int]:
         """Bytes that each row takes in Arrow, its images included; depends on the row alone."""
@@ -132,9 +130,7 @@ def joined(pieces: Sequence[Rows]) -> Rows:
     return Rows(data, tuple(chain.from_iterable(rows.pictures for rows in pieces)), tuple(places))
 
 
-STAGED = ".new"
-"""Hidden folder inside a build's folder where a new set of parts grows."""
-
+STAGED = ".new"  # Hidden folder inside a build's folder where a new set of parts grows.
 _REPLACED = ".old"
 _INCOMPLETE = ".incomplete"
 _PIECES = 1024  # Buffered apart; more small ones would weigh more than their rows.
@@ -144,8 +140,7 @@ class ShardWriter:
     """Appends rows to `part-00000.parquet`, `part-00001.parquet`, … of one folder.
 
     It buffers rows up to `row_group_bytes`; a new part begins once one holds `shard_bytes`. Where
-    they end depends on the rows alone, not on the pieces in which they came. There is always a
-    first part, so that an empty result keeps its schema.
+    they end depends on the rows alone. There is always a first part, which keeps the schema.
     """
 
     def __init__(

@@ -20,8 +20,8 @@ from mmpr_builder.records import Rollout
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = (None, 1)
+# Where a PNG can say how it is turned: names of a chunk and of two texts, never compressed.
 _PNG_TURNS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
-"""Where a PNG can say how it is turned: names of a chunk and of two texts, never compressed."""
 
 
 def load_images(rollout: Rollout, access: Access = NO_NETWORK) -> list[bytes]:

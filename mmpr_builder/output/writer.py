@@ -4,8 +4,8 @@
     writer    the next block   -> balanced: 771 pairs, 5 drops -> counted -> pairs/, drops/
 
 Workers send blocks instead of rollouts and verdicts: the writer has nothing left to do per row, and
-each image travels once for all pairs of its seed. Blocks come in the order of the seeds, so the
-workers and the sizes of the blocks have no say in which pairs a balance over the build leaves out.
+each image travels once for all pairs of its seed. Blocks come in the order of the seeds, so a
+balance over the build does not depend on workers or the sizes of blocks.
 """
 
 from __future__ import annotations
@@ -44,24 +44,23 @@ _ROWS_AT_ONCE = 256  # Bounds one array of texts far below Arrow's 2 GiB of offs
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The pairs, drops and counts of consecutive seeds."""
+    """The pairs, drops (with the index of the seed) and counts of consecutive seeds.
+
+    `tallies` are of the seeds with pairs, in the order of their rows, where a balance has still to
+    decide which pairs stay; `counts` do not have their ends.
+    """
 
     rows: Rows
     drops: list[tuple[int, Drop]]
-    """(index of the seed, its drop)."""
     counts: Counts
     tallies: Sequence[SeedTally] = ()
-    """Of the seeds with pairs, in the order of their rows, where a balance has still to decide
-    which pairs stay; `counts` do not have their ends."""
 
     @property
     def seeds(self) -> int:
-        """Seeds in the block."""
         return self.counts.sums["seeds", "read"]
 
     @property
     def pairs(self) -> int:
-        """Pairs in the block."""
         return int(self.rows.data.num_rows)
 
 

@@ -12,12 +12,10 @@
     name the reason why a seed has none                         unpaired.py
 
 Undecided responses are on neither side. A response that was cut is never chosen, even if right: it
-would teach never to end. It is rejected only when `pairing.kinds` asks for "truncated", because it
-teaches brevity rather than reasoning.
+would teach never to end. Rejected it would teach brevity rather than reasoning.
 
 The paper pairs every positive with every negative and keeps at most 15 per query (arXiv 2411.10442,
-section 7). Drawn at random one response can fill all 15; here every distinct response comes once
-before any comes twice.
+section 7). Here every distinct response comes once before any comes twice.
 """
 
 from __future__ import annotations
@@ -68,7 +66,7 @@ def judge_and_pair(
     """Score all responses of a rollout and pair them; `findings` as in `build_pairs`.
 
     A rollout that could not be sampled gives its error as a `Drop` of stage "sampling". Scorers
-    are taken from today's config, so that a changed recipe re-scores stored rollouts.
+    come from this config, so a changed recipe re-scores stored rollouts.
     """
     seed = rollout.seed
     if rollout.error is not None:
@@ -106,9 +104,8 @@ def build_pairs(
 
     `verdicts` are parallel to `responses`; they may be empty for a seed without a truth. `models`
     has the model of each response, for `pairing.chosen_from` and `rejected_from`. `findings` takes
-    sums over the seed, such as what `config.quality` filters out. The result does not depend on the
-    order of the responses. Raises `ValueError` when the lengths differ, or when `models` are needed
-    and not given.
+    sums over the seed. The result does not depend on the order of the responses. Raises
+    `ValueError` when the lengths differ, or when `models` are needed and not given.
     """
     if isinstance(config, PairingConfig):
         config = _DEFAULTS.model_copy(update={"pairing": config})
@@ -126,7 +123,7 @@ def build_pairs(
             " wrote the responses are not given: pass models=[…], one for each response"
         )
     material = Material(seed, responses, verdicts, policy, models or (), rng_seed)
-    return _pair(material, config, findings or Findings())
+    return _pair(material, config, findings)
 
 
 _DEFAULTS = Config()
@@ -169,7 +166,7 @@ def _pair_rollout(
 def _pair(
     material: Material,
     config: Config,
-    findings: Findings,
+    findings: Findings | None,
     rate: tuple[float | None, int] | None = None,
 ) -> tuple[list[Pair], list[Drop]]:
     """Filter, choose, name the reason. `rate` is the seed's pass rate and number of responses
@@ -179,16 +176,16 @@ def _pair(
     found = filtered(seed, responses, verdicts, config.quality, material.may_stand)
     even = balance.tolerance if balance.lengths else None
     material = replace(material, filtered=found, even=even)
-    findings.filtered.update(found.reasons)
-    findings.continuations.update(continuation_outcomes(material))
-
+    if findings is not None:
+        findings.filtered.update(found.reasons)
+        findings.continuations.update(continuation_outcomes(material))
     chosen = choose(material)
     if chosen:
         rate = rate or (pass_rate(seed, responses, verdicts, config), len(responses))
         outside = outside_band(seed, *rate, config.quality)
         if outside is not None:
             return [], [outside]
-    if is_weighed(material.policy, balance):
+    if findings is not None and is_weighed(material.policy, balance):
         free = (_pair_of(material, one, None, 0) for one in choose(material.of_any_length()))
         findings.uncontrolled.update(sums(seed.source, (weigh(seed, pair) for pair in free)))
     if not chosen or rate is None:

@@ -5,20 +5,18 @@
     yes -> no, vqa          5,100   and no -> yes 3,900      1,100
 
 `Balance` decides on one pair after the other, in the order of the seeds, from sums over those
-before it: a few numbers for each kind and source. The decisions do not depend on workers or chance.
+before it: a few numbers for each kind and source.
 
 **Lengths.** Over all pairs of a kind and source the gaps (tokens of the chosen less those of the
 rejected text) are to cancel. The pairs that lean farthest are left out, which takes the fewest: a
-histogram of the gaps seen so far says beyond which gap. Later pairs make up for what earlier ones
-left over. A pair goes only while it leans at least twice as far as the mean of those that stay:
-where all lean alike, leaving some out would mend nothing.
+histogram of the gaps seen so far says beyond which gap. A pair goes only while it leans at least
+twice as far as the mean of those that stay: where all lean alike, nothing would be mended.
 
 **Answers.** A pair "yes" over "no" adds one to yes and takes one from no; so do pairs of letters.
-All of these sums are to stay near zero: a pair goes that would take them further from it, if its
-answer is ahead by more than chance explains. Where more would have to go than the floor allows,
-none does.
+A pair goes that would take these sums further from zero, if its answer is ahead by more than chance
+explains. Where more would have to go than the floor allows, none does.
 
-In both `floor` of the pairs stay in any case. run.json tells what could not be reached.
+`floor` of the pairs stay in any case. run.json tells what could not be reached.
 """
 
 from __future__ import annotations
@@ -43,8 +41,8 @@ _OPTIONS = 8
 def common_answer(answer: str | None, options: int = 0) -> str | None:
     """ "yes", "no", "true", "false", the letter of an option, or None for any other answer.
 
-    "Yes, it is." and "是的" are "yes", "(B)" and "B. 12 cm" are "B"; "12 cm" and "yes and no" are
-    None. `options` is how many the question has; 0: not known.
+    "是的" is "yes", "B. 12 cm" is "B"; "yes and no" is None. `options` is how many the question
+    has; 0: not known.
     """
     if not answer or len(answer) > MAX_CHARS:
         return None
@@ -69,7 +67,7 @@ def common_answers(
 
 
 def is_letter(name: str) -> bool:
-    """Whether a name is the letter of an option, not yes or no."""
+    """Whether a common answer is a letter, not yes or no."""
     return len(name) == 1
 
 
@@ -121,10 +119,8 @@ def is_weighed(policy: PairingConfig, balance: BalanceConfig) -> bool:
 
 
 def before_and_after(before: Sums, after: Sums, tolerance: float) -> dict[str, Any]:
-    """What run.json tells of the balance: each kind and source, each family and source.
-
-    `before` is without any control of lengths or answers; `reached`: within the tolerance.
-    """
+    """What run.json tells of the balance: each kind and source, each family and source, without
+    any control of lengths or answers (`before`) and with it; `reached`: within the tolerance."""
     cells = sorted({key[1:3] for key in before | after if key[0] == "lengths"})
     lengths: dict[str, Any] = {}
     for kind, source in cells:
@@ -167,16 +163,13 @@ def _answers(part: Sums, source: str, names: list[str]) -> dict[str, Any]:
 
 Reason = Literal["length_balance", "answer_balance"]
 
-_FIRST_LOOK = 8
-"""Pairs of a kind and source after which their gaps are looked at for the first time; then after
-each sixteenth more."""
+_FIRST_LOOK = 8  # Pairs of a kind and source; then after each sixteenth more.
 _PAIRS_OF_A_SEED = 15
-"""All pairs of a seed have the same truth, so that many of one answer may come at once, and sums
-over n pairs wander by chance up to the root of that many times n."""
+"""All pairs of a seed have the same truth, so many of one answer may come at once, and sums over n
+pairs wander by chance up to the root of that many times n."""
 _EXACT = 8
 _TOP = 79  # Of gaps over two million tokens.
-_WORTH = 2.0
-"""How many times as far as the others a pair leans, at least, that is left out for its length."""
+_WORTH = 2.0  # How many times as far as the others a pair leans, at least, that is left out.
 
 
 class Balance:
@@ -209,15 +202,12 @@ class _Lengths:
     config: BalanceConfig
     seen: int = 0
     kept: int = 0
-    tokens: int = 0
-    """Of the chosen texts seen."""
+    tokens: int = 0  # Of the chosen texts seen.
     sum_seen: int = 0
     sum_kept: int = 0
     look: int = _FIRST_LOOK
-    lean: int = 0
-    """1 where long chosen texts are left out, -1 where long rejected ones are, 0: none."""
-    edge: int = 0
-    """The bin in which it depends; all beyond it go."""
+    lean: int = 0  # 1 where long chosen texts are left out, -1 where long rejected ones are.
+    edge: int = 0  # The bin in which it depends; all beyond it go.
     counts: Counter[int] = field(default_factory=Counter)
     sums: Counter[int] = field(default_factory=Counter)
 
@@ -271,10 +261,9 @@ class _Answers:
     config: BalanceConfig
     seen: int = 0
     kept: int = 0
+    # How many times oftener an answer was chosen than rejected: over all pairs, and what stays.
     ahead_seen: Counter[str] = field(default_factory=Counter)
-    """How many times oftener an answer was chosen than rejected, over all pairs."""
     ahead: Counter[str] = field(default_factory=Counter)
-    """The same over those that stay."""
 
     def admits(self, pair: Weighed) -> bool:
         assert pair.answers is not None

@@ -31,10 +31,8 @@ from mmpr_builder.records import (
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What the pairs of one seed are made of; `verdicts` and `models` are parallel to `responses`.
-
-    `models` are needed for `pairing.chosen_from` and `rejected_from` only.
-    """
+    """What the pairs of one seed are made of; `verdicts` and `models` (needed for
+    `pairing.chosen_from` and `rejected_from` only) are parallel to `responses`."""
 
     seed: Seed
     responses: Sequence[Response]
@@ -80,18 +78,17 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a candidate pair: a text, where it comes from, and its answer."""
+    """One side of a candidate pair: a text, as it is compared (`normal`), where it comes from, its
+    answer, and of a continuation the ratio that was kept."""
 
     kind: Kind
     text: str
     normal: str
-    """The text as it is compared, see `normal`."""
     answer: str | None
     tokens: int
     index: int
     finish_reason: str
     keep: float | None = None
-    """Of a continuation: the ratio that was kept."""
 
 
 Candidate = tuple[Side, Side]
@@ -162,10 +159,7 @@ def continuation_outcomes(material: Material) -> Iterator[tuple[float, str]]:
 
 
 def unusable(seed: Seed, response: Response, verdict: Verdict) -> str | None:
-    """Why a response makes no DropoutNTP pair; None if it makes one.
-
-    Where none of several continuations can be used, what is wrong with the first one.
-    """
+    """Why a response makes no DropoutNTP pair, by its first continuation; None if it makes one."""
     if not response.continuations:
         return _unusable_response(seed, response, verdict) or "no_continuation"
     whys = [unusable_with(seed, response, verdict, c) for c in response.continuations]

@@ -90,7 +90,7 @@ def _within(candidates: Iterable[Candidate], policy: PairingConfig) -> Iterator[
 
 
 def _by_turns(negatives: Sequence[Side]) -> list[Side]:
-    """Kinds take turns until one has no more texts, so that none crowds out another."""
+    """Kinds take turns, so that none crowds out another."""
     kinds: tuple[Kind, ...] = ("correctness", "format", "truncated")
     lanes = [[side for side in negatives if side.kind == kind] for kind in kinds]
     return [side for side in chain.from_iterable(zip_longest(*lanes)) if side is not None]
@@ -98,15 +98,11 @@ def _by_turns(negatives: Sequence[Side]) -> list[Side]:
 
 def _spread(positives: Sequence[Side], negatives: Sequence[Side]) -> Iterator[Candidate]:
     """All positive x negative candidates; after any number of them the use counts of two positives
-    differ by at most one, and so do those of two negatives.
-
-    The walk goes round both sides; after each common multiple of their lengths, where it would
-    repeat itself, the negatives move on by one.
-    """
+    differ by at most one, and so do those of two negatives."""
     rows, columns = len(positives), len(negatives)
     if not rows or not columns:
         return
-    lap = lcm(rows, columns)
+    lap = lcm(rows, columns)  # After it the walk would repeat itself: the negatives move on.
     for step in range(rows * columns):
         yield positives[step % rows], negatives[(step + step // lap) % columns]
 
@@ -244,7 +240,7 @@ def _normal_answer(answer: str | None) -> str:
 
 
 def _least(among: _Mask, values: npt.NDArray[Any], slack: int = 0) -> _Mask:
-    """Of these candidates those with the least value, or up to `slack` more."""
+    """Of these candidates those with the least value, or at most `slack` more."""
     found: _Mask = among & (values <= values[among].min() + slack)
     return found
 

@@ -4,27 +4,22 @@
     8 responses, 6 right and 2 wrong   12 pairs                          2 more
     8 responses, all right             0 pairs                           8 more, 4, 3, hopeless
 
-A round is as many responses as are needed at the least, and some more where texts repeat. The rule
-looks only at what each response can give: a text that may be chosen, one that may be rejected,
-candidates with its own continuations. Equal texts count once, as in pairing itself; undecided
-responses count on neither side.
+A round is as many responses as are needed at the least, and some more where texts repeat. Equal
+texts count once, as in pairing itself; undecided responses count on neither side.
 
 **Enough** is `target_pairs` pairs with at least `min_distinct` texts on each side. 15 pairs of
-8 responses (3 x 5, 4 x 4) use each text about four times, where 32 responses of an even question
-would give 15 pairs without a repetition; `min_distinct` buys variety back. A response that is
-continued at several ratios gives a candidate with each of them, so five responses give 15 at three
-ratios; `min_distinct` then counts responses, too. `target_per_response` and `target_gap` make the
-rule count as pairing does with the limits of the same names.
+8 responses (3 x 5, 4 x 4) use each text about four times; `min_distinct` buys variety back. A
+response that is continued at several ratios gives a candidate with each of them; `min_distinct`
+then counts responses, too. `target_per_response` and `target_gap` are the limits of pairing.
 
 **Hopeless**: after `patience` responses none of them would have added a pair had it come last. That
 is so when one side is empty, and when all texts were drawn twice (the share of texts drawn once
 estimates the share not drawn yet: Good 1953, Biometrika 40, "The population frequencies of
 species"). `patience` is the smallest number at which the stop costs at most `stop_error` of the
 seeds that n responses would have split into right and wrong, for pass rates spread as
-Beta(1/2, 1/2), the reference prior of a rate (Jeffreys 1946, Proc. R. Soc. A 186). Like real pass
-rates it has most of its weight at the ends; for evenly spread rates the loss is about half. The
-number of right ones is then beta-binomial, and all s responses are wrong with probability
-A(s) = C(2s, s) / 4^s, all right with the same: a stop at s loses 2 (A(s) - A(n)) of 1 - 2 A(n).
+Beta(1/2, 1/2), the reference prior of a rate (Jeffreys 1946, Proc. R. Soc. A 186). All s responses
+are then wrong with probability A(s) = C(2s, s) / 4^s, all right with the same: a stop at s loses
+2 (A(s) - A(n)) of 1 - 2 A(n).
 """
 
 from __future__ import annotations
@@ -56,10 +51,7 @@ def patience(n: int, error: float) -> int:
 
 
 def given_up(seen: int, n: int) -> float:
-    """Share of the seeds that n responses would split which a stop at `seen` equal ones loses.
-
-    For pass rates spread as Beta(1/2, 1/2); 0 where n responses split none.
-    """
+    """Share of the seeds that n responses would split which a stop at `seen` equal ones loses."""
     split = 1 - 2 * _all_wrong(n)
     return 2 * (_all_wrong(seen) - _all_wrong(n)) / split if split > 0 else 0.0
 
@@ -89,7 +81,8 @@ class Mark:
 @dataclass(frozen=True, slots=True)
 class Rule:
     """When a seed is done. `crosses`: right ones can meet wrong ones; `continues`: how many
-    continuations that count each response gets."""
+    continuations that count each response gets; `most`: pairs that one text counts for on a side;
+    `gap`: tokens by which the two sides of a pair may differ."""
 
     n: int
     pairs: int
@@ -100,9 +93,7 @@ class Rule:
     crosses: bool
     continues: int
     most: int | None = None
-    """Pairs that one text counts for on a side."""
     gap: int | None = None
-    """Tokens by which the two sides of a pair may differ."""
 
     @property
     def first(self) -> int:
@@ -116,7 +107,7 @@ class Rule:
 
 
 def rule_for(seed: Seed, config: Config) -> Rule:
-    """The rule of one seed, from `config.sampling` alone and from who gets continuations."""
+    """The rule of one seed."""
     sampling = config.sampling
     return Rule(
         n=sampling.n,
@@ -296,7 +287,7 @@ def _mark(seed: Seed, response: Response, verdict: Verdict, rule: Rule) -> Mark:
 
 
 def missed_aims(config: Config) -> str:
-    """What pairing is set to make that adaptive sampling does not care for; "" if nothing."""
+    """What pairing is set to make that adaptive sampling does not aim for; "" if nothing."""
     sampling, policy = config.sampling, config.pairing
     if sampling.policy != "adaptive":
         return ""

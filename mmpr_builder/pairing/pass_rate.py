@@ -3,15 +3,13 @@
     fixed n             4 right of 32 decided                      4/32
     adaptive            2 right of 12, stopped at the second       about 0.13, not 2/12
 
-Sampling that stops at a success counts too many successes. Every seed has the first round, so its
-rate is unbiased, but coarse. Its mean over all orders of the same responses in which the rule would
-have stopped at the same place is unbiased, too, with most of the noise gone (Girshick, Mosteller,
-Savage 1946, Ann. Math. Stat. 17, "Unbiased estimates for certain binomial sampling problems";
-Blackwell 1947, Ann. Math. Stat. 18, "Conditional expectation and unbiased sequential estimation").
-A fixed number of shuffles, drawn from the seed's id, stands for all orders.
-
-This holds for the scorer that was sampled with. Judged by another, responses may not stop where
-they did; then the rate of the first round counts as it is.
+Sampling that stops at a success counts too many successes. The rate of the first round is unbiased,
+but coarse. Its mean over all orders of the same responses in which the rule would have stopped at
+the same place is unbiased, too, with most of the noise gone (Girshick, Mosteller, Savage 1946, Ann.
+Math. Stat. 17, "Unbiased estimates for certain binomial sampling problems"; Blackwell 1947, Ann.
+Math. Stat. 18, "Conditional expectation and unbiased sequential estimation"). A fixed number of
+shuffles, drawn from the seed's id, stands for all orders. Judged by another scorer than sampling
+used, responses may not stop where they did; then the rate of the first round counts as it is.
 """
 
 from __future__ import annotations
@@ -61,11 +59,8 @@ def outside_band(seed: Seed, rate: float | None, n: int, quality: QualityConfig)
 
 
 def curriculum(seed_id: str, rate: float | None) -> float:
-    """The place of a seed's pairs in a course from easy to hard, between 0 and 1: 1 - pass rate.
-
-    Without a rate a hash draws the place, so that such seeds spread over the whole course.
-    `pairs.sort(["curriculum", "id"])` is the course.
-    """
+    """The place of a seed's pairs in a course from easy to hard (`pairs.sort(["curriculum",
+    "id"])`), between 0 and 1: 1 - pass rate, or without one drawn by a hash."""
     return derived_seed(0, seed_id, "curriculum") / 2**32 if rate is None else 1.0 - rate
 
 

@@ -5,8 +5,7 @@
     build C   model weak,    8 responses to prompt Q   /
 
 Every response is judged in the style that its own prompt asked for. Both responses of a pair answer
-the *same* prompt, so only the responses differ: A x A, B x B and A x B give pairs with P, C x C
-with Q.
+the *same* prompt: A x A, B x B and A x B give pairs with P, C x C with Q.
 """
 
 from __future__ import annotations
@@ -29,14 +28,13 @@ class PooledRollout(Rollout):
     """Rollouts of the same seed; the responses are theirs, one rollout after the other.
 
     Prompt, template, style and model are those of the first; those of a response are its own
-    rollout's (`member_of`). `error` is set where no member has been sampled.
+    member's (`member_at`). `settings` has what each member was sampled with, `error` is set where
+    none has been sampled, `drop` says why it cannot be judged at all.
     """
 
     members: tuple[Rollout, ...] = ()
     settings: tuple[Config, ...] = ()
-    """Parallel to `members`: what each was sampled with."""
     drop: Drop | None = None
-    """Why it cannot be judged at all."""
 
     @property
     def ranges(self) -> list[range]:
@@ -103,13 +101,11 @@ def pooled_rate(
     responses: Sequence[Response] | None = None,
     model: str | None = None,
 ) -> float | None:
-    """The pass rate of a pooled seed: the mean of its builds' own rates, weighted by the number of
-    responses asked for.
+    """The pass rate of a pooled seed, or of one model: the mean of its builds' own rates, weighted
+    by the number of responses asked for, as that of those there are depends on chance.
 
-    A build that stops early has as many responses as chance wanted, so their plain share would be
-    biased towards what stops it. A build without a decided response does not count. `model` asks
-    for the rate of one model only. `responses` are the rollout's as pairing may use them, by which
-    adaptive sampling decided when to stop.
+    A build without a decided response does not count. `responses` are the rollout's as pairing may
+    use them, by which adaptive sampling decided when to stop.
     """
     usable = rollout.responses if responses is None else responses
     rates = []

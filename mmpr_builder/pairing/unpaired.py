@@ -129,10 +129,7 @@ def without_solved_blind(
     findings: Findings,
 ) -> tuple[list[Pair], list[Drop]]:
     """The pairs with their `blind_pass_rate`, or one drop in their place where the seed is solved
-    without its images and `quality.max_blind` is set. A seed without pairs keeps its own drop.
-
-    `blind` are the verdicts on the samples without images, none where there are none.
-    """
+    without its images and `quality.max_blind` is set. A seed without pairs keeps its own drop."""
     pairs, drops = paired
     if not blind:
         if wants_blind(seed, config):
@@ -188,8 +185,7 @@ def without_rejected(
 ) -> tuple[list[Pair], list[Drop]]:
     """What is left of a seed's pairs; none left gives one `Drop` "rejected_by_list".
 
-    Nothing moves up into the free places: a list takes away what a person looked at and adds
-    nothing else. Only `quality.balance`, which comes later, decides anew over what is left.
+    Nothing moves up into the free places: a list takes away what a person looked at, no more.
     """
     kept = [pair for pair in pairs if pair.id not in listed]
     if pairs and not kept:

@@ -17,7 +17,7 @@ NO_TRUTH = Verdict("undecided", rule="no_truth", reason="the truth of this quest
 
 
 class Scores(Protocol):
-    """What pairing and audits need of a judge (`scoring.Judge` is one)."""
+    """What pairing and audits need of a judge, such as `scoring.Judge`."""
 
     def score_answer(
         self,
@@ -81,11 +81,8 @@ def right_with(judge: Scores, asked: Asked) -> Callable[[str, str], bool]:
 def judge_responses(
     rollout: Rollout, config: Config, judge: Scores
 ) -> tuple[list[Verdict], tuple[Response, ...]]:
-    """Score the responses of a rollout; returns them as pairing may use them, too.
-
-    Blocks for as long as the judge takes. Without a truth nothing is scored. Those of a pooled
-    rollout are judged in the styles of their own prompts.
-    """
+    """Score the responses of a rollout in the style of its prompt; returns them as pairing may use
+    them, too. Blocks for as long as the judge takes. Without a truth nothing is scored."""
     if isinstance(rollout, PooledRollout):
         if rollout.drop is not None:
             undecided = Verdict("undecided", rule=rollout.drop.reason, reason=rollout.drop.detail)
@@ -114,11 +111,8 @@ def judge_blind(rollout: Rollout, config: Config, judge: Scores) -> list[Verdict
 
 
 def scorer_for(seed: Seed, config: Config) -> str:
-    """The scorer of a seed: its source's in this recipe, else its own, else `scoring.scorer`.
-
-    Its own, noted when it was read, also decides where several sources bear its name. The only
-    source of a recipe is that of all its seeds, but not of pooled ones, whose recipes were others.
-    """
+    """The scorer of a seed: its source's in this recipe (that of all seeds where it is the only
+    one, unless they are pooled), else its own, noted when it was read, else `scoring.scorer`."""
     only = len(config.seeds) == 1 and not config.rollouts
     found = {source.scorer for source in config.seeds if only or comes_from(seed, source)}
     scorer = found.pop() if len(found) == 1 else seed.scorer

@@ -38,10 +38,8 @@ __all__ = [
 
 
 def render(template: Template, seed: Seed) -> str:
-    """The prompt text of a seed; keeps one `<image>` per image (see `split_images`).
-
-    Raises `InputError` for a template that has no place for the question.
-    """
+    """The prompt text of a seed; keeps one `<image>` per image (see `split_images`). Raises
+    `InputError` for a template that has no place for the question."""
     if SLOT not in template.text:
         raise InputError(
             f"template {template.name!r} has no {SLOT}: write it once, where the question goes"
@@ -60,11 +58,8 @@ def split_images(prompt: str) -> list[str | None]:
 
 
 def parts(prompt: str) -> list[str | None]:
-    """A prompt as the parts of a chat message: texts, and None for each image.
-
-    The line break that data sets write between `<image>` and the text is dropped: what stands
-    between the two is up to the model's own chat template.
-    """
+    """A prompt as the parts of a chat message: texts, and None for each image. The line break that
+    data sets write between the two is dropped: that is up to the model's own chat template."""
     raw = split_images(prompt)
     shown: list[str | None] = []
     for before, part, after in zip(["", *raw], raw, [*raw[1:], ""], strict=False):

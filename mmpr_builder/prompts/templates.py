@@ -34,10 +34,9 @@ def load_template(name_or_path: str | Path, *, open_style: bool = False) -> Temp
     """A shipped template by name (`boxed_en`), or a file.
 
     A file without front matter has the style its text asks for: `<think>` and `\\boxed` make
-    think_boxed, `\\boxed` boxed, "Final answer:" or "最终答案：" final_answer. With `open_style` a
-    file that asks for nothing is of style open (a template for seeds without a reference answer).
-
-    Raises `InputError`: no such template, no `{question}`, unknown style, no style to be seen.
+    think_boxed, `\\boxed` boxed, "Final answer:" or "最终答案：" final_answer; with `open_style` a
+    file that asks for nothing is of style open. Raises `InputError`: no such template, no
+    `{question}`, unknown style, no style to be seen.
     """
     path = find_shipped("prompts", str(name_or_path), ".txt")
     if path is None:
@@ -189,13 +188,9 @@ def _weighted(choices: Choices, key: str) -> Template:
 
 
 def load_templates(config: Config) -> Templates:
-    """Load what the config's prompts and sources can need.
-
-    A source's own templates are found by its name, so a source that has some, or a domain with a
-    mix, needs one.
-
-    Raises `InputError` at once for any template that is missing or wrong.
-    """
+    """Load what the config's prompts and sources can need; a source that has templates of its own,
+    or a domain with a mix, needs a name. Raises `InputError` for a template that is missing or
+    wrong."""
     prompts = config.prompts
     standard: dict[Language, str] = {"en": f"{prompts.style}_en", "zh": f"{prompts.style}_zh"}
     bare: dict[Language, str] = {"en": "open_en", "zh": "open_zh"}

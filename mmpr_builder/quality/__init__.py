@@ -2,7 +2,6 @@
 
 screen_seeds(seeds, config)     seeds that leak or nearly repeat, as drops      screening.py
   Decontaminator.leak(seed)       the evaluation row that a seed repeats        contamination.py
-  NearDuplicates                  the seeds so far, on disk                     near_duplicates.py
 filtered(seed, responses, …)    which responses may stand on which side         filters.py
   response_fault(text, …)         loops, leaked tokens, refusals, wrong language,
                                   a last step that contradicts the answer       hygiene.py
@@ -16,7 +15,7 @@ All are pure but for the two that hold a state, which depends on the order of th
 """
 
 from mmpr_builder.quality.contamination import Decontaminator, index_evaluation
-from mmpr_builder.quality.filters import Findings, filtered
+from mmpr_builder.quality.filters import Findings
 from mmpr_builder.quality.gate import (
     continuation_fault,
     distinct_responses,
@@ -25,7 +24,7 @@ from mmpr_builder.quality.gate import (
 )
 from mmpr_builder.quality.hygiene import contradiction, response_fault
 from mmpr_builder.quality.screening import fingerprint, screen_seeds
-from mmpr_builder.quality.suspects import blind_result, least_samples, suspicion
+from mmpr_builder.quality.suspects import blind_result, least_samples
 
 __all__ = [
     "Decontaminator",
@@ -34,7 +33,6 @@ __all__ = [
     "continuation_fault",
     "contradiction",
     "distinct_responses",
-    "filtered",
     "find_loop",
     "fingerprint",
     "index_evaluation",
@@ -42,5 +40,4 @@ __all__ = [
     "misses_image",
     "response_fault",
     "screen_seeds",
-    "suspicion",
 ]

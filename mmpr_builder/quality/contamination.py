@@ -8,10 +8,8 @@
 Many data sets share pictures between their splits on purpose (COCO, charts with several questions),
 so by default a picture alone is no leak. Nor is a question alone where both have pictures: "How
 many objects are there?" is asked of thousands. "Similar" is loose next to the same picture (a
-paraphrase is still a leak) and tight without one.
-
-An index holds some 300 bytes of hashes per picture, and the questions, in memory; it opens pictures
-again where they are needed.
+paraphrase is still a leak) and tight without one. An index holds some 300 bytes of hashes per
+picture, and the questions, in memory.
 """
 
 from __future__ import annotations
@@ -21,6 +19,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mmpr_builder.config import DecontaminateConfig
 from mmpr_builder.errors import InputError, RowError
@@ -64,12 +64,12 @@ class EvaluationRow:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Why a seed counts as part of an evaluation set, and of which row."""
+    """Why a seed counts as part of an evaluation set, and of which row; `question` is the
+    similarity of the questions, 0 to 1."""
 
     rule: str
     row: EvaluationRow
     question: float
-    """Similarity of the questions, 0 to 1."""
     picture: Likeness | None = None
 
     @property
@@ -86,15 +86,17 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationIndex:
-    """The rows of all evaluation sets, and what finds them."""
+    """The rows of all evaluation sets, and what finds them.
+
+    `hashes` (uint64) has one per picture and crop, `owners` (int64) for each (row, picture in it)
+    packed as row * 2**16 + picture. `postings`: run of words -> rows whose question is long enough
+    to count alone.
+    """
 
     rows: tuple[EvaluationRow, ...]
     hashes: Any
-    """uint64, one per picture and crop; parallel to `owners`."""
     owners: Any
-    """int64: (row, picture in it) packed as row * 2**16 + picture."""
     postings: dict[str, list[int]] = field(repr=False)
-    """Run of words -> rows whose question is long enough to count alone."""
 
 
 def index_evaluation(
@@ -105,12 +107,9 @@ def index_evaluation(
 ) -> EvaluationIndex:
     """Hash what evaluation sets hold: (name of the set, its rows as `read_seeds` gives them).
 
-    `spread` opens the pictures, `access` says which URLs may be asked for them. Raises `InputError`
-    without a usable row, and for a row or picture that cannot be read unless `config.unreadable` is
-    "skip".
+    `spread` opens the pictures. Raises `InputError` without a usable row, and for a row or picture
+    that cannot be read unless `config.unreadable` is "skip".
     """
-    import numpy as np
-
     rows: list[EvaluationRow] = []
     for name, item in items:
         if isinstance(item, Drop):
@@ -186,8 +185,6 @@ class Decontaminator:
 
     def _candidates(self, picture: Image) -> list[tuple[int, int]]:
         """(row, picture of it) whose hash is near, in the order of the rows."""
-        import numpy as np
-
         distances = np.bitwise_count(self._index.hashes ^ np.uint64(picture_hash(picture)))
         near = np.unique(self._index.owners[distances <= RADIUS]).tolist()
         return [divmod(owner, 2**16) for owner in near]

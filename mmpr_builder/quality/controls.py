@@ -16,8 +16,7 @@ from typing import Any
 
 from mmpr_builder.config import Config
 from mmpr_builder.quality.contamination import CONTAMINATED
-from mmpr_builder.quality.near_duplicates import NEAR_DUPLICATE
-from mmpr_builder.quality.screening import NOT_SCREENED
+from mmpr_builder.quality.screening import NEAR_DUPLICATE, NOT_SCREENED
 from mmpr_builder.quality.suspects import SOLVED_BLIND, SUSPECT_TRUTH
 
 _OF_CONTINUATION = "continuation_"
@@ -36,22 +35,21 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One control: what turns it on, what it looks at, and in a build what it left aside."""
+    """One control: what turns it on, what it looks at, and in a build what it left aside.
+
+    `name` is a stable word, `keys` are of the settings that turn it on, `unit` is of what it is
+    given, `counted` where the counts of run.json say how much that was, `drops` are (stage,
+    reason). Of a build: `settings` as `key=value` that are not the default, `given`, `left`.
+    """
 
     name: str
-    """A stable word."""
     title: str
     keys: tuple[str, ...]
-    """Of the settings that turn it on."""
     what: str
     unit: str
-    """Of what it is given."""
     counted: str
-    """Where the counts of run.json say how much it was given, as `seeds.read`."""
     drops: tuple[tuple[str, str], ...] = ()
-    """(stage, reason) of its drops."""
     settings: tuple[str, ...] = ()
-    """In a build: `key=value` of those that are not the default."""
     given: int | None = None
     left: tuple[Left, ...] = ()
 
@@ -149,17 +147,14 @@ def controls_of(run: Mapping[str, Any]) -> tuple[tuple[Control, ...], tuple[tupl
             for key, value in _flat(top, _at(run["config"], top))
             if value is not None and value != _at(defaults, key)
         )
-        if said and _is_on(control, run["config"]):
+        # Evaluation sets are what turns decontamination on; its other settings alone do nothing.
+        on_alone = control.name != "decontamination" or _at(run["config"], control.keys[0])
+        if said and on_alone:
             left = tuple(_left(control, run))
             on.append(replace(control, settings=tuple(said), given=_given(control, run), left=left))
         else:
             off.append((control.title, control.keys[0]))
     return tuple(on), tuple(off)
-
-
-def _is_on(control: Control, config: Mapping[str, Any]) -> bool:
-    """Evaluation sets are what turns decontamination on; its other settings alone do nothing."""
-    return control.name != "decontamination" or bool(_at(config, "quality.decontaminate.against"))
 
 
 def _left(control: Control, run: Mapping[str, Any]) -> Iterator[Left]:

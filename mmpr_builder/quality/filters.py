@@ -11,19 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from mmpr_builder.config import QualityConfig
-from mmpr_builder.quality.gate import Fault, continuation_fault, distinct_responses
+from mmpr_builder.quality.gate import continuation_fault, distinct_responses
 from mmpr_builder.quality.hygiene import NEVER_REJECTED, response_fault
 from mmpr_builder.records import Continuation, Response, Seed, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
-    """What pairing does not use: texts by side, continuations, and for which reasons how many."""
+    """What pairing does not use: texts by side, continuations as (index of a response, ratio kept)
+    -> why, and for which reasons how many."""
 
     chosen: frozenset[str] = frozenset()
     rejected: frozenset[str] = frozenset()
     continuations: Mapping[tuple[int, float], str] = field(default_factory=dict)
-    """(index of a response, ratio kept) -> why that continuation of it is not used."""
     reasons: Counter[str] = field(default_factory=Counter)
 
 
@@ -52,23 +52,21 @@ def filtered(
         for continuation in responses[index].continuations:
             continuations[index, continuation.keep] = f"response_{reason}"
 
-    @functools.cache
-    def fault_of(text: str, answer: str | None) -> Fault | None:
-        return response_fault(
-            text,
+    fault_of = functools.cache(
+        functools.partial(
+            response_fault,
             question=seed.question,
             language=seed.language,
-            answer=answer,
             choices=seed.choices,
         )
-
+    )
     for index, (response, verdict) in enumerate(zip(responses, verdicts, strict=True)):
         for continuation in response.continuations:
             reason = _continuation_reason(seed, response, continuation, config)
             if reason is not None:
                 reasons[f"continuation_{reason}"] += 1
                 continuations[index, continuation.keep] = reason
-        fault = fault_of(response.text, verdict.answer) if config.hygiene else None
+        fault = fault_of(response.text, answer=verdict.answer) if config.hygiene else None
         if fault is not None:
             leave_out(index, fault.reason)
             if fault.reason in NEVER_REJECTED:

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from mmpr_builder.quality.likeness import in_order, similarity, words
 from mmpr_builder.records import Continuation, Response
 
@@ -33,11 +35,9 @@ _SENTENCE_END = re.compile(r"[\n。！？]|[.!?](?=\s|$)")
 def find_loop(text: str) -> str | None:
     """The words that repeat (at most 12 of them), or None. Linear in the length of `text`.
 
-    A loop is a run of 1 to 64 words that comes four times or more in a row and fills 24 words (80
-    if they are numbers only), or one sentence of 8 words or more that stands there five times.
+    A loop is a run of 1 to 64 words four times or more in a row that fills 24 words (80 if they are
+    numbers only), or a sentence of 8 words or more that stands there five times.
     """
-    import numpy as np
-
     whole = words(text)
     all_words = [word for word in whole if word.isalnum()]
     ids = {word: number for number, word in enumerate(dict.fromkeys(all_words))}
@@ -62,8 +62,6 @@ def find_loop(text: str) -> str | None:
 
 def _longest_run(flags: Any) -> tuple[int, int]:
     """(start, length) of the longest run of true values."""
-    import numpy as np
-
     edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
     starts, ends = edges[::2], edges[1::2]
     if not len(starts):
@@ -128,7 +126,7 @@ class Fault:
 
 
 def misses_image(text: str) -> str | None:
-    """What a text says of an image that it does not have, in English or Chinese, or None."""
+    """The words with which a text says that it has no image, in English or Chinese, or None."""
     found = _ENGLISH.search(text.replace("’", "'")) or _CHINESE.search(text)
     return found[0] if found else None
 
@@ -161,10 +159,9 @@ def distinct_responses(texts: Sequence[str], least: float = 0.95) -> list[int]:
         "There are 3 red and 2 blue ones, 5 in all."
         "There are 3 red and 2 blue ones: 5 in total."     near-copies at `least` = 0.7
 
-    Two texts are near-copies if they share `least` of their words in order (insertions and
-    deletions of words over both lengths). Texts are taken in alphabetical order and join the
-    first earlier one that they are near to, so the groups do not depend on the order of `texts`;
-    of equal texts the first index stands for all. Quadratic in the number of distinct texts.
+    Near-copies share `least` of their words (`in_order`). Texts are taken in alphabetical order and
+    join the first earlier one that they are near to, so groups do not depend on the order of
+    `texts`. Quadratic in the number of distinct texts.
     """
     of_text: dict[str, int] = {}
     for index, text in enumerate(texts):

@@ -19,8 +19,7 @@ from mmpr_builder.extraction import SPECIAL_TOKEN
 from mmpr_builder.quality.gate import Fault, find_loop
 from mmpr_builder.records import Language
 
-NEVER_REJECTED = frozenset({"leaked_token", "refusal"})
-"""Faults of which a rejected response must be free, too."""
+NEVER_REJECTED = frozenset({"leaked_token", "refusal"})  # Nor chosen.
 
 _PLACEHOLDER = re.compile(
     r"<(?:image|img|video|audio|IMG_CONTEXT|image_soft_token|start_of_image|end_of_image)>"

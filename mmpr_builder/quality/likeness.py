@@ -6,11 +6,11 @@
                  "有多少个三角形？"             -> ("有", "多", "少", "个", …)
     similarity   the share of words that two texts have in common
 
-Pictures count as the same after resizing, another encoding or a small crop. A perceptual hash alone
-does not do for charts, scans and drawings: they collide (pages of text), and a crop of 5 % moves a
-third of the bits. So a picture to be found is hashed under 25 crops, and a candidate counts only if
-the two agree once they are laid upon each other: overall (correlation of brightness) and in every
-eighth of both sides (colour). Pictures with hardly anything on them equal no other.
+Pictures count as the same after resizing, another encoding or a small crop. Perceptual hashes of
+charts, scans and drawings collide, and a crop of 5 % moves a third of the bits. So a picture to be
+found is hashed under 25 crops, and a candidate counts only if the two agree once they are laid upon
+each other: overall (correlation of brightness) and in every eighth of both sides (colour). Pictures
+with hardly anything on them equal no other.
 
 Chinese and Japanese have no blanks between words, so there a character is a word. Operators stay,
 because 3 + 2 and 3 - 2 are different questions; punctuation goes.
@@ -24,6 +24,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mmpr_builder.io.access import Access
 from mmpr_builder.io.images import open_image, read_bytes
 from mmpr_builder.records import IMAGE_PLACEHOLDER, ImageRef
@@ -32,14 +34,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-SIDE = 256
-"""Pixels of the square that every picture is brought to first."""
+SIDE = 256  # Pixels of the square that every picture is brought to first.
 RADIUS = 12
 """Bits of 64 by which the hashes of candidates may differ. Of 248 real pictures that were resized,
 re-encoded or cropped by 5 % some 98 % or more were within, of unrelated ones 0.4 %."""
-MAX_CROP = 0.075
-"""Part of one side that a crop may have taken, at most."""
-
+MAX_CROP = 0.075  # Part of one side that a crop may have taken, at most.
 _FINE = 64
 _BLOCKS = 8
 _BLANK = 3.0  # Standard deviation of brightness (0-255) below which there is nothing to compare.
@@ -91,7 +90,6 @@ def hashes_with_crops(shrunk: Image) -> tuple[int, ...]:
 
 def likeness(one: Image, other: Image, *, cropped: bool = False) -> Likeness:
     """How well two pictures from `opened` agree; with `cropped`, `one` may be a part of `other`."""
-    import numpy as np
     from PIL.Image import Resampling
 
     box = _best_box(one, other) if cropped else (0.0, 0.0, float(SIDE), float(SIDE))
@@ -118,7 +116,6 @@ def _hash(grey: Image, crop: Box) -> int:
 
 def _best_box(one: Image, other: Image) -> Box:
     """The part of `other` that looks most like `one`: the best of 25 crops, then downhill."""
-    import numpy as np
     from PIL.Image import Resampling
 
     target = np.asarray(one.convert("L").resize((_FINE, _FINE), Resampling.BILINEAR), np.float32)

@@ -6,8 +6,7 @@
     3 of 8 right without it, one of four options           nothing: a quarter is luck
 
 **Suspect truths.** Independent samples seldom make the same mistake, so a clear majority for
-another answer is at least as often a wrong truth as a wrong model. `quality.suspect_truths` drops
-such seeds unseen, so it asks for more than a list to look through:
+another answer is at least as often a wrong truth as a wrong model. To drop a seed takes:
 
 - at least 60 % of the answers agree on one that is known to be wrong, and at most 10 % are right;
 - at least half of all responses have a final answer: with fewer, those that do are no fair sample;
@@ -16,22 +15,16 @@ such seeds unseen, so it asks for more than a list to look through:
   models prefer a position: that takes 10 of 10, 15 of 16, 26 of 32. A free answer falls on the same
   one a quarter of the time (small counts, the number in the picture): 5 of 5, 7 of 8, 20 of 32.
 
-A model that nearly always says A, or errs in one way on one kind of question, still looks sure; the
-drop names the answer and its votes.
+A model that nearly always says A still looks sure; the drop names the answer and its votes.
 
 **Solved without the image.** A model answers a share of all questions from what it knows, or
 guesses (Chen et al. 2024, "Are We on the Right Way for Evaluating Large Vision-Language Models?",
-arXiv 2403.20330); pairs of such questions do not teach to look. `sampling.blind` samples every
-question some times without its images. The scale of the threshold leaves luck out: 0 is guessing, 1
-is always right (Frary 1988, "Formula Scoring of Multiple-Choice Tests (Correction for Guessing)").
-0.3 is a rate of 0.3 for a free answer, 0.475 for one of four options, 0.65 for yes or no.
-
-A seed counts as solved if at most 5 % of the seeds just at that rate had so many right samples by
-luck (one-sided exact binomial test). A threshold of 0.3 takes 3 of 3 right for a free answer, 5 of
-5 for four options, 7 of 7 for yes or no; 0.5 takes 5, 7 and 11. Seeds with fewer samples stay.
-
-A model that always says yes solves half of all yes/no questions without looking, although they need
-the picture: the report shows the answers of both sides.
+arXiv 2403.20330). The scale of the threshold leaves luck out: 0 is guessing, 1 is always right
+(Frary 1988, "Formula Scoring of Multiple-Choice Tests (Correction for Guessing)"). 0.3 is a rate of
+0.3 for a free answer, 0.475 for one of four options, 0.65 for yes or no. A seed counts as solved if
+at most 5 % of the seeds just at that rate had so many right samples by luck (one-sided exact
+binomial test): at 0.3 that takes 3 of 3 for a free answer, 5 of 5 for four options, 7 of 7 for yes
+or no. Seeds with fewer samples stay.
 """
 
 from __future__ import annotations
@@ -45,20 +38,16 @@ from dataclasses import dataclass
 
 from mmpr_builder.records import Drop, Outcome, Seed, Verdict
 
-SUSPECT_TRUTH = "suspect_truth"
-"""Reason of the `Drop`."""
+SUSPECT_TRUTH, SOLVED_BLIND = "suspect_truth", "solved_blind"
 MAX_DISTINCT = 24
 """Distinct answers of a seed that are grouped, the most frequent first."""
 MAX_GROUPS = 6
 """Groups that an answer is compared with; a majority is among the first."""
 _CLOSED, _FREE = 0.5, 0.25  # How often a draw is taken to fall on one and the same answer.
 _SHOWN = 80
-
-SOLVED_BLIND = "solved_blind"
 SURE = 0.05
 """Share of the seeds just at the threshold that may be taken for solved."""
-_UNKNOWN_OPTIONS = 4
-"""Options of a question whose truth is a letter and whose options stand in the picture."""
+_UNKNOWN_OPTIONS = 4  # Of a question whose truth is a letter and whose options are in the picture.
 _LETTER = re.compile(r"\(?[A-H]\)?\.?")
 
 
@@ -72,18 +61,18 @@ def at_least(hits: int, draws: int, rate: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """From where on a seed is suspect; shares are of the responses with a final answer."""
+    """From where on a seed is suspect.
+
+    Of the responses with a final answer at least `majority` agree on another one and at most
+    `truth_share` are right. At least `min_answered` responses, and the share `answering` of all,
+    have one. Draws alone would give such a majority with `chance` at most; 1: not asked.
+    """
 
     majority: float = 0.6
-    """That agree on another answer, at least."""
     truth_share: float = 0.1
-    """That are right, at most."""
     min_answered: int = 4
-    """Responses with a final answer, at least."""
     answering: float = 0.5
-    """Share of all responses that have one, at least."""
     chance: float = 0.001
-    """At most, that draws alone would give such a majority; 1: not asked."""
 
     def votes(self, answered: int, *, closed: bool) -> int:
         """Votes that make a majority among so many answers; more than there are if none can."""
@@ -98,14 +87,13 @@ CONTROL = Bounds()
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Another answer than the truth, and how many agree on it."""
+    """Another answer than the truth, in its most frequent spelling, and how many agree on it;
+    `answered`: responses with a final answer."""
 
     answer: str
-    """Its most frequent spelling."""
     votes: int
     right: int
     answered: int
-    """Responses with a final answer."""
 
 
 def suspicion(
@@ -113,8 +101,7 @@ def suspicion(
 ) -> Drop | None:
     """The drop of a seed whose responses agree on another answer; None for all others.
 
-    `verdicts` are of its responses in any order, `is_right` is as in `agreement`. Only seeds with
-    few right and many wrong responses cost comparisons.
+    `verdicts` are of its responses in any order, `is_right` is as in `agreement`.
     """
     said = Counter(v.answer for v in verdicts if v.answer is not None and v.outcome != "no_answer")
     outcomes = {v.answer: v.outcome for v in verdicts if v.answer is not None}

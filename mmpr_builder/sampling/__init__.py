@@ -67,10 +67,8 @@ async def roll_out(
     where `sampling.blind` does.
 
     What is wrong with this seed alone ends in `Rollout.error`; an `EngineError` propagates, for
-    the seed can be tried again elsewhere. The seed's random numbers derive from the run seed and
-    its id, whatever is sampled beside it. `scoring` judges the rounds of `sampling.policy`
-    "adaptive" and is needed only there (`scoring_threads.ScoringThreads` is one); without it
-    `ValueError` is raised.
+    the seed can be tried again elsewhere. `scoring` judges the rounds of `sampling.policy`
+    "adaptive"; there `ValueError` is raised without it.
     """
     blank = Rollout(
         seed=seed,

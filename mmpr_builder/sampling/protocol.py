@@ -14,9 +14,10 @@ class Request:
     """One prompt to answer `n` times.
 
     `prompt` holds one `<image>` per item of `images`, which are files as they lie on disk: an
-    engine opens them (`images.open_image`) when it gets to them, so that many requests in flight
-    do not mean many decoded pictures in memory. `seed` is the first response's; response i gets
-    `seed + i`. `one_by_one` asks for each sample as soon as it is finished, at a small price.
+    engine opens them when it gets to them. Response i gets `seed + i`. `one_by_one` asks for each
+    sample as soon as it is finished, at a small price. `tiles` bounds the tiles that an image is
+    cut into; None leaves it to the model. `blind`: the images were left out of `prompt`, and
+    earlier rollouts keep these samples apart.
     """
 
     id: str
@@ -32,9 +33,7 @@ class Request:
     logprobs: bool = False
     one_by_one: bool = False
     tiles: int | None = None
-    """How many tiles an image may be cut into; None leaves it to the model."""
     blind: bool = False
-    """Whether the images were left out of `prompt`: earlier rollouts keep these samples apart."""
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
 

@@ -2,14 +2,11 @@
 
     8 responses -> scored: 6 right, 2 wrong -> 1 more -> 2 x 7 pairs -> 1 more -> enough
 
-A round is one request; the engine knows the prompt and its images from the round before. Scoring
-goes on beside the event loop, and other seeds' responses are written meanwhile. What the rule
-decides (`pairing.need`) depends on the responses alone, so a seed has the same responses whatever
-is sampled beside it, and they are the first ones of those that `fixed` would have given it. (One
-thing can change their number from machine to machine: an answer at the edge of sympy's time limit.)
-
-With `sampling.blind` the engine also gets the question without its images at the same time, and the
-seed waits for both. These samples count towards no pairs; `quality.blind` uses them.
+A round is one request; the engine knows the prompt and its images from the round before. What the
+rule decides (`pairing.need`) depends on the responses alone, so a seed has the same responses
+whatever is sampled beside it: the first ones of those that `fixed` would have given it. (One thing
+can change their number from machine to machine: an answer at the edge of sympy's time limit.)
+With `sampling.blind` the engine also gets the question without its images at the same time.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
     judge -> "only sympy can tell whether x^2-1 is (x-1)(x+1)" -> a process -> judge again
 
 Where strings decide, a thread takes a millisecond. Killable processes decide what needs sympy, and
-a thread judges the rollout again once the result is there. An answer that takes its full two
-seconds delays its own seed and those that wait for the same processes, and no others.
+a thread judges the rollout again once the result is there.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ _Known = dict["Query", "Decision | Exception"]
 
 
 class _OnlyAProcessKnows(BaseException):
-    """Ends a judgement that needs the answer to a query; no error, so that the judge, to which all
-    errors of a comparison are verdicts, lets it pass."""
+    """Ends a judgement that needs the answer to a query; no `Exception`, as the judge turns these
+    into verdicts."""
 
     def __init__(self, query: Query) -> None:
         super().__init__(query)

@@ -9,11 +9,10 @@ names that are understood: `formats.ALIASES`. Nothing is held but the row at han
 two hashes and an id per row go to disk (to keep ids unique, and to find rows that ask the same).
 """
 
-from mmpr_builder.seeds.reading import ZH_SHARE, language_of, read_seeds
+from mmpr_builder.seeds.reading import language_of, read_seeds
 from mmpr_builder.seeds.sources import (
     Taken,
     asked,
-    branches,
     check_sources,
     fingerprint,
     read_sources,
@@ -21,10 +20,8 @@ from mmpr_builder.seeds.sources import (
 )
 
 __all__ = [
-    "ZH_SHARE",
     "Taken",
     "asked",
-    "branches",
     "check_sources",
     "fingerprint",
     "language_of",

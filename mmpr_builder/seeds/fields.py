@@ -22,14 +22,10 @@ from mmpr_builder.seeds.formats import ALIASES, quote
 
 Fields = Mapping[str, Any]
 
-MAX_TRUTHS = 1_000
-"""Most different reference answers of a row. The longest real list had some 60."""
-MAX_REPEATS = 10
-"""Times that one of them counts: VQA asks ten annotators, three of them make an answer right."""
-MAX_IMAGES = 512
-"""Most images of a row: as many frames of a video as a context of 128 k tokens holds."""
-MAX_QUESTION_CHARS = 200_000
-"""Longest question or context, in characters: more than any model holds beside an image."""
+MAX_TRUTHS = 1_000  # Different reference answers of a row. The longest real list had some 60.
+MAX_REPEATS = 10  # Of one of them: VQA asks ten annotators, three of them make an answer right.
+MAX_IMAGES = 512  # As many frames of a video as a context of 128 k tokens holds.
+MAX_QUESTION_CHARS = 200_000  # More than any model holds beside an image; of contexts, too.
 
 _NUMBERED = re.compile(r"<image[ _]?(\d{1,3})>")
 _LABEL = re.compile(
@@ -183,8 +179,8 @@ def answers_of(fields: Fields, choices: Sequence[str], *, indices: bool) -> tupl
     """Accepted reference answers, best first; () where none is known (absent, null, "" or []).
 
     With `choices` an answer becomes the letter of its option; with `indices` a whole number may be
-    the position of the option, from 0, as data sets with a `choices` field have it. Repeated
-    answers (ten annotators) are kept, the most frequent first: scorers may count them.
+    the position of the option, from 0. Repeated answers (ten annotators) are kept, the most
+    frequent first: scorers may count them.
     """
     name, value = find(fields, "answer")
     if value is None:

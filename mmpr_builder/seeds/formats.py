@@ -223,11 +223,8 @@ def _is_embedded(kind: Any) -> bool:
 def _leaves(
     metadata: Any, group: int, columns: list[str], embedded: list[str]
 ) -> tuple[list[str], set[str]]:
-    """Parquet leaves to read, and the image columns whose `path` alone is read.
-
-    The footer counts missing bytes. Where there are none, every row has its image, and megabytes of
-    images need not be read to learn that.
-    """
+    """Parquet leaves to read, and the image columns whose `path` alone is read: where the footer
+    counts no missing bytes, every row has its image."""
     chunks = metadata.row_group(group)
     paths = [metadata.schema.column(i).path for i in range(chunks.num_columns)]
     leaves: list[str] = []
@@ -298,15 +295,10 @@ def quote(value: object) -> str:
     return repr(text) if isinstance(value, str) else text
 
 
-# A large JSON array or object, entry by entry: VQAv2's annotations have 360 MB, held as text and
-# decoded one entry at a time. As Python objects they would take several times as much.
-
-
 def entries(text: str, uri: str, key: str | None = None) -> Iterator[tuple[int, str, Any]]:
-    """(number from 1, key or "", value) of a JSON array or object, or of the one under `key`.
-
-    `uri` is for messages. Raises `InputError` for text that is no JSON, or has no such key.
-    """
+    """(number from 1, key or "", value) of a large JSON array or object, or of the one under `key`,
+    decoded one at a time: VQAv2's annotations are 360 MB of text, and several times as much as
+    Python objects. Raises `InputError` for text that is no JSON, or has no such key."""
     try:
         start = _skip(text, 0)
         if key is not None:

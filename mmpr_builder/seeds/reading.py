@@ -56,10 +56,9 @@ def read_seeds(
 
     `root` is where relative image paths start (default: the folder of each file). Rows may name
     files below it or one of `roots`, and URLs that `allow` opens: protocols, or beginnings of URLs
-    (see `access`). `limit` is the number of rows to read, `source` a name for all rows (default: a
-    row's own, else the file's stem), `split` that of a data set, `scorer` is passed on, `layout` is
-    one of `layouts.LAYOUTS`, `language` that of all rows. Ids are the rows' own, else content
-    hashes; `read_sources` makes them unique.
+    (see `access`). `limit` is the number of rows to read, `source` a name for all (default: a row's
+    own, else the file's stem), `layout` one of `layouts.LAYOUTS`. Ids are the rows' own, else
+    content hashes; `read_sources` makes them unique.
 
     Raises `InputError` when nothing is at `path` or a file is broken as a whole.
     """

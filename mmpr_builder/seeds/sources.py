@@ -33,11 +33,10 @@ def read_sources(
 ) -> Iterator[Seed | Drop]:
     """All sources of a build in order, at most `limit` rows, every id once.
 
-    A row that asks what an earlier one asked (question, images, options, reference answers, scorer
-    and template, whatever its id) is a `Drop` "duplicate_seed" that names the earlier one. Images
-    are the same when they lie at the same place. A row under a taken id goes on as `ID#2`, `ID#3`,
-    …. Rows that an earlier reading made seeds of (`taken`) get the ids they had, wherever they
-    stand now, and no others do.
+    A row that asks what an earlier one asked (question, images by their place, options, reference
+    answers, scorer and template) is a `Drop` "duplicate_seed" that names the earlier one. A row
+    under a taken id goes on as `ID#2`, `ID#3`, …. Rows that an earlier reading made seeds of
+    (`taken`) get the ids they had, and no others do.
     """
     with closing(UniqueIds(taken)) as ids:
         for item, how in islice(_rows(sources), limit):
@@ -67,11 +66,7 @@ def _rows(sources: Sequence[SourceConfig]) -> Iterator[tuple[Seed | Drop, str]]:
 
 def branches(item: Seed | Drop, branch: Branch) -> Sequence[Seed | Drop]:
     """What a row is asked for: with its reference answer, without it, or both (arXiv 2411.10442,
-    3.1).
-
-    With "both" a row with an answer and images becomes two seeds, the second one under `ID+open`.
-    Without an image a continuation has nothing to leave out, so only its answer is of use.
-    """
+    3.1): two seeds, the second one under `ID+open`. Without it only rows with images are of use."""
     if isinstance(item, Drop) or branch == "auto":
         return (item,)
     judged = branch != "dropout" and item.has_truth
@@ -86,10 +81,8 @@ def branches(item: Seed | Drop, branch: Branch) -> Sequence[Seed | Drop]:
 
 
 def check_sources(sources: Sequence[SourceConfig]) -> None:
-    """Raise `InputError` for sources or roots that are missing, unreadable or off limits.
-
-    The message lists all missing ones, each with where to get it.
-    """
+    """Raise `InputError` for sources or roots that are missing, unreadable or off limits; it lists
+    all missing ones, each with where to get it."""
     for source in sources:
         refuse_forbidden(source)
     missing: list[str] = []
@@ -131,10 +124,8 @@ def _files(source: SourceConfig) -> list[SeedFile]:
 
 
 def refuse_forbidden(source: SourceConfig, files: Sequence[SeedFile] = ()) -> None:
-    """Raise `InputError` where split, path or a file of a source must not be read.
-
-    Of paths only the last part of the source's own counts, and what is below it.
-    """
+    """Raise `InputError` where split, path (its last part, and what is below it) or a file of a
+    source must not be read."""
     forbidden = {split_name(split) for split in source.forbidden_splits}
     path = source.path.rstrip("/")
     start = len(absolute(path).rpartition("/")[0]) + 1
@@ -185,10 +176,8 @@ def _digest(*parts: object) -> bytes:
 
 
 class Taken:
-    """The seeds of an earlier reading, by number; rows that ask the same get their ids again.
-
-    Holds a temporary file, no memory: some 400 bytes per seed.
-    """
+    """The seeds of an earlier reading, by number; rows that ask the same get their ids again. Holds
+    a temporary file: some 400 bytes per seed."""
 
     def __init__(self, seeds: Iterable[tuple[int, Seed]]) -> None:
         self._seen = Keyed()  # Numbers by id and by what is asked, ids by number.

@@ -11,24 +11,7 @@ is wrong with one row is that row's error; only a file that is broken as a whole
 
 from __future__ import annotations
 
-from mmpr_builder.seeds.layouts import conversations, public
-from mmpr_builder.seeds.layouts.base import Layout, files_of, image_folder, watched
+from mmpr_builder.seeds.layouts.base import files_of, image_folder, watched
+from mmpr_builder.seeds.layouts.public import LAYOUTS
 
-__all__ = ["LAYOUTS", "Layout", "files_of", "image_folder", "watched"]
-
-LAYOUTS: dict[str, Layout] = {
-    "ai2d": public.AI2D,
-    "answer_lists": public.ANSWER_LISTS,
-    "chartqa": public.CHARTQA,
-    "clevr_math": public.CLEVR_MATH,
-    "conversations": conversations.CONVERSATIONS,
-    "geometry3k": public.GEOMETRY3K,
-    "gqa": public.GQA,
-    "iconqa": public.ICONQA,
-    "mapqa": public.MAPQA,
-    "ocrvqa": public.OCRVQA,
-    "scienceqa": public.SCIENCEQA,
-    "sroie": public.SROIE,
-    "vqa": public.VQA,
-}
-"""By the name that `seeds.N.format` takes."""
+__all__ = ["LAYOUTS", "files_of", "image_folder", "watched"]

@@ -177,11 +177,12 @@ def one_object(file: SeedFile) -> Mapping[str, Any]:
 
 def single(convert: Callable[[SeedFile, Mapping[str, Any]], Mapping[str, Any]]) -> Any:
     """A reader of data sets that have a folder and a JSON file for each question."""
+    return each(lambda file: iter([attempt(1, lambda: convert(file, one_object(file)))]))
 
-    def read(file: SeedFile) -> Iterator[Row]:
-        try:
-            yield Row(1, convert(file, one_object(file)))
-        except RowError as error:
-            yield Row(1, None, error)
 
-    return each(read)
+def attempt(number: int, fields: Callable[[], Mapping[str, Any]]) -> Row:
+    """A row of these fields; the `RowError` that making them raises is its error."""
+    try:
+        return Row(number, fields())
+    except RowError as error:
+        return Row(number, None, error)

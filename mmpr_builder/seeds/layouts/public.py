@@ -1,8 +1,5 @@
 """The public data sets that have a layout of their own, each with a sample of its files.
 
-    train_balanced_questions.json   {"02930152": {"question": "Is the sky dark?", …}, …}   (GQA)
-      -> Row(1, {"id": "02930152", "question": "Is the sky dark?", …})
-
 A function `_fields_…` makes fields of one entry, a function `_read_…` rows of one file.
 """
 
@@ -13,6 +10,7 @@ import io
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from mmpr_builder.errors import InputError, RowError
@@ -20,9 +18,11 @@ from mmpr_builder.io.seed_files import SeedFile, full_name, split_name
 from mmpr_builder.io.stores import resolve
 from mmpr_builder.records import IMAGE_PLACEHOLDER
 from mmpr_builder.seeds.formats import Row, entries, quote
+from mmpr_builder.seeds.layouts import conversations
 from mmpr_builder.seeds.layouts.base import (
     Found,
     Layout,
+    attempt,
     each,
     listed,
     need,
@@ -51,13 +51,13 @@ def _read_ai2d(files: Sequence[SeedFile]) -> Found:
         stem = file.name.split(".", 1)[0]
         if (stem in tests[root]) != (split_name(file.split) == "test"):
             continue
-        number = 0
         try:
-            for question, value in _questions(one_object(file)).items():
-                number += 1
-                yield file, _row(number, file, question, value)
+            questions = _questions(one_object(file))
         except RowError as error:
-            yield file, Row(number + 1, None, error)
+            yield file, Row(1, None, error)
+            continue
+        for number, asked in enumerate(questions.items(), start=1):
+            yield file, attempt(number, partial(_fields_ai2d, file, *asked))
 
 
 def _test_ids(root: str) -> frozenset[str]:
@@ -78,28 +78,20 @@ def _questions(content: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def _row(number: int, file: SeedFile, question: str, value: Any) -> Row:
+def _fields_ai2d(file: SeedFile, question: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        return Row(number, None, RowError("not_an_object", f"{quote(question)}: {quote(value)}"))
+        raise RowError("not_an_object", f"{quote(question)}: {quote(value)}")
     if not isinstance(value.get("answerTexts"), list):
         detail = f"{quote(question)}: answerTexts = {quote(value.get('answerTexts'))}"
-        return Row(number, None, RowError("bad_choices_field", detail))
+        raise RowError("bad_choices_field", detail)
     folder = "abc_images" if value.get("abcLabel") else "images"
-    return Row(
-        number,
-        {
-            "id": value.get("questionId"),
-            "question": question,
-            "choices": value.get("answerTexts"),
-            "answer": value.get("correctAnswer"),
-            "image": f"{folder}/{file.name.removesuffix('.json')}",
-        },
-    )
-
-
-AI2D = Layout(
-    r"(?:\A|/)questions/[^/]+\.json\Z|\A[^/]+\.png\.json\Z", _read_ai2d, images="..", also=_TEST_IDS
-)
+    return {
+        "id": value.get("questionId"),
+        "question": question,
+        "choices": value.get("answerTexts"),
+        "answer": value.get("correctAnswer"),
+        "image": f"{folder}/{file.name.removesuffix('.json')}",
+    }
 
 
 def _image(value: Mapping[str, Any]) -> str:
@@ -128,11 +120,6 @@ def _fields_answer_lists(_: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-ANSWER_LISTS = Layout(
-    r"(?:\A|[_/])(?:train|val|test)[^/]*\.json\Z", listed(_fields_answer_lists, "data")
-)
-
-
 def _fields_chartqa(_: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
     image = need(value, "imgname", (str,))
     return {"image": image, "question": value.get("query"), "answer": value.get("label")}
@@ -147,16 +134,7 @@ def _read_chartqa(file: SeedFile) -> Iterator[Row]:
         yield from rows(file, _fields_chartqa)
         return
     for number, value in enumerate(csv.DictReader(io.StringIO(read_text(file))), start=1):
-        try:
-            yield Row(number, _fields_chartqa("", value))
-        except RowError as error:
-            yield Row(number, None, error)
-
-
-# Beside them lie tables/*.csv (what the charts show) and annotations/*.json (where it stands).
-CHARTQA = Layout(
-    r"(?:\A|/)(?:train|val|test)_[a-z]+\.(?:json|csv)\Z", each(_read_chartqa), images="png"
-)
+        yield attempt(number, partial(_fields_chartqa, "", value))
 
 
 def _fields_clevr_math(_: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -167,9 +145,6 @@ def _fields_clevr_math(_: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     image = need(value, "image_filename", (str,))
     return {"question": value.get("question"), "image": image, "answer": value.get("answer")}
-
-
-CLEVR_MATH = Layout(r"clevr[^/]*\.json\Z", listed(_fields_clevr_math, "questions"))
 
 
 def _fields_geometry3k(file: SeedFile, value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -188,9 +163,6 @@ def _fields_geometry3k(file: SeedFile, value: Mapping[str, Any]) -> Mapping[str,
     }
 
 
-GEOMETRY3K = Layout(r"(?:\A|/)\d+/data\.json\Z", single(_fields_geometry3k))
-
-
 def _fields_gqa(name: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
     """GQA: `train_balanced_questions.json`, an object by question id; `images/2354786.jpg`.
 
@@ -200,9 +172,6 @@ def _fields_gqa(name: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
     image = f"{need(value, 'imageId')}.jpg"
     question, answer = value.get("question"), value.get("answer")
     return {"id": name, "question": question, "image": image, "answer": answer}
-
-
-GQA = Layout(r"questions[^/]*\.json\Z", listed(_fields_gqa), images="images")
 
 
 def _fields_iconqa(file: SeedFile, value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -218,10 +187,9 @@ def _fields_iconqa(file: SeedFile, value: Mapping[str, Any]) -> Mapping[str, Any
     *_, kind, number = file.folder.split("/")
     question, choices = need(value, "question", (str,)), value.get("choices")
     fields = {"id": f"iconqa_{kind}_{number}", "image": f"{file.folder}/image.png"}
-    if kind != "choose_img":
-        answer = value.get("answer")
-        return {**fields, "question": question, "choices": choices, "answer": answer}
     answer = value.get("answer")
+    if kind != "choose_img":
+        return {**fields, "question": question, "choices": choices, "answer": answer}
     if not isinstance(choices, list) or not all(isinstance(name, str) for name in choices):
         raise RowError("bad_choices_field", f"expected names of images, got {quote(choices)}")
     if not isinstance(answer, int) or not 0 <= answer < len(choices):
@@ -232,9 +200,6 @@ def _fields_iconqa(file: SeedFile, value: Mapping[str, Any]) -> Mapping[str, Any
     images = [fields["image"], *(f"{file.folder}/{name}" for name in choices)]
     asked = f"{IMAGE_PLACEHOLDER}\n{question}\n{options}"
     return {**fields, "question": asked, "image": images, "answer": letters[answer]}
-
-
-ICONQA = Layout(r"(?:choose_txt|choose_img|fill_in_blank)/\d+/data\.json\Z", single(_fields_iconqa))
 
 
 def _fields_mapqa(_: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -254,9 +219,6 @@ def _fields_mapqa(_: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
         "image": need(value, "map_id", (str,)),
         "answer": answer,
     }
-
-
-MAPQA = Layout(r"(?:\A|/)(?:train|dev|test)-QA\.json\Z", listed(_fields_mapqa), images="images")
 
 
 _SPLITS = {1: "train", 2: "validation", 3: "test"}
@@ -291,9 +253,6 @@ def _read_ocrvqa(file: SeedFile) -> Iterator[Row]:
         ]
 
     return rows(file, fields)
-
-
-OCRVQA = Layout(r"(?:\A|/)dataset\.json\Z", each(_read_ocrvqa), images="images")
 
 
 def _choices(value: Mapping[str, Any]) -> list[Any]:
@@ -331,9 +290,6 @@ def _read_scienceqa(file: SeedFile) -> Iterator[Row]:
     return rows(file, fields)
 
 
-SCIENCEQA = Layout(r"problems\.json\Z", each(_read_scienceqa), images="images")
-
-
 QUESTIONS = {
     "company": "Which company issued this receipt?",
     "date": "What is the date printed on this receipt?",
@@ -356,18 +312,14 @@ def _read_sroie(file: SeedFile) -> Iterator[Row]:
     except RowError as error:
         yield Row(1, None, error)
         return
-    for number, (key, question) in enumerate(QUESTIONS.items(), start=1):
-        try:
-            answer = need(values, key, (str,))
-        except RowError as error:
-            yield Row(number, None, error)
-            continue
-        image = f"{file.stem}.jpg"
-        row = {"id": f"sroie_{file.stem}_{key}", "question": question, "answer": answer}
-        yield Row(number, {**row, "image": image})
 
+    def fields(key: str) -> Mapping[str, Any]:
+        answer, image = need(values, key, (str,)), f"{file.stem}.jpg"
+        name = f"sroie_{file.stem}_{key}"
+        return {"id": name, "question": QUESTIONS[key], "answer": answer, "image": image}
 
-SROIE = Layout(r"(?:\A|/)[^/]+\.(?:json|txt)\Z", each(_read_sroie), images="../img")
+    for number, key in enumerate(QUESTIONS, start=1):
+        yield attempt(number, partial(fields, key))
 
 
 _SUBTYPE = re.compile(r"_((?:train|val|test)[a-z-]*\d{4})_")
@@ -427,6 +379,37 @@ def _read_vqa(file: SeedFile) -> Iterator[Row]:
     return rows(file, fields, "questions")
 
 
-VQA = Layout(
-    r"OpenEnded_mscoco_[^/]*_questions\.json\Z", each(_read_vqa), also=r"mscoco_.*" + _ANNOTATIONS
-)
+LAYOUTS: dict[str, Layout] = {
+    "ai2d": Layout(
+        r"(?:\A|/)questions/[^/]+\.json\Z|\A[^/]+\.png\.json\Z",
+        _read_ai2d,
+        images="..",
+        also=_TEST_IDS,
+    ),
+    "answer_lists": Layout(
+        r"(?:\A|[_/])(?:train|val|test)[^/]*\.json\Z", listed(_fields_answer_lists, "data")
+    ),
+    # Beside them lie tables/*.csv (what the charts show) and annotations/*.json (where it stands).
+    "chartqa": Layout(
+        r"(?:\A|/)(?:train|val|test)_[a-z]+\.(?:json|csv)\Z", each(_read_chartqa), images="png"
+    ),
+    "clevr_math": Layout(r"clevr[^/]*\.json\Z", listed(_fields_clevr_math, "questions")),
+    "conversations": conversations.CONVERSATIONS,
+    "geometry3k": Layout(r"(?:\A|/)\d+/data\.json\Z", single(_fields_geometry3k)),
+    "gqa": Layout(r"questions[^/]*\.json\Z", listed(_fields_gqa), images="images"),
+    "iconqa": Layout(
+        r"(?:choose_txt|choose_img|fill_in_blank)/\d+/data\.json\Z", single(_fields_iconqa)
+    ),
+    "mapqa": Layout(
+        r"(?:\A|/)(?:train|dev|test)-QA\.json\Z", listed(_fields_mapqa), images="images"
+    ),
+    "ocrvqa": Layout(r"(?:\A|/)dataset\.json\Z", each(_read_ocrvqa), images="images"),
+    "scienceqa": Layout(r"problems\.json\Z", each(_read_scienceqa), images="images"),
+    "sroie": Layout(r"(?:\A|/)[^/]+\.(?:json|txt)\Z", each(_read_sroie), images="../img"),
+    "vqa": Layout(
+        r"OpenEnded_mscoco_[^/]*_questions\.json\Z",
+        each(_read_vqa),
+        also=r"mscoco_.*" + _ANNOTATIONS,
+    ),
+}
+"""By the name that `seeds.N.format` takes."""
