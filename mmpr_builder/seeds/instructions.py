@@ -111,6 +111,7 @@ _ANY_FORM = (
     *("answer", "respond", "reply", "response", "letter", "option", "step", "boxed", "think"),
     *("答", "选", "推理", "思考", "字母", "结果", "解"),
 )
+_ANY_LINE = (*_ANY_FORM, "choice")
 
 # "Hint: …\nQuestion: …" (MathVista; the Chinese form likewise).
 _HINT = re.compile(r"\A(?P<images>(?:\s*<image>)*\s*)(?P<hint>(?:Hint|提示)[:：][^\n]*)\n+", re.I)
@@ -170,13 +171,16 @@ def _strip_lines(text: str) -> str:
 def _is_form(line: str) -> bool:
     line = line.strip()
     # Forms are not longer or shorter; this bounds the work on hostile text.
-    may_be = 4 <= len(line) <= 400 and _has_any(line, (*_ANY_FORM, "choice"))
+    may_be = 4 <= len(line) <= 400 and _has_any(line, _ANY_LINE)
     return may_be and _FORM.fullmatch(line) is not None
 
 
 def _has_any(text: str, words: tuple[str, ...]) -> bool:
     lowered = text.lower()
-    return any(word in lowered for word in words)
+    for word in words:  # noqa: SIM110 - any() takes three times as long, and every line comes here
+        if word in lowered:
+            return True
+    return False
 
 
 def _strip_tail(text: str) -> str:
