@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from mmpr_builder.config import flattened
 from mmpr_builder.output import mean_rate, pair_parts, read_drops, read_rows, read_run
 from mmpr_builder.records import Kind
 
@@ -91,7 +92,7 @@ def compare_builds(left: str, right: str) -> BuildDiff:
     rates = [Change(seed, a.rates[seed], b.rates[seed]) for seed in common]
     moved = [change for change in rates if abs(change.left - change.right) > 1e-9]
     return BuildDiff(
-        settings=_changes(_flat(a.run["config"]), _flat(b.run["config"])),
+        settings=_changes(flattened(a.run["config"]), flattened(b.run["config"])),
         versions=_changes(a.run["this_run"]["versions"], b.run["this_run"]["versions"]),
         counts=_counts(a.run["counts"], b.run["counts"]),
         pass_rates=_mean_rates(a.run["counts"], b.run["counts"]),
@@ -125,18 +126,6 @@ def _read(out: str) -> _Build:
     return _Build(run, pairs, ends, rates, verdicts)
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested tables and lists of tables as dotted key -> value."""
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict) or not value:
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        found |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
-    return found
-
-
 def _changes(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[Change, ...]:
     return tuple(
         Change(name, left.get(name), right.get(name))
@@ -148,7 +137,7 @@ def _changes(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[Change,
 def _counts(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[Change, ...]:
     """Every sum that differs, but for those by source and by single pass rates."""
     skipped = ("sources", "pass_rates", "fates", "uses")
-    flat = [_flat({k: v for k, v in c.items() if k not in skipped}) for c in (left, right)]
+    flat = [flattened({k: v for k, v in c.items() if k not in skipped}) for c in (left, right)]
     # A reason that one build does not know has happened there no time.
     return tuple(
         Change(c.name, *(0 if side is None else side for side in (c.left, c.right)))

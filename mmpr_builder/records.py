@@ -1,10 +1,10 @@
 """What flows through the pipeline, one frozen record per step.
 
-    Seed      question, images, maybe truths                    seeds.py
-    Rollout   a seed with its prompt and all its responses      sampling.py
+    Seed      question, images, maybe truths                    seeds/
+    Rollout   a seed with its prompt and all its responses      sampling/
     Asked     what a response is judged by                      pairing/
     Verdict   what scoring says of one response                 scoring/
-    Pair      chosen / rejected                                 pairing.py
+    Pair      chosen / rejected                                 pairing/
     Drop      an item that ends here, with the reason           any step
 
 A field means the same thing everywhere: `answer` is what a response says, `answers` are the

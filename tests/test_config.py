@@ -168,6 +168,15 @@ def test_a_setting_that_follows_another_names_it_and_may_be_recorded(old: str, n
         load_config(None, ["seeds=[{path: a.jsonl}]", f"{key}=5"])
 
 
+def test_an_earlier_setting_of_a_recipe_is_not_blamed_on_an_override_that_ends_alike(
+    tmp_path: Path,
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("scoring: {judge: {retries: 2}}")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: 'scoring\.judge\.retries' .value 2. is no"):
+        load_config(recipe, ["sampling.endpoint.retries=7"])
+
+
 def test_limits_of_pairing_are_no_aims_of_fixed_sampling() -> None:
     changed = load_config(None, ["pairing.max_gap=9", "pairing.kinds=format"])
     assert sampling_identity(changed) == sampling_identity(load_config(None))

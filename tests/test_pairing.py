@@ -6,10 +6,12 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pair_samples import LastWord
 
 from mmpr_builder.config import Config, PairingConfig
 from mmpr_builder.pairing import build_pairs, judge_and_pair, scorer_for
@@ -321,25 +323,15 @@ def test_verdicts_must_be_one_per_response() -> None:
         build_pairs(TRUTH, [r for r, _ in right(2)], [Verdict("correct")], PairingConfig())
 
 
-class LastWord:
-    """A judge that compares the last word; remembers which scorers it was asked for."""
+class Remembering(LastWord):
+    """Remembers which scorers it was asked for."""
 
     def __init__(self) -> None:
         self.scorers: list[str] = []
 
-    def score_response(
-        self,
-        text: str,
-        gold: str | Sequence[str],
-        *,
-        style: str = "final_answer",
-        scorer: str = "auto",
-        choices: Sequence[str] | None = None,
-        question: str | None = None,
-    ) -> Verdict:
+    def score_response(self, *words: Any, scorer: str = "auto", **more: Any) -> Verdict:
         self.scorers.append(scorer)
-        answer = text.split()[-1]
-        return Verdict("correct" if answer in gold else "incorrect", answer)
+        return super().score_response(*words, scorer=scorer, **more)
 
 
 def rollout(
@@ -365,7 +357,7 @@ def test_a_rollout_is_judged_and_paired() -> None:
 
 
 def test_a_rollout_without_truth_asks_no_judge() -> None:
-    judge = LastWord()
+    judge = Remembering()
     response, _ = described("A red square", go_on(" ball"))
     verdicts, pairs, _ = judge_and_pair(rollout(OPEN, [response]), Config(), judge)
     assert [(v.outcome, v.rule) for v in verdicts] == [("undecided", "no_truth")]

@@ -9,7 +9,12 @@ change between runs.
 
 from __future__ import annotations
 
-from mmpr_builder.config.identity import identity_hash, sampling_identity, with_stated_aims
+from mmpr_builder.config.identity import (
+    flattened,
+    identity_hash,
+    sampling_identity,
+    with_stated_aims,
+)
 from mmpr_builder.config.recipes import (
     find_shipped,
     load_config,
@@ -55,6 +60,7 @@ __all__ = [
     "ScoringConfig",
     "SourceConfig",
     "find_shipped",
+    "flattened",
     "identity_hash",
     "load_config",
     "sampling_identity",

@@ -32,9 +32,8 @@ _AIMS = ("target_kinds", "target_per_response", "target_gap")
 
 def sampling_identity(config: Config) -> dict[str, Any]:
     """The settings that decide what rollouts say, flat and without secrets: dotted key -> value."""
-    flat: dict[str, Any] = {}
-    for key in _IDENTITY:
-        _flatten(key, config.model_dump(mode="json")[key], flat)
+    settings = config.model_dump(mode="json")
+    flat = flattened({key: settings[key] for key in _IDENTITY})
     kept = {k: v for k, v in flat.items() if not k.startswith("sampling.endpoint.")}
     # With "open" the seeds that planning would drop are sampled, and continued.
     kept["scoring.unusable_truth"] = config.scoring.unusable_truth
@@ -43,9 +42,9 @@ def sampling_identity(config: Config) -> dict[str, Any]:
         if kept[f"sampling.{name}"] == usual[name]:
             del kept[f"sampling.{name}"]
     # The controls that choose seeds, where they are on; the others can change between runs.
-    chosen = config.quality.model_dump(mode="json")
+    chosen = settings["quality"]
     if chosen["decontaminate"]["against"]:
-        _flatten("quality.decontaminate", chosen["decontaminate"], kept)
+        kept |= flattened(chosen["decontaminate"], "quality.decontaminate")
     if chosen["near_duplicates"]:
         kept["quality.near_duplicates"] = True
     opened = (".roots", ".allow")
@@ -74,12 +73,13 @@ def identity_hash(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _flatten(prefix: str, value: Any, into: dict[str, Any]) -> None:
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            _flatten(f"{prefix}.{key}", item, into)
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        for i, item in enumerate(value):
-            _flatten(f"{prefix}.{i}", item, into)
-    else:
-        into[prefix] = value
+def flattened(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested tables and lists of tables as dotted key -> value."""
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        found |= flattened(item, f"{prefix}.{key}" if prefix else str(key))
+    return found

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from mmpr_builder.config.identity import flattened
 from mmpr_builder.config.sections import SourceConfig
 from mmpr_builder.config.whole import NO_LICENSED_SOURCE, NO_SUCH_SOURCE, Config
 from mmpr_builder.errors import ConfigError
@@ -104,21 +105,22 @@ FOLLOWED = {
 
 def _refuse_followed(data: dict[str, Any], recipe: str, overrides: list[str]) -> None:
     """Raise `ConfigError` for a setting of an earlier version, naming the one to use instead."""
-    sources = data.get("seeds")
-    if isinstance(sources, dict):
-        sources = list(sources.values()) if "path" not in sources else [sources]
-    for old, new in FOLLOWED.items():
-        *parents, last = old.split(".")
-        tables = sources if parents[0] == "seeds" and isinstance(sources, list) else [data]
-        for table in tables:
-            for parent in () if parents[0] == "seeds" else parents:
-                table = table.get(parent) if isinstance(table, dict) else None
-            if isinstance(table, dict) and last in table:
-                blamed = [o for o in overrides if o.partition("=")[0].strip().endswith(f".{last}")]
-                raise ConfigError(
-                    f"{blamed[-1] if blamed else recipe}: {old!r} (value {table[last]!r}) is no"
-                    f" setting any more: it follows {new!r}; set that instead"
-                )
+    for key, value in flattened(data).items():
+        first, _, rest = key.partition(".")
+        # Sources stand in a list, in a table by name, or are one table.
+        of_source = (f"seeds.N.{rest}", f"seeds.N.{rest.partition('.')[2]}")
+        names = of_source if first == "seeds" else (key,)
+        old = next((o for o in FOLLOWED if any(_is_in(name, o) for name in names)), None)
+        if old is not None:
+            blamed = (o for o in reversed(overrides) if _is_in(key, o.partition("=")[0].strip()))
+            raise ConfigError(
+                f"{next(blamed, recipe)}: {old!r} (value {value!r}) is no setting any more: it"
+                f" follows {FOLLOWED[old]!r}; set that instead"
+            )
+
+
+def _is_in(key: str, table: str) -> bool:
+    return f"{key}.".startswith(f"{table}.")
 
 
 def _read_recipe(recipe: str | Path) -> dict[str, Any]:

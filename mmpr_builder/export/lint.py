@@ -25,8 +25,7 @@ from mmpr_builder.export.items import BadRow, Item, read_items
 from mmpr_builder.export.lint_checks import ImageChecker, Size, TokenCounter
 from mmpr_builder.export.readback import read_export
 from mmpr_builder.export.writing import Format
-from mmpr_builder.io import stores
-from mmpr_builder.io.tables import ParquetFile
+from mmpr_builder.io import stores, tables
 from mmpr_builder.output import pair_parts
 
 _BATCH = 128
@@ -128,28 +127,15 @@ def _read(out: str, form: Format) -> Iterator[Item | BadRow]:
     if form.name == "verl" and (Path(out) / "export.json").exists():
         yield from read_export(out, form.name)
         return
-    yield from _mixed(parts)
+    for part, names in tables.other_schemas(parts):  # No loader takes them together.
+        detail = f"differs from {parts[0]} in {', '.join(names) or 'their order'}"
+        yield BadRow(part, "", "mixed_schema", detail)
     for item in read_items(parts):
         # verl takes only the query of a pair.
         if isinstance(item, Item) and form.queries:
             yield replace(item, chosen=None, rejected=None)
         else:
             yield item
-
-
-def _mixed(parts: Sequence[str]) -> Iterator[BadRow]:
-    """Shards whose columns are not those of the first: no loader takes them together."""
-    first = None
-    for part in parts:
-        with ParquetFile(part) as file:
-            schema = file.schema
-        if first is None:
-            first = schema
-        elif not schema.equals(first, check_metadata=False):
-            mine = {(column.name, str(column.type)) for column in schema}
-            theirs = {(column.name, str(column.type)) for column in first}
-            names = sorted({name for name, _ in mine ^ theirs}) or ["their order"]
-            yield BadRow(part, "", "mixed_schema", f"differs from {parts[0]} in {', '.join(names)}")
 
 
 def _check(

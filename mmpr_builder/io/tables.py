@@ -149,6 +149,19 @@ def read_footer(uri: str | Path) -> pq.FileMetaData | None:
         return None
 
 
+def other_schemas(uris: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Files whose columns are not those of the first one, with the names of those that differ; none
+    where only their order does."""
+    first: pa.Schema | None = None
+    for uri in uris:
+        with ParquetFile(uri) as file:
+            schema = file.schema
+        first = schema if first is None else first
+        if not schema.equals(first, check_metadata=False):
+            mine, theirs = ({(c.name, str(c.type)) for c in one} for one in (schema, first))
+            yield uri, sorted({name for name, _ in mine ^ theirs})
+
+
 def column_names(uri: str | Path) -> list[str]:
     """The top-level columns of a file; none if it is not complete."""
     footer = read_footer(uri)

@@ -25,8 +25,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from mmpr_builder.errors import InputError
 from mmpr_builder.io import stores, tables
 from mmpr_builder.output import shards
@@ -160,15 +158,9 @@ def _on_disk(part: str) -> str:
 
 
 def _check_one_schema(parts: Sequence[str]) -> None:
-    first: pa.Schema | None = None
-    for part in parts:
-        with tables.ParquetFile(part) as file:
-            schema = file.schema
-        if first is None:
-            first = schema
-        elif not schema.equals(first, check_metadata=False):
-            names = sorted(set(schema.names) ^ set(first.names)) or ["their types or order"]
-            raise InputError(
-                f"{part}: its columns are not those of {parts[0]} ({', '.join(names)} differ):"
-                " `mmpr export A B DEST --to trl` gives both one schema"
-            )
+    for part, names in tables.other_schemas(parts):
+        raise InputError(
+            f"{part}: its columns are not those of {parts[0]}"
+            f" ({', '.join(names) or 'their order'} differ):"
+            " `mmpr export A B DEST --to trl` gives both one schema"
+        )

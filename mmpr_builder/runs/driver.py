@@ -1,7 +1,7 @@
 """The driver: hands out units, counts, and deals with whatever dies.
 
 It holds no rollouts. A unit is done when its part is in the folder, and at no other time; what
-was open in an engine that died is queued again (`units.WorkQueue`), and `fleet.Fleet` starts
+was open in an engine that died is queued again (`work_queue.WorkQueue`), and `fleet.Fleet` starts
 another engine where there is room.
 """
 

@@ -4,11 +4,11 @@
     score_answer("B", "18 cm", choices=["12 cm", "18 cm"])   correct (choice)
     score_response("… Final answer: 0.5", r"\\frac12")        correct (number)
 
-    clean      the dress comes off        number, units, ratio, numerals   quantities, exact
-    choice     options                    structure, maths, expression     shapes and formulas
-    yes_no, text, anls, relaxed, labels   words, documents, charts, dates and ranges
-    neutral, grammar, sentence            which words beside a value leave it as it is
-    auto       which of these             screen, pool, worker, symbolic   the costly last resort
+    auto, judge     which scorer, and its verdict
+    clean, latex    markup comes off
+    words/          options, short texts, charts, sentences read from their question
+    numbers/        numbers, units, money, dates, ratios, compared exactly
+    maths/          shapes and formulas; symbolic in pool and worker, the costly last resort
 
 What counts as equal is written down in docs/scoring.md.
 

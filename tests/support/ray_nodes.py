@@ -79,8 +79,7 @@ class RayNodes:
     def add(self, *, cpus: int = 1, gpus: int = 0) -> subprocess.Popen[bytes]:
         """A new node; returns once the head knows of it."""
         before: set[str] = set()
-        while not before:  # The head itself is one.
-            before = self._alive()
+        wait_for(lambda: before.update(self._alive()) or before)  # The head itself is one.
         words = (f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}")
         node = self._start(*words)
         wait_for(lambda: self._alive() - before)
