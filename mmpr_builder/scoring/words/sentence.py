@@ -97,7 +97,7 @@ _STRIP = ".,;:!?\"'()*“”"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Question:
     """An English question. `lemmas`: all its words, `clause`: those of the sentences that ask;
     `orders`: what each of these asks, without conditions, from the gap on; `counted`: the nouns of
     `how many`; `given`: its `numbers` with what stands behind them; `labels`: with the noun before
@@ -116,7 +116,7 @@ class Asked:
 
 
 @lru_cache(maxsize=256)
-def read_question(question: str | None) -> Asked | None:
+def read_question(question: str | None) -> Question | None:
     """The words of a question's last 2,000 characters; None where there is none."""
     if not question:
         return None
@@ -137,7 +137,7 @@ def read_question(question: str | None) -> Asked | None:
     asking = [s for s in sentences if _GAP.search(s) or _FIND.search(s)] or [text]
     sides = (pair for pair in pairwise(lemmas) if pair[0] not in FUNCTION and pair[1].isdigit())
     clause = frozenset(word for sentence in asking for word in _lemmas(sentence))
-    return Asked(
+    return Question(
         text,
         frozenset(lemmas),
         clause,
@@ -247,7 +247,7 @@ def value_said(text: str, question: str | None = None) -> str | None:
     return " ".join(tokens[start:end]).rstrip(".,;:!").replace("\x00", " ")
 
 
-def _is_frame(before: list[str], after: list[str], asked: Asked | None) -> bool:
+def _is_frame(before: list[str], after: list[str], asked: Question | None) -> bool:
     """Whether all words around a value, which is `#`, leave it as it is."""
     tokens = [*before, "#", *after]
     if before and asked and not asked.subjects and before[0][0].isupper():
@@ -271,7 +271,7 @@ def _is_frame(before: list[str], after: list[str], asked: Asked | None) -> bool:
     return along or _retells(bare, lemmas, asked)
 
 
-def _retells(bare: list[str], lemmas: list[str], asked: Asked) -> bool:
+def _retells(bare: list[str], lemmas: list[str], asked: Question) -> bool:
     """Whether an answer is made of the question's words, whatever their order, and has at least
     half of a clause that asks: `Roy has saved $42`, asked how much money Roy has, who saved."""
     at = bare.index("#")
@@ -294,14 +294,14 @@ def _retells(bare: list[str], lemmas: list[str], asked: Asked) -> bool:
     return False
 
 
-def _is_aside(tokens: list[str], bare: list[str], i: int, asked: Asked) -> bool:
+def _is_aside(tokens: list[str], bare: list[str], i: int, asked: Question) -> bool:
     """Whether words that stand apart begin here: behind a comma, `after the sale`, `on her plate`
     where the question has no other `on`."""
     place = bare[i] in _PLACES and bare[i] not in asked.clause
     return tokens[i - 1][-1:] == "," or bare[i] in _SUBORDINATE or place
 
 
-def _is_given(bare: list[str], lemmas: list[str], i: int, asked: Asked) -> bool:
+def _is_given(bare: list[str], lemmas: list[str], i: int, asked: Question) -> bool:
     """Whether a word of an aside is the question's."""
     word = bare[i]
     if word in CHANGING or lemmas[i] in CHANGING:
@@ -313,7 +313,7 @@ def _is_given(bare: list[str], lemmas: list[str], i: int, asked: Asked) -> bool:
     return word in FUNCTION or lemmas[i] in asked.lemmas or not word
 
 
-def _is_given_number(bare: list[str], lemmas: list[str], i: int, asked: Asked) -> bool:
+def _is_given_number(bare: list[str], lemmas: list[str], i: int, asked: Question) -> bool:
     """Whether the question has a number with the same noun, or without one: `for 3 apples`."""
     number, noun = _number(bare[i]), next(iter(lemmas[i + 1 :]), "")
     if _YEAR.match(bare[i]) and number not in asked.numbers:
@@ -331,7 +331,7 @@ def _goes_along(
     tokens: list[str],
     bare: list[str],
     lemmas: list[str],
-    asked: Asked,
+    asked: Question,
     free: frozenset[str],
     order: tuple[str, ...],
 ) -> bool:
@@ -377,7 +377,7 @@ def _goes_along(
     return not (at and bare[at - 1] in _COPULAS and heads[:1] > [_HEAD])
 
 
-def _changes(bare: list[str], i: int, at: int, asked: Asked) -> bool:
+def _changes(bare: list[str], i: int, at: int, asked: Question) -> bool:
     """Whether a word changes the value that stands right behind it: `more than 5`."""
     apart = bare[i] not in CHANGING - _PARTICLES or bare[i - 1] in _DETERMINERS
     if apart or i > at or not {*bare[i:at]} <= FUNCTION | CHANGING:
@@ -386,7 +386,9 @@ def _changes(bare: list[str], i: int, at: int, asked: Asked) -> bool:
     return not re.search(asks, asked.text, re.IGNORECASE)
 
 
-def _stands_in(tokens: list[str], bare: list[str], lemmas: list[str], i: int, asked: Asked) -> bool:
+def _stands_in(
+    tokens: list[str], bare: list[str], lemmas: list[str], i: int, asked: Question
+) -> bool:
     """Whether a word may stand that the clause has not."""
     at, word = bare.index("#"), bare[i]
     if word in CHANGING or lemmas[i] in CHANGING:
@@ -426,7 +428,7 @@ def _is_known(tokens: list[str], bare: list[str], lemmas: list[str], i: int) -> 
     return bare[i + 1 : i + 3] != ["of", "#"] and (named or before == "of")  # a quarter of 28
 
 
-def _value(tokens: list[str], asked: Asked | None) -> tuple[int, int] | None:
+def _value(tokens: list[str], asked: Question | None) -> tuple[int, int] | None:
     """Where the one value of a sentence begins and ends; None with none or several."""
     bare = [_bare(token) for token in tokens]
     before = ["", *bare]
@@ -452,7 +454,7 @@ def _value(tokens: list[str], asked: Asked | None) -> tuple[int, int] | None:
     return (start, end) if start < end and all(joins) else None
 
 
-def _names_another(bare: list[str], at: int, asked: Asked) -> bool:
+def _names_another(bare: list[str], at: int, asked: Question) -> bool:
     """Whether an answer is about figure 6, where the question is about figure 4; or about pair 2
     alone, where it compares that with pair 1. `at`: the value, which such a number is not."""
     noun = lemma(bare[at - 1]) if at else ""
