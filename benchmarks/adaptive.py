@@ -287,13 +287,13 @@ BRANCHES = ("correctness", "DropoutNTP", "both")
 
 async def _sample(seeds: list[Seed], config: Config, sampler: Any) -> dict[str, Sums]:
     from mmpr_builder import prompts
-    from mmpr_builder.runs.actors import seats
+    from mmpr_builder.runs.actors import max_in_flight
     from mmpr_builder.sampling.scoring_threads import ScoringThreads
     from mmpr_builder.scoring import Judge
 
     scoring = ScoringThreads(config)
     pick = prompts.load_templates(config).pick
-    open_seeds = asyncio.Semaphore(seats(config))
+    open_seeds = asyncio.Semaphore(max_in_flight(config))
 
     async def one(seed: Seed) -> Any:
         async with open_seeds:

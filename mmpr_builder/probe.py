@@ -31,7 +31,7 @@ from mmpr_builder.io import tables
 from mmpr_builder.output import BuildWriter, read_rows
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop, Rollout, Seed, content_id, generated_tokens
-from mmpr_builder.runs.actors import seats
+from mmpr_builder.runs.actors import max_in_flight
 from mmpr_builder.runs.pair_workers import PartJudge
 from mmpr_builder.sampling.scoring_threads import ScoringThreads
 
@@ -206,7 +206,7 @@ async def _sample(
     began = time.monotonic()
     sampler = engines.make_sampler(config)
     ready = time.monotonic()
-    room = asyncio.Semaphore(seats(config))
+    room = asyncio.Semaphore(max_in_flight(config))
     done: list[Rollout] = []
 
     async def one(index: int, seed: Seed) -> None:

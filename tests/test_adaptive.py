@@ -38,7 +38,7 @@ from mmpr_builder.records import (
     derived_seed,
 )
 from mmpr_builder.runs import plan, run_pairing
-from mmpr_builder.runs.actors import Counts, SamplerActor, seats
+from mmpr_builder.runs.actors import Counts, SamplerActor, max_in_flight
 from mmpr_builder.sampling import CacheHits, Continue, Request, Sample, roll_out
 from mmpr_builder.sampling.scoring_threads import ScoringThreads
 from mmpr_builder.scoring import Judge
@@ -324,7 +324,7 @@ def test_a_stopped_actor_hands_in_what_the_caches_saved(tmp_path: Path) -> None:
 def test_more_seeds_are_open_when_each_has_few_responses_under_way() -> None:
     def taken(*overrides: str) -> int:
         config = load_config(None, list(overrides))
-        return seats(config.model_copy(update={"engine": {"max_num_seqs": 64}}))
+        return max_in_flight(config.model_copy(update={"engine": {"max_num_seqs": 64}}))
 
     assert taken() == 8
     assert taken("sampling.policy=adaptive") == 32

@@ -18,7 +18,7 @@ from rich.console import Console
 from mmpr_builder import build
 from mmpr_builder.cli import closing
 from mmpr_builder.config import Config, JudgeConfig, load_config
-from mmpr_builder.engines.llm_judge import Arbiter, Case, load_prompt, read_opinion
+from mmpr_builder.engines.llm_judge import Case, LLMJudge, load_prompt, read_opinion
 from mmpr_builder.errors import ConfigError, InputError, SetupError
 from mmpr_builder.io.tables import list_parts, read_parquet, rollouts_to_table, write_parquet
 from mmpr_builder.output import load_pairs
@@ -135,8 +135,8 @@ def test_an_answer_cannot_close_its_own_block() -> None:
 def test_half_an_emoji_can_be_asked_about() -> None:
     with OpenAIServer(lambda body: (200, choices("SAME"))) as server:
         settings = JudgeConfig(url=server.url, model="org/vlm")
-        with Arbiter(settings) as arbiter:
-            (opinion,) = arbiter.ask([Case("?", ("12",), (), "12 \ud83d")])
+        with LLMJudge(settings) as judge:
+            (opinion,) = judge.ask([Case("?", ("12",), (), "12 \ud83d")])
     assert opinion is not None
     assert opinion.word == "SAME"
 
@@ -327,8 +327,8 @@ def test_a_judge_that_fails_later_leaves_answers_undecided_and_is_asked_again(
 def test_a_server_that_is_gone_is_not_asked_for_ever() -> None:
     with OpenAIServer(lambda body: (500, {})) as server:
         settings = JudgeConfig(url=server.url, model="org/vlm", retries=0, concurrency=1)
-        with Arbiter(settings) as arbiter:
-            opinions = arbiter.ask([Case("?", ("1",), (), str(i)) for i in range(50)])
+        with LLMJudge(settings) as judge:
+            opinions = judge.ask([Case("?", ("1",), (), str(i)) for i in range(50)])
     assert opinions == [None] * 50
     assert len(server.bodies) < 20
 
@@ -337,8 +337,8 @@ def test_errors_that_pass_are_tried_again() -> None:
     replies: list[tuple[int, Any]] = [(429, {}), (200, b"no gzip"), (200, choices("SAME"))]
     with OpenAIServer(lambda body: replies.pop(0)) as server:
         settings = JudgeConfig(url=server.url, model="org/vlm", retries=2)
-        with Arbiter(settings) as arbiter:
-            (opinion,) = arbiter.ask([Case("?", ("1",), (), "x")])
+        with LLMJudge(settings) as judge:
+            (opinion,) = judge.ask([Case("?", ("1",), (), "x")])
     assert opinion is not None
     assert replies == []
 
@@ -347,8 +347,8 @@ def test_a_refused_key_is_an_error_of_the_set_up(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("JUDGE_KEY", "secret")
     with OpenAIServer(lambda body: (401, {"error": "no"})) as server:
         settings = JudgeConfig(url=server.url, model="org/vlm", api_key_env="JUDGE_KEY")
-        with Arbiter(settings) as arbiter, pytest.raises(InputError, match="JUDGE_KEY"):
-            arbiter.ask([Case("?", ("1",), (), "x")])
+        with LLMJudge(settings) as judge, pytest.raises(InputError, match="JUDGE_KEY"):
+            judge.ask([Case("?", ("1",), (), "x")])
     assert server.headers[0]["Authorization"] == "Bearer secret"
 
 

@@ -20,7 +20,7 @@ from mmpr_builder.config import Config
 from mmpr_builder.demo.drawing import draw
 from mmpr_builder.demo.world import make_scene
 from mmpr_builder.errors import InputError, SetupError
-from mmpr_builder.folder.planned_drops import DropFile, PlannedDrops
+from mmpr_builder.folder.parts import DropFile, PlannedDrops
 from mmpr_builder.io.ordered_map import in_threads
 from mmpr_builder.progress import Progress
 from mmpr_builder.quality import screen_seeds

@@ -94,7 +94,7 @@ def on_disk(config: Config) -> list[str]:
 
 
 STOPS: dict[str, tuple[int, int, str, int, list[str]]] = {
-    # seeds answered before, seats, grace; seeds sampled, rows on disk
+    # seeds answered before, seeds at once, grace; seeds sampled, rows on disk
     "without a grace what is finished": (2, 2, "0", 2, ["0 kept", "2 kept"]),
     "and with one what is under way, too": (2, 1, "60", 3, ["0 kept", "3 kept"]),
     "a unit that ends in the grace": (2, 3, "60", 5, ["1 kept", "4 published"]),
@@ -103,12 +103,12 @@ STOPS: dict[str, tuple[int, int, str, int, list[str]]] = {
 
 
 @pytest.mark.parametrize(
-    ("answered", "seats", "grace", "sampled", "rows"), STOPS.values(), ids=STOPS
+    ("answered", "at_once", "grace", "sampled", "rows"), STOPS.values(), ids=STOPS
 )
 def test_a_stop_keeps(
-    answered: int, seats: int, grace: str, sampled: int, rows: list[str], tmp_path: Path
+    answered: int, at_once: int, grace: str, sampled: int, rows: list[str], tmp_path: Path
 ) -> None:
-    overrides = (f"sampling.endpoint.concurrency={seats}", f"distributed.grace_s={grace}")
+    overrides = (f"sampling.endpoint.concurrency={at_once}", f"distributed.grace_s={grace}")
     config = make_config(tmp_path, 8, *overrides)
 
     async def work() -> Counts:

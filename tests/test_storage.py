@@ -22,11 +22,11 @@ from moto.server import ThreadedMotoServer
 import mmpr_builder as mb
 from mmpr_builder.config import Config
 from mmpr_builder.errors import BuildConflictError, InputError, SetupError, StorageError
-from mmpr_builder.folder import lock, parts
-from mmpr_builder.folder.files import exists, read_json, remove_folder, write_json
+from mmpr_builder.folder import lock, parts, read_json, write_json
 from mmpr_builder.folder.lock import LOCK_NAME, build_lock
 from mmpr_builder.folder.manifest import read_manifest
 from mmpr_builder.io import stores, tables
+from mmpr_builder.io.stores import is_there, remove_folder
 from mmpr_builder.output import pair_parts
 from mmpr_builder.progress import Progress
 from mmpr_builder.report import write_report
@@ -164,7 +164,7 @@ def test_two_drivers_on_one_s3_folder_the_second_is_refused(
         with pytest.raises(OSError, match="pre-conditions"):
             lock._create(fs, path, {"id": "late"})
         assert json.loads(fs.cat_file(path))["id"] == json.loads(held)["id"]
-    assert not exists(f"{out}/{LOCK_NAME}")
+    assert not is_there(f"{out}/{LOCK_NAME}")
 
 
 @pytest.mark.slow
@@ -233,7 +233,7 @@ def test_an_outage_costs_time_and_nothing_else(flaky: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "look",
     [
-        lambda out: exists(f"{out}/here.json"),
+        lambda out: is_there(f"{out}/here.json"),
         lambda out: read_json(f"{out}/here.json") == {"a": 1},
         lambda out: stores.names_in(out) == ["here.json", "part.parquet"],
         lambda out: tables.list_parts(out) == [f"{out}/part.parquet"],

@@ -15,7 +15,7 @@ from mmpr_builder.config import Config, load_config
 from mmpr_builder.folder import parts
 from mmpr_builder.folder.manifest import Unit, read_manifest
 from mmpr_builder.runs import plan
-from mmpr_builder.runs.actors import SamplerActor, seats
+from mmpr_builder.runs.actors import SamplerActor, max_in_flight
 from mmpr_builder.runs.work_queue import Work, WorkQueue
 
 
@@ -124,8 +124,10 @@ def test_work_that_fails_without_a_death_is_given_up_after_max_tries() -> None:
         (["sampling.engine=endpoint", "sampling.endpoint.concurrency=7"], 7),
     ],
 )
-def test_seats_keep_an_engine_full_and_memory_bounded(overrides: list[str], expected: int) -> None:
-    assert seats(load_config(None, overrides)) == expected
+def test_seeds_in_flight_keep_an_engine_full_and_memory_bounded(
+    overrides: list[str], expected: int
+) -> None:
+    assert max_in_flight(load_config(None, overrides)) == expected
 
 
 def test_a_torn_and_a_foreign_part_are_noticed(tmp_path: Path) -> None:

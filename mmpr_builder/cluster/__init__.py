@@ -1,1 +1,1 @@
-"""Ray: the only folder that imports it."""
+"""Ray: only this folder imports it, inside the functions that need it."""

@@ -1,11 +1,10 @@
-"""How many engines a cluster holds: what one engine needs, against the nodes that are there now.
+"""How many engines a cluster holds: what one needs, against the nodes that are there now.
 
     Shape(gpus=2)     on nodes with 8, 8 and 3 GPUs  -> 9 engines: the odd GPU is left over
     Shape(per_node)   vLLM on CPUs                   -> one on each node: it takes all cores
     Shape(stages=2)   pipeline parallel over nodes   -> GPU groups / stages
 
-Nodes come and go while a build runs; everything here is asked again and again. Pure functions but
-for `alive_nodes`.
+Nodes come and go while a build runs. All functions but `alive_nodes` are pure.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from mmpr_builder.config import Config
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A living node of the cluster and what it has in all, in use or not."""
+    """A living node of the cluster with all its resources, in use or not."""
 
     id: str
     gpus: int
@@ -28,14 +27,14 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What one engine needs; the same from the first engine of a run to the last."""
+    """What one engine needs; the same for all engines of a run."""
 
     gpus: int = 0
-    """GPUs on one node; 0: none, it computes on CPUs or elsewhere."""
+    """GPUs on one node; 0: it computes on CPUs or elsewhere."""
     stages: int = 1
     """Groups of `gpus` that may lie on different nodes (pipeline parallel)."""
     per_node: bool = False
-    """At most one on a node: vLLM on CPUs binds every core of it."""
+    """At most one on a node: vLLM on CPUs binds all its cores."""
 
     def __str__(self) -> str:
         if not self.gpus:
@@ -47,9 +46,9 @@ class Shape:
 def engine_shape(config: Config, nodes: Sequence[Node]) -> Shape:
     """What one engine of this build needs.
 
-    It needs GPUs if the cluster has some or if vLLM is not its CPU build: nodes with GPUs may
-    still be on their way. Over nodes go pipeline stages only, and only by Ray: with
-    engine.distributed_executor_backend=mp they stay together.
+    GPUs if the cluster has some or vLLM is not its CPU build: nodes with GPUs may still come.
+    Only pipeline stages can lie on several nodes, and not with
+    engine.distributed_executor_backend=mp.
     """
     if config.sampling.engine != "vllm":
         return Shape()
@@ -64,18 +63,18 @@ def engine_shape(config: Config, nodes: Sequence[Node]) -> Shape:
 
 
 def capacity(shape: Shape, nodes: Sequence[Node]) -> int:
-    """Engines of this shape that the nodes can hold if nobody else uses them."""
+    """Engines of this shape that the nodes can hold without other users."""
     if shape.gpus and shape.stages == 1:  # Each holds a core, too.
         return sum(min(node.gpus // shape.gpus, node.cpus) for node in nodes)
     if shape.gpus:
         return sum(node.gpus // shape.gpus for node in nodes) // shape.stages
     with_cpus = sum(node.cpus > 0 for node in nodes)
-    # An endpoint or a replay is not faster with more of them: its limit is elsewhere.
+    # More engines do not speed up an endpoint or a replay.
     return with_cpus if shape.per_node else min(1, with_cpus)
 
 
 def alive_nodes() -> tuple[Node, ...]:
-    """The nodes that the connected Ray takes for alive."""
+    """The nodes that the connected Ray reports as alive."""
     import ray
 
     return tuple(

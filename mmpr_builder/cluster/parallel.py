@@ -1,11 +1,11 @@
-"""Screening spread over the cores of this machine, or over those of a cluster, while planning.
+"""Parallel maps on Ray: over the cores of this machine, or over those of a cluster.
 
     here, in threads ── after 20 s, if there is more ──▶ batches as Ray tasks, in order, some ahead
 
-The driver reads, decides and writes; what costs anything (pictures, their hashes, MinHash) is done
-by tasks: Ray spreads them over whatever nodes there are by then, and repeats elsewhere what a lost
-one was doing. A picture that ends every process which opens it, or for which there is never enough
-memory, is tried alone and then has no answer; who asked must not take it for a clean one.
+The driver reads, decides and writes; tasks do the expensive part (pictures, their hashes, MinHash).
+Ray spreads them over the nodes that are there and repeats the work of a lost one. A picture that
+ends every process which opens it, or that never finds enough memory, is tried alone and then has no
+answer; callers must not take it for a clean one.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from mmpr_builder.io.ordered_map import Answer, Asked, Item, Spread, ahead, in_t
 from mmpr_builder.progress import Progress
 
 WORTH_RAY_S = 20.0
-"""Seconds of work in this process before Ray is started: it takes some 5 to start and its workers
-some 3 to import what they need, so what is nearly over by then would end no sooner."""
+"""Seconds of work in this process before Ray starts, which takes some 5, and its workers' imports
+some 3 more."""
 
-_BATCH = 64  # Items of one task: about a second of it, against milliseconds for handing it out.
+_BATCH = 64  # Items of one task, about a second of work; handing it out takes milliseconds.
 _BATCH_SPAN = 256  # Items that a batch may cover, where only some of them need work.
 _AHEAD = 4  # Batches per core under way or waiting for their turn.
-_MOST_AHEAD = 128  # Batches in all. One driver decides; it keeps no more than this busy.
+_MOST_AHEAD = 128  # Batches in all; one driver cannot keep more busy.
 _THREADS = 4  # In each task: reading waits for storage.
-_TRIES = 3  # Of a task whose process ends, which can be another's fault (memory, a node).
+_TRIES = 3  # Of a task whose process ends, perhaps for want of memory or with its node.
 _NODES_LOST = 10  # Nodes that may be lost with the same item; the functions end no process.
-_KEPT_WORKS = 4  # Functions a worker process holds ready: looks, comparisons, those of a last run.
+_KEPT_WORKS = 4  # Functions that a worker process holds ready.
 
 
 @contextmanager
 def spreading(
     config: Config, progress: Progress, *, after_s: float = WORTH_RAY_S
 ) -> Iterator[Spread]:
-    """A `Spread` that moves to Ray, all its calls alike, once `after_s` seconds were not enough.
+    """A `Spread` whose calls all move to Ray after `after_s` seconds.
 
-    Ray is connected, or started on this machine, then, and let go when the block ends. On a single
-    core without a cluster all stays here, and so it does where Ray cannot be had.
+    Ray is connected, or started on this machine, until the block ends. On a single core without a
+    cluster, and where Ray does not start, everything stays in this process.
     """
     deadline = time.monotonic() + after_s
     several = has_ray_at_hand(config) or len(os.sched_getaffinity(0)) > 1
@@ -116,7 +116,7 @@ def on_ray(
     )
 
     def submit(asked: list[Asked]) -> Any:
-        # In a list it is not fetched for every task, only where a process does not have it.
+        # In a list it is fetched only by processes that do not have it yet.
         return task.remote(shared.hex(), [shared], asked)
 
     def full(waiting: Sequence[tuple[_Batch[Item, Asked], Any]], _: object) -> bool:
@@ -134,10 +134,10 @@ def in_tasks(
     items: Iterable[Item],
     full: Callable[[Sequence[tuple[Item, Any]], Item], bool],
 ) -> Iterator[Answer]:
-    """`function(first, item)` for each item, in order, as tasks of the Ray that is connected.
+    """`function(first, item)` for each item, in order, as tasks of the connected Ray.
 
-    Tasks, not actors: Ray spreads them over the nodes there are by then, and repeats elsewhere what
-    a lost node was doing, or had done and not handed over yet. For `full` see `ahead`.
+    Unlike actors, tasks run on whatever nodes are there, and Ray repeats the work of a lost node,
+    results not yet fetched included. For `full` see `ahead`.
     """
     import ray
 
@@ -176,14 +176,14 @@ def _in_place(
 
 
 def _fetched(asked: list[Asked], ref: Any, submit: Callable[[list[Asked]], Any]) -> list[Any]:
-    """The answers of a task; where it ended every process, those of its items one by one."""
+    """The answers of a task; if it ended every process, those of its items one by one."""
     import ray
     from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
     while True:
         try:
             return list(ray.get(ref))
-        except NodeDiedError:  # However often its nodes left: nothing in it is to blame.
+        except NodeDiedError:  # Lost nodes are not the task's fault, however often.
             ref = submit(asked)
         except (WorkerCrashedError, OutOfMemoryError):
             if len(asked) == 1:
@@ -197,7 +197,7 @@ _works: dict[str, Callable[[Any], Any]] = {}  # Of a worker process, which does 
 
 
 def _answers(key: str, maker: list[Any], asked: list[Any]) -> list[Any]:
-    """What a task does: the work, made once in each process, over some items."""
+    """One task: the work, made once in each process, over some items."""
     import ray
 
     if key not in _works:

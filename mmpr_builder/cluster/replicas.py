@@ -1,11 +1,11 @@
-"""One actor of a run: started, given work, asked how far it is, ended with all its children.
+"""One Ray actor of a run: started, given work, polled for progress, ended with all its children.
 
-What the actor does is its class's affair: `start`, `sample`, `progress` and `close` are called.
+The actor's class has the methods `start`, `sample`, `progress` and `close`.
 
 Tensor parallel stays within a node: one actor holds the GPUs, and vLLM's own processes share them
 (`distributed_executor_backend="mp"`, see engines/arguments.py). Pipeline stages may lie on several
-nodes: then a placement group holds one GPU a bundle, as vLLM's Ray executor wants it, and the
-actor sits in the first. Written to vLLM 0.32's rules; not tried on real GPUs of several nodes.
+nodes: then a placement group holds one GPU a bundle, as vLLM's Ray executor expects, and the actor
+runs in the first. This follows vLLM 0.32's rules; it was not tried on GPUs of several nodes.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mmpr_builder.cluster.capacity import Node, Shape
-from mmpr_builder.errors import cause_of
+from mmpr_builder.errors import ERROR_LINE, MmprError, cause_of
 
-# vLLM's engine core and its workers are processes of their own. Ray ends them with their actor as
+# vLLM's engine core and its workers are processes of their own, which Ray ends with their actor as
 # long as Ray itself lives; measured, one in three kills of a driver left them behind, with all
-# their memory. So the actor gets a process group of its own, which its children inherit, and a
-# small process outside of the group that ends it once the actor is gone. That process also removes
-# the group's folder for temporary files: vLLM leaves its sockets there, four for each engine.
+# their memory. So the actor gets its own process group, which its children inherit, and a small
+# process outside of it that ends the group once the actor is gone and removes its temporary files
+# (vLLM leaves four sockets for each engine).
 #
-# It polls the actor's process. A pipe would be held open by a forked child, and older kernels have
-# no pidfd. It forks, because Ray ends the children of a worker that ends. A process number and its
+# It polls the actor's process: a forked child would hold a pipe open, and older kernels have no
+# pidfd. It forks, because Ray ends the children of a worker that ends. A process number and its
 # start time together are never used again; systems without /proc tell the number only.
 _WATCH = """
 import os, shutil, signal, sys, time
@@ -65,13 +67,11 @@ shutil.rmtree(scratch, ignore_errors=True)
 
 
 def end_children_with_us() -> None:
-    """From now on all children of this process, and theirs, die soon after it, however it ends.
-
-    What they and it leave among the temporary files goes with them.
-    """
+    """From now on all children of this process, and theirs, end soon after it, however it ends, and
+    their temporary files are removed."""
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
-    # Made by the process that removes it: this one can be ended before the other has begun.
+    # The other process makes and removes it: this one may end before the other has begun.
     scratch = os.path.join(tempfile.gettempdir(), f"mmpr-engine-{secrets.token_hex(4)}")
     subprocess.run(
         [sys.executable, "-I", "-S", "-c", _WATCH, str(os.getpid()), scratch],
@@ -82,16 +82,17 @@ def end_children_with_us() -> None:
         check=True,
     )
     os.environ["TMPDIR"] = scratch
-    tempfile.tempdir = None  # Is looked up again.
+    tempfile.tempdir = None  # Python looks it up again.
 
 
 _KEYS: Iterator[int] = itertools.count()
 _CLOSE_S = 30.0
+_LOG_TAIL_BYTES = 64 * 2**10
 
 
 @dataclass(eq=False)
 class Replica:
-    """One actor with its engine, and what it is working on."""
+    """One actor with its engine and its open work."""
 
     actor: Any
     started: Any
@@ -99,25 +100,25 @@ class Replica:
     where: Any = None
     """Reference to the id of its node; None once that is known."""
     node: str | None = None
-    """Where it runs; None as long as it waits for resources (or was aimed at nothing)."""
+    """Where it runs; None while it waits for resources."""
     aimed_at: str | None = None
-    """The only node that it may start on, if there is one."""
+    """The only node that it may start on, if any."""
     nodes_then: frozenset[str] = frozenset()
-    """The nodes that were alive when it was asked for."""
+    """The nodes that were alive when it was requested."""
     group: Any = None
-    """The placement group that is its own."""
+    """Its own placement group, if any."""
     open: dict[Any, tuple[int, Any]] = field(default_factory=dict)
     """Result reference -> (key, work)."""
     progress_ref: Any = None
     progress: dict[int, Any] = field(default_factory=dict)
-    """Key -> what that work has so far, as of the last answer."""
-    death: Exception | None = None
-    """Why it no longer answers, as far as asking for progress has shown."""
+    """Key -> progress of that work, as of the last answer."""
+    failure: Exception | None = None
+    """Why it no longer answers requests for progress."""
 
     @property
     def died_idle(self) -> bool:
-        """Whether it is gone with no work open, whose loss would tell."""
-        return self.death is not None and not self.open
+        """Whether it is gone without open work, whose loss would show it."""
+        return self.failure is not None and not self.open
 
     @property
     def ready(self) -> bool:
@@ -134,7 +135,7 @@ class Replica:
         import ray
 
         if self.where is not None and ray.wait([self.where], timeout=0)[0]:
-            # If it died meanwhile, the run hears of that through `started` or the open work.
+            # If it died meanwhile, `started` or the open work tells the run.
             with suppress(ray.exceptions.RayError):
                 self.node = ray.get(self.where)
             self.where = None
@@ -149,28 +150,28 @@ class Replica:
         self.open[self.actor.sample.remote(key, *arguments)] = (key, work)
 
     def poll(self) -> list[Any]:
-        """What the open work has so far, as of the last answer; asks for the next one."""
+        """Progress of the open work, as of the last answer; requests the next one."""
         import ray
 
         if self.progress_ref is not None and ray.wait([self.progress_ref], timeout=0)[0]:
             try:
                 self.progress.update(ray.get(self.progress_ref))
-                self.death = None
+                self.failure = None
             except ray.exceptions.ActorUnavailableError:
-                pass  # It may answer again; a lost node is seen by its work, or is dead soon.
+                pass  # It may answer again; a lost node shows in the open work, or soon.
             except ray.exceptions.RayError as error:
-                self.death = error  # With work open the run hears of it through that.
+                self.failure = error  # Open work tells the run of it.
             self.progress_ref = None
         if self.progress_ref is None and self.ready:
             self.progress_ref = self.actor.progress.remote()
-        # An answer may be older or newer than a result under way: work counts here from its first
-        # figure until its result is in, and then elsewhere.
+        # An answer may be older or newer than a result under way: work counts here until its result
+        # is in, and then elsewhere.
         open_keys = {key for key, _ in self.open.values()}
         self.progress = {key: counts for key, counts in self.progress.items() if key in open_keys}
         return list(self.progress.values())
 
     def end(self) -> None:
-        """End its process at once and give back what was held for it."""
+        """End its process at once and release its placement group."""
         import ray
         from ray.util.placement_group import remove_placement_group
 
@@ -186,10 +187,10 @@ def start_replica(
     nodes: Sequence[Node],
     aimed_at: str | None = None,
 ) -> Replica:
-    """Ask for an actor `kind(*arguments)` and call its `start`; Ray never restarts or retries it.
+    """Request an actor `kind(*arguments)` and call its `start`; Ray never restarts or retries it.
 
-    It waits for free resources if there are none, which is what an autoscaler acts upon. With
-    `aimed_at` it starts on that node or fails.
+    It waits for free resources, which an autoscaler notices. With `aimed_at` it starts on that node
+    or fails.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -206,10 +207,10 @@ def start_replica(
         scheduling_strategy=strategy,
         max_restarts=0,
         max_task_retries=0,
-        max_concurrency=1000,  # Only calls wait here; the actor's seats bound the real work.
+        max_concurrency=1000,  # Only calls wait here; the actor itself bounds the work.
     )
     actor = remote.remote(*arguments)
-    # Asked before `start`, which keeps the actor busy until its engine is loaded.
+    # Before `start`, which keeps the actor busy until its engine is loaded.
     actor.__ray_call__.remote(_guard)
     where = actor.__ray_call__.remote(_node_id)
     return Replica(
@@ -232,7 +233,7 @@ class CallError(Exception):
         self.lost = isinstance(error, ray.exceptions.RayActorError)
         """Whether the actor's process ended, or cannot be reached."""
         self.unreachable = isinstance(error, ray.exceptions.ActorUnavailableError)
-        """Whether Ray only lost sight of it: it notices a machine's death half a minute later."""
+        """Whether it may still live: Ray notices a machine's death half a minute later."""
 
 
 def fetched(ref: Any) -> Any:
@@ -256,7 +257,7 @@ def ended(refs: Sequence[Any], timeout_s: float, *, at_least: int) -> list[Any]:
 
 
 def close_replicas(replicas: Sequence[Replica]) -> None:
-    """Shut engines down in good order, and end those that do not answer."""
+    """Shut engines down, and end those that do not answer."""
     closing = [replica.actor.close.remote() for replica in replicas if replica.ready]
     ended(closing, _CLOSE_S, at_least=len(closing))
     for replica in replicas:
@@ -264,7 +265,7 @@ def close_replicas(replicas: Sequence[Replica]) -> None:
 
 
 def bundles(shape: Shape) -> list[dict[str, float]]:
-    """One GPU each, as vLLM's Ray executor asks for; the first one seats the actor, too."""
+    """One GPU each, as vLLM's Ray executor expects; the first also has the actor's CPU."""
     gpus: list[dict[str, float]] = [{"GPU": 1.0} for _ in range(shape.gpus * shape.stages)]
     gpus[0]["CPU"] = 1.0
     return gpus
@@ -288,7 +289,7 @@ def _first_bundle(group: Any) -> Any:
 
 
 def _guard(_: object) -> None:
-    """Run in the actor's process, before its engine has processes of its own."""
+    """Runs in the actor's process, before its engine starts processes."""
     end_children_with_us()
 
 
@@ -296,3 +297,26 @@ def _node_id(_: object) -> str:
     import ray
 
     return str(ray.get_runtime_context().get_node_id())
+
+
+def explained(error: BaseException) -> str:
+    """The error, with the last ones that the engine's own processes logged: the real cause."""
+    own = isinstance(error, MmprError)
+    said = str(error) if own else "".join(traceback.format_exception_only(error)).strip()
+    found = (ERROR_LINE.search(line) for line in _own_log().splitlines())
+    causes = dict.fromkeys(match["error"].strip() for match in found if match)
+    fresh = [cause for cause in causes if cause not in said]
+    return "\n".join([said, *(cause[:400] for cause in fresh[-2:])])
+
+
+def _own_log() -> str:
+    """The end of this process's standard error if that is a file, as under Ray."""
+    try:
+        path = Path(os.readlink("/proc/self/fd/2"))
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOG_TAIL_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""

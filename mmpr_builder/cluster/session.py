@@ -1,9 +1,9 @@
-"""A Ray to run on: the cluster we are told of, else a private one for the length of the run.
+"""A Ray to run on: the configured cluster, else a private Ray for the length of the run.
 
-The private Ray keeps to itself: its own temporary folder (a crashed run's leftovers are never
-followed, other users' never fought over) and a token of its own in the environment. Left alone,
-Ray 2.60 writes a token file under the home folder, and later `ray start` and `ray job submit`
-follow it and fail; switching authentication off would open the port to the network.
+The private Ray has its own temporary folder (it never meets leftovers of crashed runs or other
+users) and its own token in the environment. By default Ray 2.60 writes a token file under the home
+folder, which later breaks `ray start` and `ray job submit`; without authentication the port would
+be open to the network.
 """
 
 from __future__ import annotations
@@ -14,41 +14,41 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmpr_builder.cluster.metrics import exported
 from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError, SetupError
+from mmpr_builder.escaping import redacted
 from mmpr_builder.progress import Progress
 
 _OBJECT_STORE_BYTES = 256 * 2**20  # Rollouts go to disk, not through it.
 _FOLDER = "mmpr-ray"
-_START_TRIES = 4  # Ray waits half a minute for itself; a machine with much else to do needs longer.
+_START_TRIES = 4  # Ray waits half a minute for itself; a busy machine needs longer.
 _SOCKET_PATH_ROOM = 40  # Of the 107 bytes of a Unix socket's path, Ray adds about 65.
 
 
 def uses_cluster(config: Config) -> bool:
-    """Whether an existing Ray is to be used: one in this process, or one we are told of."""
+    """Whether to use an existing Ray: one in this process, or the configured one."""
     import ray
 
     return bool(ray.is_initialized()) or _address(config) is not None
 
 
 def has_ray_at_hand(config: Config) -> bool:
-    """`uses_cluster` without importing Ray where nobody did."""
-    import sys
-
+    """`uses_cluster` without importing Ray."""
     return _address(config) is not None or ("ray" in sys.modules and uses_cluster(config))
 
 
 def refuse_passing_folder(config: Config) -> None:
     """Raise `ConfigError` if `out` would lie in the folder that Ray unpacks a job into.
 
-    That one goes with the job, and every node has its own.
+    That folder ends with the job, and every node has its own.
     """
     unpacked = "working_dir" in ((_job() or {}).get("runtime_env") or {})
     if unpacked and "://" not in config.out and not Path(config.out).is_absolute():
@@ -60,10 +60,10 @@ def refuse_passing_folder(config: Config) -> None:
 
 @contextmanager
 def ray_session(config: Config, progress: Progress) -> Iterator[None]:
-    """A connected Ray that gets the figures of `progress`; what was started or connected here ends
-    with the block (the connection of a Ray job: with its process).
+    """A connected Ray with the figures of `progress` as metrics. What was started or connected here
+    ends with the block (the connection of a Ray job: with its process).
 
-    Raises `SetupError` when the cluster at the given address does not answer.
+    Raises `SetupError` when the configured cluster does not answer.
     """
     import ray
 
@@ -79,8 +79,8 @@ def ray_session(config: Config, progress: Progress) -> Iterator[None]:
         with exported(config, progress):
             yield
     finally:
-        # When a job's driver disconnects, Ray removes the folder that the job was unpacked into,
-        # and with it the code and the current folder of what has still to run.
+        # When a job's driver disconnects, Ray removes the job's folder, with the code and the
+        # current folder of what has still to run.
         if _job() is None:
             ray.shutdown()
         if folder is not None:
@@ -88,7 +88,7 @@ def ray_session(config: Config, progress: Progress) -> Iterator[None]:
 
 
 def _job() -> dict[str, Any] | None:
-    """What Ray tells the process that `ray job submit` runs; None in any other."""
+    """Ray's configuration of this job; None in a process that `ray job submit` did not start."""
     said = os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR")
     return dict(json.loads(said)) if said else None
 
@@ -106,7 +106,7 @@ def _connect(address: str | None, folder: Path | None) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": shown}
     if address is not None:
         try:
-            # Within a job RAY_ADDRESS says where, and Ray's own parsing of it is the right one.
+            # Within a job the address is RAY_ADDRESS, which Ray parses itself.
             ray.init(address=address, ignore_reinit_error=True, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise SetupError(
@@ -129,7 +129,7 @@ def _connect(address: str | None, folder: Path | None) -> None:
             return
         except Exception as error:  # Ray raises a bare one when it gives up after 30 s.
             ray.shutdown()
-            # What a start that failed leaves running would be in the way of the next one.
+            # Processes of a failed start would disturb the next one.
             for pid in _children() - before:
                 os.kill(pid, signal.SIGKILL)
             if not tries_left:
@@ -140,25 +140,25 @@ def _connect(address: str | None, folder: Path | None) -> None:
 
 
 def _children() -> set[int]:
-    """Processes that this one has started and not yet seen end (on Linux)."""
+    """Running children of this process (on Linux)."""
     lists = Path("/proc/self/task").glob("*/children")
     return {int(pid) for one in lists for pid in one.read_text().split()}
 
 
 def _use_own_token() -> None:
-    """Authentication by a token that lives in this process's environment and its children's."""
+    """Authenticate by a token in the environment of this process and its children."""
     from ray._raylet import Config as RayConfig  # type: ignore[attr-defined]
 
     if "RAY_AUTH_MODE" in os.environ:
-        return  # Somebody decided; Ray follows.
+        return  # The user decided.
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    # Ray reads its environment when it is imported, which is over; its own switch does the same.
+    # Ray has read its environment already, when it was imported; this reads it again.
     RayConfig.initialize("")
 
 
 def _temporary_folder() -> Path:
-    """A new folder for Ray's logs and sockets; its name holds the number of this process."""
+    """A new folder for Ray's logs and sockets, named after this process."""
     parent = Path(tempfile.gettempdir())
     if len(str(parent)) > _SOCKET_PATH_ROOM - len(f"/{_FOLDER}-1234567-12345678"):
         parent = Path("/tmp")
@@ -167,8 +167,99 @@ def _temporary_folder() -> Path:
 
 
 def _remove_leftovers(parent: Path) -> None:
-    """Folders of runs that were killed."""
+    """Remove the folders of killed runs."""
     for folder in parent.glob(f"{_FOLDER}-*-*"):
         pid = folder.name.split("-")[2]
         if pid.isdigit() and not Path("/proc", pid).exists() and Path("/proc").exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+# --- figures of a running build as Ray metrics --------------------------------------------------
+#     ray_mmpr_seeds{build="mmpr", out="s3://b/run-1", stage="sampling"} 1024
+#
+# Prometheus reads them from the driver's node (`ray start --metrics-export-port`).
+
+_EVERY_S = 2.0  # Ray exports them every ten seconds.
+
+# Name here (Ray puts `ray_` before it) -> (figure of `Progress.snapshot`, meaning).
+GAUGES = {
+    "mmpr_seeds": ("done", "Seeds finished, those of earlier runs too."),
+    "mmpr_seeds_planned": ("total", "Seeds of the build."),
+    "mmpr_units": ("units", "Units of work whose part is published."),
+    "mmpr_units_planned": ("units_total", "Units of work of the build."),
+    "mmpr_engines": ("engines", "Engines that work now."),
+    "mmpr_seeds_per_second": ("per_second", "Seeds finished per second of this run."),
+    "mmpr_tokens_per_second": ("tokens_per_second", "Generated tokens per second, last 30 s."),
+    "mmpr_seconds_left": ("seconds_left", "Seconds until the stage ends at this rate."),
+    "mmpr_undecided": ("undecided", "Responses that could not be judged for certain."),
+    "mmpr_pairs": ("pairs", "Pairs written."),
+}
+COUNTERS = {
+    "mmpr_tokens": ("tokens", "Tokens generated by this run."),
+    "mmpr_responses": ("responses", "Responses sampled by this run."),
+    "mmpr_retries": ("retries", "Units of work tried again in this run."),
+    "mmpr_responses_decided": ("decided", "Responses judged right or wrong while sampling."),
+    "mmpr_responses_correct": ("correct", "Responses judged right while sampling."),
+    "mmpr_responses_saved": ("saved", "Responses that adaptive sampling did not need."),
+}
+
+
+@contextmanager
+def exported(config: Config, progress: Progress) -> Iterator[None]:
+    """Keep Ray's metrics in step with `progress` until the block ends; needs a connected Ray.
+
+    Where Ray refuses one, the run goes on without them.
+    """
+    try:
+        watch = _Exporter(config).watch
+    except Exception as error:  # noqa: BLE001
+        progress.note(f"no metrics of this run in Ray: {error!r}"[:300])
+        yield
+        return
+    with progress.watched_by(watch):
+        yield
+
+
+class _Exporter:
+    """Ray's metric objects; set in the working thread, never during Ray's shutdown."""
+
+    def __init__(self, config: Config) -> None:
+        from ray.util.metrics import Counter, Gauge
+
+        keys = ("build", "out", "stage")
+        tags = {"build": config.name, "out": redacted(config.out)}
+        # Ray takes ASCII only.
+        self._tags = {k: v.encode("ascii", "backslashreplace").decode() for k, v in tags.items()}
+        self._refused = False
+        self._gauges = {
+            figure: Gauge(name, description=meaning, tag_keys=keys)
+            for name, (figure, meaning) in GAUGES.items()
+        }
+        self._counters = {
+            figure: Counter(name, description=meaning, tag_keys=keys)
+            for name, (figure, meaning) in COUNTERS.items()
+        }
+        self._counted: dict[str, float] = {}
+        self._next = 0.0
+
+    def watch(self, progress: Progress, ended: bool) -> None:
+        if self._refused or (not ended and time.monotonic() < self._next):
+            return
+        self._next = time.monotonic() + _EVERY_S
+        try:
+            self._set(progress.snapshot())
+        except Exception as error:  # noqa: BLE001
+            self._refused = True
+            progress.note(f"no more metrics of this run in Ray: {error!r}"[:300])
+
+    def _set(self, snapshot: dict[str, Any]) -> None:
+        tags = {**self._tags, "stage": snapshot["stage"]}
+        for figure, gauge in self._gauges.items():
+            if (value := snapshot.get(figure)) is not None:
+                gauge.set(value, tags)
+        for figure, counter in self._counters.items():
+            value = snapshot.get(figure)
+            # A counter cannot go back when work is done again after a failure.
+            if value is not None and (more := value - self._counted.get(figure, 0)) > 0:
+                self._counted[figure] = value
+                counter.inc(more, tags)

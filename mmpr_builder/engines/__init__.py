@@ -1,10 +1,10 @@
-"""Who answers: vLLM in this process's care, any OpenAI-compatible server, or earlier rollouts.
+"""The engines: vLLM, any OpenAI-compatible server, or earlier rollouts.
 
     check_engine(config)            before anything is spent: is the engine set up as it should be?
     sampler = make_sampler(config)  a `sampling.Sampler`; vLLM loads its model here
     model_identity(config)          what the answers depend on beyond the settings
 
-This is the only folder that imports vllm, and it does so inside the functions that need it.
+Only this folder imports vllm, inside the functions that need it.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ def make_sampler(config: Config) -> Sampler:
 def check_engine(config: Config) -> None:
     """Raise `SetupError` for what cannot work: a wrong key, no such model, no such server.
 
-    Costs no GPU time and, for vLLM, no import of it.
+    Costs no GPU time and does not import vLLM.
     """
+    from mmpr_builder.engines import arguments, replay, server
+
     sampling = config.sampling
     for name in ("n", "blind"):
         times = getattr(sampling, name)
@@ -50,23 +52,17 @@ def check_engine(config: Config) -> None:
             )
     match sampling.engine:
         case "vllm":
-            from mmpr_builder.engines import arguments
-
             arguments.check(config)
         case "endpoint":
-            from mmpr_builder.engines import server
-
-            server.check(config)
+            server.check_server(sampling.endpoint, config.model)
         case "replay":
-            from mmpr_builder.engines import replay
-
             replay.check(config)
 
 
 def check_images(config: Config) -> None:
-    """Raise `InputError` when seeds with images are to be asked of a model that takes none.
+    """Raise `InputError` when seeds with images would go to a model that takes none.
 
-    What neither the model's configuration nor vLLM's list of models tells is found out later.
+    Only what the model's configuration and vLLM's list of models tell is checked.
     """
     if config.sampling.engine == "vllm":
         from mmpr_builder.engines import arguments
@@ -77,16 +73,14 @@ def check_images(config: Config) -> None:
 def model_identity(config: Config) -> dict[str, str]:
     """What decides the answers beyond the settings: the model's files, the replayed rollouts.
 
-    Cheap: configuration files are hashed, weights are told apart by name and size.
+    Cheap: hashes configuration files, and only names and sizes of weights.
     """
+    from mmpr_builder.engines import models, replay
+
     match config.sampling.engine:
         case "vllm":
-            from mmpr_builder.engines.models import identity
-
-            return identity(config)
+            return models.identity(config)
         case "endpoint":
             return {"model": config.model}
         case "replay":
-            from mmpr_builder.engines import replay
-
             return {"model": config.model, **replay.identity(config)}

@@ -1,8 +1,7 @@
-"""The vLLM engine's arguments: which keys there are, and our defaults where the user set none.
+"""The vLLM engine's arguments: which keys there are, and our defaults.
 
-`config.engine` is handed on to vLLM as it is. Three keys are the server's in vLLM and ours here:
-`chat_template` (a file or the template itself), `chat_template_content_format` and
-`chat_template_kwargs`.
+vLLM gets `config.engine` as it is, but for three keys that belong to its server: `chat_template`
+(a file or the template itself), `chat_template_content_format` and `chat_template_kwargs`.
 """
 
 from __future__ import annotations
@@ -22,20 +21,19 @@ from mmpr_builder.errors import ConfigError, InputError
 CHAT_KEYS = ("chat_template", "chat_template_content_format", "chat_template_kwargs")
 
 CONTEXT, CPU_CONTEXT = 32_768, 8_192
-"""Longest prompt + response in tokens when `engine.max_model_len` is not set and the model could
-take more. Models announce 128 k and more, whose cache does not fit a small GPU; a question with
-its images and a response of 4,096 tokens is far shorter."""
+"""Longest prompt + response in tokens unless `engine.max_model_len` is set. Models announce 128 k
+and more, whose cache does not fit a small GPU; questions with their images and responses of 4,096
+tokens are far shorter."""
 
 PROMPT_ROOM = 4_096
-"""Tokens that the default context leaves for the prompt whatever `sampling.max_tokens` is."""
+"""Tokens that the default context leaves for the prompt."""
 
 CPU_CACHE_BYTES = 2 * 2**30
-"""KV cache on machines without a GPU; vLLM's own default takes most of the memory."""
+"""KV cache without a GPU; vLLM's own default takes most of the memory."""
 
 CPU_BLOCK = 32
-"""Tokens in a block of the KV cache on machines without a GPU, the least that vLLM's CPU attention
-takes. What the n responses to a prompt share is its whole blocks: with vLLM's own 128 a short
-prompt is read n times."""
+"""Tokens in a block of the KV cache without a GPU, the least that vLLM's CPU attention takes. The n
+responses to a prompt share whole blocks: with vLLM's own 128 a short prompt is read n times."""
 
 _QUIET = {
     "VLLM_LOGGING_LEVEL": "ERROR",
@@ -58,7 +56,7 @@ _OURS = {
 
 
 def check(config: Config) -> None:
-    """Raise `SetupError` for a missing vLLM, an unknown key, or a model that is none."""
+    """Raise `SetupError` for a missing vLLM, an unknown key, or a model that is not there."""
     keys = engine_keys()
     for key, value in config.engine.items():
         if key in _OURS:
@@ -77,7 +75,7 @@ def check(config: Config) -> None:
 
 
 def engine_keys() -> list[str]:
-    """All keys that `config.engine` may have, sorted; none where this vLLM does not tell."""
+    """All keys that `config.engine` may have, sorted; [] where this vLLM does not list them."""
     public = {name for name in vllm_internals.argument_names() if not name.startswith("_")}
     return sorted((public - _OURS.keys()) | set(CHAT_KEYS)) if public else []
 
@@ -87,7 +85,7 @@ def check_images(config: Config) -> None:
     limits = config.engine.get("limit_mm_per_prompt")
     if isinstance(limits, dict) and limits.get("image") == 0:
         raise ConfigError(
-            f"engine.limit_mm_per_prompt = {limits!r} lets no image through, and the seeds have"
+            f"engine.limit_mm_per_prompt = {limits!r} allows no image, and the seeds have"
             " images: raise its `image`, or give seeds without images"
         )
     architectures = _architectures(config)
@@ -101,7 +99,7 @@ def check_images(config: Config) -> None:
 
 
 def _architectures(config: Config) -> list[str]:
-    """The classes that a model's configuration names; none where there is none to read."""
+    """The classes that a model's configuration names; [] where it cannot be read."""
     overrides = config.engine.get("hf_overrides")
     found = models.read_config(config.model, config.engine.get("revision"))
     if isinstance(overrides, dict):
@@ -111,20 +109,19 @@ def _architectures(config: Config) -> list[str]:
 
 
 def quiet_environment() -> None:
-    """Have vLLM log errors only and report its use to nobody, unless the user decided otherwise.
+    """Have vLLM log errors only, to stderr, and report no usage, unless the user decided otherwise.
 
-    Must run before vllm is imported; the engine's own processes inherit it. What vLLM logs goes to
-    stderr, for stdout is the program's own.
+    Must run before vllm is imported; the engine's own processes inherit it.
     """
     if "VLLM_LOGGING_LEVEL" not in os.environ:
-        # vLLM sets its loggers up late: what it has to say while it is imported heeds only this.
+        # vLLM sets its loggers up late: while it is imported only this counts.
         logging.getLogger("vllm").setLevel(logging.ERROR)
     for key, value in _QUIET.items():
         os.environ.setdefault(key, value)
 
 
 def engine_arguments(config: Config, *, cpu: bool) -> dict[str, Any]:
-    """Keyword arguments of vLLM's `AsyncEngineArgs`: the user's, completed by our defaults."""
+    """Keyword arguments of vLLM's `AsyncEngineArgs`: the user's over our defaults."""
     given = {key: value for key, value in config.engine.items() if key not in CHAT_KEYS}
     return {
         "model": models.resolve(config.model),
@@ -140,7 +137,7 @@ def default_context(config: Config, own: int, *, cpu: bool) -> int:
 
 
 def chat_template(config: Config) -> str | None:
-    """The text of `engine.chat_template`: a file's, or the setting itself if it is a template."""
+    """The text of `engine.chat_template`, which is a file or the template itself."""
     value = config.engine.get("chat_template")
     if value is None:
         return None
@@ -172,9 +169,8 @@ def _defaults(config: Config, given: dict[str, Any], *, cpu: bool) -> Iterator[t
         yield "enable_lora", True
         yield "max_lora_rank", _lora_rank(config.lora)
     if cpu:
-        # Compiling takes longer than it saves. Chunked prefill together with seeds kills the CPU
-        # engine ("CPU Generator does not use offset"); without it vLLM itself makes the longest
-        # prompt fit into one batch.
+        # Compiling takes longer than it saves. Chunked prefill with seeds kills the CPU engine
+        # ("CPU Generator does not use offset"); without it vLLM makes the longest prompt fit.
         yield "enforce_eager", True
         yield "enable_chunked_prefill", False
         yield "block_size", CPU_BLOCK

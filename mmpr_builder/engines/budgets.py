@@ -5,8 +5,8 @@
     images.family qwen_vl, tiles 12                          ->  {"max_pixels": 2408448}
     images.family {"max_crops": "{tiles}"}, tiles 12         ->  {"max_crops": 12}
 
-The family is a setting: nothing is read out of a model's name. Which of its layouts a model has its
-configuration says, by the class that it names.
+The family is a setting: nothing is read out of a model's name. The class that a model's
+configuration names decides between a family's layouts.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "internvl": {"max_dynamic_patch": _TILES},
     "qwen_vl": {"max_pixels": _PIXELS},
 }
-"""Arguments of each family's image processor, as vLLM 0.32 hands them on."""
+"""Arguments of each family's image processor, as vLLM 0.32 passes them."""
 LAYOUTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("internvl", "InternVLForConditionalGeneration"): {"max_patches": _TILES},
 }
-"""Those of a family's models of another class."""
+"""Arguments for models of a family that have another class."""
 CHAT_MODEL = "InternVLChatModel"
-"""Its largest budget is a setting of the model: vLLM would hand an argument of the engine on to its
-video processor, too, which takes no such argument."""
+"""Its largest budget is a setting of the model: vLLM would pass an engine argument to its video
+processor, too, which does not take it."""
 
 
 def processor_arguments(
     images: ImagesConfig, tiles: int | None, architectures: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What an image processor is given for a budget; {} without one, or without a family.
+    """An image processor's arguments for a budget; {} without one, or without a family.
 
     `architectures` are the classes that the model's configuration names.
     """
@@ -65,7 +65,7 @@ def largest(config: Config) -> int | None:
 
 
 def engine_arguments(config: Config, architectures: Sequence[str]) -> dict[str, Any]:
-    """What the engine is set up with, so that it has room for the largest budget."""
+    """Arguments with which the engine has room for the largest budget."""
     room = processor_arguments(config.images, largest(config), architectures)
     if not room:
         return {}

@@ -7,10 +7,10 @@
 
 A server that answers fewer than n times is asked again for the rest, with the seeds that follow.
 
-What servers do not tell: `Response.tokens` is exact with vLLM's server (it returns token ids),
-with `sampling.logprobs`, and where a server answers once per request; else a reply's total, which
-is exact, is shared out among its choices by their length. `Response.seed` is request seed + i: what
-vLLM uses for choice i, and other servers' own affair.
+`Response.tokens` is exact with vLLM's server (it returns token ids), with `sampling.logprobs`, and
+where a server answers once per request; else a reply's total, which is exact, is shared out among
+its choices by their length. `Response.seed` is request seed + i, which vLLM uses for choice i;
+other servers may use others.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,15 +27,11 @@ import httpx
 from mmpr_builder.config import Config
 from mmpr_builder.dropout import truncate
 from mmpr_builder.engines import budgets, server
-from mmpr_builder.errors import EngineError, RowError
+from mmpr_builder.engines.rendering import content_parts
+from mmpr_builder.errors import EngineError
 from mmpr_builder.io.images import open_image
-from mmpr_builder.prompts import parts
 from mmpr_builder.records import Continuation
 from mmpr_builder.sampling import Continue, Request, Sample, without_images
-
-# --- what comes back --------------------------------------------------------------------------
-#     {"choices": [{"index": 0, "message": {"content": "…"}, "finish_reason": "stop"}, …],
-#      "usage": {"prompt_tokens": 61, "completion_tokens": 744}}       the sum over all choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +56,11 @@ def data_url(data: bytes) -> str:
 
 
 def read_choices(reply: Any) -> list[Choice]:
-    """The choices of a reply, in order. Raises `EngineError` for what is no such reply."""
+    """The choices of a reply, in order. Raises `EngineError` for what is not a chat completion.
+
+    {"choices": [{"index": 0, "message": {"content": "…"}, "finish_reason": "stop"}, …],
+     "usage": {"prompt_tokens": 61, "completion_tokens": 744}}       the sum over all choices
+    """
     try:
         raw = sorted(reply["choices"], key=lambda choice: choice.get("index", 0))
         usage = reply.get("usage") or {}
@@ -75,7 +74,7 @@ def read_choices(reply: Any) -> list[Choice]:
 
 def _choice(item: dict[str, Any], prompt_tokens: int) -> Choice:
     message = item["message"]
-    # Servers that take the thoughts out of the text put them beside it; they are part of it.
+    # Some servers return the reasoning beside the text, which it is part of.
     thoughts = message.get("reasoning_content") or message.get("reasoning") or ""
     text = (f"<think>{thoughts}</think>" if thoughts else "") + (message.get("content") or "")
     logprobs = [token["logprob"] for token in (item.get("logprobs") or {}).get("content") or ()]
@@ -100,47 +99,33 @@ def _share_out(choices: list[Choice], total: int) -> list[Choice]:
     return shared
 
 
-_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-_LONGEST_PAUSE_S = 60.0
-
-
 class EndpointSampler:
-    """Holds the connections to one server; close it."""
+    """Holds the connections to one server."""
 
     def __init__(self, config: Config) -> None:
-        """Ask the server what it is (`GET /models`). Raises `SetupError`, see `check`."""
+        """Ask the server what it is (`GET /models`). Raises `SetupError` as `check_server` does."""
         self._settings = config.sampling.endpoint
         self._model = config.model
         self._images = config.images
-        self._returns_ids = server.owner(server.check(config), config.model) == "vllm"
+        served = server.check_server(self._settings, config.model)
+        owners = {item["id"]: item.get("owned_by") for item in served}
+        self._returns_ids = owners.get(config.model) == "vllm"
         self._honours_n = True
-        self._seats = asyncio.Semaphore(self._settings.concurrency)
-        self._client = httpx.AsyncClient(
-            base_url=server.base_url(self._settings),
-            headers=server.headers(self._settings),
-            timeout=httpx.Timeout(self._settings.timeout_s, connect=30.0),
-            limits=httpx.Limits(max_connections=self._settings.concurrency),
-        )
+        self._in_flight = asyncio.Semaphore(self._settings.concurrency)
+        self._client = httpx.AsyncClient(**server.client_arguments(self._settings))
 
     async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
         """See `sampling.Sampler`. Samples come reply by reply; a vLLM server gives all in one."""
         content = await _shown(request)
         body = {**self._body(request), "messages": [{"role": "user", "content": content}]}
         given = 0
-        if self._honours_n or request.n == 1:
-            replies = [await self._ask(body, request.n, request.seed + request.first)]
-            for sample in _samples(replies[0], request, given):
-                yield sample
-            given = len(replies[0])
-            self._honours_n = self._honours_n and (given > 1 or request.n == 1)
         while given < request.n:
             # One at a time where a server knows no n, else what is missing at once.
             missing = request.n - given
             sizes = [missing] if self._honours_n else [1] * missing
+            seed = request.seed + request.first + given
             asked = [
-                asyncio.ensure_future(
-                    self._ask(body, size, request.seed + request.first + given + i)
-                )
+                asyncio.ensure_future(self._ask(body, size, seed + i))
                 for i, size in enumerate(sizes)
             ]
             try:
@@ -153,22 +138,18 @@ class EndpointSampler:
                 for task in asked:
                     task.cancel()
                 await asyncio.gather(*asked, return_exceptions=True)
+            self._honours_n = self._honours_n and (given > 1 or request.n == 1)
 
     async def continue_response(
         self, request: Request, sample: Sample, how: Continue
     ) -> Continuation | None:
-        """See `sampling.Sampler`. The prefix is cut and handed on as text.
-
-        None with `endpoint.continuation: none`, and when a response cannot be cut.
-        """
+        """See `sampling.Sampler`. None with `endpoint.continuation: none`, and when a response
+        cannot be cut. The prefix is cut as text."""
         prefix = truncate(sample.text, how.keep)
         cannot = (not prefix and how.keep > 0) or prefix == sample.text
         if self._settings.continuation == "none" or cannot:
             return None
-        if how.image:
-            content: Any = await _shown(request)
-        else:
-            content = without_images(request.prompt)
+        content = await _shown(request) if how.image else without_images(request.prompt)
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         body = {**self._body(request), "messages": messages, "max_tokens": how.max_tokens}
         if prefix:
@@ -201,14 +182,14 @@ class EndpointSampler:
         if request.logprobs:
             body["logprobs"] = True
         sizes = budgets.processor_arguments(self._images, request.tiles)
-        if sizes and request.images:  # vLLM's own; only sent where a budget was asked for.
+        if sizes and request.images:  # Only vLLM's servers know it: sent where a budget is set.
             body["mm_processor_kwargs"] = sizes
         if self._returns_ids:
             body["return_token_ids"] = True
         return body
 
     async def _ask(self, body: Mapping[str, Any], n: int, seed: int) -> list[Choice]:
-        async with self._seats:
+        async with self._in_flight:
             reply = await self._post({**body, "n": n, "seed": seed})
         choices = read_choices(reply)
         if not choices:
@@ -216,23 +197,24 @@ class EndpointSampler:
         return choices[:n]
 
     async def _post(self, body: Mapping[str, Any]) -> Any:
-        """One reply, tried again on errors that pass. The pauses double, with some jitter."""
+        """One reply, tried again on errors that pass."""
         reason = ""
         for attempt in range(self._settings.retries + 1):
+            response = None
             try:
                 # The client's own limit begins anew with every byte.
                 async with asyncio.timeout(self._settings.timeout_s):
                     response = await self._client.post("chat/completions", json=body)
             except (httpx.RequestError, TimeoutError) as error:
-                reason, pause = f"{type(error).__name__}: {error}", None
+                reason = f"{type(error).__name__}: {error}"
             else:
                 if response.is_success:
                     return server.json_of(response)
-                if response.status_code not in _AGAIN:
+                if response.status_code not in server.PASSING:
                     raise server.refusal(response, self._settings)
-                reason, pause = server.what(response), server.asked_pause(response)
+                reason = server.what(response)
             if attempt < self._settings.retries:
-                await asyncio.sleep(pause or _pause(attempt))
+                await asyncio.sleep(server.pause(attempt, response))
         raise EngineError(
             f"{self._settings.url}: no answer in {self._settings.retries + 1} tries"
             f" (sampling.endpoint.retries); the last one: {reason}"
@@ -248,24 +230,14 @@ async def _shown(request: Request) -> Any:
 
 
 def _content(request: Request) -> Any:
-    shown = parts(request.prompt)
-    if shown.count(None) != len(request.images):
-        raise RowError(
-            "image_count",
-            f"{len(request.images)} images for {shown.count(None)} <image> in the prompt",
-        )
-    pictures = iter(request.images)
-    if not request.images:
-        return without_images(request.prompt)
-    return [
-        {"type": "image_url", "image_url": {"url": data_url(next(pictures))}}
-        if part is None
-        else {"type": "text", "text": part}
-        for part in shown
-    ]
+    pictures = (
+        {"type": "image_url", "image_url": {"url": data_url(data)}} for data in request.images
+    )
+    content = content_parts(request, pictures)
+    return content if request.images else without_images(request.prompt)
 
 
-def _samples(choices: list[Choice], request: Request, given: int) -> list[Sample]:
+def _samples(choices: Sequence[Choice], request: Request, given: int) -> list[Sample]:
     return [
         Sample(
             index=request.first + given + i,
@@ -278,7 +250,3 @@ def _samples(choices: list[Choice], request: Request, given: int) -> list[Sample
         )
         for i, choice in enumerate(choices)
     ]
-
-
-def _pause(attempt: int) -> float:
-    return min(_LONGEST_PAUSE_S, 0.5 * 2.0**attempt) * random.uniform(0.5, 1.0)

@@ -1,10 +1,10 @@
-"""Asks a model behind an OpenAI-compatible server whether an undecided answer equals the truth.
+"""The LLM judge: a model on an OpenAI-compatible server compares undecided answers with the truth.
 
     Case("Name the shape.", ("a rhombus",), (), "equilateral quadrilateral") -> "SAME"
 
 Off by default. The answer is data that a model wrote: its length is capped, it stands between marks
-that it cannot know, and it is put into the prompt in one pass, so that nothing in it is a slot. Of
-the reply one of three words counts; whatever else comes back leaves the answer undecided.
+that its writer cannot know, and it is filled in in one pass, so that nothing in it is a slot. Only
+one of three words counts as a reply; anything else leaves the answer undecided.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import httpx
 
-from mmpr_builder.config import EndpointConfig, JudgeConfig, find_shipped, shipped_names
+from mmpr_builder.config import JudgeConfig, find_shipped, shipped_names
 from mmpr_builder.engines import server
 from mmpr_builder.errors import ConfigError, EngineError, InputError
 from mmpr_builder.io.tables import storable
@@ -41,9 +41,7 @@ _MAX_ANSWER = 2_000
 _MAX_QUESTION = 8_000
 _MAX_REPLY = 200
 _FAILURES = 8  # Failed requests in a row after which a server counts as gone.
-_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _WRONG = frozenset({401, 403, 404})
-_LONGEST_PAUSE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +55,8 @@ class Case:
 
     @property
     def may_be_asked(self) -> bool:
-        """False for what is too long, since a cut answer would be another answer, and for an answer
-        with the control tokens of a chat, which servers read as such wherever they stand."""
+        """False for what is too long (a cut answer would be another answer), and for an answer with
+        the control tokens of a chat, which servers obey wherever they stand."""
         return (
             len(self.answer) <= _MAX_ANSWER
             and not _CONTROL.search(self.answer)
@@ -69,7 +67,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What the model said: one of `WORDS`, or `MALFORMED`; `reply` is the beginning of its text."""
+    """One of `WORDS`, or `MALFORMED`; `reply` is the beginning of the model's text."""
 
     word: str
     reply: str
@@ -77,21 +75,21 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The text of a judge's prompt, and the model and length of answer that go with it."""
+    """The text of the judge's prompt, with its model and the length of its reply."""
 
     text: str
     model: str
     max_tokens: int
 
     def key(self, case: Case) -> str:
-        """32 hex digits over all that decides the opinion: model, length, prompt and case."""
+        """32 hex digits over what decides the opinion: model, length, prompt and case."""
         return content_id(self.model, str(self.max_tokens), self.render(case))
 
     def render(self, case: Case) -> str:
-        """The prompt for one case. What is filled in is never looked at for slots."""
+        """The prompt for one case. Slots inside the values are not filled."""
         options = "\n".join(f"{chr(65 + i)}. {text}" for i, text in enumerate(case.choices))
         values = {
-            # Nobody who writes an answer can know the hash of it, so nobody can forge a mark.
+            # An answer cannot hold its own hash, so it cannot forge a mark.
             "fence": content_id(case.question, *case.truths, *case.choices, case.answer)[:12],
             "question": case.question,
             "options": options or "(none)",
@@ -102,7 +100,7 @@ class Prompt:
 
 
 def load_prompt(settings: JudgeConfig) -> Prompt:
-    """The prompt that is set. Raises `SetupError` when it, or the model, is missing or wrong."""
+    """The configured prompt. Raises `SetupError` when it, or the model, is missing or wrong."""
     if not settings.model:
         raise ConfigError(f"{KEYS}.url is set, and {KEYS}.model is not: name the model to ask")
     path = find_shipped("prompts", settings.prompt, ".txt")
@@ -128,8 +126,7 @@ def load_prompt(settings: JudgeConfig) -> Prompt:
 
 def check(settings: JudgeConfig) -> None:
     """Raise `SetupError` unless the server is there and serves the model."""
-    model = load_prompt(settings).model
-    server.check_server(_endpoint(settings), model, KEYS, f"{KEYS}.model")
+    server.check_server(settings, load_prompt(settings).model, KEYS, f"{KEYS}.model")
 
 
 def read_opinion(reply: Any) -> Opinion:
@@ -144,19 +141,13 @@ def read_opinion(reply: Any) -> Opinion:
     return Opinion(word if word in WORDS else MALFORMED, word[:_MAX_REPLY])
 
 
-class Arbiter:
+class LLMJudge:
     """Holds the connections to one server; a context manager that closes them. Thread-safe."""
 
     def __init__(self, settings: JudgeConfig) -> None:
         self._settings = settings
-        self._endpoint = _endpoint(settings)
         self._prompt = load_prompt(settings)
-        self._client = httpx.Client(
-            base_url=server.base_url(self._endpoint),
-            headers=server.headers(self._endpoint),
-            timeout=httpx.Timeout(settings.timeout_s, connect=min(30.0, settings.timeout_s)),
-            limits=httpx.Limits(max_connections=settings.concurrency),
-        )
+        self._client = httpx.Client(**server.client_arguments(settings))
         self._failed_in_a_row = 0
         self._lock = threading.Lock()
 
@@ -171,10 +162,10 @@ class Arbiter:
         self._client.close()
 
     def ask(self, cases: Sequence[Case]) -> list[Opinion | None]:
-        """An opinion on each case, in order; None where the server gave no answer.
+        """An opinion on each case, in order; None where no answer came.
 
-        After some failures in a row the server is not asked again. Raises `InputError` when it
-        refuses access or knows no such model.
+        After some failures in a row the server counts as gone. Raises `InputError` when it refuses
+        access or does not know the model.
         """
         if not cases:
             return []
@@ -198,19 +189,18 @@ class Arbiter:
     def _post(self, body: dict[str, Any]) -> Any:
         """A reply, tried again on errors that pass; None when there is none."""
         for attempt in range(self._settings.retries + 1):
-            pause = None
+            response = None
             try:
                 response = self._client.post("chat/completions", json=body)
             except httpx.RequestError:
                 pass
             else:
                 if response.status_code in _WRONG:
-                    raise server.refusal(response, self._endpoint, KEYS)
-                if response.status_code not in _AGAIN:
+                    raise server.refusal(response, self._settings, KEYS)
+                if response.status_code not in server.PASSING:
                     return _json(response)
-                pause = server.asked_pause(response)
             if attempt < self._settings.retries:
-                time.sleep(min(_LONGEST_PAUSE_S, pause if pause is not None else 0.5 * 2**attempt))
+                time.sleep(server.pause(attempt, response))
         return None
 
 
@@ -221,14 +211,4 @@ def _json(response: httpx.Response) -> Any:
     try:
         return server.json_of(response)
     except EngineError:
-        return {}  # An answer, though none that says anything: malformed.
-
-
-def _endpoint(settings: JudgeConfig) -> EndpointConfig:
-    return EndpointConfig(
-        url=settings.url,
-        api_key_env=settings.api_key_env,
-        concurrency=settings.concurrency,
-        timeout_s=settings.timeout_s,
-        retries=settings.retries,
-    )
+        return {}  # An answer that says nothing: malformed.

@@ -1,4 +1,4 @@
-"""Which model is meant, whether it is there, and what tells it from another one."""
+"""Models by name: where they lie, whether they are there, and their identity."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ def resolve(name: str) -> str:
 
 
 def check(name: str, *, revision: str | None = None, setting: str = "model") -> None:
-    """Raise `InputError` unless `name` is a model folder, a URL, or a hub id that can be had.
+    """Raise `InputError` unless `name` is a model folder, a URL or a hub id.
 
-    A hub id counts when the hub may be asked (its existence is then the engine's to find out) or
-    when it lies in the local cache.
+    Offline a hub id must lie in the local cache; online the engine finds out whether it exists.
     """
     wanted = "adapter_config.json" if setting == "lora" else "config.json"
     resolved = resolve(name)
@@ -40,9 +39,7 @@ def check(name: str, *, revision: str | None = None, setting: str = "model") -> 
         if not any((path / file).is_file() for file in (wanted, "params.json")):
             raise InputError(f"{setting} = {name!r}: the folder {path} holds no {wanted}")
         return
-    if path.is_file() and path.suffix == ".gguf":
-        return
-    if "://" in name:
+    if (path.is_file() and path.suffix == ".gguf") or "://" in name:
         return
     if path.exists() or name.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(name):
         raise InputError(
@@ -52,7 +49,7 @@ def check(name: str, *, revision: str | None = None, setting: str = "model") -> 
     if is_offline() and cached(name, wanted, revision) is None:
         raise InputError(
             f"{setting} = {name!r} is not a folder, and as a hub id it is not in the local cache,"
-            " while HF_HUB_OFFLINE forbids to fetch it: give a folder, or unset HF_HUB_OFFLINE"
+            " and HF_HUB_OFFLINE forbids fetching it: give a folder, or unset HF_HUB_OFFLINE"
         )
 
 
@@ -70,12 +67,12 @@ def read_config(name: str, revision: str | None = None) -> dict[str, Any]:
 
 
 def is_offline() -> bool:
-    """Whether the environment forbids to ask a model hub."""
+    """Whether the environment forbids requests to a model hub."""
     return any(os.environ.get(key, "").upper() in ("1", "ON", "YES", "TRUE") for key in _OFFLINE)
 
 
 def cached(name: str, file: str, revision: str | None = None) -> Path | None:
-    """A hub file's place in the local cache, None if it is not there."""
+    """A hub file's path in the local cache; None if it is not there."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -96,7 +93,7 @@ def identity(config: Config) -> dict[str, str]:
 
 
 def _identity(label: str, name: str, file: str, revision: str | None) -> dict[str, str]:
-    """Identities do not hold the folder's path: a moved copy of a model is the same model."""
+    """Without the folder's path: a moved copy of a model is the same model."""
     found = {label: name}
     if revision is not None:
         found[f"{label}.revision"] = revision

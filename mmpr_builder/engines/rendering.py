@@ -1,16 +1,15 @@
-"""Prompts as the engine takes them, rendered once per seed and kept in `Request.memo`.
+"""Prompts as vLLM takes them, rendered once per seed and kept in `Request.memo`.
 
     <|im_start|>user\\n<image>How many?<|im_end|>\\n<|im_start|>assistant\\n   token ids, tensors
 
-The model's own chat template and image processor do it, through vLLM's renderer. What is kept
-belongs to its text and its images, and goes with the seed's last request.
+vLLM's renderer applies the model's own chat template and image processor.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from mmpr_builder.config import Config
@@ -39,7 +38,7 @@ class Prompts:
         self._check_template(config.model)
 
     def _check_template(self, model: str) -> None:
-        """Render one message, so that a model without a chat template is found out at once."""
+        """Render one message: a model without a chat template fails here."""
         refusals: tuple[type[Exception], ...] = (ValueError, *vllm_internals.errors().any)
         try:
             self._renderer.render_messages([{"role": "user", "content": "?"}], self._chat)
@@ -59,8 +58,8 @@ class Prompts:
         return await _once(request, "bare", lambda: self._render(content))
 
     def lighten(self, request: Request) -> None:
-        """Leave the images' tensors out of the kept prompt, now that the engine has them: they
-        need not be held here, nor sent again with every response of a later round."""
+        """Leave the images' tensors out of the kept prompt once the engine has them: they need not
+        be held here, nor sent again with every response of a later round."""
         kept = request.memo.get(_key(request, "shown"))
         if not self._engine_keeps or kept is None or not kept.done():
             return
@@ -74,7 +73,7 @@ class Prompts:
         request.memo[_key(request, "shown")] = light
 
     def forget(self, request: Request) -> None:
-        """Render the prompt with its images again when it is next asked for."""
+        """Drop the prompt with its images; the next call of `shown` renders it again."""
         request.memo.pop(_key(request, "shown"), None)
 
     async def _with_images(self, request: Request) -> dict[str, Any]:
@@ -84,23 +83,11 @@ class Prompts:
                 f"{len(request.images)} images, the model is set up for {self._limit}:"
                 " see engine.limit_mm_per_prompt",
             )
-        shown = parts(request.prompt)
-        if shown.count(None) != len(request.images):
-            raise RowError(
-                "image_count",
-                f"{len(request.images)} images for {shown.count(None)} <image> in the prompt",
-            )
+        pictures = ({"type": "image_pil", "image_pil": open_image(d)} for d in request.images)
         async with self._rendering:
-            opened = [await asyncio.to_thread(open_image, data) for data in request.images]
-            pictures = iter(opened)
-            content = [
-                {"type": "image_pil", "image_pil": next(pictures)}
-                if part is None
-                else {"type": "text", "text": part}
-                for part in shown
-            ]
+            content = await asyncio.to_thread(content_parts, request, pictures)
             sizes = budgets.processor_arguments(self._images, request.tiles, self._architectures)
-            return await self._render(content, sizes if opened else {})
+            return await self._render(content, sizes if request.images else {})
 
     async def _render(
         self, content: list[dict[str, Any]], sizes: dict[str, Any] | None = None
@@ -119,8 +106,22 @@ class Prompts:
         return prompt
 
 
+def content_parts(request: Request, pictures: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The prompt as a chat message's content: `pictures` (opened one by one) among texts.
+
+    Raises `RowError` unless there is one image for each <image>.
+    """
+    shown = parts(request.prompt)
+    if shown.count(None) != len(request.images):
+        raise RowError(
+            "image_count",
+            f"{len(request.images)} images for {shown.count(None)} <image> in the prompt",
+        )
+    return [next(pictures) if part is None else {"type": "text", "text": part} for part in shown]
+
+
 def refused(error: BaseException) -> RowError:
-    """A request that vLLM will not answer, as an error of its row."""
+    """A request that vLLM refuses, as an error of its row."""
     too_long = getattr(error, "parameter", None) in ("input_tokens", "input_text")
     return RowError(
         "prompt_too_long" if too_long else "prompt_refused", vllm_internals.first_lines(error)
@@ -134,11 +135,11 @@ def _key(request: Request, form: str) -> tuple[str, str, tuple[bytes, ...]]:
 async def _once(
     request: Request, form: str, make: Callable[[], Coroutine[Any, Any, dict[str, Any]]]
 ) -> dict[str, Any]:
-    """What `make` gives, made once for all requests that share the memo."""
+    """The result of `make`, made once for all requests that share the memo."""
     key = _key(request, form)
     known = request.memo.get(key)
     if known is None:
         known = request.memo[key] = asyncio.ensure_future(make())
-    # Shielded: one response that is cancelled must not take it from its siblings.
+    # Shielded: a cancelled response must not take it from its siblings.
     found: dict[str, Any] = await asyncio.shield(known)
     return found

@@ -2,14 +2,12 @@
 
     sampling.engine=replay sampling.replay_from=out/first/rollouts
 
-A seed is found by its id, and only answers if it is asked the very same prompt: another prompt's
-answers would be wrongly labelled. Asked for fewer responses than are stored it gives the first
-ones; asked for more, all there are: it makes none up, and every rollout says how many it holds. A
-further round (`sampling.policy=adaptive`) that needs more than there are is an error of its seed. A
-stored continuation is given when it was made with the same `dropout.keep` and `dropout.image`, and
-samples without images (`sampling.blind`) as far as there are any. A ratio at which nothing was
-continued, and samples without images where there are none, are refused before anything is sampled;
-what single responses lack is counted when they are paired (`not_made` in run.json).
+Seeds are found by id and must have the very same prompt: answers to another prompt would be wrongly
+labelled. Of more stored responses than asked for the first ones come back, of fewer all; a further
+round (`sampling.policy=adaptive`) that needs more is an error of its seed. A stored continuation
+must have been made with the same `dropout.keep` and `dropout.image`. A ratio at which nothing was
+continued, and samples without images (`sampling.blind`) where there are none, are refused before
+anything is sampled; what single responses lack is counted in pairing (`not_made` in run.json).
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ from mmpr_builder.records import Continuation, Response, Rollout
 from mmpr_builder.sampling import Continue, Request, Sample, without_images
 
 _PARTS_KEPT = 8  # Parts held decoded at a time; builds read their seeds in the order of the parts.
-_PARTS_AT_ONCE = 16  # Asked for their ratios together: on an object store that is all waiting.
+_PARTS_AT_ONCE = 16  # Parts whose ratios are read together: object stores answer slowly.
 _WAYS = tuple(
     f"{place}.{field}"
     for place in (
@@ -42,11 +40,11 @@ _WAYS = tuple(
     )
     for field in ("keep", "image")
 )
-"""Columns of a part that say how its responses were continued; without their texts."""
+"""Columns of a part that say how its responses were continued, without their texts."""
 
 
 class ReplaySampler:
-    """Holds the index of the stored rollouts: which part has which seed."""
+    """Holds the index of the stored rollouts: seed id -> part."""
 
     def __init__(self, config: Config) -> None:
         """Read the ids of all stored rollouts. Raises `InputError` when there are none."""
@@ -56,7 +54,7 @@ class ReplaySampler:
             ids = tables.read_parquet(part, columns=["id"])["id"].to_pylist()
             self._place |= {seed_id: part for seed_id in ids if seed_id not in self._place}
         self._kept: OrderedDict[str, dict[str, Rollout]] = OrderedDict()
-        self._reading = asyncio.Lock()  # Neighbours want the same part: decode it once.
+        self._reading = asyncio.Lock()  # Neighbouring seeds share a part: decode it once.
 
     async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
         """See `sampling.Sampler`.
@@ -127,8 +125,8 @@ class ReplaySampler:
 def check(config: Config) -> str:
     """The folder of rollouts to replay.
 
-    Raises `SetupError` when it is not set or holds none, or when what the settings ask for is in
-    none of them: samples without images, continuations at a ratio.
+    Raises `SetupError` when it is not set or holds none, or when none has what the settings ask
+    for: samples without images, continuations at a ratio.
     """
     folder, parts = _parts(config)
     if config.sampling.blind and tables.BLIND not in tables.column_names(parts[0]):
@@ -169,7 +167,7 @@ def _parts(config: Config) -> tuple[str, list[str]]:
 def _check_ratios(dropout: DropoutConfig, folder: str, parts: Sequence[str]) -> None:
     """Refuse ratios at which no stored response was continued, if any is to be continued at all.
 
-    Reads on until it has met them all; usually that is in the first parts.
+    Stops reading once every ratio was met, usually in the first parts.
     """
     if dropout.apply == "none":
         return
@@ -194,7 +192,7 @@ def _read_ways(parts: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def _ways_in(part: pa.Table) -> set[tuple[float, bool]]:
-    """(ratio kept, with the image or without) of all continuations in a part."""
+    """(keep, image) of all continuations in a part."""
     stored = [pc.struct_field(pc.list_flatten(part["responses"]), "continuation")]
     if tables.FURTHER in part.column_names:
         stored.append(pc.list_flatten(pc.list_flatten(part[tables.FURTHER])))
@@ -208,7 +206,7 @@ def _ways_in(part: pa.Table) -> set[tuple[float, bool]]:
 
 
 def _wants_any(part: pa.Table, dropout: DropoutConfig) -> bool:
-    """Whether a seed of a part has responses that are to be continued."""
+    """Whether the settings would continue some response in a part."""
     answered = part.filter(pc.greater(pc.list_value_length(part["responses"]), 0))
     seeds = tables.seeds_from_table(answered.select(tables.SEED_SCHEMA.names))
     return any(wants_continuation(seed, dropout) for _, seed in seeds)

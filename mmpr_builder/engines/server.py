@@ -1,33 +1,33 @@
-"""An OpenAI-compatible server: is it there, what does it serve, and what its refusals mean."""
+"""An OpenAI-compatible server: whether it is there, what it serves, what its refusals mean."""
 
 from __future__ import annotations
 
 import difflib
 import os
+import random
 from typing import Any
 
 import httpx
 
-from mmpr_builder.config import Config, EndpointConfig
+from mmpr_builder.config import EndpointConfig, JudgeConfig
 from mmpr_builder.errors import ConfigError, EngineError, InputError, RowError
 
+Settings = EndpointConfig | JudgeConfig
+
+PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+"""Status codes of errors that pass: the request is tried again."""
 _REFUSED = frozenset({400, 413, 415, 422})
 _CHECK_TIMEOUT_S = 15.0
 _LONGEST_PAUSE_S = 60.0
 
 
-def check(config: Config) -> list[dict[str, Any]]:
-    """`check_server` for the server that is sampled from."""
-    return check_server(config.sampling.endpoint, config.model)
-
-
 def check_server(
-    settings: EndpointConfig, model: str, keys: str = "sampling.endpoint", model_key: str = "model"
+    settings: Settings, model: str, keys: str = "sampling.endpoint", model_key: str = "model"
 ) -> list[dict[str, Any]]:
     """Ask the server for its models and return them; `keys` and `model_key` are for messages.
 
-    Raises `SetupError` when there is no URL, no server, no access, or no such model. A server
-    without a list of models (404) is taken at its word: the list comes back empty.
+    Raises `SetupError` when there is no URL, no server, no access, or no such model. For a server
+    without a list of models (404) the list comes back empty, and nothing is checked.
     """
     base = base_url(settings)
     try:
@@ -58,14 +58,9 @@ def check_server(
     return listed
 
 
-def owner(listed: list[dict[str, Any]], model: str) -> str:
-    """Who serves a model by the server's own word: "vllm", "sglang", "openai", …; "" if unsaid."""
-    return next((str(item.get("owned_by")) for item in listed if item["id"] == model), "")
-
-
-def base_url(settings: EndpointConfig) -> str:
-    """The configured URL with one slash at its end. Raises `ConfigError` when there is none,
-    or one with a password in it: settings are kept with the build, and published."""
+def base_url(settings: Settings) -> str:
+    """The configured URL with one slash at its end. Raises `ConfigError` when there is none, or
+    one with a password in it: settings are kept with the build, and published."""
     if not settings.url:
         raise ConfigError(
             "sampling.engine = 'endpoint' needs sampling.endpoint.url,"
@@ -79,14 +74,24 @@ def base_url(settings: EndpointConfig) -> str:
     return settings.url.rstrip("/") + "/"
 
 
-def headers(settings: EndpointConfig) -> dict[str, str]:
+def headers(settings: Settings) -> dict[str, str]:
     """The key from the environment, if there is one; it is never written anywhere."""
     key = os.environ.get(settings.api_key_env)
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
+def client_arguments(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments of the `httpx` client for a server."""
+    return {
+        "base_url": base_url(settings),
+        "headers": headers(settings),
+        "timeout": httpx.Timeout(settings.timeout_s, connect=min(30.0, settings.timeout_s)),
+        "limits": httpx.Limits(max_connections=settings.concurrency),
+    }
+
+
 def json_of(response: httpx.Response) -> Any:
-    """A reply's body. Raises `EngineError` when it is no JSON."""
+    """A reply's body. Raises `EngineError` when it is not JSON."""
     try:
         return response.json()
     except ValueError as error:
@@ -94,9 +99,9 @@ def json_of(response: httpx.Response) -> Any:
 
 
 def refusal(
-    response: httpx.Response, settings: EndpointConfig, keys: str = "sampling.endpoint"
+    response: httpx.Response, settings: Settings, keys: str = "sampling.endpoint"
 ) -> Exception:
-    """The error for an answer that trying again does not change."""
+    """The error for a refusal that another try does not change."""
     said = what(response)
     if response.status_code in (401, 403):
         return InputError(
@@ -116,7 +121,9 @@ def what(response: httpx.Response) -> str:
     return f"HTTP {response.status_code}: {text[:400]}"
 
 
-def asked_pause(response: httpx.Response) -> float | None:
-    """Seconds that the server asks to wait, if it says so in seconds."""
-    value = response.headers.get("retry-after", "")
-    return min(float(value), _LONGEST_PAUSE_S) if value.isdigit() else None
+def pause(attempt: int, response: httpx.Response | None) -> float:
+    """Seconds before the next try: as many as the server asks for, else doubling, with jitter."""
+    value = "" if response is None else response.headers.get("retry-after", "")
+    if value.isdigit() and int(value):
+        return min(float(value), _LONGEST_PAUSE_S)
+    return min(_LONGEST_PAUSE_S, 0.5 * 2.0**attempt) * random.uniform(0.5, 1.0)

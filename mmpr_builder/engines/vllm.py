@@ -1,9 +1,8 @@
 """vLLM as a sampler: one `AsyncLLM`, many requests at a time, samples as they finish.
 
-The prompt is rendered by the model's own chat template, through vLLM's own renderer (`rendering`),
-which knows for every model family how content parts and image placeholders are written; no file
-here knows a model by name. A continuation is the same conversation without its images, the
-assistant's turn left open, and the kept tokens of the response behind it:
+vLLM's own renderer applies the model's chat template (rendering.py) and knows how every model
+family writes image placeholders; no file here knows a model by name. A continuation is the same
+conversation without its images, the assistant's turn left open, then the response's kept tokens:
 
     <|im_start|>user\\nHow many?<|im_end|>\\n<|im_start|>assistant\\nRow 1: red circle,
 """
@@ -39,7 +38,7 @@ _GRACE_S = 10.0  # Seconds for the engine to end by itself before its processes 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """How many responses to a prompt, how long at most, from which random seed on."""
+    """Number of responses to a prompt, their longest length, and the first random seed."""
 
     n: int
     max_tokens: int
@@ -57,11 +56,7 @@ class VllmSampler:
         self._engine = _start(config, self._counter)
         only_ours(self._engine)
         self._limit: int = self._engine.model_config.max_model_len
-        self._lora = (
-            None
-            if config.lora is None
-            else vllm_internals.lora_request(models.resolve(config.lora))
-        )
+        self._lora = config.lora and vllm_internals.lora_request(models.resolve(config.lora))
         self._tokenizer = self._engine.renderer.get_tokenizer()
         self._numbers = itertools.count()
         try:
@@ -74,7 +69,7 @@ class VllmSampler:
 
     @property
     def engine(self) -> Any:
-        """The `AsyncLLM` itself, for measuring what this class adds to it."""
+        """The `AsyncLLM` itself, for benchmarks."""
         return self._engine
 
     def cache_hits(self) -> CacheHits:
@@ -82,10 +77,7 @@ class VllmSampler:
         return self._counter.total()
 
     async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
-        """See `sampling.Sampler`. Response i has seed `request.seed + i`, vLLM's own numbering.
-
-        Rendered prompts stay in `request.memo`, so a seed's later rounds cost no rendering.
-        """
+        """See `sampling.Sampler`. Response i has seed `request.seed + i`, vLLM's own numbering."""
 
         async def shown() -> dict[str, Any]:
             return await self._prompts.shown(request)
@@ -98,15 +90,14 @@ class VllmSampler:
     async def continue_response(
         self, request: Request, sample: Sample, how: Continue
     ) -> Continuation | None:
-        """See `sampling.Sampler`. The prefix is cut and handed on as tokens, not as text."""
+        """See `sampling.Sampler`. The prefix is cut as tokens, not as text."""
         cut = cut_tokens(sample.token_ids, sample.text, how.keep, self._decode)
         if cut is None:
             return None
 
         async def shown() -> dict[str, Any]:
-            whole = await (
-                self._prompts.shown(request) if how.image else self._prompts.bare(request)
-            )
+            render = self._prompts.shown if how.image else self._prompts.bare
+            whole = await render(request)
             prompt = {key: value for key, value in whole.items() if key != "prompt"}
             prompt["prompt_token_ids"] = [*whole["prompt_token_ids"], *cut.ids]
             return prompt
@@ -133,8 +124,7 @@ class VllmSampler:
         if engine is not None:
             engine.shutdown(timeout=_GRACE_S)
             await asyncio.sleep(0)  # Let the cancelled output task end before the loop does.
-        # The engine must not outlive this call: collected at interpreter exit, it ends in a
-        # traceback.
+        # An engine that is collected at interpreter exit ends in a traceback.
         del engine
         gc.collect()
 
@@ -142,15 +132,12 @@ class VllmSampler:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
     async def _completions(
-        self,
-        request: Request,
-        shown: Callable[[], Awaitable[dict[str, Any]]],
-        order: _Order,
+        self, request: Request, shown: Callable[[], Awaitable[dict[str, Any]]], order: _Order
     ) -> AsyncGenerator[tuple[Any, int], None]:
         """vLLM's finished outputs with the length of the prompt in tokens, each index once.
 
-        Where pictures that were left out are not in the engine any more, or are too large for it to
-        keep them, everything that failed for it is asked for again, each response with its own.
+        Pictures that were left out may have been displaced from the engine, or be too large for it
+        to keep: what failed for that is asked for again, each response with its pictures.
         """
         given: set[int] = set()
         for retry in (False, True):
@@ -204,7 +191,7 @@ class VllmSampler:
 
 
 def _start(config: Config, counter: CacheCounter) -> Any:
-    """The running `AsyncLLM`, whose caches tell `counter` what they save.
+    """The running `AsyncLLM`, whose cache figures go to `counter`.
 
     Raises `ConfigError`, or `EngineError` when it does not come up.
     """

@@ -1,4 +1,4 @@
-"""Every reach into vLLM beyond its public names, and what happens where one is missing.
+"""Every use of vLLM beyond its public names, and what happens where one is missing.
 
 Checked in vLLM 0.30, 0.31 and 0.32:
 
@@ -31,7 +31,7 @@ from mmpr_builder.errors import MissingExtraError, SetupError
 from mmpr_builder.sampling import CacheHits
 
 VERSIONS = "0.30 to 0.32"
-"""The versions of vLLM whose insides were looked at."""
+"""The versions of vLLM that this file was checked against."""
 
 
 def _found(module: str, name: str) -> Any:
@@ -46,12 +46,9 @@ def _found(module: str, name: str) -> Any:
 
 
 class CacheCounter:
-    """Sums of vLLM's own statistics, step by step.
-
-    `prefix` counts prompt tokens that were looked up in the KV cache, and found there; `image` the
-    pictures whose processed form was looked up in the front end's cache, and found. A seed's later
-    rounds ask for neither their picture's processing (the prompt is kept rendered) nor its encoding
-    (the cached prefix covers the image tokens), so they show as prefix hits.
+    """Sums of vLLM's own statistics: prompt tokens looked up and found in the KV cache, pictures
+    looked up and found in processed form. A seed's later rounds show as prefix hits only: their
+    prompt is kept rendered, and the cached prefix covers the image tokens.
     """
 
     def __init__(self) -> None:
@@ -59,19 +56,18 @@ class CacheCounter:
         self._image = [0, 0]
 
     def add(self, prefix: Any, image: Any) -> None:
-        """Add one step's statistics; each has `queries` and `hits`, or is None."""
+        """Add one step's statistics, each with `queries` and `hits`, or None."""
         for sums, found in ((self._prefix, prefix), (self._image, image)):
             if found is not None:
                 sums[0] += found.queries
                 sums[1] += found.hits
 
     def total(self) -> CacheHits:
-        """All so far."""
         return CacheHits(*self._prefix, *self._image)
 
 
 def recorder(counter: CacheCounter) -> list[Any]:
-    """What vLLM takes as `stat_loggers`: a class whose instances tell the counter."""
+    """vLLM's `stat_loggers` argument: a class whose instances add to the counter."""
     base = _found("v1.metrics.loggers", "StatLoggerBase")
     if base is None:
         return []
@@ -97,16 +93,16 @@ def recorder(counter: CacheCounter) -> list[Any]:
 
 
 def only_ours(engine: Any) -> None:
-    """Take off what comes with every recorder and costs time at every token: vLLM's Prometheus
-    exporter, which nothing reads, and the times it shows."""
+    """Remove vLLM's Prometheus exporter, which comes with every recorder, costs time at every token
+    and is read by nothing, and the times it shows."""
     prometheus = _found("v1.metrics.loggers", "PrometheusStatLogger")
     manager = getattr(engine, "logger_manager", None)
     if prometheus is None or manager is None or not hasattr(engine, "output_handler"):
         return
     manager.stat_loggers = [one for one in manager.stat_loggers if not isinstance(one, prometheus)]
-    # The times of every request at every token are a third of the front end's work; the engine's
-    # own process counts without them. A handler that runs already has read the old setting: the
-    # first request starts another.
+    # Timing every token of every request is a third of the front end's work; the engine's own
+    # process counts without it. A running handler has read the old setting already; the first
+    # request starts another.
     engine.log_stats = engine.output_processor.log_stats = False
     if engine.output_handler is not None:
         engine.output_handler.cancel()
@@ -117,11 +113,8 @@ def only_ours(engine: Any) -> None:
 
 
 def usage_context() -> dict[str, Any]:
-    """The argument of `create_engine_config` and `from_vllm_config` that asks for throughput.
-
-    Only under this name does vLLM take its settings for throughput (on an H100 1,024 sequences in
-    batches of 16,384 tokens instead of 128 and 2,048).
-    """
+    """The argument of `create_engine_config` and `from_vllm_config` for vLLM's throughput defaults
+    (on an H100 1,024 sequences in batches of 16,384 tokens instead of 128 and 2,048)."""
     found = _found("usage.usage_lib", "UsageContext")
     return {"usage_context": found.LLM_CLASS} if hasattr(found, "LLM_CLASS") else {}
 
@@ -133,17 +126,17 @@ def runs_on_cpu() -> bool:
 
 
 def chat_parameters(engine: Any, template: str | None, given: dict[str, Any]) -> tuple[Any, Any]:
-    """How messages become text, and text becomes tokens: as in vLLM's own server.
+    """How messages become text and text becomes tokens: as in vLLM's own server, which adds no
+    special tokens to what a chat template wrote.
 
-    In particular no special tokens are added to what a chat template wrote: it writes its own.
     Raises `SetupError` for a vLLM without such a renderer.
     """
     parameters = _found("renderers", "ChatParams")
     renderer = getattr(engine, "renderer", None)
     if parameters is None or renderer is None:
         raise SetupError(
-            f"this vLLM ({version()}) renders chats in another way than the versions that are"
-            f" known ({VERSIONS}): install one of them"
+            f"this vLLM ({version()}) renders chats in another way than the known versions"
+            f" ({VERSIONS}): install one of them"
         )
     is_mistral = _found("utils.mistral", "is_mistral_tokenizer")
     chat = parameters(
@@ -160,7 +153,6 @@ def chat_parameters(engine: Any, template: str | None, given: dict[str, Any]) ->
 
 
 def version() -> str:
-    """vLLM's version."""
     return str(getattr(importlib.import_module("vllm"), "__version__", "unknown"))
 
 
@@ -182,7 +174,7 @@ def image_limit(model_config: Any) -> int:
 
 # --- asking ---------------------------------------------------------------------------------
 
-# A stream that speaks only twice, at the first token and at the end: nothing reads along.
+# Tokens between two outputs of a stream: it sends the first token and the end, nothing between.
 _SILENT = 2**30
 
 
@@ -203,17 +195,13 @@ class Errors:
 
     any: tuple[type[Exception], ...]
     of_request: tuple[type[Exception], ...]
-    """A request that cannot be answered."""
     generating: tuple[type[Exception], ...]
-    """A failure while answering; its cause says whose."""
+    """A failure while answering; its cause says whether the request or the engine is at fault."""
     dead: tuple[type[Exception], ...]
-    """The engine's process is gone."""
 
 
-def lora_request(folder: str | None) -> Any:
-    """What names a LoRA adapter in each request; None without one."""
-    if folder is None:
-        return None
+def lora_request(folder: str) -> Any:
+    """What names a LoRA adapter in each request."""
     from vllm.lora.request import LoRARequest
 
     return LoRARequest("adapter", 1, folder)
@@ -246,8 +234,8 @@ def first_lines(error: BaseException) -> str:
 def image_data_is_kept(renderer: Any) -> bool:
     """Whether the engine's process keeps the processed pictures that it was sent, by their hash.
 
-    Then a further request may leave them out, and is answered with an error in the rare case that
-    they were displaced meanwhile.
+    Then further requests may leave them out; they fail in the rare case that the pictures were
+    displaced meanwhile.
     """
     kind = _found("multimodal.cache.lru", "LruKeyReplicatedSenderCache")
     return kind is not None and isinstance(getattr(renderer, "mm_processor_cache", None), kind)
@@ -256,7 +244,7 @@ def image_data_is_kept(renderer: Any) -> bool:
 WHOLE = "whole-"
 """Requests whose name begins so are sent as vLLM does it, each response with its pictures."""
 
-_KNOWN = 1024  # Requests whose responses are remembered; they leave in one go, so few would do.
+_KNOWN = 1024  # Requests to remember; their responses leave in one go, so few would do.
 
 
 def send_pictures_once(engine: Any) -> None:
@@ -264,8 +252,8 @@ def send_pictures_once(engine: Any) -> None:
 
         n = 32:   [tensors] [-] [-] [-] … [-]      instead of      [tensors] [tensors] … [tensors]
 
-    vLLM makes one request of its own for each response, and sends each with the processed pictures,
-    megabytes of them, although the engine's process keeps them. Here only the first has them.
+    vLLM makes a request for each response and sends the processed pictures, megabytes of them, with
+    each, although the engine's process keeps them. Here only the first has them.
     """
     if not hasattr(engine.engine_core, "add_request_async"):
         return

@@ -1,16 +1,15 @@
-"""One driver per build folder, and no lock left behind that a person has to remove.
+"""One driver per build folder, and no stale lock that a person has to remove.
 
     out/build.lock   {"id": "9f…", "host": "node7", "pid": 4711, "started": 1795226400.0, "beat": …}
 
-On a local disk the kernel holds the lock (`flock`) and lets go when the process dies, however it
-dies. What the kernel cannot see (another machine on a shared disk, an object store) is settled by
-the file's content: its holder renews `beat` every 15 s. Clocks of two machines are never compared:
-a lock held by another machine is polled. With a heartbeat the folder is taken; without one for 90 s
-the lock is stale and is taken over. An object store that creates a file only where none is (S3
-`If-None-Match`) decides between two runs that come at once.
+On a local disk the kernel holds the lock (`flock`) and releases it when the process dies. Across
+machines and on object stores the file's content counts: its holder renews `beat` every 15 s.
+Clocks of two machines are never compared: a lock held by another machine is polled; without a
+heartbeat for 90 s it is stale and is taken over. An object store that creates a file only where
+there is none (S3 `If-None-Match`) decides between two runs that start at once.
 
-A run whose storage was away for so long that another took over notices at its next heartbeat and
-stops in good order. Both do the same work, so neither spoils the other's.
+A run whose storage was away so long that another took over notices at its next heartbeat and stops
+in good order. Both do the same work, so neither spoils the other's.
 """
 
 from __future__ import annotations
@@ -30,16 +29,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmpr_builder.errors import BuildConflictError, SetupError, StorageError
-from mmpr_builder.folder.files import join
+from mmpr_builder.folder import join
 from mmpr_builder.io.stores import is_local, is_passing, naming, resolve
 
 LOCK_NAME = "build.lock"
 BEAT_S = 15.0
 SILENT_S = 90.0
-"""A lock without a heartbeat for so long is stale: six are missed, so that storage which fails for
-a minute costs no run its lock."""
+"""Six missed heartbeats make a lock stale: storage may fail for a minute."""
 SETTLE_S = 2.0
-"""After taking over a dead lock: another may have done so in the same moment, and the last wins."""
+"""Pause after taking over a stale lock: of two that do so at once the last wins."""
 
 Content = dict[str, Any]
 
@@ -62,11 +60,11 @@ class Lock:
     def when_lost(self, stop: Callable[[int], None]) -> None:
         """Call `stop` with SIGTERM's number, in another thread, as soon as `check` would raise."""
         self._stops.append(stop)
-        if self.taken_by is not None:  # While nobody listened yet.
+        if self.taken_by is not None:
             stop(signal.SIGTERM)
 
     def lose(self, taken_by: Content) -> None:
-        """Note who has it now."""
+        """Note the run that has taken the folder over."""
         self.taken_by = taken_by
         for stop in self._stops:
             stop(signal.SIGTERM)
@@ -78,9 +76,9 @@ def _nothing(_: str) -> None:
 
 @contextmanager
 def build_lock(out: str, note: Callable[[str], None] = _nothing) -> Iterator[Lock]:
-    """Hold a build folder for this process; `note` is told when that takes a while.
+    """Hold a build folder for this process; `note` gets a message when that takes a while.
 
-    Raises `BuildConflictError` naming host, process and age of another run that holds it, and
+    Raises `BuildConflictError` naming host, process and age of another run that holds it,
     `SetupError` when the folder cannot be reached or written.
     """
     fs, path = resolve(join(out, LOCK_NAME))
@@ -113,7 +111,7 @@ def _local_lock(path: Path, lock: Lock, note: Callable[[str], None]) -> Iterator
 
     try:
         found = read()
-        # The kernel knows all holders on this machine, but perhaps not those on others.
+        # The kernel sees all holders on this machine, but perhaps not those on others.
         ours = found.get("host") == lock.mine["host"] if by_kernel else _is_dead_neighbour(found)
         if found and not ours:
             _watch(read, found, lock.out, note)
@@ -121,7 +119,7 @@ def _local_lock(path: Path, lock: Lock, note: Callable[[str], None]) -> Iterator
             try:
                 yield
             finally:
-                # Before letting go: afterwards it could be the next holder's.
+                # Before releasing it: afterwards the file could be the next holder's.
                 if lock.taken_by is None:
                     path.unlink(missing_ok=True)
     finally:
@@ -129,7 +127,7 @@ def _local_lock(path: Path, lock: Lock, note: Callable[[str], None]) -> Iterator
 
 
 def _flock(path: Path, out: str) -> tuple[int, bool]:
-    """An exclusive handle on the file that now has this name; False if no kernel guards it."""
+    """An exclusive handle on the file of this name; False if the kernel does not lock it."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -139,11 +137,11 @@ def _flock(path: Path, out: str) -> tuple[int, bool]:
             os.close(handle)
             raise _conflict(out, content) from None
         except OSError:
-            return handle, False  # Some network file systems know no locks.
+            return handle, False  # Some network file systems have no locks.
         with suppress(FileNotFoundError):
             if os.stat(path).st_ino == os.fstat(handle).st_ino:
                 return handle, True
-        os.close(handle)  # Its last holder removed it between our two calls: take the new one.
+        os.close(handle)  # Its holder removed it between our two calls: open the new one.
 
 
 @contextmanager
@@ -161,7 +159,7 @@ def _remote(fs: Any, path: str, lock: Lock, note: Callable[[str], None]) -> Iter
     try:
         _take(lambda: _create(fs, path, lock.mine), read, write, lock, note)
     except Exception as error:
-        # The first that this run asks of the storage: a wrong address or key shows here, at once.
+        # The run's first request to the storage: a wrong address or key fails here.
         if isinstance(error, OSError) or is_passing(error):
             raise SetupError(
                 f"{lock.out}: cannot be reached or written ({error}): check the address, the"
@@ -172,8 +170,8 @@ def _remote(fs: Any, path: str, lock: Lock, note: Callable[[str], None]) -> Iter
         with _beating(lock, read, write):
             yield
     finally:
-        # Only after the last beat, which would write it again. Storage that is away keeps the
-        # lock, which then falls silent.
+        # After the last heartbeat, which would write it again. If storage is away now, the lock
+        # stays and becomes stale.
         with suppress(Exception):
             if read().get("id") == lock.mine["id"]:
                 fs.rm_file(path)
@@ -193,11 +191,11 @@ def _take(
         except Exception:
             found = read()
             if not found:
-                raise  # Not a lock that came in between: the storage's own trouble.
+                raise  # No other lock came in between: the storage failed.
         else:
             return
     if found.get("id") == lock.mine["id"]:
-        return  # The answer to our first attempt was lost on the way.
+        return  # Our first attempt succeeded, its answer was lost.
     if not _is_dead_neighbour(found):
         _watch(read, found, lock.out, note)
     write(lock.mine)
@@ -208,14 +206,14 @@ def _take(
 
 
 def _create(fs: Any, path: str, mine: Content) -> None:
-    """Write the lock where there is none; raises whatever the storage says if there is one."""
+    """Write the lock where there is none; raises the storage's own error if there is one."""
     data = json.dumps(mine).encode()
     try:
         fs.pipe_file(path, data, mode="create")
     except FileNotFoundError:  # Where folders are real they have to be made.
         fs.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
         fs.pipe_file(path, data)
-    except (TypeError, NotImplementedError):  # A back end that cannot; the next beat notices.
+    except (TypeError, NotImplementedError):  # No such mode; the next heartbeat notices.
         fs.pipe_file(path, data)
 
 
@@ -225,7 +223,7 @@ def _watch(
     """Raise `BuildConflictError` if the lock changes; returns when it stays silent or goes."""
     beat = found.get("beat")
     age = time.time() - beat if isinstance(beat, int | float) else SILENT_S
-    # A clock that says it is long dead shortens the wait; no clock makes it alive or dead.
+    # An old heartbeat by our clock shortens the wait; no clock decides.
     window = SILENT_S if 0 <= age < SILENT_S else 3 * BEAT_S
     note(f"{_who(out, found)}: watching for up to {window:.0f} s whether it is alive")
     deadline = time.monotonic() + window
@@ -242,12 +240,12 @@ def _watch(
 def _beating(
     lock: Lock, read: Callable[[], Content], write: Callable[[Content], None]
 ) -> Iterator[None]:
-    """Write who holds the lock, now and every `BEAT_S` seconds until the block ends."""
+    """Write the holder and a heartbeat, now and every `BEAT_S` seconds until the block ends."""
     ended = threading.Event()
 
     def beat() -> None:
         while not ended.wait(BEAT_S):
-            # A beat that fails (storage away for a moment) is made up for by the next one.
+            # If one fails (storage away for a moment), the next one makes up for it.
             with suppress(Exception):
                 found = read()
                 if found.get("id", lock.mine["id"]) != lock.mine["id"]:
@@ -286,23 +284,25 @@ def _parse(data: bytes) -> Content:
 
 
 def _is_dead_neighbour(content: Content) -> bool:
-    """Whether the holder ran where we run, in the same start of the machine, and is gone."""
+    """Whether the holder ran on this machine since its last start, and has ended."""
     pid = content.get("pid")
-    if content.get("host") != socket.gethostname() or content.get("boot") != _boot_id():
-        return False
-    if not isinstance(pid, int):
-        return False
+    here = content.get("host") == socket.gethostname() and content.get("boot") == _boot_id()
+    return here and isinstance(pid, int) and not is_process(pid)
+
+
+def is_process(pid: int) -> bool:
+    """Whether a process of this number runs on this machine."""
     try:
         os.kill(pid, 0)  # Signal 0 only asks.
     except ProcessLookupError:
-        return True
-    except PermissionError:
         return False
-    return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _boot_id() -> str:
-    """This start of this machine, and the container whose process numbers we see."""
+    """This start of the machine, and the container whose process numbers we see."""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"

@@ -1,12 +1,12 @@
-"""The manifest of a build: what is sampled, with which settings, in which units.
+"""The manifest: what a build samples, with which settings, in which units.
 
     out/manifest.json   {"format": 1, "identity": {"sampling.n": 32, …}, "templates": {…},
                          "model": {…}, "inputs": {"0:a.jsonl": "…"},
                          "units": [{"name": "unit-00000", "count": 64, "first": 0, …}, …], …}
 
-Written last of all planning, so its existence means that planning is complete. Who continues the
-build with settings, templates, model or inputs that would give other rollouts is refused, with the
-difference named. Only `extend` replaces it, by one that has the same units and more of them.
+Planning writes it last, so its existence means that planning is complete. A run whose settings,
+templates, model or inputs would give other rollouts is refused, with the difference named. Only
+`extend` replaces it, by one with the same units and more of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from mmpr_builder.config import (
 )
 from mmpr_builder.errors import BuildConflictError, InputError
 from mmpr_builder.escaping import redacted
-from mmpr_builder.folder.files import exists, join, read_json, write_json
+from mmpr_builder.folder import join, read_json, write_json
+from mmpr_builder.io.stores import is_there
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
@@ -34,21 +35,21 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A slice of the seeds that is sampled as one piece and published as one Parquet part."""
+    """Consecutive seeds that are sampled together and published as one Parquet part."""
 
     name: str
     first: int
     """Index of its first seed in the build's input order."""
     count: int
-    """Seeds in it (their indices have gaps where input rows were dropped)."""
+    """Its seeds, whose indices have gaps where input rows were dropped."""
     image_bytes: int
     digest: str
-    """Hash of its seeds and of the sampling settings; a part that carries another is foreign."""
+    """Hash of its seeds and of the sampling settings; a part with another one is foreign."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Everything that decides what the rollouts of a build say, each as name -> value."""
+    """Everything that decides a build's rollouts, each as name -> value."""
 
     settings: dict[str, Any]
     templates: dict[str, str]
@@ -63,11 +64,11 @@ class Manifest:
     identity: Identity
     units: tuple[Unit, ...]
     drops: int
-    """Input rows that were dropped while reading; they are in seeds/drops.parquet."""
+    """Input rows that planning dropped; they are in seeds/drops.parquet."""
     versions: dict[str, str]
     extensions: int = 0
-    """How often seeds were added; above 0, seeds/order-N.parquet tells where each of them stands in
-    the order of the input, and seeds/drops-N.parquet what is dropped now."""
+    """How often seeds were added; above 0, seeds/order-N.parquet has the input order of all seeds,
+    and seeds/drops-N.parquet the drops."""
 
     @property
     def seeds(self) -> int:
@@ -91,7 +92,7 @@ class Manifest:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         parts = [content[name] for name in ("identity", "templates", "model", "inputs")]
-        # Earlier versions wrote passwords and signatures of URLs down.
+        # Earlier versions stored passwords and signatures of URLs.
         identity = Identity(*map(redacted, parts))
         names = [field.name for field in fields(Unit)]
         units = tuple(Unit(**{name: unit[name] for name in names}) for unit in content["units"])
@@ -100,12 +101,12 @@ class Manifest:
 
 
 def has_manifest(out: str) -> bool:
-    """Whether planning of this folder was completed."""
-    return exists(join(out, MANIFEST_NAME))
+    """Whether this folder is planned."""
+    return is_there(join(out, MANIFEST_NAME))
 
 
 def read_manifest(out: str) -> Manifest:
-    """Raises `InputError` when it is missing, damaged or of another format."""
+    """Raises `InputError` for a missing or damaged one, or another format."""
     uri = join(out, MANIFEST_NAME)
     content = read_json(uri)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -121,7 +122,7 @@ def read_manifest(out: str) -> Manifest:
 
 
 def as_planned(config: Config) -> Config:
-    """`config` with what adaptive sampling aims for by the plan in its folder, if there is one."""
+    """`config` with the aims of adaptive sampling by its folder's plan, if there is one."""
     if not has_manifest(config.out):
         return config
     return with_stated_aims(config, read_manifest(config.out).identity.settings)
@@ -142,10 +143,9 @@ def refuse_other_build(out: str, old: Identity, new: Identity) -> None:
 
 
 def refuse_other_rollouts(out: str, old: Identity, new: Identity) -> None:
-    """What `refuse_other_build` does for a build that may grow.
+    """`refuse_other_build` for a build that may grow: by sources, templates, limits and inputs.
 
-    Sources and templates may be added, limits raised, inputs changed; whether the seeds that are
-    there are still in them is not looked at here.
+    Whether the inputs still have its seeds is not checked here.
     """
     _refuse(out, _other_rollouts(old, new))
 
@@ -169,7 +169,7 @@ def _refuse(out: str, lines: Sequence[str], *, can_extend: bool = False) -> None
 
 
 def _other_rollouts(old: Identity, new: Identity) -> list[str]:
-    """What would change the rollouts of seeds that are there already."""
+    """Differences that would change the rollouts of seeds that are there already."""
     templates = {name: new.templates[name] for name in old.templates if name in new.templates}
     return [
         *_shrinking_lines(old.settings, new.settings),
@@ -191,7 +191,7 @@ def _shrinking_lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
         if same:
             del candidates[same[0]]
             continue
-        # The one of the same path tells best what is wrong with it.
+        # The source of the same path shows best what differs.
         near = [n for n, other in candidates.items() if other["path"] == source["path"]]
         other = candidates.pop(near[0]) if near else {}
         names = _source_differences(source, other) if near else ["path"]
@@ -213,7 +213,7 @@ def _source_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
     return [
         key
         for key in sorted({*old, *new})
-        # What rows may name decides which of them are seeds; what those are asked stays the same.
+        # These decide which rows become seeds, and not what those are asked.
         if key not in ("scorer", "roots", "allow") and old.get(key) != new.get(key)
         if not (key == "limit" and _is_higher(old.get(key), new.get(key)))
     ]
@@ -237,7 +237,7 @@ def _setting_lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _setting_differences(
     old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> list[tuple[str, Any, Any]]:
-    """A key that one side does not know has its default there: versions may add settings."""
+    """A key that one side lacks has its default there: versions may add settings."""
     defaults = sampling_identity(Config())
     source_defaults = _source_defaults()
     found = []

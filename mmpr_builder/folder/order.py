@@ -1,8 +1,8 @@
-"""In which order the second half goes through the rollouts.
+"""The order in which pairing reads the rollouts: that of the input.
 
-A build that never grew is read part after part. One that was extended keeps its parts, and what
-came later can stand between what was there: its seeds carry the index they were given when they
-came, and seeds/order-N.parquet tells by how much each differs from its place in the input now.
+A build that never grew is read part after part. An extended build keeps its parts, but new rows can
+stand between old ones: seeds keep the index that they got when they came, and
+seeds/order-N.parquet has the difference to their place in the input now.
 
     first  shift          index 0–99 at place 0–99, 100–149 (the second file) moved behind 20 new
         0      0          rows of the first one, which got the indices 150–169
@@ -21,13 +21,13 @@ from pathlib import PurePosixPath
 import numpy as np
 import pyarrow as pa
 
-from mmpr_builder.folder.files import join
+from mmpr_builder.folder import join
 from mmpr_builder.folder.manifest import Manifest, Unit
 from mmpr_builder.io.tables import read_parquet, rollouts_from_table, write_parquet
 from mmpr_builder.records import Rollout
 
 Shift = tuple[int, int]
-"""(first index, what to add to it and to those after it for their place in the input)."""
+"""(first index, what to add to it and to later ones for their place in the input)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +36,23 @@ class Slice:
 
     uri: str
     first: int = 0
-    """Index of the first one."""
     stop: int | None = None
-    """Index behind the last one; None: all that follow."""
+    """Index behind the last one; None: to the end of the part."""
     shift: int = 0
     """Place in the input less index."""
     is_head: bool = True
     """Whether it begins where its part begins."""
     image_bytes: int = 0
-    """Of all images of the part, as far as is known."""
+    """Of all images of the part, if known."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is all of its part, as in a build that never grew."""
+        """Whether it is the whole part, as in a build that never grew."""
         return self.is_head and self.stop is None
 
     @property
     def name(self) -> str:
-        """`unit-00003`, or `unit-00003-150` for a later piece of it."""
+        """`unit-00003`, or `unit-00003-150` for a later slice of it."""
         return self.stem if self.is_head else f"{self.stem}-{self.first}"
 
     @property
@@ -74,8 +73,8 @@ class Slice:
 def shifts_of(places: Iterable[tuple[int, int]]) -> list[Shift]:
     """The shifts from (index, place in the input) of all seeds.
 
-    One ends where the next seed by index is not the next one in the input, too: into a gap that a
-    dropped row left among the indices, others can have come.
+    One ends where the next seed by index is not the next one in the input, too: new rows can have
+    come into the gap that a dropped row left among the indices.
     """
     kind = np.dtype([("index", np.int64), ("place", np.int64)])
     rows = np.sort(np.fromiter(places, kind), order="index")
@@ -103,7 +102,7 @@ def write_order(out: str, extensions: int, shifts: Sequence[Shift]) -> None:
 
 
 def read_order(out: str, manifest: Manifest) -> list[Shift]:
-    """The shifts of a build; none are needed for one that never grew."""
+    """The shifts of a build; [] for one that never grew."""
     if not manifest.extensions:
         return []
     table = read_parquet(order_uri(out, manifest.extensions))
@@ -111,7 +110,7 @@ def read_order(out: str, manifest: Manifest) -> list[Shift]:
 
 
 def in_order(units: Sequence[tuple[Unit, str]], shifts: Sequence[Shift]) -> list[Slice]:
-    """The parts (unit, uri) cut and sorted so that the rollouts come in the order of the input."""
+    """The parts (unit, uri), cut and sorted into the order of the input."""
     if not shifts:
         return [Slice(uri) for _, uri in units]
     units = sorted(units, key=lambda pair: pair[0].first)
@@ -126,7 +125,7 @@ def in_order(units: Sequence[tuple[Unit, str]], shifts: Sequence[Shift]) -> list
 
 
 def _pieces(first: int, end: int, uri: str, shifts: Sequence[Shift]) -> Iterator[Slice]:
-    """One part, whose indices are from `first` up to `end`, in pieces of one shift each."""
+    """One part, with indices from `first` up to `end`, in slices of one shift each."""
     at = bisect_right(shifts, first, key=lambda shift: shift[0]) - 1
     stop = bisect_left(shifts, end, key=lambda shift: shift[0])
     for number in range(at, stop):

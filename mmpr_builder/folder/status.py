@@ -1,19 +1,19 @@
-"""How a build is doing, for whoever looks from outside: OUT/status.json.
+"""How a build is doing: OUT/status.json, and what its folder shows.
 
     {"format": 1, "state": "running", "half": "sampling", "message": "", "host": "node7",
      "pid": 4711, "job": "raysubmit_x", "started": 1795226400.0, "updated": 1795226460.0,
      "every_s": 5.0, "figures": {"stage": "sampling", "done": 1024, "total": 4096, …}}
 
-States: running; sampled (all rollouts are there); done (so are the pairs); interrupted; failed.
-The file is written whole by the run that holds the folder, from planning on: while it runs by a
-thread, so that a long step does not look like death, and once more when it ends. A run that was
-killed leaves `running` behind; what tells is the age of `updated`, and on the same machine the
-process. A run that is refused before it changed anything puts back what the file said of the build
-that is there.
+States: running; sampled (all rollouts are there); done (so are the pairs); interrupted; failed. A
+thread of the run that holds the folder writes the file from planning on, so that a long step does
+not look like death, and once more when the run ends. A killed run leaves `running` behind; the age
+of `updated`, and on the same machine the process, tell that it is gone. A run that is refused
+before it changed anything restores the file.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -25,23 +25,31 @@ from typing import Any, Literal
 
 from mmpr_builder.config import Config
 from mmpr_builder.errors import InputError, Interrupted, MmprError, SetupError, cause_of
-from mmpr_builder.folder.files import exists, join, read_json, write_json
-from mmpr_builder.folder.lock import Lock
+from mmpr_builder.folder import join, read_json, write_json
+from mmpr_builder.folder.lock import Lock, is_process
 from mmpr_builder.folder.manifest import MANIFEST_NAME, has_manifest, read_manifest
-from mmpr_builder.io.stores import is_local, names_in, patience, read_bytes, remove_file, resolve
+from mmpr_builder.io.stores import (
+    is_local,
+    is_there,
+    names_in,
+    patience,
+    read_bytes,
+    remove_file,
+    resolve,
+)
 from mmpr_builder.io.tables import put_text
 from mmpr_builder.progress import Progress
 
 STATUS_NAME = "status.json"
 FORMAT = 1
 EVERY_S, REMOTE_EVERY_S = 5.0, 30.0  # Every write to an object store is a request.
-_MISSED = 6  # Writes that may be late before a run counts as silent.
-_PUT_BACK_S = 10.0  # Patience with storage for what no later write makes up for.
+_MISSED = 6  # Late writes that make a run silent.
+_PUT_BACK_S = 10.0  # Retry window for restoring the file, which no later write makes up for.
 
 State = Literal["running", "sampled", "done", "interrupted", "failed"]
 Half = Literal["sampling", "pairing"]
 Life = Literal["alive", "silent", "gone"]
-"""Of the run that wrote a status: it works; nothing was heard of it; its process is not there."""
+"""Of the run that wrote a status: it works; it missed its writes; its process has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +61,24 @@ class Status:
     host: str
     pid: int
     job: str
-    """Submission id of the Ray job; "" if it is none."""
+    """Submission id of the Ray job, if it is one."""
     started: float
     updated: float
     every_s: float
     message: str = ""
     """What interrupted it, or why it failed."""
     figures: dict[str, Any] = field(default_factory=dict)
-    """`Progress.snapshot` of the half's own stage, or of what comes before it."""
+    """`Progress.snapshot` of the half's own stage, or of the one before it."""
     paired: bool = False
-    """Whether the pairs in the folder are still those of all its seeds; known of a run that
-    samples."""
+    """Of a run that samples: whether the folder's pairs are still those of all its seeds."""
 
 
 @contextmanager
 def reported(config: Config, progress: Progress, half: Half, lock: Lock) -> Iterator[Reporter]:
-    """Keep status.json in step with `progress` until the block ends, then say how it ended.
+    """Keep status.json in step with `progress` until the block ends, then write how it ended.
 
-    `lock` is that of the folder: once another run has taken it, the file is that run's. A write
-    that fails is made up for by the next one: a run does not fail because nobody can be told of it.
+    Once another run has taken the folder's `lock`, the file is that run's. A failed write does not
+    fail the run; the next one makes up for it.
     """
     reporter = Reporter(config.out, progress, half, lock)
     with progress.watched_by(reporter.watch):
@@ -92,12 +99,10 @@ def reported(config: Config, progress: Progress, half: Half, lock: Lock) -> Iter
 
 
 def read_status(out: str) -> Status | None:
-    """The status of a build's folder; None if no run has left one.
-
-    Raises `InputError` when it is damaged or of another format.
-    """
+    """The status in a build's folder, if any. Raises `InputError` for a damaged one or another
+    format."""
     uri = join(out, STATUS_NAME)
-    if not exists(uri):
+    if not is_there(uri):
         return None
     content = read_json(uri)
     names = {f.name for f in fields(Status)}
@@ -114,9 +119,8 @@ def read_status(out: str) -> Status | None:
 
 def life(status: Status, now: float | None = None) -> Life:
     """Whether the run that wrote `status` is still there."""
-    if status.state != "running":
-        return "gone"
-    if status.host == socket.gethostname() and not _is_process(status.pid):
+    ended = status.host == socket.gethostname() and not is_process(status.pid)
+    if status.state != "running" or ended:
         return "gone"
     age = (time.time() if now is None else now) - status.updated
     return "alive" if age < _MISSED * status.every_s else "silent"
@@ -138,21 +142,19 @@ class Reporter:
         every_s = EVERY_S if is_local(fs) else REMOTE_EVERY_S
         now = time.time()
         self._status = Status(
-            *("running", half, socket.gethostname(), os.getpid(), _job_id(), now, now, every_s),
+            *("running", half, socket.gethostname(), os.getpid(), job_id(), now, now, every_s),
             paired=earlier is not None and (earlier.state == "done" or earlier.paired),
         )
         self._thread = threading.Thread(target=self._beat, name="mmpr-status", daemon=True)
 
     def begin(self, *, changes: bool = True) -> None:
-        """Say that what the run was asked for is no longer refused; with `changes` the pairs that
-        are there will not be those of the build any more."""
+        """The run is not refused any more; with `changes` the folder's pairs become outdated."""
         self.may_put_back = False
         if changes:
             self._write(paired=False)
 
     def watch(self, progress: Progress, ended: bool) -> None:
-        """Keep what stages came to: the half's own is asked for after its end, any one after a
-        failure."""
+        """Keep the figures of ended stages: of the half's own, and of the latest for a failure."""
         if ended:
             self._latest = progress.snapshot()
             if self._latest["stage"] == self._status.half:
@@ -165,7 +167,7 @@ class Reporter:
     def end(self, state: State, message: str) -> None:
         self._stop()
         if state == "sampled" and self._status.paired:
-            state = "done"  # There was nothing left to sample: the pairs are still those of all.
+            state = "done"  # Nothing was left to sample, and the pairs are those of all seeds.
         if state in ("interrupted", "failed"):
             self._own = self._own or self._latest
         self._write(state=state, message=message)
@@ -173,10 +175,12 @@ class Reporter:
     def put_back(self) -> None:
         """End with the file as it was."""
         self._stop()
+        if self._lock.taken_by is not None:
+            return
         with suppress(OSError), patience(_PUT_BACK_S):
-            if self._lock.taken_by is None and self._before is None:
+            if self._before is None:
                 remove_file(self._uri)
-            elif self._lock.taken_by is None and self._before is not None:
+            else:
                 put_text(self._before, self._uri)
 
     def _stop(self) -> None:
@@ -198,7 +202,7 @@ class Reporter:
 
 
 def _earlier(out: str) -> tuple[str | None, Status | None]:
-    """What the file says before it is written over, as text and, where it can be read, as such."""
+    """The file before this run, as text and, where it can be read, as a status."""
     text = None
     with suppress(OSError):
         text = read_bytes(join(out, STATUS_NAME)).decode("utf-8", "replace")
@@ -208,65 +212,45 @@ def _earlier(out: str) -> tuple[str | None, Status | None]:
 
 
 def _holds_build(out: str) -> bool:
-    """Whether there is something that a refused run leaves as it is."""
+    """Whether the folder has a build, which a refused run leaves as it is."""
     with suppress(OSError):
-        files = (MANIFEST_NAME, "run.json")  # The first one is missing where builds were pooled.
-        return any(exists(join(out, name)) for name in files) or bool(
+        files = (MANIFEST_NAME, "run.json")  # Pooled builds have only the second.
+        return any(is_there(join(out, name)) for name in files) or bool(
             names_in(join(out, "rollouts"))
         )
     return True
 
 
-def _is_process(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)  # Signal 0 only asks.
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _job_id() -> str:
-    """The id that `ray job submit` gave to what runs here."""
-    import json
-
-    # Ray hands it to the job's process in this variable.
+def job_id() -> str:
+    """The id that `ray job submit` gave to this process; "" for any other."""
+    # Ray passes it to the job's process in this variable.
     with suppress(ValueError, KeyError, TypeError):
         content = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", ""))
         return str(content["metadata"]["job_submission_id"])
     return ""
 
 
-# --- the folder as it is now, for `mmpr status` -----------------------------------------------
-#     Overview(life="alive", status=Status(…), units=16, units_total=64, seeds=4096, paired=False)
-#
-# What is on disk counts: a run that was killed could not report how far it had come.
-
-
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What is known of a build from its folder alone."""
+    """A build by its folder alone, for `mmpr status`: a killed run could not report its progress.
+
+    Overview(life="alive", status=Status(…), units=16, units_total=64, seeds=4096, paired=False)
+    """
 
     status: Status | None
-    """What the last run said of itself; None if none did."""
+    """Of the last run, if it left one."""
     life: Life
-    """Whether that run is still there."""
     units: int
-    """Units of work whose part is in the folder (by name: contents are not read)."""
+    """Units whose part is in the folder (by name: contents are not read)."""
     units_total: int
-    """All units; 0 before planning is complete."""
+    """0 before planning is complete."""
     seeds: int
-    """Seeds in all units."""
     paired: bool
-    """Whether there is a run.json, the last thing that pairing writes."""
+    """Whether there is a run.json, which pairing writes last."""
 
 
 def look(out: str) -> Overview:
-    """Read a build's folder; nothing is changed and no lock is needed.
-
-    Raises `InputError` when there is no build.
-    """
+    """Read a build's folder without its lock. Raises `InputError` when there is no build."""
     status = read_status(out)
     if status is None and not has_manifest(out):
         raise InputError(f"{out}: no build here (neither status.json nor manifest.json)")
@@ -278,7 +262,7 @@ def look(out: str) -> Overview:
         units=sum(f"{unit.name}.parquet" in there for unit in units),
         units_total=len(units),
         seeds=sum(unit.count for unit in units),
-        paired=exists(join(out, "run.json")),
+        paired=is_there(join(out, "run.json")),
     )
 
 

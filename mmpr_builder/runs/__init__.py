@@ -4,23 +4,14 @@
     run_sampling(config, progress)   units -> rollouts/unit-*.parquet, on Ray actors
     run_pairing(config, progress)    rollouts -> pairs, drops, run.json, on CPU workers
 
-manifest     what is sampled, with which settings, in which units; who may continue it
-planning     writes it            demo_source   the seeds `demo`
-extending    more seeds for a build that is there   order   where each then stands
-lock         one driver per folder
-units        which work is next; the hunt for a row that kills
-parts        published units and rows kept of unfinished ones
-actors       what runs beside the engine          seats    how many seeds at once
-fleet        engines as nodes come and go   capacity    how many fit
-replicas     one as a Ray actor             deaths      what errors say of its end
-status       what a run says of itself      overview    what its folder says     metrics   Ray's
-cluster      which Ray
-runner       the first half   driver       its loop   signals      asked to stop
-judging      the second half      builds        what it reads       workers   where it runs
-pooling      several builds as one              pool_pieces   their work
-opinions     of the optional judge, kept
-
-The only folder that imports ray, and it does so inside the functions that need it.
+planning     units and manifest       inputs        all rows of the inputs, screened
+extending    more seeds for a build
+sample_run   the first half           driver        its loop: hands out units, counts
+work_queue   which work is next       fleet         engines as nodes come and go
+actors       one engine's process
+pair_run     the second half          pair_workers  where it runs
+builds       what it reads            pooling       several builds as one
+opinions     of the LLM judge, kept
 """
 
 from __future__ import annotations

@@ -1,23 +1,22 @@
-"""What runs beside the engine: takes units, streams their seeds, publishes what is finished.
+"""The actor beside an engine: takes units, streams their seeds, publishes what is finished.
 
-One actor owns one sampler. All its units share the sampler's seats, first come first served, so
-the next unit's seeds move up as the last ones of the unit before are still being answered: the
-engine never drains between units. What goes back to the driver are counts only.
+One actor owns one sampler. At most `max_in_flight` seeds of all its units are answered at once, in
+order, so that the next unit begins while the last seeds of one are still being answered: the engine
+never drains between units. Only counts go back to the driver.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mmpr_builder import prompts, sampling
-from mmpr_builder.cluster.failures import explained
+from mmpr_builder.cluster.replicas import explained
 from mmpr_builder.config import Config
 from mmpr_builder.errors import EngineError
 from mmpr_builder.escaping import redacted
@@ -25,33 +24,31 @@ from mmpr_builder.folder import parts
 from mmpr_builder.folder.manifest import Unit
 from mmpr_builder.io.tables import optional_columns, warm_up
 from mmpr_builder.records import Outcome, Response, Rollout, Seed, Verdict, generated_tokens
-from mmpr_builder.sampling import CacheHits
 from mmpr_builder.sampling.scoring_threads import ScoringThreads
 
-# --- how many seeds one engine answers at once ------------------------------------------------
+SamplerFactory = Callable[[Config], sampling.Sampler]
 
+_ANSWER_S = 0.05
+_REPORT_S = 1.0  # Between reporting a dead engine and ending the process.
 _USUAL_SEQUENCES = 512  # vLLM's own default is 128 to 1,024, by device.
-_MOST_SEATS = 256
-_PER_ROUND = 4  # Responses of a seed under way, taken over all its rounds; about that.
+_MOST_IN_FLIGHT = 256
+_PER_ROUND = 4  # Responses of a seed under way, on average over its rounds.
 
 
-def seats(config: Config) -> int:
-    """Seeds being answered by one engine at once.
+def max_in_flight(config: Config) -> int:
+    """Seeds that one engine answers at once.
 
-    Enough that the engine always finds its next sequences waiting (twice what it runs at once),
-    few enough that decoded images and requests stay within tens of megabytes.
+    Enough to keep twice the engine's sequences waiting, few enough that decoded images and requests
+    stay within tens of megabytes.
     """
     if config.sampling.engine == "endpoint":
         return config.sampling.endpoint.concurrency
     running = config.engine.get("max_num_seqs")
     running = running if isinstance(running, int) else _USUAL_SEQUENCES
     if config.sampling.policy == "adaptive":
-        # In a later round a seed has but a few responses under way.
-        return max(8, min(2 * _MOST_SEATS, math.ceil(2 * running / _PER_ROUND)))
-    return max(8, min(_MOST_SEATS, math.ceil(2 * running / config.sampling.n)))
-
-
-# --- what was sampled -------------------------------------------------------------------------
+        # In later rounds a seed has only a few responses under way.
+        return max(8, min(2 * _MOST_IN_FLIGHT, math.ceil(2 * running / _PER_ROUND)))
+    return max(8, min(_MOST_IN_FLIGHT, math.ceil(2 * running / config.sampling.n)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +61,16 @@ class Counts:
     errors: int = 0
     """Seeds that could not be sampled; their rollout says why."""
     correct: int = 0
-    """Responses that scoring found right while sampling (sampling.policy=adaptive); of `decided`.
-    `undecided` ones are in neither."""
+    """Responses, of `decided`, that scoring found right while sampling (adaptive policy)."""
     decided: int = 0
     undecided: int = 0
     saved: int = 0
-    """Responses that were not sampled because their seed had enough, or was hopeless."""
+    """Responses not sampled because their seed had enough, or was hopeless."""
     prefix_queries: int = 0
-    """Prompt tokens looked up in the engine's KV cache; `prefix_hits` were found there."""
+    """Prompt tokens looked up in the engine's KV cache, and found there (`prefix_hits`)."""
     prefix_hits: int = 0
     image_queries: int = 0
-    """Pictures whose processed form was looked up; `image_hits` were found."""
+    """Pictures whose processed form was looked up, and found (`image_hits`)."""
     image_hits: int = 0
 
     def __add__(self, other: Counts) -> Counts:
@@ -83,9 +79,9 @@ class Counts:
 
 
 def count(rollout: Rollout, n: int, outcomes: Sequence[Outcome] = ()) -> Counts:
-    """What one rollout adds; the tokens of its continuations and blind samples included.
+    """The counts of one rollout, with the tokens of its continuations and blind samples.
 
-    `n` is how many responses it could have had, `outcomes` what scoring said of them meanwhile.
+    `n` is how many responses it could have had, `outcomes` their verdicts while sampling.
     """
     stopped = rollout.stop in ("enough", "hopeless")
     return Counts(
@@ -100,28 +96,16 @@ def count(rollout: Rollout, n: int, outcomes: Sequence[Outcome] = ()) -> Counts:
     )
 
 
-def new_hits(before: CacheHits, now: CacheHits) -> Counts:
-    """What the engine's caches saved between two looks at their totals."""
-    earlier = asdict(before)
-    return Counts(**{name: total - earlier[name] for name, total in asdict(now).items()})
-
-
-SamplerFactory = Callable[[Config], sampling.Sampler]
-
-_ANSWER_S = 0.05
-_REPORT_S = 1.0  # Between saying that the engine is dead and ending the process.
-
-
 @dataclass(frozen=True, slots=True)
 class UnitResult:
-    """The end of a piece of work: `kept` is on disk for good, whatever went wrong afterwards."""
+    """The end of a piece of work: `kept` is on disk, whatever went wrong afterwards."""
 
     kept: Counts
     published: bool = False
     failure: str = ""
-    """What went wrong; empty if nothing did."""
+    """What went wrong, if anything."""
     engine_died: bool = False
-    """The sampler is gone and the process ends in a second: work is to be tried elsewhere."""
+    """The sampler is gone and the process ends in a second: another engine tries the work again."""
 
 
 @dataclass
@@ -132,17 +116,17 @@ class _OpenUnit:
     counts: Counts = field(default_factory=Counts)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     written: int | None = None
-    """Rows that were delivered; None before the first time."""
+    """Rows delivered so far; None before the first time."""
     published: bool = False
 
     def handed_in(self) -> Counts:
-        """What it has; once, as a stop and its own end may both ask."""
+        """Its counts, only once: a stop and the unit's own end may both ask."""
         counts, self.counts = self.counts, Counts()
         return counts
 
 
 class SamplerActor:
-    """Owns one sampler; a plain class, so that it can be run without Ray."""
+    """Owns one sampler; a plain class that also runs without Ray."""
 
     def __init__(self, config: Config, factory: SamplerFactory) -> None:
         self._config = config
@@ -159,21 +143,21 @@ class SamplerActor:
     async def start(self) -> tuple[float, str]:
         """Load the engine; returns (seconds it took, "") or (seconds, what went wrong)."""
         began = time.monotonic()
-        # Loading holds the event loop: what was asked before (where this runs) is answered first.
+        # Loading blocks the event loop: let it answer earlier calls (where this runs) first.
         await asyncio.sleep(_ANSWER_S)
-        warm_up()  # Now: beside a running engine its quarter of a second is missed.
+        warm_up()  # Now: later its quarter of a second would delay a running engine.
         self._templates = prompts.load_templates(self._config)
-        self._seats = asyncio.Semaphore(seats(self._config))
+        self._in_flight = asyncio.Semaphore(max_in_flight(self._config))
         try:
             if self._config.sampling.policy == "adaptive":
                 self._scoring = ScoringThreads(self._config)
             self._sampler = self._factory(self._config)
-        except Exception as error:  # noqa: BLE001 - any cause is reported, then the actor is ended
+        except Exception as error:  # noqa: BLE001 - the driver reports any cause
             return time.monotonic() - began, explained(error)
         return time.monotonic() - began, ""
 
     async def sample(self, key: int, unit: Unit, rows: Sequence[int] | None) -> UnitResult:
-        """Sample a unit, or only some of its rows, and keep what is finished even on a failure.
+        """Sample a unit, or some of its rows, and keep what is finished even after a failure.
 
         `key` names this piece of work in `progress`.
         """
@@ -197,21 +181,20 @@ class SamplerActor:
             self._delivering -= 1
         job.counts += self._new_hits()
         if died and not self._stopping:
-            # An actor without an engine would fail every unit it is given, and quickly.
+            # Without its engine the actor would quickly fail every unit.
             asyncio.get_running_loop().call_later(_REPORT_S, os._exit, 70)
         return UnitResult(job.handed_in(), published, failure, died)
 
     async def progress(self) -> dict[int, Counts]:
-        """What the open pieces of work have so far, by key."""
+        """Counts of the open pieces of work, by key."""
         return {key: job.counts for key, job in self._open.items()}
 
     async def drain(self, grace_s: float | None = None) -> Counts:
         """Begin no more rows, keep every finished one, close the sampler; returns what was kept.
 
-        Rows in the middle of their sampling have `grace_s` to end (`distributed.grace_s` unless
-        given; `hurry` cuts it short); then they are given up, and a later run samples them again.
-        What ends a unit meanwhile comes back from `sample`. Raises `OSError` where rows could not
-        be kept, after all others were.
+        Rows under way have `grace_s` to end (`distributed.grace_s` unless given; `hurry` cuts it
+        short); then a later run samples them again. Units that end meanwhile come back from
+        `sample`. Raises `OSError` if rows could not be kept, after keeping all others.
         """
         self._stopping = True
         await self._end_what_is_under_way(
@@ -226,7 +209,7 @@ class SamplerActor:
                 failures.append(error)
             else:
                 kept += job.handed_in()
-        while self._delivering:  # Units that have just ended: the process is ended after this.
+        while self._delivering:  # Units that have just ended: the process ends after this.
             await asyncio.sleep(_ANSWER_S)
         kept += self._new_hits()
         await self.close()
@@ -241,7 +224,7 @@ class SamplerActor:
     async def _end_what_is_under_way(self, grace_s: float) -> None:
         if not grace_s or not self._under_way:
             return
-        # What is finished is kept meanwhile: who stops us may not grant all of the time.
+        # Keep finished rows meanwhile: the process may be killed before the grace is over.
         early = [asyncio.create_task(self._deliver(job)) for job in self._open.values()]
         hurried = asyncio.create_task(self._hurry.wait())
         ended = asyncio.gather(*self._under_way, return_exceptions=True)
@@ -251,7 +234,7 @@ class SamplerActor:
         await asyncio.gather(*early, return_exceptions=True)  # Failures show when tried again.
 
     async def close(self) -> None:
-        """Shut the engine down; without it every run would end in its traceback."""
+        """Shut the engine down; otherwise every run would end in its traceback."""
         if self._sampler is not None:
             await self._sampler.close()
             self._sampler = None
@@ -260,7 +243,8 @@ class SamplerActor:
             self._scoring = None
 
     async def _fill(self, job: _OpenUnit, rows: Sequence[int] | None) -> None:
-        seeds, kept = await asyncio.to_thread(self._read, job.unit)
+        seeds = await asyncio.to_thread(parts.read_seeds, self._config.out, job.unit)
+        kept = await asyncio.to_thread(parts.read_partial, self._config.out, job.unit)
         wanted = None if rows is None else set(rows)
         for index, seed in seeds:
             if index not in kept and (wanted is None or index in wanted):
@@ -268,18 +252,17 @@ class SamplerActor:
         for task in asyncio.as_completed(job.tasks):
             await task  # The first error ends the unit at once.
 
-    def _read(self, unit: Unit) -> tuple[list[tuple[int, Seed]], set[int]]:
-        out = self._config.out
-        return parts.read_seeds(out, unit), set(parts.read_partial(out, unit))
-
     async def _answer(self, job: _OpenUnit, index: int, seed: Seed) -> Rollout:
-        async with self._seats:
+        async with self._in_flight:
             if self._sampler is None:
                 raise EngineError("the sampler is closed: run again")
             if self._stopping:
                 await asyncio.Event().wait()  # Its unit is still open; `drain` cancels it.
             outcomes: list[Outcome] = []
-            with self._noted_under_way():
+            task = asyncio.current_task()
+            assert task is not None
+            self._under_way.add(task)
+            try:
                 rollout = await sampling.roll_out(
                     seed,
                     index,
@@ -289,30 +272,23 @@ class SamplerActor:
                     redacted(self._config.model),
                     None if self._scoring is None else _noting(self._scoring, outcomes),
                 )
+            finally:
+                self._under_way.discard(task)
         job.finished[index] = rollout
         job.counts += count(rollout, self._config.sampling.n, outcomes)
         return rollout
 
-    @contextlib.contextmanager
-    def _noted_under_way(self) -> Iterator[None]:
-        task = asyncio.current_task()
-        assert task is not None
-        self._under_way.add(task)
-        try:
-            yield
-        finally:
-            self._under_way.discard(task)
-
     def _new_hits(self) -> Counts:
-        """What the engine's caches saved since this was asked last."""
+        """What the engine's caches saved since the last call."""
         if not isinstance(self._sampler, sampling.HasCaches):
             return Counts()
-        before, self._hits_told = self._hits_told, self._sampler.cache_hits()
-        return new_hits(before, self._hits_told)
+        before, self._hits_told = asdict(self._hits_told), self._sampler.cache_hits()
+        now = asdict(self._hits_told)
+        return Counts(**{name: total - before[name] for name, total in now.items()})
 
     async def _deliver(self, job: _OpenUnit) -> bool:
-        """Keep what is finished and not yet kept; whether the unit is published. A unit's own end
-        and a stop may both ask: one after the other."""
+        """Keep what is finished and not yet kept; returns whether the unit is published. A unit's
+        own end and a stop may both call it: one waits for the other."""
         async with job.writing:
             finished = list(job.finished.values())
             if not job.published and job.written != len(finished):
@@ -325,7 +301,7 @@ class SamplerActor:
 
 
 def _noting(scoring: sampling.Scoring, outcomes: list[Outcome]) -> sampling.Scoring:
-    """`scoring` that writes down what it says of responses with a truth."""
+    """`scoring` that also notes the outcomes of responses with a truth."""
 
     async def score(rollout: Rollout) -> tuple[Sequence[Verdict], Sequence[Response]]:
         verdicts, usable = await scoring(rollout)

@@ -1,4 +1,4 @@
-"""The rollouts of a build as the second half reads them: complete, in order, with their settings.
+"""A build's rollouts as pairing reads them: complete, in order, with their settings.
 
 own_build(config)              those of `config.out`, whose settings must be the config's
 pooled_build("out/a", config)  those of another folder, with the settings they were made with
@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from mmpr_builder.config import Config, DropoutConfig, SamplingConfig
 from mmpr_builder.errors import ConfigError, InputError
+from mmpr_builder.folder import join
 from mmpr_builder.folder import parts as published_parts
-from mmpr_builder.folder.files import join
 from mmpr_builder.folder.manifest import (
     Manifest,
     has_manifest,
@@ -23,7 +23,7 @@ from mmpr_builder.folder.manifest import (
     refuse_other_settings,
 )
 from mmpr_builder.folder.order import Slice, in_order, read_order
-from mmpr_builder.folder.planned_drops import PlannedDrops
+from mmpr_builder.folder.parts import PlannedDrops
 from mmpr_builder.io.tables import (
     ROLLOUT_SCHEMA,
     ParquetFile,
@@ -69,8 +69,8 @@ def own_build(config: Config) -> Build:
 def pooled_build(folder: str, config: Config) -> Build:
     """The build in `folder`, or whose `rollouts/` it is, whatever settings it was sampled with.
 
-    Rollouts that lie alone count as sampled with those of `config`: nothing says others. Raises
-    `InputError` as `own_build` does.
+    Rollouts without a manifest count as sampled with `config`. Raises `InputError` as `own_build`
+    does.
     """
     folder = folder.rstrip("/").removesuffix("/rollouts")
     if not has_manifest(folder):

@@ -1,16 +1,20 @@
-"""The driver: hands out units, counts, and deals with whatever dies.
+"""The driver: hands out units, counts, and handles failures.
 
-It holds no rollouts. A unit is done when its part is in the folder, and at no other time; what
-was open in an engine that died is queued again (`work_queue.WorkQueue`), and `fleet.Fleet` starts
-another engine where there is room.
+It holds no rollouts. A unit is done once its part is in the folder; the open work of an engine that
+died is queued again (`work_queue.WorkQueue`), and `fleet.Fleet` starts another engine where there
+is room.
 """
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from mmpr_builder.cluster.replicas import CallError, Replica, ended, fetched
@@ -24,14 +28,69 @@ from mmpr_builder.progress import Progress
 from mmpr_builder.records import Rollout
 from mmpr_builder.runs.actors import Counts, SamplerFactory, UnitResult
 from mmpr_builder.runs.fleet import Fleet
-from mmpr_builder.runs.signals import StopRequest
 from mmpr_builder.runs.work_queue import Work, WorkQueue
 
 _WAIT_S = 0.5
-_DRAIN_S = 15.0  # Beside the seeds' grace: schedulers kill 30 s after their SIGTERM.
+_DRAIN_S = 15.0  # Added to the seeds' grace: schedulers kill 30 s after their SIGTERM.
 _STORAGE_PAUSE_S = 5.0
 _NODES_LOST = 5
-"""Nodes that may leave with a unit open before it is asked whether the unit is what ends them."""
+"""Nodes that may leave with a unit open before the unit becomes a suspect."""
+
+
+@dataclass
+class StopRequest:
+    """A stop in good order, asked for by the signal `signum`; None: not asked for."""
+
+    signum: int | None = None
+    at_once: bool = False
+    """Whether to wait for nothing: another run has taken the folder."""
+
+    def ask(self, signum: int, *, at_once: bool = False) -> None:
+        self.signum = self.signum or signum
+        self.at_once |= at_once
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn SIGINT and SIGTERM into a stop in good order until the block ends; a further one raises
+    `KeyboardInterrupt`. Outside the main thread, where Python allows no handlers, nothing changes.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def ask(signum: int, _: FrameType | None) -> None:
+        if request.signum is not None:
+            raise KeyboardInterrupt
+        request.ask(signum)
+
+    before = {signum: signal.signal(signum, ask) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@contextmanager
+def ended_by_sigterm(doing: str) -> Iterator[None]:
+    """Have SIGTERM raise `Interrupted` in the block, so that it is tidied and reported. Outside the
+    main thread nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(signum: int, _: FrameType | None) -> None:
+        raise Interrupted(
+            f"stopped by signal {signum} while {doing}: run the same command again to go on", signum
+        )
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Driver:
@@ -61,7 +120,7 @@ class Driver:
         self.engine_seconds = 0.0
 
     def sample(self, stop: StopRequest) -> None:
-        """Work until the queue is empty, or `stop` was asked for."""
+        """Work until the queue is empty, or a stop was asked for."""
         self._fleet = Fleet(self._config, self._factory, self._progress)
         try:
             with self._progress.stage("loading the engine"):
@@ -113,7 +172,7 @@ class Driver:
         return len(self._queue) + sum(bool(replica.open) for replica in self._fleet.replicas)
 
     def _collect(self) -> None:
-        """Wait a moment for whatever comes first: an engine that is there, or work that ended."""
+        """Wait a moment for an engine that starts or work that ends."""
         replicas = self._fleet.replicas
         waiting = {replica.started: replica for replica in replicas if not replica.ready}
         for replica in replicas:
@@ -122,7 +181,7 @@ class Driver:
             time.sleep(_WAIT_S)
             return
         for ref in ended(list(waiting), _WAIT_S, at_least=1):
-            # An engine's death ends all its references; the first one settles them.
+            # A dead engine ends all its references; the first one settles them.
             if waiting[ref] in replicas:
                 self._settle(waiting[ref], ref)
 
@@ -161,9 +220,9 @@ class Driver:
                 )
 
     def _lost(self, replica: Replica, cause: str, *, unreachable: bool = False) -> None:
-        """A process or its engine died: queue its work again, set aside a row that is guilty."""
+        """A process or its engine died: queue its work again, quarantine a row that kills."""
         if not replica.ready:
-            self._fleet.died_early(replica, cause)  # Nothing was wrong with the work.
+            self._fleet.died_early(replica, cause)  # Not the fault of any work.
             return
         works = replica.works
         node_left = self._fleet.went_with_its_node(replica) or unreachable
@@ -180,8 +239,8 @@ class Driver:
     def _acquitted(self, works: Sequence[Work]) -> list[Work]:
         """Queue again, uncounted, what was open on a node that left; returns the rest.
 
-        Machines are taken away and fail for reasons of their own. But a row can end a node, too
-        (a container that runs out of memory is one): the same unit is not acquitted for ever.
+        Nodes leave for reasons of their own. But a row can end a node, too (a container that runs
+        out of memory is one), so each unit is acquitted only a few times.
         """
         self._nodes_lost.update(work.unit.name for work in works)
         innocent = [work for work in works if self._nodes_lost[work.unit.name] <= _NODES_LOST]
@@ -205,10 +264,10 @@ class Driver:
         if parts.deliver(self._config.out, work.unit, [rollout], columns):
             self._unfinished.discard(work.unit.name)
         self.counts += Counts(seeds=1, errors=1)
-        self._progress.note(f"seed {seed.id!r} ({seed.origin}) kills the engine: set aside")
+        self._progress.note(f"seed {seed.id!r} ({seed.origin}) kills the engine: quarantined")
 
     def _drain(self, stop: StopRequest) -> None:
-        """Have finished rows written, and engines closed, within the time that is given to us."""
+        """Write finished rows and close the engines within the grace."""
         grace = 0.0 if stop.at_once else self._config.distributed.grace_s
         wait = f"seeds under way have {grace:g} s to end (again: do not wait), " if grace else ""
         self._progress.note(f"stopping: {wait}finished rows are being kept")
@@ -229,7 +288,7 @@ class Driver:
         self._count_ended()
 
     def _count_ended(self) -> None:
-        """Units that ended as the stop was asked for or in its grace; the others were cancelled."""
+        """Count units that ended at the stop or in its grace; the others were cancelled."""
         works = {ref: work for r in self._fleet.replicas for ref, (_, work) in r.open.items()}
         for ref in ended(list(works), _WAIT_S, at_least=len(works)):
             with suppress(CallError):
@@ -240,7 +299,7 @@ class Driver:
     def _show(self) -> None:
         open_work = [counts for replica in self._fleet.replicas for counts in replica.poll()]
         now = sum(open_work, self.counts)
-        if self._config.sampling.policy == "adaptive":  # Else nothing is judged while sampling.
+        if self._config.sampling.policy == "adaptive":  # Else nothing is scored while sampling.
             self._progress.update(
                 correct=now.correct, decided=now.decided, undecided=now.undecided, saved=now.saved
             )

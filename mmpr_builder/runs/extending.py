@@ -1,9 +1,8 @@
 """More seeds for a build that is there: a new source, more rows, a higher limit.
 
-Shards and parts keep their bytes, and their seeds are not sampled again, wherever the inputs have
-them now; new seeds become further shards. Every seed of the build must still be in the inputs,
-unchanged. The pairs are those of a fresh build of the same inputs, with one exception: a seed keeps
-its id, where a fresh build would number rows under one id in another order.
+Shards and parts keep their bytes; new seeds become further shards. Every seed of the build must
+still be in the inputs, unchanged, wherever. The pairs are those of a fresh build of the same
+inputs, except that seeds keep their id, where a fresh build might number rows of one id otherwise.
 
     out/seeds/unit-00012.parquet   the first shard of new seeds, their indices behind all old ones
     out/seeds/drops-1.parquet      what is dropped while reading the inputs as they are now
@@ -23,15 +22,15 @@ from itertools import takewhile
 from pathlib import PurePosixPath
 
 from mmpr_builder.errors import BuildConflictError
-from mmpr_builder.folder.files import join
+from mmpr_builder.folder import join
 from mmpr_builder.folder.manifest import Identity, Manifest, Unit
 from mmpr_builder.folder.order import Shift, shifts_of
 from mmpr_builder.io.stores import names_in, remove_file
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds import Taken, asked
 
-_READERS = 16  # Small files; on an object store it is all waiting.
-_NAMED = 5  # Missing seeds in the message, and seeds that are looked at for the cause.
+_READERS = 16  # Small files; object stores answer slowly.
+_NAMED = 5  # Missing seeds in the message, and seeds that are checked for the cause.
 _PLANNED = re.compile(r"(unit|drops|order)-(\d+)\.parquet")
 _NUMBERED = re.compile(r"(.+)#\d+")
 
@@ -39,8 +38,7 @@ ReadSeeds = Callable[[Unit], list[tuple[int, Seed]]]
 
 
 class Known:
-    """The seeds of a build while the inputs are read again: some 400 bytes each in a temporary
-    file, one in memory."""
+    """The seeds of a build while its inputs are read again, some 400 bytes each on disk."""
 
     def __init__(self, units: Sequence[Unit], read: ReadSeeds) -> None:
         self._units = units
@@ -56,26 +54,24 @@ class Known:
 
     @property
     def next_index(self) -> int:
-        """The index of the next new seed."""
         return len(self._missing)
 
     def seed(self, index: int) -> Seed:
-        """The seed of that index, read again."""
+        """The seed of that index, read from its unit."""
         unit = max((u for u in self._units if u.first <= index), key=lambda unit: unit.first)
         return dict(self._read(unit))[index]
 
     def met(self, index: int) -> bool:
-        """Note that the inputs still have this seed; whether it was missing till now."""
+        """Note that the inputs still have this seed; returns whether that was unknown."""
         was_missing = bool(self._missing[index])
         self._missing[index] = 0
         return was_missing
 
     def is_missing(self, index: int) -> bool:
-        """Whether the inputs have not had this seed so far."""
         return bool(self._missing[index])
 
     def missing(self) -> tuple[int, list[str]]:
-        """How many seeds the inputs have not had, and the ids of some."""
+        """How many seeds the inputs do not have, and the ids of some."""
         count, at = self._missing.count(1), -1
         names: list[str] = []
         while len(names) < min(count, _NAMED):
@@ -90,7 +86,7 @@ class Known:
 
 @dataclass(slots=True)
 class Found:
-    """Where the inputs have the seeds now; complete once `new_seeds` has run out."""
+    """Where the inputs have the seeds now; complete once `new_seeds` is exhausted."""
 
     indices: array[int] = field(default_factory=lambda: array("q"))
     places: array[int] = field(default_factory=lambda: array("q"))
@@ -121,11 +117,11 @@ def _rows(units: Sequence[Unit], read: ReadSeeds) -> Iterator[tuple[int, Seed]]:
 def new_seeds(
     out: str, items: Iterable[Seed | Drop], known: Known, found: Found
 ) -> Iterator[tuple[int, Seed | Drop]]:
-    """The seeds that the build does not have, with new indices, and all drops with their place.
+    """Seeds that the build does not have, with new indices, and all drops with their place.
 
-    `items` are the inputs as they are now, read with `known.taken`. Raises `BuildConflictError`
-    at their end when seeds of the build are gone, changed, or without a usable truth by the
-    scorers of now, naming some.
+    `items` are the inputs of now, read with `known.taken`. Raises `BuildConflictError` at their
+    end, naming some, when seeds of the build are gone, changed, or without a usable truth by the
+    scorers of now.
     """
     dropped: list[Drop] = []
     namesakes: list[tuple[int, Seed]] = []
@@ -171,8 +167,8 @@ def new_seeds(
 
 
 def _moved(known: Known, namesakes: Iterable[tuple[int, Seed]]) -> str:
-    """What to do where rows that count as new are seeds of the build whose pictures lie elsewhere
-    now; "" where they are not. `namesakes` are such rows with the index of the seed of that id."""
+    """The fix if rows that count as new are seeds of the build whose pictures lie elsewhere now,
+    else "". `namesakes` are such rows with the index of the seed of that id."""
     for index, item in namesakes:
         if known.is_missing(index) and (folders := _other_folders(known.seed(index), item)):
             before, now = folders
@@ -186,7 +182,7 @@ def _moved(known: Known, namesakes: Iterable[tuple[int, Seed]]) -> str:
 
 
 def _other_folders(planned: Seed, now: Seed) -> tuple[str, str] | None:
-    """Where the images of two seeds lie that differ in nothing else, not even in their names."""
+    """The image folders of two seeds that differ in nothing else; None if they do."""
     there = replace(now, images=planned.images)
     if len(planned.images) != len(now.images) or asked(there, truths=True) != asked(
         planned, truths=True
@@ -204,10 +200,7 @@ def _other_folders(planned: Seed, now: Seed) -> tuple[str, str] | None:
 
 
 def remove_unplanned(out: str, manifest: Manifest) -> None:
-    """Remove what an extension that did not come to its end has left in seeds/.
-
-    For the holder of the folder's lock.
-    """
+    """Remove what an unfinished extension left in seeds/; for the holder of the folder's lock."""
     units = {f"{unit.name}.parquet" for unit in manifest.units}
     for name in names_in(join(out, "seeds")):
         match = _PLANNED.fullmatch(name)

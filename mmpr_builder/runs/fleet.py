@@ -1,12 +1,12 @@
 """The engines of a run: as many as the cluster holds now, while its nodes come and go.
 
     nodes 2 x 4 GPUs, TP 2    4 engines
-    a node joins              6 engines: it is looked every few seconds
+    a node joins              6 engines: the cluster is polled every few seconds
     two nodes leave           2 engines: their open work is done again elsewhere
-    all leave                 one stays asked for; waits distributed.wait_s, then ends the run
+    all leave                 one stays requested; waits distributed.wait_s, then ends the run
 
-A start that fails is tried again, later and later, as long as other engines work; with none it
-ends the run. One that failed because its node went costs nothing.
+A failed start is tried again, after longer and longer pauses, while other engines work; without any
+it ends the run. Starts that fail because their node left do not count.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mmpr_builder.progress import Progress
 from mmpr_builder.runs.actors import SamplerActor, SamplerFactory
 
 WAIT_S = 1800.0
-"""`distributed.wait_s` when unset and engines have run already: a cloud brings a node in less."""
+"""`distributed.wait_s` when unset and engines have run already: clouds bring a node in less."""
 
 _LOOK_S = 5.0
 _PAUSES_S = (1.0, 5.0, 30.0, 120.0, 600.0)  # Before the next start, after so many failures.
@@ -60,7 +60,7 @@ class Fleet:
         return [replica for replica in self.replicas if replica.ready]
 
     def tend(self, useful: int) -> None:
-        """Start engines that are missing, `useful` at most; to be called again and again.
+        """Start missing engines, `useful` at most; called again and again.
 
         Raises `SetupError` (at the start) or `EngineError` (later) when no node could hold an
         engine for `distributed.wait_s`.
@@ -82,7 +82,7 @@ class Fleet:
             )
 
     def on_started(self, replica: Replica, seconds: float, problem: str) -> None:
-        """An engine is there, or says why it is not."""
+        """An engine has started, or failed with `problem`."""
         if problem:
             self.failed(replica, problem, final=not self.engine_seconds)
             return
@@ -92,7 +92,7 @@ class Fleet:
         self.engine_seconds = self.engine_seconds or seconds
 
     def died_early(self, replica: Replica, cause: str) -> None:
-        """A process died before its engine was there. One such death may be the machine's."""
+        """A process died before its engine was there. One such failure may be the machine's."""
         final = not self.engine_seconds and self._failures > 0
         self.failed(replica, f"its process died: {cause}", final=final)
 
@@ -116,7 +116,7 @@ class Fleet:
         self._progress.note(f"an engine did not start, next try in {pause:.0f} s: {problem}")
 
     def went_with_its_node(self, replica: Replica) -> bool:
-        """Whether the replica's node has left the cluster (and not only its process ended)."""
+        """Whether the replica's node has left the cluster, and not only its process ended."""
         self._look()
         alive = {node.id for node in self._nodes}
         home = replica.node or replica.aimed_at
@@ -128,11 +128,11 @@ class Fleet:
         replica.end()
 
     def close(self) -> None:
-        """Shut all engines down in good order."""
+        """Shut all engines down."""
         close_replicas(self.replicas)
 
     def state(self) -> str:
-        """Why no engine works at the moment; "" if one does."""
+        """Why no engine works now; "" if one does."""
         if self.ready:
             return ""
         if not capacity(self._shape, self._nodes):
@@ -142,7 +142,7 @@ class Fleet:
         return "Ray is placing an engine" if self.replicas else "waiting to start an engine"
 
     def _look(self) -> None:
-        """See which nodes are there now, and what that means."""
+        """Update the nodes, and what depends on them."""
         before = self._nodes
         self._nodes = alive_nodes()
         self._look_at = self._clock() + _LOOK_S
@@ -162,7 +162,7 @@ class Fleet:
             )
 
     def _drop_surplus(self) -> None:
-        """Give up waiting for places on nodes that have left."""
+        """Stop requesting engines for nodes that have left."""
         surplus = len(self.replicas) - self._wanted()
         waiting = [replica for replica in self.replicas if not replica.placed]
         for replica in waiting[: max(0, surplus)]:
@@ -170,7 +170,7 @@ class Fleet:
 
     def _wanted(self) -> int:
         asked = self._config.distributed.replicas
-        # Where nothing fits one stays asked for: what an autoscaler acts upon.
+        # If none fits, one stays requested: an autoscaler notices it.
         return max(1, capacity(self._shape, self._nodes)) if asked == "auto" else asked
 
     def _free_node(self) -> str | None:

@@ -1,7 +1,6 @@
-"""What a build is planned from: all rows of the inputs, screened, in order; says how far it is.
+"""All rows of a build's inputs, screened, in order; with the demo's seeds and a check of images.
 
-planning  detail "evaluation sets: 1,280 pictures"      before the first row
-planning  done 25,600                                   rows that are screened
+progress while planning: detail "evaluation sets: 1,280 pictures", then done 25,600 (screened rows)
 """
 
 from __future__ import annotations
@@ -19,13 +18,12 @@ from mmpr_builder.cluster.session import has_ray_at_hand
 from mmpr_builder.config import Config, SourceConfig
 from mmpr_builder.dropout import may_pair
 from mmpr_builder.errors import BuildConflictError, InputError, NothingUsableError, RowError
-from mmpr_builder.folder import parts
-from mmpr_builder.folder.files import exists, join, remove_folder
+from mmpr_builder.folder import join, parts
 from mmpr_builder.folder.manifest import Unit, has_manifest
 from mmpr_builder.io import images
 from mmpr_builder.io.access import access_of
 from mmpr_builder.io.ordered_map import Answer, Asked, Item, Spread
-from mmpr_builder.io.stores import is_local, read_bytes, resolve
+from mmpr_builder.io.stores import is_local, is_there, read_bytes, remove_folder, resolve
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds.formats import ALIASES
@@ -39,15 +37,14 @@ def read_rows(
     progress: Progress,
     taken: seeds.Taken | None = None,
 ) -> Iterator[Seed | Drop]:
-    """The rows of the sources (with `demo` replaced by its file) as a build would plan for them."""
+    """The rows of the sources (`demo` replaced by its file) as a build would plan for them."""
     from mmpr_builder.audit import screen  # Imports the scorers, which engines do without.
 
     rows = screen(seeds.read_sources(sources, limit=config.limit, taken=taken), config)
     with spreading(config, progress) as spread:
         if config.quality.decontaminate.against:
             progress.update(detail="evaluation sets")
-            sets = _EvaluationSets(progress)
-            rows, spread = sets.until(rows), sets.counted(spread)
+            rows, spread = _with_evaluation_sets(rows, spread, progress)
         screened = quality.screen_seeds(rows, config, spread)
         for number, item in enumerate(screened):
             if number % _TOLD_EVERY == 0:
@@ -56,7 +53,7 @@ def read_rows(
 
 
 class Usable:
-    """Counts what the rows of a build are good for, while they pass by."""
+    """Counts usable rows of a build while they pass by."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -64,7 +61,7 @@ class Usable:
         self._first = ""
         self.seeds = 0
         self.pairable = 0
-        """Seeds of which pairs can come."""
+        """Seeds that can give pairs."""
 
     def watch(self, items: Iterable[Seed | Drop]) -> Iterator[Seed | Drop]:
         """The same items."""
@@ -78,7 +75,7 @@ class Usable:
             yield item
 
     def check(self) -> None:
-        """Raise `NothingUsableError` unless pairs can come of some seed."""
+        """Raise `NothingUsableError` unless some seed can give pairs."""
         if self.pairable:
             return
         paths = ",".join(source.path for source in self._config.seeds)
@@ -102,49 +99,46 @@ def _fields(what: str) -> str:
     return ", ".join(ALIASES[what])
 
 
-class _EvaluationSets:
-    """Says how many pictures of evaluation sets were opened: all are, before the first row is."""
+def _with_evaluation_sets(
+    rows: Iterable[Seed | Drop], spread: Spread, progress: Progress
+) -> tuple[Iterator[Seed | Drop], Spread]:
+    """The same rows and `Spread`; shows how many pictures of evaluation sets were opened, all of
+    them before the first row."""
+    over = False
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._over = False
-
-    def until(self, rows: Iterable[Seed | Drop]) -> Iterator[Seed | Drop]:
-        """The rows, whose first one ends it."""
+    def until_rows() -> Iterator[Seed | Drop]:
+        nonlocal over
         for row in rows:
-            if not self._over:
-                self._over = True
-                self._progress.update(detail="")
+            if not over:
+                over = True
+                progress.update(detail="")
             yield row
 
-    def counted(self, spread: Spread) -> Spread:
-        """The same `Spread`, which counts until it is over."""
+    def counting(
+        open_work: Callable[[], Callable[[Asked], Answer]],
+        items: Iterable[Item],
+        ask: Callable[[Item], Asked | None],
+    ) -> Iterator[tuple[Item, Answer | None]]:
+        for number, found in enumerate(spread(open_work, items, ask), 1):
+            if not over and number % _TOLD_EVERY == 0:
+                progress.update(detail=f"evaluation sets: {number:,} pictures")
+            yield found
 
-        def counting(
-            open_work: Callable[[], Callable[[Asked], Answer]],
-            items: Iterable[Item],
-            ask: Callable[[Item], Asked | None],
-        ) -> Iterator[tuple[Item, Answer | None]]:
-            for number, found in enumerate(spread(open_work, items, ask), 1):
-                if not self._over and number % _TOLD_EVERY == 0:
-                    self._progress.update(detail=f"evaluation sets: {number:,} pictures")
-                yield found
-
-        return counting
+    return until_rows(), counting
 
 
 # --- the seeds `demo` -------------------------------------------------------------------------
 
 DEMO = "demo"
 DEMO_SEEDS = 512
-"""How many when neither the source nor the build sets a limit."""
+"""Their number when neither the source nor the build sets a limit."""
 
 
 def with_demo(config: Config, *, extend: bool = False) -> tuple[SourceConfig, ...]:
     """The sources with `demo` replaced by `<out>/demo_seeds`, written if it is not there.
 
-    Raises `BuildConflictError` when a planned build there uses fewer of them, unless it is to be
-    extended: seed i is the same however many there are.
+    Raises `BuildConflictError` when a planned build there uses fewer of them, unless it is to grow:
+    seed i is the same however many there are.
     """
     return tuple(
         source.model_copy(update={"path": _write_demo(config, extend)})
@@ -160,17 +154,17 @@ def remove_demo(config: Config) -> None:
 
 
 def demo_fingerprint(config: Config) -> dict[str, str]:
-    """What stands for the demo's files: they are made again when they were deleted."""
+    """Stands for the demo's files, which are written again when they were deleted."""
     return {DEMO: f"{_count(config)} seeds"}
 
 
 def shrink_demo(out: str, inputs: Mapping[str, str]) -> None:
-    """Write the demo seeds of a planned build (`Identity.inputs`) again where there are more: for
-    an extension that did not come to its end."""
+    """Write the demo seeds of a planned build (`Identity.inputs`) again where there are more: an
+    extension did not come to its end."""
     said = [value for name, value in inputs.items() if name.partition(":")[2] == DEMO]
     counts = [int(match[1]) for value in said if (match := re.fullmatch(r"(\d+) seeds", value))]
     target = join(_folder(out), "seeds.jsonl")
-    if counts and exists(target) and read_bytes(target).count(b"\n") > max(counts):
+    if counts and is_there(target) and read_bytes(target).count(b"\n") > max(counts):
         remove_folder(_folder(out))
         _write(out, max(counts))
 
@@ -181,13 +175,13 @@ def _folder(out: str) -> str:
 
 def _count(config: Config) -> int:
     limits = [(source.limit, config.limit) for source in config.seeds if source.path == DEMO]
-    # An explicit number may ask for more than the default, but not for more than is used.
+    # A limit may exceed the default; the smaller of the two limits counts.
     return max(min((n for n in both if n is not None), default=DEMO_SEEDS) for both in limits)
 
 
 def _write_demo(config: Config, extend: bool) -> str:
     target = join(_folder(config.out), "seeds.jsonl")
-    if exists(target):
+    if is_there(target):
         there, wanted = read_bytes(target).count(b"\n"), _count(config)
         if there == wanted or (there > wanted and has_manifest(config.out)):
             return target
@@ -196,12 +190,12 @@ def _write_demo(config: Config, extend: bool) -> str:
                 f"{config.out}: holds a build of {there} demo seeds, not {wanted}: give another"
                 " out=, restore limit, or add --extend to sample only the new ones"
             )
-        remove_demo(config)  # Of a look at a plan that was never made, or to be written larger.
+        remove_demo(config)  # Left by a plan that was never made, or to be written larger.
     return _write(config.out, _count(config))
 
 
 def _write(out: str, count: int) -> str:
-    """Write so many where none are; returns where their list is."""
+    """Write so many where none are; returns the path of their list."""
     from mmpr_builder import demo
 
     fs, path = resolve(_folder(out))
@@ -209,19 +203,17 @@ def _write(out: str, count: int) -> str:
         return str(demo.write_seeds(Path(path), count))
     with tempfile.TemporaryDirectory(prefix="mmpr-demo-") as scratch:
         written = demo.write_seeds(Path(scratch) / "seeds", count)
-        # The list goes last: where it is, its pictures are.
+        # The list goes last: where it is, its pictures are complete.
         fs.put(f"{written.parent}/images/", f"{path}/images/", recursive=True)
         fs.put_file(str(written), f"{path}/{written.name}")
     return join(_folder(out), written.name)
 
 
 # --- are the images there? --------------------------------------------------------------------
-# A single image that is missing is a drop. Where all of a sample are missing, the folder was moved,
-# is not mounted, or the root was wrong: going on would turn every seed into a drop, for good.
 
 _PER_UNIT = 8
 _LEAST = 3
-"""Seeds that have to miss theirs before it is more than a bad row."""
+"""Seeds without their image that are more than a bad row."""
 
 
 def check_images(
@@ -232,11 +224,12 @@ def check_images(
     *,
     grown: bool = False,
 ) -> None:
-    """Look at some seeds of the first, middle and last unit that is to be sampled.
+    """Open the images of some seeds of the first, middle and last unit to be sampled.
 
-    Raises `InputError` if none finds its first image, nor those of `finished` units, which once
-    found theirs. It is a note where it may be right so: those do, the plan was `grown` just now,
-    or other machines sample, which may see other folders than this one.
+    A single missing image is a drop. Where all are missing, the folder was moved or is not mounted,
+    and going on would drop every seed for good: raises `InputError`. It is only a note where that
+    may be right: seeds of `finished` units have theirs, the plan was `grown` just now, or other
+    machines sample, which may see other folders.
     """
     if config.sampling.engine == "replay" or not todo:
         return
@@ -260,7 +253,7 @@ def check_images(
 
 
 def _look(config: Config, units: Sequence[Unit]) -> tuple[list[tuple[Seed, str]], bool]:
-    """The seeds without their image, up to the first one that has it; and whether there is one."""
+    """Seeds without their image, up to the first one that has it; and whether one has it."""
     missing, access = [], access_of(config.seeds)
     for seed in _some(config.out, units) if units else ():
         try:

@@ -1,12 +1,12 @@
-"""Opinions of the optional judge, kept beside the rollouts so that none is asked for twice.
+"""The LLM judge's opinions, kept beside the rollouts so that none is asked for twice.
 
     out/judge/unit-00003.parquet       key, opinion, reply, truths, answer
-    out/judge/unit-00003-150.parquet   of a piece of a part, where the build was extended
-    out/judge/pool-00003.parquet       of a piece of pooled builds
+    out/judge/unit-00003-150.parquet   for a slice of a part, where the build was extended
+    out/judge/pool-00003.parquet       for a slice of pooled builds
     out/judge/asked.json               written when every question of a pairing has its answer
 
-A part's undecided answers are asked for together, then the part is judged again with the opinions
-at hand: pairing stays a pure function, of the rollouts and of this folder.
+All undecided answers of a part go to the LLM judge together, then the part is scored again with
+their opinions: pairing stays a pure function, of the rollouts and of this folder.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from mmpr_builder.config import Config
-from mmpr_builder.engines.llm_judge import Arbiter, Case, Opinion, Prompt, check, load_prompt
+from mmpr_builder.engines.llm_judge import Case, LLMJudge, Opinion, Prompt, check, load_prompt
 from mmpr_builder.escaping import redacted
-from mmpr_builder.folder.files import exists, join, read_json, write_json
+from mmpr_builder.folder import join, read_json, write_json
 from mmpr_builder.folder.order import Slice
-from mmpr_builder.io.stores import names_in
+from mmpr_builder.io.stores import is_there, names_in
 from mmpr_builder.io.tables import is_complete, plain, read_parquet, to_table, write_parquet
 from mmpr_builder.pairing import Scores
-from mmpr_builder.records import Outcome, Style, Verdict, content_id
+from mmpr_builder.pairing.verdicts import judge_text
+from mmpr_builder.records import Asked, Outcome, Style, Verdict, content_id
 from mmpr_builder.runs.pooling import PooledSlice
 
 SCHEMA = pa.schema(
@@ -47,13 +48,17 @@ Result = TypeVar("Result")
 
 
 class Settled:
-    """A judge whose undecided verdicts follow the opinions at hand; notes what is still open."""
+    """Scores by the rules, then undecided answers by the opinions of the LLM judge."""
 
     def __init__(self, judge: Scores, prompt: Prompt, opinions: Mapping[str, Opinion]) -> None:
         self._judge = judge
         self._prompt = prompt
         self._opinions = opinions
-        self._decided: dict[tuple[object, ...], Verdict] = {}
+        self._by_rules: dict[tuple[str, Asked], Verdict] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what came up, for another pass over the same texts."""
         self.open: dict[str, Case] = {}
         """Cases without an opinion, by key, in the order they came up."""
         self.used: set[str] = set()
@@ -61,23 +66,9 @@ class Settled:
         self.not_asked: set[str] = set()
         """Answers that may not be asked about."""
 
-    def begin(self) -> None:
-        """Forget what came up, for another pass over the same texts."""
-        self.open, self.used, self.not_asked = {}, set(), set()
-
-    def score_answer(
-        self,
-        predicted: str | None,
-        gold: str | Sequence[str],
-        *,
-        scorer: str = "auto",
-        choices: Sequence[str] | None = None,
-        question: str | None = None,
-    ) -> Verdict:
-        """By the rules alone: who asks compares answers with one another, not with a truth."""
-        return self._judge.score_answer(
-            predicted, gold, scorer=scorer, choices=choices, question=question
-        )
+    def score_answer(self, predicted: str | None, gold: Sequence[str], **asked: Any) -> Verdict:
+        """By the rules alone: this compares answers with one another, not with a truth."""
+        return self._judge.score_answer(predicted, gold, **asked)
 
     def score_response(
         self,
@@ -90,15 +81,13 @@ class Settled:
         question: str | None,
     ) -> Verdict:
         """See `pairing.Scores`. A verdict that an opinion settled has the rule `judge:MODEL`."""
-        seen = (text, tuple(gold), style, scorer, tuple(choices or ()), question)
-        verdict = self._decided.get(seen)
+        asked = Asked(tuple(gold), scorer, tuple(choices or ()), question, style)
+        verdict = self._by_rules.get((text, asked))
         if verdict is None:
-            verdict = self._decided[seen] = self._judge.score_response(
-                text, gold, style=style, scorer=scorer, choices=choices, question=question
-            )
+            verdict = self._by_rules[text, asked] = judge_text(self._judge, text, asked)
         if verdict.outcome != "undecided" or verdict.rule in _NOT_ASKED or not verdict.answer:
             return verdict
-        case = Case(question or "", tuple(gold), tuple(choices or ()), verdict.answer)
+        case = Case(question or "", asked.golds, asked.choices, verdict.answer)
         if not case.may_be_asked:
             self.not_asked.add(verdict.answer)
             return verdict
@@ -116,24 +105,24 @@ class Settled:
 
 
 class OpinionGiver:
-    """Holds the arbiter's connections and settles one part after the other."""
+    """Holds the LLM judge's connections and settles one part after the other."""
 
     def __init__(self, config: Config) -> None:
         self._out = config.out
         self._prompt = load_prompt(config.scoring.judge)
-        self._arbiter = Arbiter(config.scoring.judge)
+        self._llm_judge = LLMJudge(config.scoring.judge)
         self._names: list[str] | None = None
 
     def close(self) -> None:
-        self._arbiter.close()
+        self._llm_judge.close()
 
     def settle(
         self, piece: Slice | PooledSlice, judge: Scores, work: Callable[[Scores], Result]
     ) -> tuple[Result, Counter[str]]:
-        """What `work` gives with this part's opinions, and what was asked for them.
+        """The result of `work` with this part's opinions, and counts of what was asked.
 
         The counts are `asked`, `kept` (asked in an earlier run), `malformed`, `failed` (no answer
-        came; tried again the next time) and `not_asked` (too long, or with control tokens).
+        came; the next run tries again) and `not_asked` (too long, or with control tokens).
         Opinions are on disk before it returns.
         """
         uri = join(self._out, "judge", f"{piece.name}.parquet")
@@ -145,12 +134,12 @@ class OpinionGiver:
         while True:
             scores.begin()
             result = work(scores)
-            # An answer that turns out right brings up its continuation, so there may be more.
+            # A right answer brings up its continuation, so there may be more cases.
             cases = {key: case for key, case in scores.open.items() if key not in tried}
             if not cases:
                 break
             tried.update(cases)
-            answers = self._arbiter.ask(list(cases.values()))
+            answers = self._llm_judge.ask(list(cases.values()))
             for (key, case), opinion in zip(cases.items(), answers, strict=True):
                 if opinion is not None:
                     opinions[key], asked = opinion, asked + 1
@@ -167,8 +156,8 @@ class OpinionGiver:
         )
 
     def _kept(self, piece: Slice | PooledSlice) -> dict[str, dict[str, Any]]:
-        """What was asked for other pieces of the same part: each time a build is extended its
-        parts can be cut in other places. For pooled builds, what each of them asked by itself."""
+        """Opinions on other slices of the same part, since every extension of a build can cut its
+        parts in other places; for pooled builds the opinions of each build."""
         if isinstance(piece, PooledSlice):
             return {k: row for uri in piece.uris for k, row in _read(_beside(uri)).items()}
         if piece.is_whole:
@@ -184,23 +173,23 @@ class OpinionGiver:
 
 
 def check_judge(config: Config, seeds: int) -> None:
-    """Raise `SetupError` unless the judge can be asked, or has answered everything before."""
+    """Raise `SetupError` unless the LLM judge answers, or has answered everything before."""
     settings = config.scoring.judge
     if settings.url is None:
         return
     load_prompt(settings)
     mark = join(config.out, "judge", "asked.json")
-    if not (exists(mark) and read_json(mark) == {"asked": _what_is_asked(config, seeds)}):
+    if not (is_there(mark) and read_json(mark) == {"asked": _what_is_asked(config, seeds)}):
         check(settings)
 
 
 def note_all_asked(config: Config, seeds: int) -> None:
-    """Remember that every question of this config has its answer: the server may go."""
+    """Note that every question of this config has its answer: the server is not needed again."""
     write_json(join(config.out, "judge", "asked.json"), {"asked": _what_is_asked(config, seeds)})
 
 
 def _what_is_asked(config: Config, seeds: int) -> str:
-    """A hash over all that decides which questions there are; `seeds`: how many were read, which
+    """A hash over what decides which questions there are; `seeds` is how many were read, which
     only ever grows."""
     from mmpr_builder.scoring import SCORER_VERSION
 
@@ -218,7 +207,7 @@ def _what_is_asked(config: Config, seeds: int) -> str:
 
 
 def _beside(uri: str) -> str:
-    """Where the build of a part of rollouts keeps the opinions on it."""
+    """The file of opinions beside a part of rollouts."""
     folder, _, name = uri.rpartition("/")
     return join(folder.rpartition("/")[0], "judge", name)
 

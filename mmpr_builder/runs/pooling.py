@@ -1,16 +1,15 @@
-"""Several builds read as one: the rollouts of the same seed come together, wherever they lie.
+"""Several builds read as one: brings the rollouts of the same seed together.
 
     out/a   q1 q2 q3        q1 (a, b)   q2 (a)   q3 (a, b)   q9 (b)
     out/b   q3 q9 q1   ->   in the order of the first build that has the seed
 
-A seed is the same when it asks the same: question, options, truths and the pictures themselves (by
-their SHA-256), whatever it is called and wherever the pictures lie. It goes on under the id it has
-in the first build; another seed that has this id in a later build gets `ID#2`. Where one id asks
-the same with *other truths*, nobody can say which are right: such seeds are dropped as
-`truths_differ`. What planning dropped has no content and is told apart by its id alone.
+Seeds are the same if question, options, truths and pictures (by SHA-256) are, whatever their ids
+and wherever the pictures lie. A seed keeps its id in the first build; another seed with this id in
+a later build becomes `ID#2`. Seeds of one id that ask the same with *other truths* are dropped as
+`truths_differ`: it is not known which are right. Planning's drops have no content, only their id.
 
 The join is a table in a temporary file, some 200 bytes for each rollout; in memory are the parts'
-names, and the seeds of the pieces under way.
+names, and the seeds of the slices under way.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ class PooledSlice:
     """By build: what its rollouts were sampled with."""
     image_bytes: int = 0
     reading: str = ""
-    """Of which pool it is, so that what was read for another one is read again."""
+    """The pool that it belongs to: parts that another pool read are read again."""
 
     def read(self) -> list[Rollout]:
         """The pooled rollouts, in order."""
@@ -113,8 +112,8 @@ class PooledSlice:
 
 
 def _unlicensed(pooled: PooledRollout) -> Drop | None:
-    """The drop of a seed from a source that `licenses` leaves out, or that the recipe does not
-    have: the builds may have been made with other sources."""
+    """The drop of a seed whose source `licenses` leaves out, or the recipe does not have: the
+    builds may have other sources."""
     config, seed = pooled.settings[0], pooled.seed
     if config.licenses == "any" or any(_is_of(seed, source) for source in config.seeds):
         return None
@@ -124,8 +123,8 @@ def _unlicensed(pooled: PooledRollout) -> Drop | None:
 
 
 def _is_of(seed: Seed, source: SourceConfig) -> bool:
-    """Whether a seed is of this source. All seeds of a source with a name bear it, so a file of
-    the same name (`train.jsonl`) says nothing."""
+    """Whether a seed is of this source: by the source's name if it has one, since several sources
+    can have a file of the same name (`train.jsonl`)."""
     if seed.source and source.name:
         return seed.source == source.name
     return comes_from(seed, source)
@@ -138,7 +137,7 @@ def _rollouts(uri: str, numbers: Iterable[int], reading: str) -> Sequence[Rollou
     return rollouts_from_table(table.filter(rows).combine_chunks())
 
 
-@lru_cache(maxsize=4)  # Pieces and parts do not begin at the same seeds: neighbours share some.
+@lru_cache(maxsize=4)  # Slices and parts begin at different seeds, so neighbours share parts.
 def _part(uri: str, reading: str) -> pa.Table:
     return read_parquet(uri)
 
@@ -152,8 +151,8 @@ CREATE TABLE rows (
     place INTEGER PRIMARY KEY, build INT, part INT, number INT, id TEXT,
     said BLOB, truths BLOB, has_truth INT, pictures BLOB
 )"""
-# A seed whose picture was not opened has no hashes of them: it is the one that asks the same under
-# the same id elsewhere, else nobody's.
+# A seed whose picture was not opened has no hashes: it equals the one that asks the same under the
+# same id elsewhere, else none.
 _FIND_PICTURES = """
 UPDATE rows SET pictures = (
     SELECT r.pictures FROM rows r
@@ -193,10 +192,10 @@ _STEPS = (
 
 
 class Pool:
-    """The joined seeds of several builds; holds a temporary file until it is closed."""
+    """The joined seeds of several builds, in a temporary file until it is closed."""
 
     def __init__(self, builds: Sequence[Build], config: Config) -> None:
-        """Read what the rollouts ask; the responses stay where they are."""
+        """Read the rollouts' questions; the responses stay where they are."""
         self._builds = builds
         self._config = config
         self._reading = uuid.uuid4().hex
@@ -228,7 +227,7 @@ class Pool:
             yield place, Drop(*json.loads(row))
 
     def pieces(self) -> Iterator[PooledSlice]:
-        """All seeds, cut as planning cuts units."""
+        """All seeds in slices, cut as planning cuts units."""
         limits = self._config.distributed
         waiting: list[_Place] = []
         held, number = 0.0, 0
@@ -318,7 +317,7 @@ class Pool:
 
 
 def pooled_rollouts(config: Config) -> Iterator[Rollout]:
-    """The rollouts of the builds of `config.rollouts`, seed by seed; raises as `pooled_build`."""
+    """The rollouts of `config.rollouts`, seed by seed; raises as `pooled_build` does."""
     builds = [pooled_build(folder, config) for folder in config.rollouts]
     with closing(Pool(builds, config)) as pool:
         for piece in pool.pieces():

@@ -2,9 +2,8 @@
 
     manifest -> units not published yet -> actors -> rollouts/unit-*.parquet
 
-The driver only hands out units and counts. A unit is done when its part is in the folder, and at
-no other time: a run that ends in whatever way is continued by listing the folder. With nothing
-left to do neither Ray nor an engine is started.
+A unit is done once its part is in the folder, so a run continues by listing the folder, however
+the last one ended. With nothing left to do neither Ray nor an engine starts.
 """
 
 from __future__ import annotations
@@ -20,20 +19,18 @@ from mmpr_builder.config import Config
 from mmpr_builder.engines import check_images as check_model_images
 from mmpr_builder.engines import make_sampler
 from mmpr_builder.errors import EngineError, Interrupted, NothingUsableError
-from mmpr_builder.folder import parts
-from mmpr_builder.folder.files import exists, join, read_json, write_json
+from mmpr_builder.folder import join, parts, read_json, write_json
 from mmpr_builder.folder.lock import build_lock
 from mmpr_builder.folder.manifest import as_planned, has_manifest, read_manifest
 from mmpr_builder.folder.status import reported
-from mmpr_builder.io.stores import patience
+from mmpr_builder.io.stores import is_there, patience
 from mmpr_builder.pairing.need import missed_aims
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop
 from mmpr_builder.runs.actors import Counts, SamplerFactory
-from mmpr_builder.runs.driver import Driver
+from mmpr_builder.runs.driver import Driver, ended_by_sigterm, stop_on_signals
 from mmpr_builder.runs.inputs import check_images
 from mmpr_builder.runs.planning import make_plan, read_drops
-from mmpr_builder.runs.signals import ended_by_sigterm, stop_on_signals
 
 _SPENT = "sampling_seconds.json"
 _SPENT_PATIENCE_S = 10.0
@@ -42,22 +39,22 @@ _NOTED = 5  # Seeds named before sampling; the plan's drops have them all.
 
 @dataclass(frozen=True, slots=True)
 class SamplingSummary:
-    """What a call of `run_sampling` found and did."""
+    """The result of `run_sampling`."""
 
     units: int
     units_before: int
     """Units that were finished before this run."""
     seeds: int
-    """Seeds of the build (input rows less those dropped while reading)."""
+    """Seeds of the build: input rows less those that planning dropped."""
     drops: int
     sampled: Counts
     """What this run sampled and kept."""
     quarantined: int
-    """Seeds of the whole build set aside because sampling them ends the engine's process."""
+    """Seeds of the whole build whose sampling ends the engine's process."""
     retries: int
     seconds: float
     engine_seconds: float
-    """Seconds until the first engine was ready, Ray's start not included; 0 if none started."""
+    """Seconds until the first engine was ready, without Ray's start; 0 if none started."""
 
 
 def run_sampling(
@@ -69,9 +66,9 @@ def run_sampling(
 ) -> SamplingSummary:
     """Plan if that was not done, then sample what is not there yet.
 
-    With `extend` a build whose inputs have grown goes on with the seeds that are new.
-    Raises `SetupError` before anything is spent, `Interrupted` after SIGINT or SIGTERM (finished
-    rows are kept), `EngineError` when engines keep failing.
+    With `extend` a build whose inputs have grown goes on with the new seeds. Raises `SetupError`
+    before GPU time is spent, `Interrupted` after SIGINT or SIGTERM (finished rows are kept),
+    `EngineError` when engines keep failing.
     """
     began = time.monotonic()
     refuse_passing_folder(config)
@@ -102,7 +99,7 @@ def run_sampling(
                     lock.when_lost(partial(stop.ask, at_once=True))
                     driver.sample(stop)
             except Interrupted:
-                lock.check()  # Nobody stopped us but the run that has the folder now.
+                lock.check()  # The run that has the folder now may have stopped this one.
                 raise
             finally:
                 # The error that ends a run matters more than its time.
@@ -131,7 +128,7 @@ def run_sampling(
 
 
 def _note_unusable(drops: Iterable[tuple[int, Drop]], progress: Progress) -> None:
-    """Say before anything is sampled which seeds planning dropped for their truth."""
+    """Name seeds that planning dropped for their truth, before anything is sampled."""
     from mmpr_builder.audit import UNUSABLE_TRUTH  # Imports the scorers, not wanted by engines.
 
     found = 0
@@ -152,13 +149,11 @@ def add_spent(out: str, seconds: float, counts: Counts) -> None:
 
 
 def spent(out: str) -> tuple[float, dict[str, int]]:
-    """What all runs that sampled for this build took: wall-clock seconds, and their `Counts` by
-    name, caches included; (0, {}) if none is on record.
-
-    What a killed run had not handed in is missing: these are figures, the rollouts are the truth.
+    """Wall-clock seconds of all runs that sampled for this build, and their `Counts` by name; (0,
+    {}) if none is on record. What a killed run had not handed in is missing.
     """
     uri = join(out, _SPENT)
-    if not exists(uri):
+    if not is_there(uri):
         return 0.0, {}
     found = read_json(uri)
     return float(found["sampling"]), dict(found.get("work", {}))

@@ -1,8 +1,8 @@
-"""Which work is next, and what happens to work whose process died. Knows neither Ray nor disks.
+"""Which work is next, and what happens to work whose process died; without Ray or disks.
 
-A death is first taken for the machine's fault: the work is queued again. Work that was open at a
-second or third death runs alone, so that the next one convicts or clears it. Convicted work is
-halved until the single row that kills is found; that row is quarantined, all others delivered.
+A first failure may be the machine's: the work is queued again. Work that was open at several
+failures runs alone, so that the next one convicts or clears it. Convicted work is halved until the
+single row that kills is found; that row is quarantined, all others are delivered.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from mmpr_builder.folder.manifest import Unit
 
-_TRIES_OF_ONE_ROW = 2  # Its unit has died `max_tries` times by then; one more is for bad luck.
+_TRIES_OF_ONE_ROW = 2  # Its unit has failed `max_tries` times by then; one more for bad luck.
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +24,16 @@ class Work:
     rows: tuple[int, ...] | None = None
     tries: int = 0
     alone: bool = False
-    """To be run with nothing beside it, because it may be what kills engines."""
+    """To run with nothing beside it, because it may be what kills engines."""
 
 
 class WorkQueue:
-    """Work not handed out yet, in order; what was open at a death goes to the end."""
+    """Work not handed out yet, in order; what was open at a failure goes to the end."""
 
     def __init__(
-        self,
-        units: Iterable[Unit],
-        max_tries: int,
-        rows_of: Callable[[Unit], Sequence[int]],
+        self, units: Iterable[Unit], max_tries: int, rows_of: Callable[[Unit], Sequence[int]]
     ) -> None:
-        """`rows_of` gives the indices of a unit's seeds when it has to be halved."""
+        """`rows_of` gives the indices of a unit's seeds, to halve it."""
         self._waiting = deque(Work(unit) for unit in units)
         self._max_tries = max_tries
         self._rows_of = rows_of
@@ -45,7 +42,7 @@ class WorkQueue:
         return len(self._waiting)
 
     def take(self, beside: Sequence[Work], limit: int) -> Work | None:
-        """The next work for an actor that has `beside` open and may have `limit`; None: none."""
+        """The next work for an actor that has `beside` open and may have `limit`, if any."""
         if not self._waiting or len(beside) >= limit or any(work.alone for work in beside):
             return None
         if self._waiting[0].alone and beside:
@@ -53,13 +50,13 @@ class WorkQueue:
         return self._waiting.popleft()
 
     def put_back(self, works: Iterable[Work]) -> None:
-        """Work that was never tried: its actor went before it began."""
+        """Queue work again that its actor never began."""
         self._waiting.extendleft(reversed(list(works)))
 
     def try_again(self, work: Work) -> bool:
-        """Work that failed without a death (say, the disk is full); False if too often.
+        """Queue work again whose process lives (say, the disk is full); False if too often.
 
-        It is next: while it fails, what comes after it would be sampled in vain.
+        It is next: while it fails, later work would be sampled in vain.
         """
         tried = replace(work, tries=work.tries + 1)
         if tried.tries >= self._max_tries:
@@ -68,7 +65,7 @@ class WorkQueue:
         return True
 
     def died(self, open_works: Sequence[Work]) -> list[Work]:
-        """Queue again what was open in a process that died; returns the rows that are guilty."""
+        """Queue again what was open in a process that died; returns the rows that kill."""
         guilty_rows = []
         convicted = len(open_works) == 1
         for work in open_works:
