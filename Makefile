@@ -59,7 +59,7 @@ build-mmpr: setup  ## run the main job: RECIPE=pipelines/demo.yaml ARGS="key=val
 submit: setup  ## run it as a job on a Ray cluster: ADDRESS=http://head:8265 RECIPE=… ARGS="…"
 	@: 'Ray kills a stopped job after three seconds; writing finished rows can take longer.'; \
 	$(BIN)/ray job submit --address $(ADDRESS) --working-dir . \
-	  --runtime-env-json '{"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "60"}}' \
+	  --runtime-env-json '{"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "60", "MMPR_SUBMITTED_FROM": "$(CURDIR)"}}' \
 	  -- python pipelines/build_mmpr.py $(RECIPE) $(ARGS)
 
 test: check  ## run all tests, after `check`

@@ -10,12 +10,13 @@ different machines and days.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from mmpr_builder import engines, prompts, runs, seeds
 from mmpr_builder.config import Config
-from mmpr_builder.errors import ConfigError
+from mmpr_builder.errors import ConfigError, SetupError
 from mmpr_builder.pairing.unpaired import read_reject_list
 from mmpr_builder.progress import Progress
 from mmpr_builder.quality import least_samples
@@ -42,12 +43,20 @@ def check(config: Config) -> None:
             f"rollouts = {','.join(config.rollouts)!r}: nothing is sampled for pooled builds: use"
             " `mmpr pair`, or leave rollouts out"
         )
-    prompts.load_templates(config)
+    for one in _CHECKS:
+        one(config)
+
+
+def _check_sources(config: Config) -> None:
     seeds.check_sources([source for source in config.seeds if source.path != "demo"])
+
+
+def _check_lists(config: Config) -> None:
     if config.pairing.reject_list is not None:
         read_reject_list(config.pairing.reject_list)
-    engines.check_engine(config)
-    _check_blind(config)
+
+
+def _check_judge(config: Config) -> None:
     if config.scoring.judge.url is not None:
         from mmpr_builder.engines import llm_judge
 
@@ -65,6 +74,16 @@ def _check_blind(config: Config) -> None:
         )
 
 
+_CHECKS: tuple[Callable[[Config], object], ...] = (
+    prompts.load_templates,
+    _check_sources,
+    _check_lists,
+    engines.check_engine,
+    _check_blind,
+    _check_judge,
+)
+
+
 def sample(config: Config, progress: Progress, *, extend: bool = False) -> BuildResult:
     """The first half: seeds to rollouts. `extend` adds what the inputs have more."""
     with progress.stage("checking the settings"):
@@ -74,9 +93,7 @@ def sample(config: Config, progress: Progress, *, extend: bool = False) -> Build
 
 def pair(config: Config, progress: Progress) -> BuildResult:
     """The second half: rollouts to pairs, card and report."""
-    paired = runs.run_pairing(config, progress)
-    with progress.stage("writing the report"):
-        write_report(config.out)
+    paired = runs.run_pairing(config, progress, lambda: write_report(config.out))
     return BuildResult(None, paired.run)
 
 
@@ -99,14 +116,24 @@ class Estimate:
     """Samples without images, beside the responses."""
     most_tokens: int
     """Generated tokens if every response ran to max_tokens; the bill is usually far below."""
+    problems: tuple[str, ...] = ()
+    """What a build would be refused for, such as a server that does not answer."""
 
 
 def plan(config: Config, *, extend: bool = False) -> Estimate:
     """Check everything, read all seeds (with `extend` only new ones), say what sampling would cost.
 
-    Raises `SetupError` like the build itself.
+    What is wrong beside the settings and the seeds themselves is told in `problems`. Raises
+    `SetupError` where seeds cannot be read, or give nothing.
     """
-    check(config)
+    problems = []
+    for one in _CHECKS:
+        try:
+            one(config)
+        except SetupError as error:
+            if one is _check_sources:
+                raise
+            problems.append(str(error))
     seeds_read, with_truth, continued, blind, drops = 0, 0, 0, 0, Counter[str]()
     shown = False
     usable = runs.Usable(config)
@@ -121,7 +148,7 @@ def plan(config: Config, *, extend: bool = False) -> Estimate:
             blind += wants_blind(item, config)
     if not extend:
         usable.check()
-    if shown:
+    if shown and not problems:
         engines.check_images(config)
     sampling = config.sampling
     responses, without_images = seeds_read * sampling.n, blind * sampling.blind
@@ -135,4 +162,5 @@ def plan(config: Config, *, extend: bool = False) -> Estimate:
         continuations=continuations,
         blind=without_images,
         most_tokens=(responses + without_images) * sampling.max_tokens + continuations * longest,
+        problems=tuple(problems),
     )

@@ -1,7 +1,8 @@
 """The main job as a script, for `ray job submit … -- python pipelines/build_mmpr.py RECIPE …`.
 
 The same as `mmpr build`: RECIPE.yaml and key=value overrides. Paths must be reachable from the
-cluster's nodes: absolute paths on shared storage, or URLs such as s3://bucket/build.
+cluster's nodes: absolute paths on shared storage, or URLs such as s3://bucket/build. `make submit`
+says in MMPR_SUBMITTED_FROM where it was typed: a relative `out` starts there.
 """
 
 from __future__ import annotations

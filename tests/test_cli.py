@@ -11,6 +11,8 @@ from build_files import write_jsonl
 from commands import mmpr
 from small_builds import make_config, sample_here
 
+from mmpr_builder.cli.app import read_settings, typed
+
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
     *("build", "sample", "pair", "plan", "settings", "report", "show", "diff", "status"),
@@ -42,6 +44,7 @@ BAD_SET_UP = [
     (["prompts.template=/nowhere/prompt.txt"], ["/nowhere/prompt.txt"]),
     (["engine.tensor_parallel_sise=2"], ["tensor_parallel_sise", "tensor_parallel_size"]),
     (["sampling.engine=replay"], ["replay_from"]),
+    (["sampling.max_tokens=100000000"], ["100,000,000", "whole context of 4,096 tokens"]),
     (["sampling.engine=endpoint"], ["endpoint.url"]),
     (["pairing.reject_list=/nowhere/list.txt"], ["/nowhere/list.txt", "saved in a report"]),
 ]
@@ -77,6 +80,49 @@ def test_plan_says_what_a_build_would_cost_and_samples_nothing(tmp_path: Path, s
     assert "missing_question" in done.stderr
     assert "800 at most" in done.stderr
     assert not (out / "rollouts").exists()
+
+
+def test_a_plan_goes_on_where_an_endpoint_is_down_and_says_so_at_the_end(
+    tmp_path: Path, seeds: Path
+) -> None:
+    words = (f"seeds={seeds}", *PAIRED, f"out={tmp_path / 'out'}")
+    done = mmpr("plan", *words, "scoring.judge.url=http://127.0.0.1:9/v1")
+    assert done.returncode == 2
+    assert "2: 1 with a truth, 1 without" in done.stderr
+    told = done.stderr[done.stderr.index("error: ") :]
+    assert "127.0.0.1:9/v1' does not answer" in told
+    assert "scoring.judge.model is not" in told
+
+
+@pytest.mark.parametrize("name", ["build", "sample"])
+def test_a_build_of_nothing_in_particular_is_not_begun(tmp_path: Path, name: str) -> None:
+    done = mmpr(name, f"out={tmp_path / 'out'}")
+    assert done.returncode == 2
+    assert f"{name} demo` makes the demo" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_is_told_as_it_can_be_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = tmp_path / ".venv" / "bin" / "mmpr"
+    command.parent.mkdir(parents=True)
+    command.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(command)])
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert typed() == ".venv/bin/mmpr"
+    monkeypatch.setenv("PATH", str(command.parent))
+    assert typed() == "mmpr"
+
+
+def test_a_submitted_build_goes_to_where_it_was_submitted_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MMPR_SUBMITTED_FROM", "/home/me")
+    assert read_settings(["demo"]).out == "/home/me/out/demo"
+    assert read_settings(["demo", "out=/shared/x"]).out == "/shared/x"
+    assert read_settings(["demo", "out=s3://b/x"]).out == "s3://b/x"
 
 
 def test_pair_without_rollouts_says_what_to_run(tmp_path: Path) -> None:

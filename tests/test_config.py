@@ -95,6 +95,73 @@ def test_overrides_win_over_the_recipe(tmp_path: Path) -> None:
     assert [source.path for source in config.seeds] == ["b.jsonl", "c.parquet"]
 
 
+PATHS_OF_A_RECIPE = """
+seeds:
+  - data/a.jsonl
+  - {path: "data/*.parquet", root: imgs, roots: [/abs, more/x.d], template: own.txt}
+  - {path: org/name}
+  - {path: "{data}/gqa", name: gqa, template: {plain: 1, own.txt: 2}}
+  - {path: demo}
+model: ./models/mine
+lora: org/adapter
+prompts: {template: boxed_en, open_template: {zh: own.txt}}
+pairing: {reject_list: lists/rejects.txt}
+quality: {decontaminate: {against: "eval.jsonl, org/eval"}}
+sampling: {replay_from: out/a/rollouts}
+out: out/mine
+"""
+
+
+def test_paths_of_a_recipe_start_at_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub" / "imgs").mkdir(parents=True)
+    (tmp_path / "sub" / "mine.yaml").write_text(PATHS_OF_A_RECIPE, encoding="utf-8")
+    base = tmp_path / "other" / "base.yaml"
+    base.parent.mkdir()
+    base.write_text("scoring: {judge: {prompt: judge.txt}}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    config = load_config("sub/mine.yaml", ["scoring.judge.prompt=here.txt"])
+    a, tables, hub, gqa, demo = config.seeds
+    assert (a.path, tables.path, tables.root) == (
+        "sub/data/a.jsonl",
+        "sub/data/*.parquet",
+        "sub/imgs",
+    )
+    assert (tables.roots, tables.template) == (("/abs", "sub/more/x.d"), "sub/own.txt")
+    assert (hub.path, gqa.path, demo.path) == ("org/name", "data/gqa", "demo")
+    assert gqa.templates == {"plain": 1, "sub/own.txt": 2}
+    assert (config.model, config.lora) == ("sub/models/mine", "org/adapter")
+    assert (config.prompts.template, config.prompts.open_template) == (
+        "boxed_en",
+        {"zh": "sub/own.txt"},
+    )
+    assert config.pairing.reject_list == "sub/lists/rejects.txt"
+    assert config.quality.decontaminate.against == ("sub/eval.jsonl", "org/eval")
+    assert (config.sampling.replay_from, config.out) == ("out/a/rollouts", "out/mine")
+    assert config.scoring.judge.prompt == "here.txt"
+    (tmp_path / "sub" / "child.yaml").write_text(
+        "base: ../other/base.yaml\nseeds: a.jsonl, b.csv\n"
+    )
+    child = load_config("sub/child.yaml")
+    assert child.scoring.judge.prompt == "other/judge.txt"
+    assert [source.path for source in child.seeds] == ["sub/a.jsonl", "sub/b.csv"]
+
+
+def test_a_path_that_is_only_in_the_working_folder_is_refused_with_the_way_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.jsonl").touch()
+    recipe = tmp_path / "sub" / "mine.yaml"
+    recipe.write_text("seeds: a.jsonl\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"sub/a\.jsonl is not there;.* write '\.\./a\.jsonl'"):
+        load_config("sub/mine.yaml")
+    recipe.write_text("seeds: ../a.jsonl\n", encoding="utf-8")
+    assert [source.path for source in load_config("sub/mine.yaml").seeds] == ["a.jsonl"]
+
+
 def test_a_path_that_looks_like_a_number_stays_text() -> None:
     assert load_config(None, ["out=2024"]).out == "2024"
 
@@ -104,8 +171,8 @@ def test_a_source_of_the_recipe_can_be_changed_alone(tmp_path: Path) -> None:
     recipe.write_text("seeds: [a.jsonl, {path: b.jsonl, limit: 3}]\n", encoding="utf-8")
     config = load_config(recipe, ["seeds.0.scorer=math", "seeds.1.limit=9", "seeds.1.root=7"])
     assert [(s.path, s.scorer, s.limit, s.root) for s in config.seeds] == [
-        ("a.jsonl", "math", None, None),
-        ("b.jsonl", "auto", 9, "7"),
+        (str(tmp_path / "a.jsonl"), "math", None, None),
+        (str(tmp_path / "b.jsonl"), "auto", 9, "7"),
     ]
     with pytest.raises(ConfigError, match=r"seeds\.2\.limit=1.*2 sources"):
         load_config(recipe, ["seeds.2.limit=1"])

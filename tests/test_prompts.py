@@ -53,6 +53,7 @@ def test_every_shipped_template_says_in_its_text_what_its_name_says() -> None:
         ("{question}\n最后写答案：X", "final_answer", "zh"),
         ("---\nstyle: open\n---\n{question}", "open", "en"),
         ("---\r\nlanguage: zh\r\n---\r\n{question} \\boxed{}\r\n", "boxed", "zh"),
+        ("{question}\nSay x^{n} or \\frac{a}{b} as \\boxed{X}, {1, 2} as it is.", "boxed", "en"),
         ("\ufeff---\nstyle: boxed\n---\n{question}", "boxed", "en"),
     ],
 )
@@ -78,6 +79,11 @@ def test_a_users_file_has_the_style_it_asks_for(
         ("---\nstile: boxed\n---\n{question}", "'stile'"),
         ("---\nstyle: [\n---\n{question}", "not YAML"),
         ("---\njust words\n---\n{question}", "'just words'"),
+        ("style: boxed\n---\n{question} \\boxed{}", "between two lines of ---"),
+        ("---\nstyle: boxed\n{question} \\boxed{}", "between two lines of ---"),
+        ("{image}\n{question}\n{choices} \\boxed{}", r"holds \{image\}, which nothing fills in"),
+        ("{question}\n{choices}\n \\boxed{}", r"holds \{choices\}"),
+        ("{{question}} \\boxed{}", r"holds \{\{question\}\}"),
     ],
 )
 def test_a_wrong_template_is_refused_with_its_file(tmp_path: Path, text: str, said: str) -> None:

@@ -264,8 +264,8 @@ def test_pass_rates_fall_into_tenths_with_none_and_all_apart(rate: str, label: s
 def test_drops_are_listed_by_number() -> None:
     bars = drop_bars({"pairing": {"all_correct": 2, "no_correct": 5}, "seeds": {"empty": 2}})
     assert [(b.label, b.note, b.count) for b in bars] == [
-        ("no_correct", "pairing", 5),
-        ("all_correct", "pairing", 2),
+        ("no_correct", "none is right: some are wrong, the others state no answer", 5),
+        ("all_correct", "every judged response is right", 2),
         ("empty", "seeds", 2),
     ]
 

@@ -18,6 +18,7 @@ from PIL import Image
 from small_builds import make_config, sample_here
 from waiting import wait_for
 
+from mmpr_builder import build
 from mmpr_builder.cli import main
 from mmpr_builder.cli.looking import rows, state
 from mmpr_builder.config import Config
@@ -34,7 +35,7 @@ from mmpr_builder.folder.manifest import read_manifest
 from mmpr_builder.folder.status import Half, Reporter, Status, life, look, read_status, reported
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Seed
-from mmpr_builder.runs import inputs, plan, run_pairing, run_sampling, sample_run
+from mmpr_builder.runs import inputs, pair_run, plan, run_pairing, run_sampling, sample_run
 from mmpr_builder.runs.planning import make_plan
 
 
@@ -304,6 +305,44 @@ def test_a_run_told_to_end_while_it_plans_says_so(
     status = read_status(config.out)
     assert status is not None
     assert status.state == "interrupted"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("step", "doing"), [("pair_parts", "pairing"), ("report", "writing the report")]
+)
+def test_a_run_told_to_end_while_it_pairs_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, doing: str, signum: int
+) -> None:
+    config = make_config(tmp_path, 3)
+    sample_here(config)
+
+    def for_long(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signum)
+        time.sleep(60)
+
+    if step == "pair_parts":
+        monkeypatch.setattr(pair_run, step, for_long)
+    with pytest.raises(Interrupted, match=f"signal {signum:d} while {doing}") as stopped:
+        run_pairing(config, Progress(), for_long)
+    assert stopped.value.signum == signum
+    status = read_status(config.out)
+    assert status is not None
+    assert (status.state, status.half) == ("interrupted", "pairing")
+    assert doing in status.message
+
+
+def test_a_finished_build_tells_of_all_its_steps(tmp_path: Path) -> None:
+    config = make_config(tmp_path, 12)
+    sample_here(config)
+    run_pairing(config, Progress())
+    shown = dict(rows(config.out, look(config.out), time.time()))
+    assert "16 seeds, 48 responses" in shown["sampling"]
+    assert "pairs of" in shown["pairing"]
+    assert shown["report"] == f"not written: mmpr report {config.out}"
+    build.pair(config, Progress())
+    shown = dict(rows(config.out, look(config.out), time.time()))
+    assert shown["report"].endswith("report/index.html")
 
 
 def test_nothing_is_written_before_the_folder_is_held(tmp_path: Path) -> None:

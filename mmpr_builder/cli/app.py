@@ -151,6 +151,9 @@ def read_settings(words: Sequence[str]) -> Config:
     words = list(words)
     recipe = words.pop(0) if words and "=" not in words[0] else None
     config = load_config(recipe, words)
+    home = os.environ.get("MMPR_SUBMITTED_FROM")  # Set by `make submit`.
+    if home and "://" not in config.out:
+        config = config.model_copy(update={"out": os.path.join(home, config.out)})
     for source in config.left_out:
         say(f"left out by its licence: {source.name}: {source.reason}")
     places = [config.model, *(source.path for source in config.seeds)]
@@ -189,6 +192,23 @@ def no_other_bars() -> None:
         "HF_DATASETS_DISABLE_PROGRESS_BARS",
     ):
         os.environ.setdefault(name, "1")
+
+
+def typed() -> str:
+    """This command as a person can type it here: `mmpr`, or where it lies if no shell finds it."""
+    import shutil
+
+    ran = os.path.abspath(sys.argv[0])
+    if os.path.basename(ran) != "mmpr":
+        return "mmpr" if shutil.which("mmpr") else f"{_near(sys.executable)} -m mmpr_builder"
+    found = shutil.which("mmpr")
+    return "mmpr" if found and os.path.samefile(found, ran) else _near(ran)
+
+
+def _near(path: str) -> str:
+    """A path from the working folder on where it lies below it."""
+    near = os.path.relpath(path)
+    return path if near.startswith(os.pardir) else near
 
 
 def say(text: str, head: str = "", style: str = "") -> None:

@@ -23,7 +23,9 @@ from mmpr_builder.cli.app import (
     read_settings,
     say,
     switch,
+    typed,
 )
+from mmpr_builder.errors import ConfigError, SetupError
 
 if TYPE_CHECKING:
     from mmpr_builder.build import BuildResult
@@ -102,7 +104,10 @@ def plan(
     from mmpr_builder import build as stages
     from mmpr_builder.cli import closing
 
-    console.print(Text(), facts(closing.planned(config, stages.plan(config, extend=extend))))
+    estimate = stages.plan(config, extend=extend)
+    console.print(Text(), facts(closing.planned(config, estimate)))
+    if estimate.problems:
+        raise SetupError("\n       ".join(estimate.problems))
     if probe is not None:
         from mmpr_builder.probe import run_probe
         from mmpr_builder.progress import Progress
@@ -130,7 +135,13 @@ def _run(
     no_other_bars()
     if verbose:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
-    config = read_settings(settings or [])
+    words = settings or []
+    if name != "pair" and not any("=" not in word or word.startswith("seeds") for word in words):
+        raise ConfigError(
+            f"mmpr {name}: neither a recipe nor seeds: `{typed()} {name} demo` makes the demo,"
+            f" `{typed()} {name} seeds=FILE model=MODEL out=DIR` your own"
+        )
+    config = read_settings(words)
     from mmpr_builder import build as stages
     from mmpr_builder.cli import closing
     from mmpr_builder.progress import Progress

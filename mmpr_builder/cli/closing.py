@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from mmpr_builder.cli.app import columns, facts
+from mmpr_builder.cli.app import columns, facts, typed
 from mmpr_builder.config import Config
 from mmpr_builder.escaping import redacted
+from mmpr_builder.pairing.unpaired import WHY
 from mmpr_builder.report import KINDS
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def sampled(config: Config, done: SamplingSummary) -> Rows:
         yield "quarantined", f"{done.quarantined:,} seeds that end the engine's process"
     out = redacted(config.out)
     yield "rollouts", f"{out}/rollouts"
-    yield "next", f"mmpr pair (same recipe and settings) out={out}"
+    yield "next", f"{typed()} pair (same recipe and settings) out={out}"
 
 
 def planned(config: Config, plan: Estimate) -> Rows:
@@ -70,7 +71,7 @@ def planned(config: Config, plan: Estimate) -> Rows:
     without = plan.seeds - plan.with_truth
     yield "seeds", f"{plan.seeds:,}: {plan.with_truth:,} with a truth, {without:,} without"
     for reason, count in sorted(plan.drops.items()):
-        hint = "  (`mmpr audit` lists them)" if reason == "unusable_truth" else ""
+        hint = f"  (`{typed()} audit` lists them)" if reason == "unusable_truth" else ""
         yield "  dropped", f"{count:,}  {reason}{hint}"
     most = " at most" if config.sampling.policy == "adaptive" else ""
     yield "responses", f"{plan.responses:,}{most} ({config.sampling.n} a seed)"
@@ -185,7 +186,7 @@ def _pairs(counts: Mapping[str, Any]) -> Rows:
     yield "drops", f"{counts['seeds']['dropped']:,}"
     for stage, reasons in counts["drops"].items():
         for reason, count in reasons.items():
-            yield f"  {reason}", f"{count:,}  ({stage})"
+            yield f"  {reason}", f"{count:,}  ({WHY.get(reason, stage)})"
     cost = counts["tokens"]["per_pair"]
     each = f" · {cost:,.1f} per pair" if cost is not None else ""
     yield "tokens", f"{counts['tokens']['generated']:,} generated{each}"
@@ -193,11 +194,12 @@ def _pairs(counts: Mapping[str, Any]) -> Rows:
 
 def _next_steps(out: str, pairs: int) -> Rows:
     if pairs:
-        yield "look at them", f"{out}/report/index.html, or mmpr show {out}"
+        yield "look at them", f"{out}/report/index.html, or {typed()} show {out}"
         yield "load them", f'mmpr_builder.load_pairs("{out}")'
     yield "why a drop", f"{out}/drops/*.parquet (item_id, stage, reason, detail)"
     yield "what was run", f"{out}/run.json, data card: {out}/README.md"
     yield (
         "pair again",
-        f"mmpr pair (same recipe and settings) out={out} pairing.max_per_seed=5   needs no engine",
+        f"{typed()} pair (same recipe and settings) out={out} pairing.max_per_seed=5"
+        "   needs no engine",
     )

@@ -200,8 +200,11 @@ def rows(out: str, found: Overview, now: float) -> Iterator[tuple[str, str]]:
     yield "state", _state(found)
     if found.units_total:
         yield "shards", f"{found.units:,}/{found.units_total:,} sampled"
-    if found.status is not None:
+    if state(found) == "done" and found.paired:
+        yield from _stages(out)
+    elif found.status is not None:
         yield from _figures(found.status.figures, found.life == "alive")
+    if found.status is not None:
         yield from _run(found.status, found.life == "alive", now)
     if (hint := _next(found)) is not None:
         yield "next", hint
@@ -213,6 +216,28 @@ def _state(found: Overview) -> str:
         return words
     half = f" ({told.half})" if told.state in ("running", "interrupted", "failed") else ""
     return f"{words}{half}" + (f": {told.message}" if told.message else "")
+
+
+def _stages(out: str) -> Iterator[tuple[str, str]]:
+    """What each step of a finished build came to, by its run.json."""
+    from mmpr_builder.folder.files import exists, join
+    from mmpr_builder.output import read_run
+    from mmpr_builder.progress import clock_time
+
+    run, page = read_run(out), join(out, "report/index.html")
+    counts, seconds = run["counts"], run["this_run"]["seconds"]
+    seeds, pairs = counts["seeds"], counts["pairs"]["total"]
+    made = (
+        f"{seeds['read']:,} seeds, {counts['responses']['sampled']:,} responses,"
+        f" {counts['tokens']['generated']:,} tokens"
+    )
+    yield "sampling", f"{made}  {clock_time(seconds.get('sampling', 0.0))}"
+    yield (
+        "pairing",
+        f"{pairs:,} pairs of {seeds['with_pairs']:,} seeds, {seeds['dropped']:,} dropped"
+        f"  {clock_time(seconds.get('pairing', 0.0))}",
+    )
+    yield "report", page if exists(page) else f"not written: mmpr report {out}"
 
 
 def _figures(figures: dict[str, Any], alive: bool) -> Iterator[tuple[str, str]]:

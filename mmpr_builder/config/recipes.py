@@ -8,7 +8,10 @@ load_config("demo", ["sampling.temprature=1"])
 from __future__ import annotations
 
 import difflib
+import glob
 import json
+import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -138,7 +141,64 @@ def _read_recipe(recipe: str | Path) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a recipe is a table of settings, got {type(data).__name__}")
-    return data
+    folder = path.parent
+    if folder.resolve() in (shipped_folder("pipelines").resolve(), Path.cwd()):
+        return data
+    return {key: _placed(value, key, path) for key, value in data.items()}
+
+
+_PATHS = (
+    *("model", "lora", "data", "engine.chat_template", "scoring.judge.prompt", "scoring.labels"),
+    *("prompts.template", "prompts.open_template", "prompts.mix", "prompts.open_mix"),
+    *("pairing.reject_list", "quality.decontaminate.against"),
+    *(f"seeds.{name}" for name in ("path", "root", "roots", "template")),
+)
+"""Settings that name what a build reads. Folders of builds (`out`, `rollouts`, `replay_from`) start
+at the working folder."""
+
+
+def _placed(value: Any, key: str, recipe: Path) -> Any:
+    """A value of a recipe, with the paths in it as they are seen from the working folder."""
+    if isinstance(value, str):
+        place = "seeds.path" if key == "seeds" else key
+        if place not in _PATHS:
+            return value
+        several = key in ("seeds", "seeds.roots", "quality.decontaminate.against")
+        parts = value.split(",") if several else [value]
+        return ",".join(_beside(part.strip(), place, recipe) for part in parts)
+    if isinstance(value, list):
+        inside = "seeds.path" if key == "seeds" else key
+        return [_placed(v, inside if isinstance(v, str) else key, recipe) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if key in _PATHS:  # Templates by language, or with weights by template and domain.
+        return {
+            _beside(k, key, recipe) if isinstance(v, int | float) else k: _placed(v, key, recipe)
+            for k, v in value.items()
+        }
+    named = key == "seeds" and all(isinstance(v, dict) for v in value.values())
+    return {k: _placed(v, key if named else f"{key}.{k}", recipe) for k, v in value.items()}
+
+
+_FILE_LIKE = re.compile(r"[*?[]|/.*/|\.[A-Za-z]\w*$")
+
+
+def _beside(value: str, key: str, recipe: Path) -> str:
+    """A relative path from the recipe's folder on; names of models, templates and data sets as
+    they are. Raises `ConfigError` for what is only in the working folder."""
+    if not value or value == "demo" or value[0] in "/~" or "://" in value or "{" in value:
+        return value
+    beside = os.path.normpath(recipe.parent / value)
+    if glob.glob(beside):
+        return beside
+    if glob.glob(value):
+        raise ConfigError(
+            f"{recipe}: {key} = {value!r}: paths in a recipe start at its own folder, and {beside}"
+            f" is not there; {value} is in the working folder: write"
+            f" {os.path.relpath(value, recipe.parent)!r}, or set it on the command line"
+        )
+    is_file = value[0] == "." or (_FILE_LIKE.search(value) and key not in ("model", "lora"))
+    return beside if is_file else value
 
 
 def _with_base(data: dict[str, Any], recipe: str, above: tuple[str, ...]) -> dict[str, Any]:

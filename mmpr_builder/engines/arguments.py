@@ -72,6 +72,30 @@ def check(config: Config) -> None:
     models.check(config.model, revision=config.engine.get("revision"))
     if config.lora is not None:
         models.check(config.lora, setting="lora")
+    _check_lengths(config)
+
+
+def _check_lengths(config: Config) -> None:
+    """Refuse responses longer than the model's whole context, where its configuration tells it."""
+    found = models.read_config(config.model, config.engine.get("revision"))
+    text = found.get("text_config") or found.get("llm_config") or found
+    own, scaling = (
+        text.get("max_position_embeddings"),
+        text.get("rope_scaling") or text.get("rope_parameters"),
+    )
+    if isinstance(own, int) and isinstance(scaling, dict):
+        own = int(own * max(1.0, scaling.get("factor") or 1.0))
+    context = config.engine.get("max_model_len") or own
+    for key, most in (
+        ("sampling.max_tokens", config.sampling.max_tokens),
+        ("dropout.max_tokens", config.dropout.max_tokens or 0),
+    ):
+        if isinstance(context, int) and 0 < context < most:
+            where = "engine.max_model_len" if context != own else "the model's configuration"
+            raise ConfigError(
+                f"{key} = {most:,} is more than the whole context of {context:,} tokens ({where}),"
+                " which holds the prompt, too: set less"
+            )
 
 
 def engine_keys() -> list[str]:

@@ -136,7 +136,8 @@ def _locate(path: str, split: str, hub: str | None) -> list[SeedFile]:
     if hub and not is_url(path) and not parent_here and _suffixes(path)[0] not in FORMATS:
         return [SeedFile(hub, "hub", split=split)]
     gone = "does not exist or cannot be reached" if is_url(path) else "does not exist"
-    raise InputError(f"seeds path {path!r} {gone}{_nearest(fs, inside)}")
+    looked = "" if path == uri else f" (looked for {uri})"
+    raise InputError(f"seeds path {path!r} {gone}{looked}{_nearest(fs, inside)}")
 
 
 def _suffixes(name: str) -> tuple[str, str | None]:

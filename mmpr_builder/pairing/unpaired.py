@@ -31,6 +31,19 @@ from mmpr_builder.quality.filters import Filtered, Findings
 from mmpr_builder.quality.suspects import blind_result
 from mmpr_builder.records import Drop, Pair, Seed, Verdict
 
+WHY = {
+    "all_correct": "every judged response is right",
+    "all_incorrect": "every judged response states a wrong answer",
+    "no_correct": "none is right: some are wrong, the others state no answer",
+    "no_answer_only": "no response states an answer",
+    "all_undecided": "no response could be judged for certain",
+    "only_truncated": "what is left was cut at max_tokens",
+    "no_finished_correct": "all right responses were cut or filtered",
+    "no_usable_negative": "no wrong response is fit to be rejected",
+    "kind_not_wanted": "pairing.kinds leaves out what could be made",
+}
+"""Reasons of drops in words, where the name alone could be mistaken for another one."""
+
 
 def why_unpaired(material: Material) -> Drop:
     """Why no pair can be made of this: what a control forbids, else what the responses lack."""

@@ -26,6 +26,9 @@ JUDGE_PREFIX = "judge_"
 
 SLOT = "{question}"
 _FRONT_MATTER = re.compile(r"\A---\n(?P<head>.*?)^---\n", re.DOTALL | re.MULTILINE)
+_BROKEN_HEAD = re.compile(r"\s*(---[ \t]*\n|(style|language)[ \t]*:[^{]*^---[ \t]*$)", re.MULTILINE)
+# A name in braces that belong to no formula: \boxed{X}, x^{n}, \frac{a}{b} are the model's.
+_SLOT_LIKE = re.compile(r"(?<![\\\w}^{])\{+[A-Za-z_]\w*\}+")
 _ASKS_FINAL = re.compile(r"final answer\s*[:：]|(?:最终)?答案\s*[:：]", re.IGNORECASE)
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 
@@ -36,7 +39,8 @@ def load_template(name_or_path: str | Path, *, open_style: bool = False) -> Temp
     A file without front matter has the style its text asks for: `<think>` and `\\boxed` make
     think_boxed, `\\boxed` boxed, "Final answer:" or "最终答案：" final_answer; with `open_style` a
     file that asks for nothing is of style open. Raises `InputError`: no such template, no
-    `{question}`, unknown style, no style to be seen.
+    `{question}`, another slot, a block of settings that is none, an unknown style, no style to be
+    seen.
     """
     path = find_shipped("prompts", str(name_or_path), ".txt")
     if path is None:
@@ -69,6 +73,11 @@ def template_names() -> list[str]:
 def _split_front_matter(raw: str, path: Path) -> tuple[dict[str, Any], str]:
     found = _FRONT_MATTER.match(raw)
     if found is None:
+        if _BROKEN_HEAD.match(raw):
+            raise InputError(
+                f"template {path}: its block of settings stands between two lines of --- alone, the"
+                f" first of them at the top of the file; it begins {raw[:60]!r}"
+            )
         return {}, raw.strip("\n")
     try:
         head = yaml.safe_load(found["head"]) or {}
@@ -89,6 +98,13 @@ def _check_slot(text: str, path: Path) -> None:
         raise InputError(
             f"template {path} {has}: write {{question}} once, where the question goes;"
             f" it begins {text[:60]!r}"
+        )
+    other = next((found[0] for found in _SLOT_LIKE.finditer(text) if found[0] != SLOT), None)
+    if other is not None:
+        raise InputError(
+            f"template {path} holds {other}, which nothing fills in: {SLOT} alone is replaced;"
+            " questions bring their images and options with them. Remove it, or write it without"
+            " braces"
         )
     if IMAGE_PLACEHOLDER in text:
         raise InputError(

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from mmpr_builder.pairing.unpaired import WHY
 from mmpr_builder.records import Kind, Outcome
 
 WIDTH = 860
@@ -189,11 +190,12 @@ def _ribbons(
 
 
 def drop_bars(drops: Mapping[str, Mapping[str, int]]) -> list[Bar]:
-    """Reasons why seeds gave no pair, the most frequent first; `note` is the stage."""
+    """Reasons why seeds gave no pair, the most frequent first; `note` says it in words, or
+    names the stage."""
     rows = [(n, reason, stage) for stage, by in drops.items() for reason, n in by.items()]
     most = max((n for n, _, _ in rows), default=1)
     return [
-        Bar(reason, n, n / most, stage, "bad")
+        Bar(reason, n, n / most, WHY.get(reason, stage), "bad")
         for n, reason, stage in sorted(rows, key=lambda row: (-row[0], row[1], row[2]))
     ]
 

@@ -30,6 +30,7 @@ from mmpr_builder.runs.actors import Counts, SamplerFactory, UnitResult
 from mmpr_builder.runs.fleet import Fleet
 from mmpr_builder.runs.work_queue import Work, WorkQueue
 
+_AGAIN = "run the same command again to go on"
 _WAIT_S = 0.5
 _DRAIN_S = 15.0  # Added to the seeds' grace: schedulers kill 30 s after their SIGTERM.
 _STORAGE_PAUSE_S = 5.0
@@ -74,23 +75,22 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 
 @contextmanager
-def ended_by_sigterm(doing: str) -> Iterator[None]:
-    """Have SIGTERM raise `Interrupted` in the block, so that it is tidied and reported. Outside the
-    main thread nothing changes."""
+def ended_by_signals(doing: str, then: str = _AGAIN) -> Iterator[None]:
+    """Have SIGINT and SIGTERM raise `Interrupted` in the block, so that it is tidied and reported;
+    `then` says how to go on. Outside the main thread nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def end(signum: int, _: FrameType | None) -> None:
-        raise Interrupted(
-            f"stopped by signal {signum} while {doing}: run the same command again to go on", signum
-        )
+        raise Interrupted(f"stopped by signal {signum} while {doing}: {then}", signum)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {signum: signal.signal(signum, end) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 class Driver:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,7 @@ from mmpr_builder.runs.builds import Build, check_models, own_build, pooled_buil
 from mmpr_builder.runs.pair_workers import Piece, pair_parts
 from mmpr_builder.runs.pooling import Pool
 from mmpr_builder.runs.sample_run import spent
+from mmpr_builder.runs.driver import ended_by_signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,11 @@ class PairingSummary:
     seconds: float
 
 
-def run_pairing(config: Config, progress: Progress) -> PairingSummary:
-    """Score and pair all rollouts of `config.out`; replaces the pairs that are there.
+def run_pairing(
+    config: Config, progress: Progress, report: Callable[[], object] = lambda: None
+) -> PairingSummary:
+    """Score and pair all rollouts of `config.out`; replaces the pairs that are there. `report` is
+    called when run.json is written, while the folder is still held.
 
     Raises `InputError` when there are no rollouts, sampling is not complete (a data set of half a
     build looks like a whole one) or the LLM judge does not answer; `BuildConflictError` when other
@@ -53,6 +57,7 @@ def run_pairing(config: Config, progress: Progress) -> PairingSummary:
         found = _pooled(config, progress, held) if config.rollouts else _own(config)
         _check_blind(config, found.builds)
         status = held.enter_context(reported(config, progress, "pairing", lock))
+        held.enter_context(ended_by_signals("pairing"))
         held.enter_context(naming(config.out))
         if asks:
             from mmpr_builder.runs import opinions
@@ -80,6 +85,9 @@ def run_pairing(config: Config, progress: Progress) -> PairingSummary:
         extra = {**_work(worked), "sampling": dict(sampled)}
         pooled = [_facts(build) for build in found.builds] if config.rollouts else None
         run = finish_build(config, writer.counts(), seconds=seconds, extra=extra, pooled=pooled)
+        then = f"the pairs are written; `mmpr report {config.out}` writes it"
+        with ended_by_signals("writing the report", then), progress.stage("writing the report"):
+            report()
     return PairingSummary(run, took)
 
 

@@ -28,7 +28,7 @@ from mmpr_builder.pairing.need import missed_aims
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop
 from mmpr_builder.runs.actors import Counts, SamplerFactory
-from mmpr_builder.runs.driver import Driver, ended_by_sigterm, stop_on_signals
+from mmpr_builder.runs.driver import Driver, ended_by_signals, stop_on_signals
 from mmpr_builder.runs.inputs import check_images
 from mmpr_builder.runs.planning import make_plan, read_drops
 
@@ -74,7 +74,7 @@ def run_sampling(
     refuse_passing_folder(config)
     with build_lock(config.out, progress.note) as lock, ExitStack() as held:
         status = held.enter_context(reported(config, progress, "sampling", lock))
-        with ended_by_sigterm("planning"), progress.stage("planning"):
+        with ended_by_signals("planning"), progress.stage("planning"):
             planned = read_manifest(config.out) if has_manifest(config.out) else None
             manifest = make_plan(config, progress, lock, extend=extend)
             config = as_planned(config)
