@@ -31,7 +31,6 @@ from benchmarks import pool
 from benchmarks.results import parser, record, table
 from benchmarks.scale import MEMORY_GOAL, MOST, TIME_GOAL, Half, with_small_pictures
 from benchmarks.watch import Stages, Watch
-from mmpr_builder import build
 from mmpr_builder.config import load_config
 from mmpr_builder.io import tables
 from mmpr_builder.io.columns import optional_columns
@@ -183,7 +182,7 @@ def watched(words: Sequence[str]) -> Half:
 def pair(words: Sequence[str]) -> int:
     """What `watched` starts; prints the seconds by stage as JSON."""
     stages = Stages()
-    build.pair(load_config(None, words), stages)
+    stages.pair(load_config(None, words), stages)
     print(json.dumps(stages.seconds))
     return 0
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks import pool
 from benchmarks.results import parser, record, table
 from benchmarks.watch import Stages, Watch
-from mmpr_builder import build, prompts
+from mmpr_builder import prompts
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.io import tables
 from mmpr_builder.io.images import open_image, read_bytes
@@ -153,11 +153,11 @@ def one_half(half: str, words: Sequence[str]) -> int:
     """What `watched` starts; prints the seconds by stage as JSON."""
     config, stages = load_config(None, words), Stages()
     if half == "sampling":
-        summary = build.sample(config, stages).sampling
+        summary = stages.sample(config, stages).sampling
         assert summary is not None
         assert summary.sampled.errors == 0, "some seeds were not found in the pool"
     else:
-        build.pair(config, stages)
+        stages.pair(config, stages)
     print(json.dumps(stages.seconds))
     return 0
 

@@ -6,7 +6,8 @@
     for seed in mb.read_seeds("seeds.jsonl"):
         ...
 
-Everything here is pure, typed and light: importing it loads neither ray, vllm, torch nor sympy.
+`library` has the stages for programs with a client of their own, `stages` whole builds. Importing
+any name here loads neither ray, vllm, torch nor sympy.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmpr_builder.config import Config, load_config
     from mmpr_builder.dropout import truncate
+    from mmpr_builder.engines import make_sampler
     from mmpr_builder.errors import (
         BuildConflictError,
         ConfigError,
@@ -28,7 +30,20 @@ if TYPE_CHECKING:
         SetupError,
     )
     from mmpr_builder.extraction import extract_answer
-    from mmpr_builder.output import load_pairs
+    from mmpr_builder.library import (
+        aroll_out,
+        chat_request,
+        continuation_request,
+        join,
+        judge_rollout,
+        make_rollout,
+        read_images,
+        read_responses,
+        read_rollouts,
+        roll_out,
+        write_rollouts,
+    )
+    from mmpr_builder.output import load_pairs, write_pairs
     from mmpr_builder.pairing import build_pairs
     from mmpr_builder.prompts import load_template, render
     from mmpr_builder.records import (
@@ -44,12 +59,14 @@ if TYPE_CHECKING:
     )
     from mmpr_builder.scoring import score_answer, score_response
     from mmpr_builder.seeds import read_seeds
+    from mmpr_builder.stages import build, pair, plan, sample
 
 __version__ = "0.1.0"
 
 _HOME = {
     "config": ("Config", "load_config"),
     "dropout": ("truncate",),
+    "engines": ("make_sampler",),
     "errors": (
         "BuildConflictError",
         "ConfigError",
@@ -61,7 +78,20 @@ _HOME = {
         "SetupError",
     ),
     "extraction": ("extract_answer",),
-    "output": ("load_pairs",),
+    "library": (
+        "aroll_out",
+        "chat_request",
+        "continuation_request",
+        "join",
+        "judge_rollout",
+        "make_rollout",
+        "read_images",
+        "read_responses",
+        "read_rollouts",
+        "roll_out",
+        "write_rollouts",
+    ),
+    "output": ("load_pairs", "write_pairs"),
     "pairing": ("build_pairs",),
     "prompts": ("load_template", "render"),
     "records": (
@@ -77,6 +107,7 @@ _HOME = {
     ),
     "scoring": ("score_answer", "score_response"),
     "seeds": ("read_seeds",),
+    "stages": ("build", "pair", "plan", "sample"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -100,16 +131,33 @@ __all__ = [
     "Template",
     "Verdict",
     "__version__",
+    "aroll_out",
+    "build",
     "build_pairs",
+    "chat_request",
+    "continuation_request",
     "extract_answer",
+    "join",
+    "judge_rollout",
     "load_config",
     "load_pairs",
     "load_template",
+    "make_rollout",
+    "make_sampler",
+    "pair",
+    "plan",
+    "read_images",
+    "read_responses",
+    "read_rollouts",
     "read_seeds",
     "render",
+    "roll_out",
+    "sample",
     "score_answer",
     "score_response",
     "truncate",
+    "write_pairs",
+    "write_rollouts",
 ]
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Literal
 
 Outcome = Literal["correct", "incorrect", "no_answer", "undecided"]
@@ -212,6 +213,21 @@ class Pair:
     """Of kind "dropout_ntp": the ratio that was kept, which tells continuations apart."""
     blind_pass_rate: float | None = None
     """The pass rate without the images; None where it was not measured (`sampling.blind`)."""
+
+    def _repr_html_(self) -> str:
+        """Both texts side by side, for notebooks; what a model wrote is text, never markup."""
+        cells = ""
+        for name in ("chosen", "rejected"):
+            answer = getattr(self, f"{name}_answer")
+            said = "" if answer is None else f", answer {escape(answer)}"
+            cells += (
+                '<td style="width:50%;vertical-align:top;text-align:left;white-space:pre-wrap">'
+                f"<b>{name}</b> {getattr(self, f'{name}_tokens')} tokens{said}\n"
+                f"{escape(getattr(self, f'{name}_text'))}</td>"
+            )
+        rate = "" if self.pass_rate is None else f", {self.pass_rate:.0%} of {self.n_samples} right"
+        caption = f"{escape(self.kind)} · {escape(self.seed_id)}{rate}"
+        return f"<table><caption>{caption}</caption><tr>{cells}</tr></table>"
 
 
 @dataclass(frozen=True, slots=True)

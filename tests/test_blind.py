@@ -18,7 +18,7 @@ from openai_server import OpenAIServer, choices
 from pair_samples import LastWord, make_rollout, picture, write_build
 from small_builds import SERVED, sample_here
 
-from mmpr_builder import build
+from mmpr_builder import stages
 from mmpr_builder.config import Config, load_config, sampling_identity
 from mmpr_builder.engines import check_engine, make_sampler
 from mmpr_builder.errors import ConfigError, EngineError, RowError
@@ -302,7 +302,7 @@ def test_plan_and_probe_count_them(tmp_path: Path) -> None:
     replay = ("sampling.engine=replay", f"sampling.replay_from={config.out}/rollouts")
     again = (*replay, f"out={tmp_path / 'again'}")
     config = written(tmp_path, rows_of(tmp_path), "dropout.keep=0.25,0.5,0.75", *again)
-    planned = build.plan(config)
+    planned = stages.plan(config)
     assert (planned.responses, planned.continuations, planned.blind) == (28, 12, 30)
     assert planned.most_tokens == 70 * config.sampling.max_tokens
     probe = run_probe(config, 99, Progress())
@@ -369,11 +369,11 @@ def test_a_threshold_that_nothing_can_pass_is_refused(tmp_path: Path) -> None:
     done = written(tmp_path, rows, "out=" + str(tmp_path / "x"))
     sampled(done)
     replay = ("sampling.engine=replay", f"sampling.replay_from={done.out}/rollouts")
-    build.check(written(tmp_path, rows, "quality.max_blind=0.5", *replay))
+    stages.check(written(tmp_path, rows, "quality.max_blind=0.5", *replay))
     for samples in (0, 4):
         words = (f"sampling.blind={samples}", "quality.max_blind=0.5", *replay)
         with pytest.raises(ConfigError, match=r"from 5 samples.*sampling\.blind = " + str(samples)):
-            build.check(written(tmp_path, rows, *words))
+            stages.check(written(tmp_path, rows, *words))
 
 
 def judged_rollout(image: ImageRef, blind: str, seen: str = "++-") -> Rollout:

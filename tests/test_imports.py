@@ -24,7 +24,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("folder",),
     ("cluster",),
     ("runs",),
-    ("build", "probe"),
+    ("stages", "library", "probe"),
     ("cli",),
     ("__main__",),
 )

@@ -15,7 +15,7 @@ import pytest
 from openai_server import OpenAIServer, choices
 from rich.console import Console
 
-from mmpr_builder import build
+from mmpr_builder import stages
 from mmpr_builder.cli import closing
 from mmpr_builder.config import Config, JudgeConfig, load_config
 from mmpr_builder.engines.llm_judge import Case, LLMJudge, load_prompt, read_opinion
@@ -205,7 +205,7 @@ def test_a_build_finds_out_before_sampling(tmp_path: Path) -> None:
     with OpenAIServer(says) as server:
         words += [f"sampling.endpoint.url={server.url}", "model=org/vlm"]
         with pytest.raises(ConfigError, match=r"scoring\.judge\.model"):
-            build.check(load_config(None, words))
+            stages.check(load_config(None, words))
 
 
 # --- in a build -----------------------------------------------------------------------------

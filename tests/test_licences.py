@@ -10,7 +10,7 @@ from commands import mmpr
 from pair_samples import make_rollout
 from public_layouts import make_all
 
-from mmpr_builder import build, runs
+from mmpr_builder import runs, stages
 from mmpr_builder.config import Config, load_config, sampling_identity, shipped_names
 from mmpr_builder.config.licences import ALLOWED, forbids_commercial_use
 from mmpr_builder.errors import ConfigError
@@ -116,7 +116,7 @@ def test_the_others_are_left_out_before_anything_is_looked_for(tmp_path: Path) -
             path.unlink() if path.is_file() else path.rmdir()
     words = [f"data={tmp_path}", f"out={tmp_path}/out", "model=demo", "engine={}"]
     config = load_config("mmpr_v1", [*words, "images.family=null", "licenses=commercial"])
-    build.check(config)
+    stages.check(config)
     items = [item for item in runs.read_inputs(config) if isinstance(item, Seed)]
     assert {seed.source for seed in items} == COMMERCIAL
 

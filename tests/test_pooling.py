@@ -16,7 +16,7 @@ from commands import mmpr
 from pair_samples import LastWord, make_rollout, picture
 from small_builds import SERVED, sample_here
 
-from mmpr_builder import build
+from mmpr_builder import stages
 from mmpr_builder.config import Config, PairingConfig, QualityConfig, load_config
 from mmpr_builder.errors import ConfigError, InputError
 from mmpr_builder.folder import parts
@@ -496,7 +496,7 @@ def test_rows_card_report_and_exports_name_both_models(tmp_path: Path) -> None:
             *("pairing.chosen_from=strong", "pairing.rejected_from=[weaker]"),
         ],
     )
-    build.pair(config, Progress())
+    stages.pair(config, Progress())
     pairs = load_pairs(tmp_path / "out")
     assert set(pairs["model"]) == set(pairs["chosen_model"]) == {"strong"}
     assert set(pairs["rejected_model"]) == {"weaker"}
@@ -563,7 +563,7 @@ def test_a_build_is_not_replaced_by_a_pool_and_a_pool_is_not_sampled(tmp_path: P
     with pytest.raises(ConfigError, match="give another out="):
         pooled(tmp_path, "strong", words)
     with pytest.raises(ConfigError, match="use `mmpr pair`"):
-        build.check(load_config(None, [words]))
+        stages.check(load_config(None, [words]))
 
 
 def test_queries_are_exported_from_a_pool_with_its_pass_rate(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from commands import mmpr
 from openai_server import OpenAIServer, choices
 from public_layouts import SOURCES, make_all, picture
 
-from mmpr_builder import build, runs
+from mmpr_builder import runs, stages
 from mmpr_builder.config import Config, LayoutName, load_config, sampling_identity, tiles_for
 from mmpr_builder.engines import budgets, rendering
 from mmpr_builder.engines.endpoint import EndpointSampler
@@ -95,7 +95,7 @@ def test_every_row_of_all_22_sources_is_a_seed_or_a_drop(tmp_path: Path, recipe:
 def test_a_plan_checks_and_counts_all_sources(tmp_path: Path) -> None:
     make_all(tmp_path)
     config, items = planned(tmp_path, "mmpr_v1")
-    estimate = build.plan(config)
+    estimate = stages.plan(config)
     found = [item for item in items if isinstance(item, Seed)]
     assert estimate.seeds == len(found)
     assert estimate.with_truth == sum(seed.has_truth for seed in found)

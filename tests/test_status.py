@@ -18,7 +18,7 @@ from PIL import Image
 from small_builds import make_config, sample_here
 from waiting import wait_for
 
-from mmpr_builder import build
+from mmpr_builder import stages
 from mmpr_builder.cli import main
 from mmpr_builder.cli.looking import rows, state
 from mmpr_builder.config import Config
@@ -340,7 +340,7 @@ def test_a_finished_build_tells_of_all_its_steps(tmp_path: Path) -> None:
     assert "16 seeds, 48 responses" in shown["sampling"]
     assert "pairs of" in shown["pairing"]
     assert shown["report"] == f"not written: mmpr report {config.out}"
-    build.pair(config, Progress())
+    stages.pair(config, Progress())
     shown = dict(rows(config.out, look(config.out), time.time()))
     assert shown["report"].endswith("report/index.html")
 

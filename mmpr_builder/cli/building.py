@@ -28,7 +28,7 @@ from mmpr_builder.cli.app import (
 from mmpr_builder.errors import ConfigError, SetupError
 
 if TYPE_CHECKING:
-    from mmpr_builder.build import BuildResult
+    from mmpr_builder.stages import BuildResult
 
 Extend = Annotated[
     bool, switch("--extend", "Add the seeds that the inputs have and the build lacks.")
@@ -101,7 +101,7 @@ def plan(
     """
     no_other_bars()
     config = read_settings(settings or [])
-    from mmpr_builder import build as stages
+    from mmpr_builder import stages
     from mmpr_builder.cli import closing
 
     estimate = stages.plan(config, extend=extend)
@@ -142,7 +142,7 @@ def _run(
             f" `{typed()} {name} seeds=FILE model=MODEL out=DIR` your own"
         )
     config = read_settings(words)
-    from mmpr_builder import build as stages
+    from mmpr_builder import stages
     from mmpr_builder.cli import closing
     from mmpr_builder.progress import Progress
 

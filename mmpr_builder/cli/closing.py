@@ -22,9 +22,9 @@ from mmpr_builder.pairing.unpaired import WHY
 from mmpr_builder.report import KINDS
 
 if TYPE_CHECKING:
-    from mmpr_builder.build import Estimate
     from mmpr_builder.probe import Probe, Range
     from mmpr_builder.runs import SamplingSummary
+    from mmpr_builder.stages import Estimate
 
 Rows = Iterator[tuple[str, str]]
 

@@ -225,11 +225,13 @@ async def _shown(request: Request) -> Any:
     """The message with its pictures, encoded once for all rounds of a seed."""
     key = (request.prompt, request.images)
     if key not in request.memo:
-        request.memo[key] = await asyncio.to_thread(_content, request)
+        request.memo[key] = await asyncio.to_thread(content_of, request)
     return request.memo[key]
 
 
-def _content(request: Request) -> Any:
+def content_of(request: Request) -> Any:
+    """What a user's message holds: text alone, or texts and pictures in their places. Raises
+    `RowError` where the prompt shows another number of images, or one does not open."""
     pictures = (
         {"type": "image_url", "image_url": {"url": data_url(data)}} for data in request.images
     )

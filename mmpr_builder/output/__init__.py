@@ -30,7 +30,14 @@ from mmpr_builder.io import stores, tables
 from mmpr_builder.output import shards
 from mmpr_builder.output.card import SCHEMA_VERSION, finish_build, mean_rate
 from mmpr_builder.output.rows import pair_features, pair_schema, sampling_json
-from mmpr_builder.output.writer import Block, BuildWriter, Judged, make_block, rejected_ids
+from mmpr_builder.output.writer import (
+    Block,
+    BuildWriter,
+    Judged,
+    make_block,
+    rejected_ids,
+    write_pairs,
+)
 from mmpr_builder.records import Drop, Rollout
 
 if TYPE_CHECKING:
@@ -53,6 +60,7 @@ __all__ = [
     "read_run",
     "rejected_ids",
     "sampling_json",
+    "write_pairs",
 ]
 
 _AT_ONCE = 1024  # Rows as Python values at a time; a large build has hundreds of thousands.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -113,6 +113,49 @@ def _by_member(
         (rollout.members[number], sampling_json(rollout.settings[number]), list(run))
         for number, run in runs
     ]
+
+
+def write_pairs(
+    pairs: Iterable[Pair],
+    path: str | Path,
+    rollouts: Iterable[Rollout],
+    *,
+    verdicts: Mapping[str, Sequence[Verdict]] | None = None,
+    config: Config | None = None,
+) -> int:
+    """Write pairs to `path/pairs/*.parquet`, as `load_pairs` and TRL read them; returns how many.
+
+    `rollouts` are what they were made of, with prompt and images; `verdicts` by seed id, and the
+    `config` that was sampled with, go into the columns of provenance. Pairs there are replaced.
+    Raises `ValueError` for pairs of a seed that has no rollout, `RowError` for images that changed.
+    """
+    out, settings = os.fspath(path).rstrip("/"), config or Config()
+    how, access = (sampling_json(config) if config else "{}"), sampled_access(settings)
+    of_seed: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        of_seed.setdefault(pair.seed_id, []).append(pair)
+    count = sum(map(len, of_seed.values()))
+    shards.discard(out)
+    bounds = settings.output.row_group_bytes, settings.output.shard_bytes
+    staged = f"{out}/{shards.STAGED}/pairs"
+    writer = shards.ShardWriter(
+        staged, pair_schema(), row_group_bytes=bounds[0], shard_bytes=bounds[1]
+    )
+    try:
+        for rollout in rollouts:
+            if found := of_seed.pop(rollout.seed.id, None):
+                filling = _Filling(how, access)
+                filling.add(rollout, (verdicts or {}).get(rollout.seed.id, ()), found)
+                writer.add(filling.done())
+        if of_seed:
+            raise ValueError(f"no rollout of the pairs of {', '.join(sorted(of_seed))[:200]}")
+    except BaseException:
+        writer.abandon()
+        shards.discard(out)
+        raise
+    writer.close()
+    shards.publish(out, ("pairs",))
+    return count
 
 
 def rejected_ids(config: Config) -> frozenset[str]:

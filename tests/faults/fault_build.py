@@ -53,9 +53,9 @@ if __name__ == "__main__":
     # Ray's workers import this module by its name; what __main__ defines they would not find.
     import fault_build
 
-    from mmpr_builder import build, cli, runs
+    from mmpr_builder import cli, runs, stages
 
     if os.environ.get(DELAY) or os.environ.get(POISON):
         slow = partial(runs.run_sampling, sampler_factory=fault_build.slowly)
-        build.runs.run_sampling = slow  # type: ignore[attr-defined]
+        stages.runs.run_sampling = slow  # type: ignore[attr-defined]
     cli.main(sys.argv[1:])

@@ -84,21 +84,32 @@ _CHECKS: tuple[Callable[[Config], object], ...] = (
 )
 
 
-def sample(config: Config, progress: Progress, *, extend: bool = False) -> BuildResult:
-    """The first half: seeds to rollouts. `extend` adds what the inputs have more."""
+def sample(
+    config: Config, progress: Progress | None = None, *, extend: bool = False
+) -> BuildResult:
+    """The first half: seeds to `config.out/rollouts`. `extend` adds what the inputs have more.
+
+    Returns what this call did (`.sampling`). Raises `SetupError` before anything is spent,
+    `Interrupted` after a signal. Blocks: from a coroutine, `await asyncio.to_thread(mb.sample, …)`.
+    """
+    progress = progress or Progress()
     with progress.stage("checking the settings"):
         check(config)
     return BuildResult(runs.run_sampling(config, progress, extend=extend), None)
 
 
-def pair(config: Config, progress: Progress) -> BuildResult:
-    """The second half: rollouts to pairs, card and report."""
-    paired = runs.run_pairing(config, progress, lambda: write_report(config.out))
+def pair(config: Config, progress: Progress | None = None) -> BuildResult:
+    """The second half: rollouts in `config.out` to pairs, card and report, without an engine.
+
+    Returns the content of run.json (`.run`). Raises `SetupError` where there are no rollouts.
+    """
+    paired = runs.run_pairing(config, progress or Progress(), lambda: write_report(config.out))
     return BuildResult(None, paired.run)
 
 
-def build(config: Config, progress: Progress, *, extend: bool = False) -> BuildResult:
+def build(config: Config, progress: Progress | None = None, *, extend: bool = False) -> BuildResult:
     """Both halves. After an interruption the same call goes on where it was."""
+    progress = progress or Progress()
     sampling = sample(config, progress, extend=extend).sampling
     return BuildResult(sampling, pair(config, progress).run)
 
