@@ -34,11 +34,13 @@ _ASSIGNED = re.compile(
     rf"(?P<name>{_SECRET}(?:[\"']\s*:|=)\s*)(?P<value>\"[^\"]*\"|'[^']*'|[^\s\"',}}\]]+)"
 )
 _HEADER = re.compile(r"(?i:\bauthorization\s*:\s*(?:bearer|basic)?\s*)[^\s\"',}\]]+")
-_KEEP = {"\n", "\t"}
-_CONTROL = {i: 0x2400 + i for i in range(32) if chr(i) not in _KEEP}
-# Those that turn the direction of a line would show a text that is not the one that is there.
-_CONTROL |= dict.fromkeys(
-    (0x7F, *range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD
+# What cannot be seen or turns the direction of a line: a text would look like another one. Marks
+# that join or vary a letter of a script, or an emoji, stay behind one.
+_JOIN, _VARY = r"\u200c\u200d", r"\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_UNSEEN = re.compile(
+    r"[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
+    rf"\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U000e0000-\U000e00ff{_JOIN}{_VARY}]"
+    rf"(?<![^\0-\x7f{_JOIN}][{_JOIN}])(?<![^\0-\x7f{_JOIN}{_VARY}][{_VARY}])(?!(?<=[{_VARY}])\u20e3)"
 )
 # With what GitHub makes links of by itself: a scheme, `www.`, an address of mail.
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$&<>@]|:(?=//)|(?<=\bwww)\.)", re.IGNORECASE)
@@ -107,8 +109,10 @@ def public_url(url: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Control characters as signs that can be seen; line ends and tabs stay."""
-    return text.translate(_CONTROL)
+    """Characters that cannot be seen, as signs that can; line ends and tabs stay."""
+    return _UNSEEN.sub(
+        lambda found: chr(0x2400 + ord(found[0])) if found[0] < " " else "\ufffd", text
+    )
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
@@ -116,7 +120,7 @@ def json_text(value: Any, indent: int | None = None) -> str:
     import json
 
     text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return text.translate({code: f"\\u{code:04x}" for code in _CONTROL})
+    return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def line(text: str) -> str:

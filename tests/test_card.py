@@ -101,7 +101,7 @@ def test_the_same_build_gives_the_same_card(tmp_path: Path) -> None:
     assert cards[0] == cards[1]
 
 
-HOSTILE = "![x](javascript:alert(1)) <img src=x> | *b* `c` $x$ www.evil.org\x1b[31m\u202e\n# h"
+HOSTILE = "![x](javascript:alert(1)) <img src=x> | *b* `c` $x$ www.evil.org\x1b\u202e\u200b\n# h"
 
 
 def test_names_from_data_are_text_in_the_card_and_no_markup(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_names_from_data_are_text_in_the_card_and_no_markup(tmp_path: Path) -> N
     config = Config(seeds=seeds, name=HOSTILE, model=HOSTILE)
     write_build(tmp_path / "out", rollouts, config)
     text = card_of(tmp_path / "out").text
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e]", text)
     escaped = re.compile(r"\\[!-/:-@\[-`{-~]")
     outside_code = re.sub(r"`[^`\n]*`", "", escaped.sub("", text))
     assert "evil" in outside_code

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pair_samples import picture, sample_rollouts, write_build
+from PIL import Image
 
 from mmpr_builder import load_pairs
 from mmpr_builder.diff import compare_builds
@@ -153,6 +154,22 @@ def test_rows_that_are_no_pairs_are_dropped_with_the_reason(tmp_path: Path) -> N
             (13, "image_unreadable"),
         ]
     }
+
+
+def test_a_picture_that_cannot_be_decoded_is_never_stored(tmp_path: Path) -> None:
+    names = ["cut.jpg", "thin.png", "text.jpg"]
+    meta = release(tmp_path, {"a": [*(row(image=name) for name in names), row()]})
+    folder = meta.parent / "images" / "a"
+    noise = Image.effect_noise((99, 99), 50)
+    noise.save(folder / "whole.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:-500])
+    Image.new("L", (1, 100_000)).save(folder / "thin.png")
+    (folder / "text.jpg").write_text("<svg/>")
+    done = import_pairs(str(meta), str(tmp_path / "out"))
+    assert (done.rows, done.images) == (1, 1)
+    assert list(drops(tmp_path / "out").values()) == [
+        "image_unreadable", "image_bad_aspect", "image_unreadable"
+    ]  # fmt: skip
 
 
 def test_lines_that_no_parser_takes_are_dropped_and_not_mended(tmp_path: Path) -> None:

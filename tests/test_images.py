@@ -5,20 +5,26 @@ from __future__ import annotations
 import base64
 import io
 import struct
+import subprocess
+import sys
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import numpy as np
 import pytest
+from pair_samples import make_rollout
 from PIL import Image, ImageCms, ImageDraw
 
 from mmpr_builder.errors import RowError
 from mmpr_builder.io import images
 from mmpr_builder.io.access import Access
 from mmpr_builder.io.images import open_image, read_bytes
-from mmpr_builder.records import ImageRef
+from mmpr_builder.output.stored_images import load_images
+from mmpr_builder.records import ImageRef, Seed
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 WHITE, RED, BLACK = (255, 255, 255), (255, 0, 0), (0, 0, 0)
@@ -53,12 +59,11 @@ def half_red(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image
     [
         ("RGB", "PNG"), ("P", "PNG"), ("P", "GIF"), ("CMYK", "TIFF"), ("CMYK", "JPEG"),
         ("YCbCr", "TIFF"), ("YCbCr", "JPEG"), ("RGB", "WEBP"), ("RGB", "BMP"), ("RGB", "PPM"),
-        ("RGB", "JPEG2000"), ("RGB", "AVIF"), ("RGB", "ICO"), ("RGBX", "TIFF"),
+        ("RGB", "AVIF"), ("RGBX", "TIFF"),
     ],
 )  # fmt: skip
 def test_colours_survive_every_mode_and_format(mode: str, kind: str) -> None:
-    source = half_red(size=(32, 32)) if kind == "ICO" else half_red()
-    opened = open_image(encode(source.convert(mode), kind))
+    opened = open_image(encode(half_red().convert(mode), kind))
     assert opened.mode == "RGB"
     width, height = opened.size
     assert near(opened.getpixel((width // 4, height // 2)), RED)
@@ -219,8 +224,20 @@ def test_postscript_is_never_run() -> None:
     assert not {"EPS", "WMF", "PDF", "PSD", "FPX"} & set(images.FORMATS)
 
 
-def png_header(width: int, height: int) -> bytes:
-    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+@pytest.mark.parametrize("kind", ["JPEG2000", "ICO"])
+def test_decoders_that_data_sets_hardly_need_are_off(tmp_path: Path, kind: str) -> None:
+    """Two kilobytes of JPEG 2000 became gigabytes; what was sampled before can still be paired."""
+    data = encode(half_red(size=(32, 32)), kind)
+    with pytest.raises(RowError, match=f"image_unreadable: {kind} is not decoded: convert"):
+        open_image(data)
+    path = tmp_path / "sampled"
+    path.write_bytes(data)
+    (stored,) = load_images(make_rollout(Seed("s", "?", (ImageRef(str(path)),)), []))
+    assert near(open_image(stored).getpixel((8, 16)), RED)
+
+
+def png_header(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     idat = b"IDAT" + zlib.compress(b"")
     chunks = [head, idat, b"IEND"]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -232,6 +249,68 @@ def png_header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("size", [(60_000, 60_000), (13_500, 13_500), (2**30, 2)])
 def test_size_is_judged_from_the_header(size: tuple[int, int]) -> None:
     assert reason_of(png_header(*size)) == "image_too_large"
+
+
+def tiled(side: int, tile: int) -> bytes:
+    """A TIFF of `side` x `side` pixels that says it has tiles of `tile` x `tile`."""
+    tags = {256: side, 257: side, 258: 8, 259: 1, 262: 2, 277: 3, 322: tile, 323: tile}
+    tags |= {324: 8 + 2 + 12 * 10 + 4, 325: 100}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + b"\0" * 104
+
+
+def test_a_picture_is_measured_by_what_decoding_it_takes() -> None:
+    for data in (png_header(11_600, 11_600), png_header(7_000, 7_000, 16, 0), tiled(9, 30_000)):
+        with pytest.raises(RowError, match=r"image_too_large: .*decoded over 1024 MiB"):
+            open_image(data)
+
+
+PEAK = """
+import io, resource, sys
+from PIL import Image
+from mmpr_builder.io.images import open_image
+data = io.BytesIO()
+Image.new("RGBA", (64, 64)).save(data, "PNG")
+open_image(data.getvalue())
+data = open(sys.argv[1], "rb").read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+open_image(data)
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+
+
+def test_transparency_and_turns_take_no_further_copies_of_the_picture(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "bomb.png"
+    path.write_bytes(encode(Image.new("RGBA", (4000, 4000)), exif=exif))
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 10 * 4000 * 4000
+
+
+def test_decodes_share_one_budget_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(half_red())
+    cost = 8 * 40 * 20
+    monkeypatch.setattr(images, "_budget", images._Budget(2 * cost + 1))
+    together, most, pairs = [0], [0], threading.Barrier(2)
+
+    def slowly(image: Image.Image) -> int:
+        together[0] += 1
+        pairs.wait(60)  # Two are let in together …
+        most[0] = max(most[0], together[0])
+        pairs.wait(60)
+        together[0] -= 1
+        return 1
+
+    monkeypatch.setattr(images, "_orientation", slowly)
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(open_image, [data] * 8))) == 8
+    assert most[0] == 2  # … and never a third.
+    with pytest.raises(RowError):
+        open_image(data[:60])
+    assert images._budget._left == 2 * cost + 1
 
 
 def test_absurd_sides_are_refused() -> None:

@@ -20,7 +20,7 @@ from web import serving
 
 from mmpr_builder.config import Config, load_config, sampling_identity
 from mmpr_builder.errors import BuildConflictError, InputError, RowError
-from mmpr_builder.escaping import public_url, redacted, visible
+from mmpr_builder.escaping import json_text, public_url, redacted, visible
 from mmpr_builder.folder.manifest import Manifest, refuse_other_build
 from mmpr_builder.io.access import access_of
 from mmpr_builder.io.images import read_bytes
@@ -251,5 +251,21 @@ def rows_of(part: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_control_characters_are_seen_and_do_nothing() -> None:
-    assert visible("a\x1b[2J\0b\x9b\u202e\tc\n") == "a␛[2J␀b\ufffd\ufffd\tc\n"
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[2J\0b\x9b\u202e\tc\n", "a␛[2J␀b\ufffd\ufffd\tc\n"),
+        ("pay\u200bpal \u200fx\ufeff", "pay\ufffdpal \ufffdx\ufffd"),
+        ("so 3\U000e0049\U000e0047", "so 3\ufffd\ufffd"),  # Letters of a hidden message.
+        ("a\u2028b\u2029c\ud800", "a\ufffdb\ufffdc\ufffd"),
+        ("no\u200djoin x\ufe0f", "no\ufffdjoin x\ufffd"),
+        ("3\U000e0100\U000e0101葛\U000e0100\U000e0101", "3\ufffd\ufffd葛\U000e0100\ufffd"),
+        ("❤\ufe0f\u200d🔥 1\ufe0f\u20e3", "❤\ufe0f\u200d🔥 1\ufe0f\u20e3"),
+        ("می\u200cروم क\u094d\u200dष", "می\u200cروم क\u094d\u200dष"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_seen_is_shown_by_a_sign(text: str, shown: str) -> None:
+    assert visible(text) == shown
+    written = json_text([text])
+    assert json.loads(written) == [text]
+    assert visible(written) == written

@@ -238,7 +238,7 @@ def _read(
 
 def _load(root: Path, name: str, places: Places) -> tuple[bytes, str]:
     data = images.read_bytes(places.ref(name, str(root)), places.access)
-    return as_stored(data), hashlib.sha256(data).hexdigest()
+    return as_stored(data, images.open_image(data)), hashlib.sha256(data).hexdigest()
 
 
 def _pair(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from mmpr_builder.errors import InputError
+from mmpr_builder.escaping import json_text
 from mmpr_builder.export.faults import REMEDIES, Fault
 from mmpr_builder.export.items import BadRow, Item, read_items
 from mmpr_builder.export.lint_checks import ImageChecker, Size, TokenCounter
@@ -95,7 +96,7 @@ def lint_folder(
                 examples.setdefault(finding.reason, [])
                 if len(examples[finding.reason]) < _EXAMPLES:
                     examples[finding.reason].append(finding)
-                every.write(json.dumps(asdict(finding), ensure_ascii=False) + "\n")
+                every.write(json_text(asdict(finding)) + "\n")
         if not rows and not counts:
             raise InputError(f"{out}: no rows to check")
         ordered = dict(counts.most_common())

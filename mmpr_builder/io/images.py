@@ -9,10 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import math
 import os
 import stat
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -27,15 +30,19 @@ from mmpr_builder.records import ImageRef
 MAX_BYTES = 128 * 2**20  # A photograph has 1-30 MB, an uncompressed 40-megapixel TIFF 120.
 MAX_ROW_BYTES = 512 * 2**20  # All images of one row, which are in memory together.
 MAX_PIXELS = 178_956_970  # Where Pillow itself speaks of a decompression bomb.
+MAX_DECODED = 2**30  # Bytes that decodes take together: one colour picture of 134 megapixels.
 MAX_ASPECT = 200  # Vision processors that keep the ratio of the sides (Qwen2-VL) refuse more.
 FORMATS = (
-    "PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "ICO",
-    "QOI", "SUN",
+    "PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "AVIF",
 )  # fmt: skip
+# Rare in data sets and dear to decode; builds of earlier versions may hold them.
+EARLIER = {"JPEG2000": b"\0\0\0\x0cjP", "ICO": b"\0\0\1\0", "QOI": b"qoif", "SUN": b"Y\xa6j\x95"}
 REMOTE_TRIES = 3
 
 NO_NETWORK = Access()
 
+_STRIP = 256  # Rows that are converted at a time.
+_TILE_SIZE = (322, 323)  # TIFF tags of a tile's width and length.
 _EXIF_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -146,33 +153,79 @@ def _data_url(url: str) -> bytes:
         raise RowError("image_unreadable", f"bad base64 in {url[:60]!r}: {error}") from None
 
 
-def open_image(data: bytes) -> Image.Image:
+class _Budget:
+    """Bytes that threads share: who wants more than is left waits."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._freed = threading.Condition()
+
+    @contextmanager
+    def taken(self, size: int) -> Iterator[None]:
+        with self._freed:
+            self._freed.wait_for(lambda: size <= self._left)
+            self._left -= size
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._left += size
+                self._freed.notify_all()
+
+
+_budget = _Budget(MAX_DECODED)
+
+
+def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
     """Decode to a loaded RGB image, upright by its EXIF tag, transparency on white, first frame.
 
+    Decodes in other threads are waited for where all would take over `MAX_DECODED` bytes.
     Raises `RowError`: "image_unreadable" (unknown format, truncated, corrupt), "image_too_large"
     (judged from the header, before decoding), "image_bad_aspect" (sides over 200:1).
     """
     if not data:
         raise RowError("image_unreadable", "the file is empty")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=tuple(formats)) as image:
             _check_size(image.size)
-            image.load()
-            _check_size(image.size)  # what is inside an icon can differ from its header
-            turn = _TURNS.get(_orientation(image))
-            upright = image.transpose(turn) if turn is not None else image
-            return _to_rgb(upright)
+            with _budget.taken(_cost(image)):
+                image.load()
+                _check_size(image.size)  # what is inside an icon can differ from its header
+                turn = _TURNS.get(_orientation(image))
+                opened = _to_rgb(image)
+                image.close()
+                return opened.transpose(turn) if turn is not None else opened
     except RowError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RowError("image_too_large", str(error)) from None
     except UnidentifiedImageError:
-        raise RowError("image_unreadable", "no known image format") from None
+        found = next((name for name, mark in EARLIER.items() if data.startswith(mark)), None)
+        raise RowError(
+            "image_unreadable",
+            f"{found} is not decoded: convert it to PNG" if found else "no known image format",
+        ) from None
     # Decoders of hostile bytes raise anything: OSError, SyntaxError, struct.error, IndexError …
     except Exception as error:  # noqa: BLE001
         # Some quote the bytes that they stumble over, and messages are published.
         what = "it is truncated" if "truncated" in str(error) else type(error).__name__
         raise RowError("image_unreadable", f"damaged or of an unknown kind ({what})") from None
+
+
+def _cost(image: Image.Image) -> int:
+    """Bytes that opening a picture takes at most. Raises `RowError` if over `MAX_DECODED`."""
+    per_pixel = 16 if image.format in ("WEBP", "AVIF") else 8
+    per_pixel = 24 if _is_deep(image) or image.format in EARLIER else per_pixel
+    # A tile is decoded as a whole, however little of it is in the picture.
+    tags = getattr(image, "tag_v2", {})
+    tile = math.prod(int(tags.get(tag, 0)) for tag in _TILE_SIZE)
+    cost = per_pixel * max(math.prod(image.size), tile)
+    if cost > MAX_DECODED:
+        raise RowError(
+            "image_too_large",
+            f"{image.width} x {image.height} pixels, decoded over {MAX_DECODED // 2**20} MiB",
+        )
+    return cost
 
 
 def _check_size(size: tuple[int, int]) -> None:
@@ -196,11 +249,24 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image.copy()
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    if _is_deep(image):
         return _to_8_bits(image).convert("RGB")
+    # By strips: each step of the way would hold the whole picture once more.
+    found = Image.new("RGB", image.size)
+    for top in range(0, image.height, _STRIP):
+        box = (0, top, image.width, min(top + _STRIP, image.height))
+        found.paste(_on_white(image.crop(box)), box)
+    return found
+
+
+def _on_white(image: Image.Image) -> Image.Image:
     if image.mode in ("La", "RGBa"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     if image.has_transparency_data:
@@ -216,9 +282,9 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     With the upper byte alone, as `Image.convert` has it, a 12-bit X-ray in 16 bits is black."""
     import numpy as np
 
-    values: Any = np.asarray(image)
     kind = image.mode
-    values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
+    values: Any = np.asarray(image).astype(np.float64)
+    np.nan_to_num(values, copy=False, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     if kind == "F" and low >= 0 and high <= 1:
         low, top = 0.0, 1.0
@@ -227,5 +293,7 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
         low, top = 0.0, float(2**depth - 1)
     else:
         top = high
-    scaled = (values - low) * (255.0 / max(top - low, 1e-300))
-    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+    values -= low
+    values *= 255.0 / max(top - low, 1e-300)
+    np.clip(np.rint(values, out=values), 0, 255, out=values)
+    return Image.fromarray(values.astype(np.uint8))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 
 from PIL import Image
 
@@ -41,24 +42,26 @@ def load_images(rollout: Rollout, access: Access = NO_NETWORK) -> list[bytes]:
                 "image_changed",
                 f"{ref.uri}: its SHA-256 is {found[:12]}…, {sampled[:12]}… when it was sampled",
             )
-        stored.append(as_stored(data))
+        stored.append(as_stored(data, formats=(*images.FORMATS, *images.EARLIER)))
     return stored
 
 
-def as_stored(data: bytes) -> bytes:
+def as_stored(
+    data: bytes, opened: Image.Image | None = None, formats: Sequence[str] = images.FORMATS
+) -> bytes:
     """`data` itself where all readers agree on it, else an RGB PNG of the opened picture."""
     if _reads_the_same_everywhere(data):
         return data
     buffer = io.BytesIO()
-    images.open_image(data).save(buffer, format="PNG")
+    (opened or images.open_image(data, formats)).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def _reads_the_same_everywhere(data: bytes) -> bool:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             return (
-                image.format in ("PNG", "JPEG")
+                image.format != "MPO"
                 # Grey is stored as grey: the `images` column asks for RGB when it is decoded.
                 and image.mode in ("RGB", "L")
                 and getattr(image, "n_frames", 1) == 1
