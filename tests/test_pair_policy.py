@@ -456,3 +456,49 @@ def test_only_answers_of_one_family_are_compared() -> None:
     assert common_answers("A", "(B)", 4) == ("A", "B")
     assert common_answers("A", "no", 4) is None
     assert common_answers("yes", "3", 0) is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.randoms(use_true_random=False), st.sampled_from([*WISHES, "even"]))
+def test_equal_texts_of_other_lengths_give_the_same_pairs_in_any_order(
+    rng: random.Random, wish: dict[str, Any] | str
+) -> None:
+    """A model can write one text in several ways of tokens; what blanks hide differs, too."""
+    balanced = {"lengths": wish == "even"}
+    config = Config(
+        pairing=PairingConfig(**({} if isinstance(wish, str) else wish)),
+        quality={"balance": balanced},  # type: ignore[arg-type]
+    )
+    samples = [
+        sample(outcome, f"way{' ' * (1 + i % 2)}{i % 4} to {answer}", 10 + 7 * (i % 5), answer)
+        for outcome, answer in (("correct", "3"), ("incorrect", "4"), ("incorrect", "5"))
+        for i in range(14)
+    ]
+    found = []
+    for order in (samples, rng.sample(samples, len(samples))):
+        responses, verdicts = zip(*order, strict=True)
+        pairs, _ = build_pairs(TRUTH, responses, verdicts, config)
+        found.append([(p.id, p.chosen_tokens, p.rejected_tokens) for p in pairs])
+    assert found[0] == found[1] != []
+
+
+@given(st.randoms(use_true_random=False))
+def test_equal_continued_texts_of_other_lengths_give_the_same_pairs_in_any_order(
+    rng: random.Random,
+) -> None:
+    samples = [
+        sample(
+            "undecided",
+            f"A red thing {i % 3}",
+            10 + i,
+            continuation=Continuation("A red", f" lie {i % 2}", 5 + i % 4, "stop", 1, 0.5),
+        )
+        for i in range(12)
+    ]
+    config = Config(pairing=PairingConfig(partner="like_length"))
+    found = []
+    for order in (samples, rng.sample(samples, len(samples))):
+        responses = [response for response, _ in order]
+        pairs, _ = build_pairs(OPEN, responses, [], config)
+        found.append([(p.id, p.chosen_tokens, p.rejected_tokens) for p in pairs])
+    assert found[0] == found[1] != []

@@ -447,8 +447,8 @@ class BalanceConfig(Section):
 
     lengths: bool = Field(
         False,
-        description="Balance the mean length of chosen and rejected by kind and source; use it when"
-        " the report shows one side longer, or the trained model's answers grow or shrink.",
+        description="Balance which side is the longer one, gap by gap, by kind and source; use it"
+        " when the report shows one side longer, or the trained model's answers grow or shrink.",
     )
     answers: bool = Field(
         False,

@@ -4,21 +4,23 @@
     writer    the next block   -> balanced: 771 pairs, 5 drops -> counted -> pairs/, drops/
 
 Workers send blocks instead of rollouts and verdicts: the writer has nothing left to do per row, and
-each image travels once for all pairs of its seed. Blocks come in the order of the seeds, so a
-balance over the build does not depend on workers or the sizes of blocks.
+each image travels once for all pairs of its seed. A balance over the build needs all pairs before
+it can tell which stay: until then the blocks wait in a temporary file beside the build.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import pickle
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import pyarrow as pa
 
@@ -26,12 +28,13 @@ from mmpr_builder.config import Config
 from mmpr_builder.errors import RowError
 from mmpr_builder.io import tables
 from mmpr_builder.io.access import Access, sampled_access
+from mmpr_builder.io.stores import is_local, resolve
 from mmpr_builder.output import shards
 from mmpr_builder.output.counts import Counts, SeedTally, tally_of
 from mmpr_builder.output.rows import TEXT_SCHEMA, pair_rows, pair_schema, sampling_json, seed_row
 from mmpr_builder.output.shards import Rows
 from mmpr_builder.output.stored_images import load_images
-from mmpr_builder.pairing.balance import Balance, is_weighed
+from mmpr_builder.pairing.balance import Balance, Reason, is_weighed
 from mmpr_builder.pairing.pooled import PooledRollout, member_at
 from mmpr_builder.pairing.unpaired import read_reject_list, without_rejected
 from mmpr_builder.records import Drop, Pair, Rollout, Verdict
@@ -196,16 +199,16 @@ def make_block(
     return Block(filling.done(), drops, counts, tallies)
 
 
-def balanced(block: Block, balance: Balance) -> Block:
-    """The block with the pairs that the balance keeps, all counted.
+def balanced(block: Block, decisions: Iterator[Reason | None]) -> Block:
+    """The block with the pairs that the balance keeps, all counted; the next `decisions` are on its
+    pairs.
 
     A seed that loses all its pairs becomes a drop of stage "quality"; its reason is the commonest.
     """
     rows: list[int] = []
     drops, counts, first = list(block.drops), block.counts, 0
     for tally in block.tallies:
-        weighed = [pair.weighed for pair in tally.pairs if pair.weighed is not None]
-        reasons = [balance.decide(tally.source, one) for one in weighed]
+        reasons = list(islice(decisions, len(tally.pairs)))
         stay = [place for place, reason in enumerate(reasons) if reason is None]
         rows += [first + place for place in stay]
         first += len(reasons)
@@ -247,7 +250,6 @@ class BuildWriter:
         """`unread` are the input rows that never became a seed, by position in the input order."""
         self._out = os.fspath(config.out if out is None else out).rstrip("/")
         self._config = config
-        self._balance = Balance(config.quality.balance)
         self._counts = Counts()
         self._counts.sums["reject_list", "listed"] = len(rejected_ids(config))
         self._unread = iter(unread)
@@ -255,6 +257,12 @@ class BuildWriter:
         shards.discard(self._out)
         self._pairs = self._shards("pairs", pair_schema())
         self._drops = self._shards("drops", tables.DROP_SCHEMA)
+        balance = config.quality.balance
+        self._balance = Balance(balance) if balance.lengths or balance.answers else None
+        folder = f"{self._out}/{shards.STAGED}" if is_local(resolve(self._out)[0]) else None
+        self._waiting: IO[bytes] | None = None
+        if self._balance is not None:
+            self._waiting = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - `__exit__` does.
 
     def _shards(self, name: str, schema: pa.Schema) -> shards.ShardWriter:
         return shards.ShardWriter(
@@ -274,21 +282,45 @@ class BuildWriter:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
+            self._settle()
             self._write_drops(self._unread_before(math.inf))
             self._pairs.close()
             self._drops.close()
             shards.publish(self._out, ("pairs", "drops"))
         else:
+            if self._waiting is not None:
+                self._waiting.close()
             self._pairs.abandon()
             self._drops.abandon()
             shards.discard(self._out)
 
     def add(self, block: Block) -> int:
-        """Write the pairs and drops of the next seeds; returns how many pairs were written.
+        """Take the pairs and drops of the next seeds; returns how many pairs there are.
 
-        With `quality.balance` these can be fewer than the block has.
+        With `quality.balance` fewer can be written in the end.
         """
-        block = balanced(block, self._balance)
+        if self._balance is None or self._waiting is None:
+            self._write(block)
+            return block.pairs
+        for tally in block.tallies:
+            for pair in tally.pairs:
+                if pair.weighed is not None:
+                    self._balance.note(tally.source, pair.weighed)
+        pickle.dump(block, self._waiting, pickle.HIGHEST_PROTOCOL)
+        return block.pairs
+
+    def _settle(self) -> None:
+        """Write the blocks that waited for the balance over all of them."""
+        if self._balance is None or self._waiting is None:
+            return
+        decisions = self._balance.decisions()
+        with self._waiting as waiting:
+            end = waiting.tell()
+            waiting.seek(0)
+            while waiting.tell() < end:
+                self._write(balanced(pickle.load(waiting), decisions))
+
+    def _write(self, block: Block) -> None:
         if block.pairs:
             self._pairs.add(block.rows)
         rows: list[Drop] = []
@@ -297,7 +329,6 @@ class BuildWriter:
         if rows:
             self._write_drops(rows)
         self._counts.add(block.counts)
-        return block.pairs
 
     def counts(self) -> dict[str, Any]:
         """The sums of what was written (see counts.py); all of them once the block has ended."""

@@ -1,31 +1,41 @@
 """Pairs left out so that neither length nor answer tells chosen from rejected over a build.
 
-    kind, source            pairs   mean gap        after    pairs left out
-    correctness, chartqa    9,000   -38.2 tokens    -1.1     700
-    yes -> no, vqa          5,100   and no -> yes 3,900      1,100
+    kind, source            gaps 33 to 47                 after        pairs left out
+    correctness, chartqa    900 chosen longer, 1,400 not  900 and 900  500
+    yes -> no, vqa          5,100 and no -> yes 3,900     3,900 each   1,200
 
-`Balance` decides on one pair after the other, in the order of the seeds, from sums over those
-before it: a few numbers for each kind and source.
+Two passes: `Balance.note` takes a few numbers of each pair, `decisions` tells from all of them
+which stay. A hash of its id draws a pair, so the order of the input changes nothing. Until then a
+pair takes 28 bytes of memory.
 
-**Lengths.** Over all pairs of a kind and source the gaps (tokens of the chosen less those of the
-rejected text) are to cancel. The pairs that lean farthest are left out, which takes the fewest: a
-histogram of the gaps seen so far says beyond which gap. A pair goes only while it leans at least
-twice as far as the mean of those that stay: where all lean alike, nothing would be mended.
+**Lengths.** Pairs of a kind and source are matched on the size of their gap (tokens of the chosen
+less those of the rejected text): among gaps of about one size as many are to be positive as
+negative, so that no rule on lengths tells the sides apart (coarsened exact matching: Iacus, King,
+Porro 2012, Political Analysis 20, "Causal Inference without Balance Checking"). Gaps within the
+tolerance are none. Sizes that occur with one sign only stay: there is nothing to match. What chance
+explains stays, too (a chi-square over all sizes, beyond its mean by two standard deviations). No
+more goes than makes "the shorter one is chosen" as often right as wrong over all pairs.
 
-**Answers.** A pair "yes" over "no" adds one to yes and takes one from no; so do pairs of letters.
-A pair goes that would take these sums further from zero, if its answer is ahead by more than chance
+**Answers.** Over a source yes, no and letters are each to be chosen as often as rejected. Pairs go
+whose chosen answer is ahead and whose rejected one is behind, if one of them is by more than chance
 explains. Where more would have to go than the floor allows, none does.
 
-`floor` of the pairs stay in any case. run.json tells what could not be reached.
+Easy, middling and hard questions lose equal shares of their pairs, as far as they have such pairs.
+`floor` of the pairs stay. run.json tells what could not be reached.
 """
 
 from __future__ import annotations
 
 import functools
-from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import math
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from mmpr_builder.config import BalanceConfig, PairingConfig
 from mmpr_builder.records import Kind, Pair, Seed
@@ -73,12 +83,15 @@ def is_letter(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """What a pair puts on the scales; `answers` as `common_answers` gives them."""
+    """What a pair puts on the scales: `answers` as `common_answers` gives them, `draw` (64 bits of
+    its id), and the pass rate of its question."""
 
     kind: Kind
     chosen_tokens: int
     rejected_tokens: int
     answers: tuple[str, str] | None = None
+    draw: int = 0
+    rate: float | None = None
 
     @property
     def gap(self) -> int:
@@ -89,11 +102,13 @@ class Weighed:
 def weigh(seed: Seed, pair: Pair) -> Weighed:
     """A pair of a seed, weighed."""
     answers = common_answers(pair.chosen_answer, pair.rejected_answer, len(seed.choices))
-    return Weighed(pair.kind, pair.chosen_tokens, pair.rejected_tokens, answers)
+    tokens = pair.chosen_tokens, pair.rejected_tokens
+    return Weighed(pair.kind, *tokens, answers, int(pair.id[:16], 16), pair.pass_rate)
 
 
 Sums = Counter[tuple[str, ...]]
-"""("lengths", kind, source, "pairs" | "chosen" | "rejected") -> pairs, tokens, tokens;
+"""("lengths", kind, source, "pairs" | "chosen" | "rejected" | "longer" | "shorter") -> pairs,
+tokens of both sides, pairs whose chosen text is the longer or the shorter one;
 ("answers", source, answer, "chosen" | "rejected") -> pairs."""
 
 
@@ -105,6 +120,8 @@ def sums(source: str, pairs: Iterable[Weighed]) -> Sums:
         found[(*cell, "pairs")] += 1
         found[(*cell, "chosen")] += pair.chosen_tokens
         found[(*cell, "rejected")] += pair.rejected_tokens
+        found[(*cell, "longer")] += pair.gap > 0
+        found[(*cell, "shorter")] += pair.gap < 0
         if pair.answers is not None:
             chosen, rejected = pair.answers
             found["answers", source, chosen, "chosen"] += 1
@@ -146,7 +163,8 @@ def _lengths(part: Sums, kind: str, source: str) -> dict[str, float]:
         part["lengths", kind, source, name] for name in ("pairs", "chosen", "rejected")
     )
     means = [round(value / max(1, n), 2) for value in (chosen, rejected, chosen - rejected)]
-    return {"pairs": n, "chosen": means[0], "rejected": means[1], "mean_gap": means[2]}
+    signs = {name: part["lengths", kind, source, name] for name in ("longer", "shorter")}
+    return {"pairs": n, "chosen": means[0], "rejected": means[1], "mean_gap": means[2], **signs}
 
 
 def _answers(part: Sums, source: str, names: list[str]) -> dict[str, Any]:
@@ -162,142 +180,151 @@ def _answers(part: Sums, source: str, names: list[str]) -> dict[str, Any]:
 
 
 Reason = Literal["length_balance", "answer_balance"]
+_REASONS: tuple[Reason | None, ...] = (None, "length_balance", "answer_balance")
 
-_FIRST_LOOK = 8  # Pairs of a kind and source; then after each sixteenth more.
 _PAIRS_OF_A_SEED = 15
 """All pairs of a seed have the same truth, so many of one answer may come at once, and sums over n
 pairs wander by chance up to the root of that many times n."""
-_EXACT = 8
-_TOP = 79  # Of gaps over two million tokens.
-_WORTH = 2.0  # How many times as far as the others a pair leans, at least, that is left out.
+_SIZES = 2  # Sizes of gaps to each doubling.
+_LEAST = 32  # Pairs of about one size; rarer ones join the next size.
+_APART = 100  # How many times as frequent one sign is at most where gaps still overlap.
+_LEVELS = 4  # Easy, middling, hard, and without a pass rate.
+
+_Ints = npt.NDArray[np.int64]
 
 
 class Balance:
-    """Decides pair by pair; holds the sums of one build."""
+    """Takes all pairs of a build, then tells for each in the same order whether it stays."""
 
     def __init__(self, config: BalanceConfig) -> None:
         self._config = config
-        self._lengths = defaultdict[tuple[str, str], _Lengths](lambda: _Lengths(config))
-        self._answers = defaultdict[tuple[str, bool], _Answers](lambda: _Answers(config))
+        self._cells: dict[tuple[str, str], int] = {}
+        self._answers: dict[tuple[str, str, str] | None, int] = {None: 0}
+        self._columns = [array(code) for code in "iiiqQ"]
 
-    def decide(self, source: str, pair: Weighed) -> Reason | None:
-        """Why the next pair of a source is left out; None if it stays."""
-        scales: dict[Reason, _Answers | _Lengths] = {}
-        if self._config.answers and pair.answers is not None:
-            scales["answer_balance"] = self._answers[source, is_letter(pair.answers[0])]
+    def note(self, source: str, pair: Weighed) -> None:
+        """The next pair of a source."""
+        answers = None if pair.answers is None else (source, *pair.answers)
+        level = _LEVELS - 1 if pair.rate is None else min(2, int(pair.rate * 3))
+        values = (
+            self._cells.setdefault((pair.kind, source), len(self._cells)) * _LEVELS + level,
+            self._answers.setdefault(answers, len(self._answers)),
+            pair.chosen_tokens,
+            pair.gap,
+            pair.draw,
+        )
+        for column, value in zip(self._columns, values, strict=True):
+            column.append(value)
+
+    def decisions(self) -> Iterator[Reason | None]:
+        """Why each pair is left out, in the order of `note`; None if it stays."""
+        cells, answers, tokens, gaps, draws = (np.asarray(column) for column in self._columns)
+        cells, levels = cells // _LEVELS, cells % _LEVELS
+        gone = np.zeros(len(gaps), np.int8)
+        if self._config.answers:
+            for edges in self._families().values():
+                pairs = np.flatnonzero(np.isin(answers, list(edges)))
+                counts = {edge: int((answers[pairs] == at).sum()) for at, edge in edges.items()}
+                ahead = _ahead(counts, len(pairs) * (1 - self._config.floor))
+                groups = [(pairs[answers[pairs] == at], ahead[edge]) for at, edge in edges.items()]
+                gone[_thinned(groups, levels, draws, pairs)] = 2
         if self._config.lengths:
-            scales["length_balance"] = self._lengths[pair.kind, source]
-        # Both see every pair, so that each knows what there is.
-        against = [reason for reason, scale in scales.items() if not scale.admits(pair)]
-        if not against:
-            for scale in scales.values():
-                scale.keep(pair)
-        return against[0] if against else None
+            for cell in range(len(self._cells)):
+                pairs = np.flatnonzero(cells == cell)
+                most = math.floor((1 - self._config.floor) * len(pairs)) - int(
+                    (gone[pairs] > 0).sum()
+                )
+                room = self._config.tolerance * float(tokens[pairs].mean())
+                left = pairs[gone[pairs] == 0]
+                leaning = _leaning(gaps[left], room, max(0, most))
+                groups = [(left[members], count) for members, count in leaning]
+                gone[_thinned(groups, levels, draws, pairs)] = 1
+        return (_REASONS[why] for why in gone.tolist())
+
+    def _families(self) -> dict[tuple[str, bool], dict[int, tuple[str, str]]]:
+        """The numbers of answers by source and family: letters, or yes and no."""
+        found: dict[tuple[str, bool], dict[int, tuple[str, str]]] = {}
+        for edge, at in self._answers.items():
+            if edge is not None:
+                source, chosen, rejected = edge
+                found.setdefault((source, is_letter(chosen)), {})[at] = chosen, rejected
+        return found
 
 
-@dataclass(slots=True)
-class _Lengths:
-    """The gaps of one kind and source."""
-
-    config: BalanceConfig
-    seen: int = 0
-    kept: int = 0
-    tokens: int = 0  # Of the chosen texts seen.
-    sum_seen: int = 0
-    sum_kept: int = 0
-    look: int = _FIRST_LOOK
-    lean: int = 0  # 1 where long chosen texts are left out, -1 where long rejected ones are.
-    edge: int = 0  # The bin in which it depends; all beyond it go.
-    counts: Counter[int] = field(default_factory=Counter)
-    sums: Counter[int] = field(default_factory=Counter)
-
-    def admits(self, pair: Weighed) -> bool:
-        gap, place = pair.gap, _bin(pair.gap)
-        self.seen += 1
-        self.tokens += pair.chosen_tokens
-        self.sum_seen += gap
-        self.counts[place] += 1
-        self.sums[place] += gap
-        if self.seen >= self.look:
-            self._look()
-        if gap * self.lean <= 0 or abs(place) < self.edge:
-            return True
-        if self.kept < self.config.floor * self.seen:
-            return True
-        room = self.config.tolerance / 2 * self.tokens / self.seen * (self.kept + 1)
-        return abs(place) == self.edge and (self.sum_kept + gap) * self.lean <= room
-
-    def keep(self, pair: Weighed) -> None:
-        self.kept += 1
-        self.sum_kept += pair.gap
-
-    def _look(self) -> None:
-        """Find beyond which gap pairs have to go, as if as many were to come as have been seen."""
-        self.look = self.seen + max(_FIRST_LOOK // 2, self.seen // 16)
-        allowed = self.config.tolerance * self.tokens
-        left = self.sum_seen + self.sum_kept
-        self.lean = 0 if abs(left) <= allowed else 1 if left > 0 else -1
-        may_go = (1 - self.config.floor) * self.seen
-        stay, gone, own = self.seen, 0, self.sum_seen
-        self.edge = _TOP + 1
-        leaning = (place for place in self.counts if place * self.lean > 0)
-        for place in sorted(leaning, key=abs, reverse=True):
-            count, total = self.counts[place], self.sums[place]
-            if gone + count > may_go and gone:
-                return
-            if abs(total) * stay < _WORTH * own * self.lean * count:
-                return
-            self.edge = abs(place)
-            left, own = left - total, own - total
-            gone, stay = gone + count, stay - count
-            if left * self.lean <= allowed / 2 or not stay:
-                return
+def _ahead(counts: dict[tuple[str, str], int], most: float) -> Counter[tuple[str, str]]:
+    """How many pairs (chosen, rejected) have to go; none if they are more than `most`."""
+    lead: Counter[str] = Counter()
+    for (chosen, rejected), count in counts.items():
+        lead[chosen] += count
+        lead[rejected] -= count
+    chance = _PAIRS_OF_A_SEED * sum(counts.values())
+    sure = {answer for answer, count in lead.items() if count**2 > chance}
+    found: Counter[tuple[str, str]] = Counter()
+    for edge in sorted(counts, key=lambda edge: (lead[edge[1]] - lead[edge[0]], edge)):
+        if sure & {*edge}:
+            found[edge] = max(0, min(lead[edge[0]], -lead[edge[1]], counts[edge]))
+            lead[edge[0]] -= found[edge]
+            lead[edge[1]] += found[edge]
+    return found if found.total() <= most else Counter()
 
 
-@dataclass(slots=True)
-class _Answers:
-    """The answers of one family in one source."""
-
-    config: BalanceConfig
-    seen: int = 0
-    kept: int = 0
-    # How many times oftener an answer was chosen than rejected: over all pairs, and what stays.
-    ahead_seen: Counter[str] = field(default_factory=Counter)
-    ahead: Counter[str] = field(default_factory=Counter)
-
-    def admits(self, pair: Weighed) -> bool:
-        assert pair.answers is not None
-        chosen, rejected = pair.answers
-        self.seen += 1
-        self.ahead_seen[chosen] += 1
-        self.ahead_seen[rejected] -= 1
-        more = (self.ahead[chosen] >= 0) - (self.ahead[rejected] > 0)
-        room = max(_PAIRS_OF_A_SEED, self.config.tolerance * self.kept)
-        if more <= 0 or surplus(self.ahead) + more <= room:
-            return True
-        # So far can chance take it where whole questions come down on one side or the other.
-        if self.ahead_seen[chosen] ** 2 <= _PAIRS_OF_A_SEED * self.seen:
-            return True
-        may_go = (1 - self.config.floor) * self.seen
-        return surplus(self.ahead_seen) > may_go or self.kept < self.config.floor * self.seen
-
-    def keep(self, pair: Weighed) -> None:
-        assert pair.answers is not None
-        chosen, rejected = pair.answers
-        self.kept += 1
-        self.ahead[chosen] += 1
-        self.ahead[rejected] -= 1
+def _leaning(gaps: _Ints, room: float, most: int) -> list[tuple[_Ints, int]]:
+    """(places of the pairs of about one size of gap and the sign that is ahead there, how many of
+    them have to go), the longest first; gaps within `room` are none."""
+    counted = np.flatnonzero(np.abs(gaps) > room)
+    if not len(counted):
+        return []
+    # Order by the size alone: within one size the sign must not play a part.
+    sizes = np.floor(_SIZES * np.log2(np.abs(gaps[counted]))).astype(np.int64)
+    groups: list[tuple[_Ints, int]] = []
+    for members in _of_one_size(counted, sizes):
+        signs = np.sign(gaps[members])
+        excess = int(signs.sum())
+        behind = (len(members) - abs(excess)) // 2
+        if behind * _APART >= len(members) - behind:
+            groups.append((members, excess))
+    chi = sum(excess**2 / len(members) for members, excess in groups)
+    if chi <= len(groups) + 2 * math.sqrt(2 * len(groups)):
+        return []
+    total, net = sum(abs(excess) for _, excess in groups), sum(excess for _, excess in groups)
+    lead = int(np.sign(gaps[counted]).sum())
+    share = min(1.0, most / total)
+    if net:  # At most until one sign leads over all by what chance explains.
+        ahead = lead if net > 0 else -lead
+        share = min(share, max(0.0, math.sqrt(len(counted)) + ahead) / abs(net))
+    return [
+        (members[np.sign(gaps[members]) == np.sign(excess)], math.floor(abs(excess) * share))
+        for members, excess in groups
+    ]
 
 
-def surplus(ahead: Counter[str]) -> int:
-    """Pairs without which, at the least, each answer would be chosen as often as rejected."""
-    return sum(count for count in ahead.values() if count > 0)
+def _of_one_size(places: _Ints, sizes: _Ints) -> Iterator[_Ints]:
+    """The places by size, the longest gaps first, `_LEAST` at least where there are so many."""
+    held: list[_Ints] = []
+    left = len(places)
+    for size in np.unique(sizes)[::-1]:
+        held.append(places[sizes == size])
+        left -= len(held[-1])
+        if sum(map(len, held)) >= _LEAST <= left or not left:
+            yield np.concatenate(held)
+            held = []
 
 
-def _bin(gap: int) -> int:
-    """A number for gaps of about this size, four to each doubling; negative for negative gaps."""
-    size = abs(gap)
-    if size >= _EXACT:
-        octave = size.bit_length() - _EXACT.bit_length()
-        size = min(_TOP, _EXACT + 4 * octave + ((size >> (octave + 1)) & 3))
-    return size if gap > 0 else -size
+def _thinned(
+    groups: Sequence[tuple[_Ints, int]], levels: _Ints, draws: npt.NDArray[np.uint64], pairs: _Ints
+) -> _Ints:
+    """So many pairs of each group, drawn by hash: first from the level of difficulty that has lost
+    the smallest share of all its `pairs` so far."""
+    size = np.maximum(1, np.bincount(levels[pairs], minlength=_LEVELS))
+    lost = np.zeros(_LEVELS, np.int64)
+    found = [pairs[:0]]
+    for members, count in groups:
+        members = members[np.argsort(draws[members], kind="stable")]
+        level = levels[members]
+        rank = np.zeros(len(members), np.int64)
+        for one in range(_LEVELS):
+            rank[level == one] = np.arange((level == one).sum())
+        share = (lost[level] + rank + 0.5) / size[level]
+        found.append(members[np.argsort(share, kind="stable")[:count]])
+        lost += np.bincount(levels[found[-1]], minlength=_LEVELS)
+    return np.concatenate(found)

@@ -137,7 +137,7 @@ def _continued(material: Material) -> list[Candidate]:
                 _continued_side(index, response, continuation),
             )
             texts = (one[0].normal, one[1].normal)
-            # Of texts that differ in blanks only, the same one whatever the order they came in.
+            # Of equal texts the same one, whatever the order they came in.
             found[texts] = min(found.get(texts, one), one, key=_by_texts)
     used: Counter[str] = Counter()
     rounds: list[tuple[int, Candidate]] = []
@@ -250,7 +250,7 @@ def _can_be_trained_on(text: str) -> bool:
 def _distinct(sides: list[Side], material: Material) -> list[Side]:
     """One side per text (blanks aside), in the order of a hash of seed, text and `rng_seed`."""
     kept: dict[str, Side] = {}
-    for side in sorted(sides, key=lambda side: (side.text, side.kind)):
+    for side in sorted(sides, key=_by_text):
         kept.setdefault(side.normal, side)
     return sorted(kept.values(), key=lambda side: _draw(material, side.normal))
 
@@ -270,6 +270,12 @@ def _continued_side(index: int, response: Response, continuation: Continuation) 
     return Side("dropout_ntp", text, normal(text), None, tokens, index, finish, keep)
 
 
-def _by_texts(candidate: Candidate) -> tuple[str, str, float]:
+def _by_text(side: Side) -> tuple[str, str, int, str, str, float]:
+    """All of a side but its index: equal texts can differ in their tokens, for one."""
+    answer, keep = side.answer or "", side.keep or 0.0
+    return side.text, side.kind, side.tokens, side.finish_reason, answer, keep
+
+
+def _by_texts(candidate: Candidate) -> tuple[tuple[str, str, int, str, str, float], ...]:
     chosen, rejected = candidate
-    return chosen.text, rejected.text, rejected.keep or 0.0
+    return _by_text(chosen), _by_text(rejected)

@@ -122,8 +122,8 @@ CONTROLS = (
     ),
     Control(
         "lengths", "Length balance", ("quality.balance.lengths",),
-        "Leaves out pairs until chosen and rejected are about equally long on average, by kind and"
-        " source.",
+        "Leaves out pairs until the longer text is as often chosen as rejected at each size of gap,"
+        " by kind and source.",
         *_MADE, drops=(("quality", "length_balance"),),
     ),
     Control(
