@@ -17,11 +17,14 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from mmpr_builder.config import Config, DropoutConfig
 from mmpr_builder.errors import ConfigError
+from mmpr_builder.extraction import open_thought, thought_of
 from mmpr_builder.records import Seed
 
+Part = Literal["whole", "thought", "answer"]
 Decode = Callable[[Sequence[int]], str]
 """Token ids -> text, special tokens left out."""
 
@@ -90,47 +93,83 @@ def wants_blind(seed: Seed, config: Config) -> bool:
     return config.sampling.blind > 0 and bool(seed.images) and seed.has_truth
 
 
-def truncate(text: str, keep: float = 0.5) -> str:
+def part_of(text: str, part: Part) -> tuple[int, int] | None:
+    """Where a cut may fall in a response; None where it has no such part.
+
+        whole     |<think>\\nThe left one …\\n</think>\\n\\nFinal answer: 3|
+        thought   <think>|\\nThe left one …\\n|</think>\\n\\nFinal answer: 3
+        answer    <think>\\nThe left one …\\n</think>|\\n\\nFinal answer: 3|
+
+    A response without a thought is all answer; one that leaves it open has neither.
+    """
+    found = thought_of(text)
+    if part == "whole":
+        return 0, len(text)
+    if found is None:
+        return (0, len(text)) if part == "answer" and not open_thought(text) else None
+    return found[:2] if part == "thought" else (found[2], len(text))
+
+
+def truncate(text: str, keep: float = 0.5, part: Part = "whole") -> str:
     """The first `keep` (0 to 1, in characters) of a text, cut at the nearest clean boundary.
 
     The result has no trailing blank, is never empty unless `keep` is 0 or the text is, and is
     never the whole text as long as that has more than one unit and `keep` is below 1.
+    With another `part` all before it is kept and `keep` is the share of the part itself; the whole
+    text comes back where there is no such part, or no place to cut it.
     Raises `ConfigError` for a `keep` outside 0 to 1.
     """
     if not 0 <= keep <= 1:
         raise ConfigError(f"keep={keep!r} is no share of a text: give a number from 0 to 1")
-    if not text or keep == 0:
+    start, end = part_of(text, part) or (len(text), len(text))
+    if not end or (keep == 0 and not start):
         return ""
-    if keep == 1:
+    if keep == 1 and end == len(text):
         return text
     atoms = _atoms(text)
-    goal = keep * len(text)
+    goal = start + keep * (end - start)
     for allowed in (_is_clean, _is_possible):
-        for position in _outward(goal, 1, len(text) - 1):
+        for position in _outward(goal, max(1, start), min(end, len(text) - 1)):
             if allowed(text, position, atoms):
                 return text[:position]
     return text
 
 
-def cut_tokens(ids: Sequence[int], text: str, keep: float, decode: Decode) -> Cut | None:
+def cut_tokens(
+    ids: Sequence[int], text: str, keep: float, decode: Decode, part: Part = "whole"
+) -> Cut | None:
     """The token-level cut nearest to `keep` x tokens whose text ends at a clean boundary.
 
-    `ids` are a response's tokens without its stop token and `text` its exact text. None when it is
-    too short to be cut, or no prefix of its tokens decodes to a prefix of its text.
+    `ids` are a response's tokens without its stop token and `text` its exact text, behind what its
+    prompt opened of it, if anything. None when it is too short to be cut, has no such part (see
+    `part_of`), or no prefix of its tokens decodes to a prefix of its text.
     """
-    if keep <= 0:
-        return Cut((), "")
-    if len(ids) < 2:
+    span = part_of(text, part)
+    if span is None:
         return None
     whole = decode(ids)
-    lead = text[: len(text) - len(whole)] if text.endswith(whole) else ""
+    lead = text[: len(text) - len(whole)] if ids and text.endswith(whole) else ""
+    if keep <= 0 and span[0] <= len(lead):
+        return Cut((), open_thought(lead), lead)
+    if len(ids) < 2:
+        return None
+    low, high = 0, len(ids)
+    if part != "whole":
+
+        def reached(count: int) -> int:
+            return len(lead) + len(decode(ids[:count]))
+
+        low, high = (bisect.bisect_left(range(len(ids)), edge, key=reached) for edge in span)
     atoms = _atoms(text)
     possible: Cut | None = None
     # A response is cut well within 64 tokens of the goal or has no boundary worth looking for;
     # the bound keeps the cost of thousands of blank-less tokens linear.
-    for index in _outward(keep * len(ids), 1, len(ids) - 1, reach=64):
+    goal = low + keep * (high - low)
+    for index in _outward(goal, max(1, low), min(high, len(ids) - 1), reach=64):
         prefix = lead + decode(ids[:index])
         if not len(lead) < len(prefix) < len(text) or not text.startswith(prefix):
+            continue
+        if not span[0] <= len(prefix) <= span[1]:
             continue
         if _is_clean(text, len(prefix), atoms):
             return Cut(tuple(ids[:index]), prefix, lead)

@@ -120,13 +120,39 @@ def without_tail(text: str) -> str:
 
 def _after_thinking(text: str) -> str | None:
     """The text outside think blocks; None if one is left open."""
-    if "<" not in text and "◁" not in text:
-        return text
-    tags = list(_THINK.finditer(text))
-    if not tags:
-        return text
-    # Before the last closing tag lies thinking: the opening one may be in the prompt.
-    return text[tags[-1].end() :] if tags[-1][1] else None
+    found = thought_of(text)
+    if found is None:
+        return None if open_thought(text) else text
+    return text[found[2] :]
+
+
+def thought_of(text: str) -> tuple[int, int, int] | None:
+    """Where a finished thought begins and ends, and where what follows its closing tag begins.
+
+    None without one. Before the last closing tag lies thinking: the opening one may be in the
+    prompt.
+    """
+    tags = _think_tags(text)
+    if not tags or not tags[-1][1]:
+        return None
+    first = tags[0]
+    return 0 if first[1] else first.end(), tags[-1].start(), tags[-1].end()
+
+
+def open_thought(text: str) -> str:
+    """The end of a text from a tag on that opens a thought and leaves it open; "" if none does."""
+    tags = _think_tags(text)
+    return text[tags[-1].start() :] if tags and not tags[-1][1] else ""
+
+
+def opened_by(prompt: str) -> str:
+    """`<think>\\n` at the very end of a prompt that opens the thought of its response; else ""."""
+    found = open_thought(prompt)
+    return found if len(found.split()) == 1 else ""
+
+
+def _think_tags(text: str) -> list[re.Match[str]]:
+    return list(_THINK.finditer(text)) if "<" in text or "◁" in text else []
 
 
 def _boxed_answer(text: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import unicodedata
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mmpr_builder.dropout import Cut, cut_tokens, joint, truncate
+from mmpr_builder.dropout import Cut, Part, cut_tokens, joint, truncate
 from mmpr_builder.errors import ConfigError
 
 # text, keep, what is kept
@@ -168,6 +169,56 @@ def test_what_cannot_be_cut_gives_none() -> None:
 
 def test_keeping_nothing_is_a_cut_too() -> None:
     assert cut_tokens([0, 1], "two words", 0.0, Bytes(b"two", b" words").decode) == Cut((), "")
+
+
+THOUGHT, ANSWER = "<think>\none two three four</think>", " Five six seven eight"
+PARTS = [
+    # part, keep, what is kept
+    ("whole", 0.5, "<think>\none two three four"),
+    ("thought", 0.5, "<think>\none two"),
+    ("thought", 0.0, "<think>"),
+    ("thought", 1.0, "<think>\none two three four"),
+    ("answer", 0.5, f"{THOUGHT} Five six"),
+    ("answer", 0.0, THOUGHT),
+]
+
+
+@pytest.mark.parametrize(("part", "keep", "kept"), PARTS)
+def test_the_cut_falls_in_the_part_that_is_set(part: Part, keep: float, kept: str) -> None:
+    words = re.findall(r"<think>|</think>|\s?\w+", THOUGHT + ANSWER)
+    tokens = Bytes(*(word.encode() for word in words))
+    cut = cut_tokens(range(len(words)), THOUGHT + ANSWER, keep, tokens.decode, part)
+    assert cut is not None
+    assert cut.text == kept == tokens.decode(cut.ids)
+    if part != "whole":  # By characters it is in the middle of the tag.
+        assert truncate(THOUGHT + ANSWER, keep, part) == kept
+
+
+@pytest.mark.parametrize(("part", "keep", "kept"), [p for p in PARTS if p[:2] != ("thought", 0.0)])
+def test_a_thought_that_the_prompt_opens_is_cut_likewise(
+    part: Part, keep: float, kept: str
+) -> None:
+    words = re.findall(r"</think>|\s?\w+", THOUGHT.removeprefix("<think>") + ANSWER)
+    tokens = Bytes(*(word.encode() for word in words))
+    cut = cut_tokens(range(len(words)), THOUGHT + ANSWER, keep, tokens.decode, part)
+    assert cut is not None
+    assert (cut.lead, cut.text) == ("<think>", kept)
+    assert joint(cut, [0], "?", tokens.decode) == "\none"
+
+
+def test_a_continuation_of_nothing_begins_with_what_the_prompt_opens() -> None:
+    assert cut_tokens([0, 1], "<think>a b", 0, Bytes(b"a", b" b").decode) == Cut(
+        (), "<think>", "<think>"
+    )
+
+
+def test_a_response_without_a_thought_is_all_answer_and_an_open_one_has_no_part() -> None:
+    decode = Bytes(b"a", b" b", b" c", b" d").decode
+    assert cut_tokens(range(4), "a b c d", 0.5, decode, "answer") == Cut((0, 1), "a b")
+    assert cut_tokens(range(4), "a b c d", 0.5, decode, "thought") is None
+    for part in ("thought", "answer"):
+        assert cut_tokens(range(4), "<think>a b c d", 0.5, decode, part) is None
+        assert truncate("<think>a b", 0.5, part) == "<think>a b"
 
 
 @given(st.text(min_size=1, max_size=60), st.data())

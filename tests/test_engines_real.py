@@ -94,7 +94,7 @@ async def _continuations(sampler: Any, ask: Request, samples: list[Sample]) -> N
             # The model went on from its own tokens: their text is exactly the response's.
             assert found.prefix_tokens is not None
             own = sampler._decode(sample.token_ids[: found.prefix_tokens])
-            assert sample.text.startswith(own.strip())
+            assert sample.text.strip().startswith(own.strip())
             assert own.strip() == found.prefix.strip()
     nothing = Continue(keep=0.0, image=False, max_tokens=12, seed=3)
     assert (await sampler.continue_response(ask, samples[0], nothing)).prefix == ""

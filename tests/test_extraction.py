@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmpr_builder.errors import ConfigError
-from mmpr_builder.extraction import STYLES, extract_answer
+from mmpr_builder.extraction import STYLES, extract_answer, opened_by
 
 CASES = json.loads((Path(__file__).parent / "cases" / "extraction.json").read_text("utf-8"))
 
@@ -33,6 +33,20 @@ def test_an_unknown_style_is_refused_with_the_known_ones() -> None:
 def test_the_whole_text_is_never_the_answer() -> None:
     for style in STYLES:
         assert extract_answer("The bar is 12 high, so it must be 12.", style) is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "opened"),
+    [
+        ("user\nQ\nassistant\n<think>\n", "<think>\n"),
+        ("Q assistant: ◁think▷", "◁think▷"),
+        ("Q\nassistant\n<think>\n\n</think>\n\n", ""),
+        ("Put your reasoning into <think> tags.\nassistant\n", ""),
+        ("How many?\nassistant\n", ""),
+    ],
+)
+def test_a_prompt_opens_a_thought_only_at_its_very_end(prompt: str, opened: str) -> None:
+    assert opened_by(prompt) == opened
 
 
 REPETITIVE = (

@@ -279,6 +279,41 @@ def test_only_continuations_that_are_wrong_are_rejected_where_the_truth_is_known
     assert findings.continuations == {(0.25, "not_wrong"): 1, (0.5, ""): 1, (0.75, ""): 1}
 
 
+@pytest.mark.parametrize(
+    ("text", "prefix", "rest", "kinds"),
+    [
+        ("<think>\nIt is red.</think>\nRed.", "<think>\nIt is", " blue.</think>\nBlue.", [0.5]),
+        ("<think>\nIt is red.</think>\nRed.", "<think>\nIt is", " blue and so on", []),
+        ("<think>\nIt is red and so", "<think>\nIt is", " blue.</think>\nBlue.", []),
+    ],
+)
+def test_what_ends_inside_a_thought_is_in_no_plain_pair(
+    tmp_path: Path, text: str, prefix: str, rest: str, kinds: list[float]
+) -> None:
+    seed = replace(OPEN, images=(picture(tmp_path / "t.png", "red"),))
+    continuation = Continuation(prefix, rest, 5, "stop", seed=1, keep=0.5)
+    response = Response(text, 9, "stop", seed=0, continuation=continuation)
+    rollout = replace(make_rollout(seed, []), responses=(response,), style="open")
+    _, pairs, _ = judge_and_pair(rollout, settings(), LastWord())
+    assert [pair.dropout_keep for pair in pairs] == kinds
+
+
+def test_a_wrong_response_that_ends_inside_a_thought_is_a_truncated_one(tmp_path: Path) -> None:
+    seed = Seed("q", "<image>\nHow many?", (picture(tmp_path / "r.png", "red"),), ("3",))
+    texts = ("<think>Two, or three</think> It is 3", "<think>I think it is 4")
+    responses = tuple(Response(text, 9, "stop", seed=i) for i, text in enumerate(texts))
+    rollout = replace(make_rollout(seed, []), responses=responses)
+    assert judge_and_pair(rollout, settings(), LastWord())[1] == []
+    truncated = settings("pairing.kinds=correctness,format,truncated")
+    _, (pair,), _ = judge_and_pair(rollout, truncated, LastWord())
+    assert (pair.kind, pair.rejected_finish_reason) == ("truncated", "length")
+
+
+def test_the_part_that_is_cut_is_in_the_identity_only_where_it_is_set() -> None:
+    assert "dropout.part" not in sampling_identity(settings())
+    assert sampling_identity(settings("dropout.part=answer"))["dropout.part"] == "answer"
+
+
 def described(tmp_path: Path, keeps: tuple[float, ...]) -> list[Rollout]:
     seed = replace(OPEN, images=(picture(tmp_path / "b.png", "navy"),))
     responses = tuple(

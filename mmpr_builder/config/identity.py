@@ -26,7 +26,12 @@ _IDENTITY = (
 )
 # Known to later versions only. Left out where they change nothing: the identity goes into every
 # part of the rollouts, which stay the same bytes.
-_ADDED = ("blind", "target_per_response", "target_gap")
+_ADDED = (
+    "sampling.blind",
+    "sampling.target_per_response",
+    "sampling.target_gap",
+    "dropout.part",
+)
 _AIMS = ("target_kinds", "target_per_response", "target_gap")
 
 
@@ -37,10 +42,10 @@ def sampling_identity(config: Config) -> dict[str, Any]:
     kept = {k: v for k, v in flat.items() if not k.startswith("sampling.endpoint.")}
     # With "open" the seeds that planning would drop are sampled, and continued.
     kept["scoring.unusable_truth"] = config.scoring.unusable_truth
-    usual = SamplingConfig().model_dump(mode="json")
+    usual = flattened(Config().model_dump(mode="json", include={"sampling", "dropout"}))
     for name in _ADDED:
-        if kept[f"sampling.{name}"] == usual[name]:
-            del kept[f"sampling.{name}"]
+        if kept[name] == usual[name]:
+            del kept[name]
     # The controls that choose seeds, where they are on; the others can change between runs.
     chosen = settings["quality"]
     if chosen["decontaminate"]["against"]:

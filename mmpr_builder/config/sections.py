@@ -291,6 +291,11 @@ class DropoutConfig(Section):
         description="Part of the response kept; 0.5 is best in the paper. With several, as in"
         " `0.25,0.5,0.75`, each response is continued at each.",
     )
+    part: Literal["whole", "thought", "answer"] = Field(
+        "whole",
+        description="Where a response that thinks is cut: anywhere, within its thought, or behind"
+        " it; `keep` is then the share of that part, and what stands before it is kept.",
+    )
     image: bool = Field(False, description="Show the image to the continuation (ablation).")
     max_tokens: int | None = Field(
         None, ge=1, description="Longest continuation; default: sampling.max_tokens."

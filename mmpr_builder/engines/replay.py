@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmpr_builder.config import Config, DropoutConfig
-from mmpr_builder.dropout import wants_continuation
+from mmpr_builder.dropout import part_of, wants_continuation
 from mmpr_builder.errors import ConfigError, InputError, RowError
 from mmpr_builder.io import tables
 from mmpr_builder.io.stores import resolve
@@ -89,8 +89,16 @@ class ReplaySampler:
         """The stored continuation; None if there is none of this kind."""
         rollout = await self._find(request)
         response: Response = rollout.responses[sample.index]
-        wanted = (how.keep, how.image)
-        return next((c for c in response.continuations if (c.keep, c.image) == wanted), None)
+        span = part_of(response.text, how.part) or (1, 0)
+        return next(
+            (
+                c
+                for c in response.continuations
+                if (c.keep, c.image) == (how.keep, how.image)
+                and span[0] <= len(c.prefix) <= span[1]
+            ),
+            None,
+        )
 
     async def close(self) -> None:
         """Forget what was read."""

@@ -30,9 +30,11 @@ from mmpr_builder.engines.vllm_internals import (
 )
 from mmpr_builder.errors import ConfigError, EngineError, RowError
 from mmpr_builder.escaping import redacted
+from mmpr_builder.extraction import opened_by
 from mmpr_builder.records import Continuation
 from mmpr_builder.sampling import CacheHits, Continue, Request, Sample
 
+_TAIL = 16  # Tokens at the end of a prompt in which it may open a thought.
 _GRACE_S = 10.0  # Seconds for the engine to end by itself before its processes are killed.
 
 
@@ -82,16 +84,19 @@ class VllmSampler:
         async def shown() -> dict[str, Any]:
             return await self._prompts.shown(request)
 
+        lead: str | None = None
         order = _Order(request.n, request.max_tokens, request.seed + request.first)
         async with contextlib.aclosing(self._completions(request, shown, order)) as stream:
             async for done, used in stream:
-                yield _sample(request, done, used)
+                if lead is None:
+                    lead = await self._thought_opened(request)
+                yield _sample(request, done, used, lead)
 
     async def continue_response(
         self, request: Request, sample: Sample, how: Continue
     ) -> Continuation | None:
         """See `sampling.Sampler`. The prefix is cut as tokens, not as text."""
-        cut = cut_tokens(sample.token_ids, sample.text, how.keep, self._decode)
+        cut = cut_tokens(sample.token_ids, sample.text, how.keep, self._decode, how.part)
         if cut is None:
             return None
 
@@ -127,6 +132,13 @@ class VllmSampler:
         # An engine that is collected at interpreter exit ends in a traceback.
         del engine
         gc.collect()
+
+    async def _thought_opened(self, request: Request) -> str:
+        """`<think>` and what follows it at the end of a prompt that opens the thought: responses
+        are read, judged and trained on with it. "" where tags are special tokens, which are left
+        out of responses, too."""
+        prompt = await self._prompts.shown(request)
+        return opened_by(self._decode(prompt["prompt_token_ids"][-_TAIL:]))
 
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
@@ -225,7 +237,7 @@ def _start(config: Config, counter: CacheCounter) -> Any:
         ) from error
 
 
-def _sample(request: Request, done: Any, prompt_tokens: int) -> Sample:
+def _sample(request: Request, done: Any, prompt_tokens: int, lead: str = "") -> Sample:
     ids = tuple(done.token_ids)
     if done.finish_reason not in ("stop", "length"):
         raise EngineError(f"request {request.id!r}: vLLM ended it with {done.finish_reason!r}")
@@ -233,7 +245,7 @@ def _sample(request: Request, done: Any, prompt_tokens: int) -> Sample:
     total = done.cumulative_logprob if request.logprobs else None
     return Sample(
         index=request.first + done.index,
-        text=done.text,
+        text=lead + done.text,
         tokens=len(ids),
         finish_reason=done.finish_reason,
         seed=request.seed + request.first + done.index,

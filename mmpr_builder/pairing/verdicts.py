@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from mmpr_builder.config import Config, SourceConfig
+from mmpr_builder.extraction import open_thought
 from mmpr_builder.pairing.pooled import PooledRollout
 from mmpr_builder.records import Asked, Response, Rollout, Seed, Style, Verdict
 
@@ -82,20 +83,25 @@ def judge_responses(
     rollout: Rollout, config: Config, judge: Scores
 ) -> tuple[list[Verdict], tuple[Response, ...]]:
     """Score the responses of a rollout in the style of its prompt; returns them as pairing may use
-    them, too. Blocks for as long as the judge takes. Without a truth nothing is scored."""
+    them, too. Blocks for as long as the judge takes. Without a truth nothing is scored.
+
+    What ends inside an open thought was cut, whatever its engine says: trainers' chat templates
+    close the thought, and a text that only one side has gives the pair away.
+    """
     if isinstance(rollout, PooledRollout):
         if rollout.drop is not None:
             undecided = Verdict("undecided", rule=rollout.drop.reason, reason=rollout.drop.detail)
             return [undecided] * len(rollout.responses), rollout.responses
         judged = [judge_responses(member, config, judge) for member in rollout.members]
         return [v for one, _ in judged for v in one], tuple(r for _, one in judged for r in one)
+    ended = tuple(_with_true_ends(response) for response in rollout.responses)
     if not rollout.seed.has_truth:
-        return [NO_TRUTH] * len(rollout.responses), rollout.responses
+        return [NO_TRUTH] * len(ended), ended
     score = _scores_of(rollout, config, judge)
-    verdicts = [score(response.text) for response in rollout.responses]
+    verdicts = [score(response.text) for response in ended]
     responses = tuple(
         _without_right_continuations(response, verdict, score)
-        for response, verdict in zip(rollout.responses, verdicts, strict=True)
+        for response, verdict in zip(ended, verdicts, strict=True)
     )
     return verdicts, responses
 
@@ -134,6 +140,24 @@ def _scores_of(rollout: Rollout, config: Config, judge: Scores) -> Callable[[str
     """What the judge says of a text of this rollout; equal texts are judged once."""
     asked = asked_of(rollout.seed, scorer_for(rollout.seed, config), rollout.style)
     return functools.cache(functools.partial(judge_text, judge, asked=asked))
+
+
+def _with_true_ends(response: Response) -> Response:
+    """The same, as cut at its length where it, or its continuation, stops inside a thought."""
+    cut = replace(response, finish_reason="length")
+    ended = cut if _stops_in_thought(response.finish_reason, response.text) else response
+    if not any(_stops_in_thought(c.finish_reason, c.prefix + c.text) for c in ended.continuations):
+        return ended
+    return ended.with_continuations(
+        replace(c, finish_reason="length")
+        if _stops_in_thought(c.finish_reason, c.prefix + c.text)
+        else c
+        for c in ended.continuations
+    )
+
+
+def _stops_in_thought(finish_reason: str, text: str) -> bool:
+    return finish_reason == "stop" and bool(open_thought(text))
 
 
 def _without_right_continuations(

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from mmpr_builder.dropout import Part
 from mmpr_builder.records import Continuation
 
 
@@ -58,12 +59,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """How a response is continued: the part kept, with or without image, up to `max_tokens`."""
+    """How a response is continued: with `keep` of its `part` (see `dropout.part_of`), with or
+    without image, up to `max_tokens`."""
 
     keep: float
     image: bool
     max_tokens: int
     seed: int
+    part: Part = "whole"
 
 
 class Sampler(Protocol):

@@ -113,6 +113,7 @@ def _ways(request: Request, sample: Sample, config: Config) -> list[Continue]:
             keep=keep,
             image=dropout.image,
             max_tokens=dropout.max_tokens or request.max_tokens,
+            part=dropout.part,
             seed=derived_seed(
                 config.sampling.seed,
                 *(request.id, "continuation", str(sample.index)),
