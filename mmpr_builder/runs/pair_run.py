@@ -26,10 +26,10 @@ from mmpr_builder.progress import Progress
 from mmpr_builder.quality import least_samples
 from mmpr_builder.records import Drop
 from mmpr_builder.runs.builds import Build, check_models, own_build, pooled_build
+from mmpr_builder.runs.driver import ended_by_signals
 from mmpr_builder.runs.pair_workers import Piece, pair_parts
 from mmpr_builder.runs.pooling import Pool
 from mmpr_builder.runs.sample_run import spent
-from mmpr_builder.runs.driver import ended_by_signals
 
 
 @dataclass(frozen=True, slots=True)
