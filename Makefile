@@ -68,7 +68,7 @@ test: check  ## run all tests, after `check`
 	  --max-worker-restart 0
 
 test-faults: setup  ## kill a build a hundred times (20 minutes), table to benchmarks/FAULTS.md
-	@HF_HUB_OFFLINE=1 FAULTS_WRITE=benchmarks/FAULTS.md $(BIN)/python -m pytest tests/faults -m faults $(ARGS)
+	@HF_HUB_OFFLINE=1 FAULTS_WRITE=benchmarks/FAULTS.md $(BIN)/python -m pytest tests/faults -m faults -o faulthandler_timeout=3600 $(ARGS)
 
 check: setup  ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -208,6 +208,7 @@ def images_are_kept() -> bool:
         ("v1.metrics.loggers", lambda: not vllm_internals.recorder(vllm_internals.CacheCounter())),
         ("usage.usage_lib", lambda: not vllm_internals.usage_context()),
         ("platforms", lambda: not vllm_internals.runs_on_cpu()),
+        ("platforms", lambda: not vllm_internals.prepare_forks()),
         ("exceptions", lambda: not vllm_internals.errors().of_request),
         ("v1.engine.exceptions", lambda: not vllm_internals.errors().dead),
         ("multimodal.cache.lru", lambda: not images_are_kept()),

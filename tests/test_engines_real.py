@@ -6,12 +6,13 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import psutil
 import pytest
 from engine_asks import drawn, picture, settings, using
 
 from mmpr_builder.demo import model_path
 from mmpr_builder.engines import check_engine, make_sampler
-from mmpr_builder.engines.vllm_internals import WHOLE
+from mmpr_builder.engines.vllm_internals import WHOLE, runs_on_cpu
 from mmpr_builder.errors import ConfigError, EngineError, RowError
 from mmpr_builder.sampling import Continue, Request, Sample
 
@@ -38,6 +39,7 @@ def test_the_real_engine_keeps_the_contract() -> None:
 
 
 async def _engine_contract(sampler: Any) -> None:
+    _processes_are_forked(sampler)
     ask = Request("a", "<image>\nDescribe the picture.", (picture(),), n=4, seed=7, max_tokens=48)
     at_once = await drawn(sampler, ask)
     assert [s.index for s in at_once] == [0, 1, 2, 3]
@@ -146,6 +148,18 @@ async def _refusals(sampler: Any, ask: Request) -> None:
     assert sample.prompt_tokens + sample.tokens <= 4_096
     again = await drawn(sampler, replace(ask, id="after the refusals", n=1))
     assert len(again) == 1
+
+
+def _processes_are_forked(sampler: Any) -> None:
+    """On a CPU both processes of the engine come from the fork server; none imports vLLM anew."""
+    if not runs_on_cpu():
+        return
+    (core,) = sampler.engine.engine_core.resources.engine_manager.processes
+    server = psutil.Process(core.pid).parent()
+    assert server is not None
+    assert "forkserver" in " ".join(server.cmdline())
+    (worker,) = psutil.Process(core.pid).children()
+    assert "spawn_main" not in " ".join(worker.cmdline())
 
 
 @pytest.mark.slow

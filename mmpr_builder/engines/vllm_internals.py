@@ -6,6 +6,7 @@ Checked in vLLM 0.30, 0.31 and 0.32:
     recorder                  v1.metrics.loggers.StatLoggerBase         no figures of its caches
     only_ours                 its Prometheus logger, output_handler     slower
     usage_context             usage.usage_lib.UsageContext              its settings for latency
+    prepare_forks, forked     v1.engine.utils.get_mp_context            each process imports vLLM
     chat_parameters           renderers.ChatParams, utils.mistral       an error with the versions
     errors                    exceptions, v1.engine.exceptions          any failure ends the engine
     keep_budgets_from_videos  ctx_video_token of InternVL's processor   nothing to keep
@@ -20,10 +21,18 @@ No other file imports a module below `vllm`.
 from __future__ import annotations
 
 import ast
+import contextlib
+import functools
 import importlib
 import importlib.util
+import multiprocessing
+import os
+import re
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +132,121 @@ def runs_on_cpu() -> bool:
     """Whether this vLLM is built for CPUs."""
     platform = _found("platforms", "current_platform")
     return platform is not None and bool(platform.is_cpu())
+
+
+# What the engine's two processes, its core and its worker, import before they do anything.
+_PRELOADED = [
+    "ray",
+    "vllm.v1.engine.core",
+    "vllm.v1.executor.multiproc_executor",
+    "vllm.v1.worker.cpu_worker",
+]
+
+
+def prepare_forks() -> bool:
+    """Have the modules of the engine's processes imported once for all of them, meanwhile.
+
+    Whether that was begun: only vLLM for CPUs, with the OpenMP that it would choose itself.
+
+    vLLM for CPUs spawns its processes, one from the other, and each imports vLLM anew: two thirds
+    of its start. This process cannot fork them: Ray's and Arrow's threads run in it. Python's fork
+    server is a process of its own that has no thread, so what is forked from it is sound.
+    """
+    if (
+        not runs_on_cpu()
+        or os.environ.get("LD_PRELOAD")
+        or os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "auto") == "nobind"
+    ):
+        return False
+    multiprocessing.set_forkserver_preload(_PRELOADED)
+    # Libraries are loaded ahead of others, and OpenMP reads its settings, when a process begins.
+    # With one thread OpenMP starts none: what is forked could not use it any more.
+    with _environment(LD_PRELOAD=":".join(_ahead()), OMP_NUM_THREADS="1"):
+        forkserver.ensure_running()
+    return True
+
+
+def _ahead() -> list[str]:
+    """The libraries that vLLM for CPUs has its processes load first: its allocator, and torch's
+    OpenMP (`platforms.cpu.CpuPlatform.check_and_update_config`)."""
+    found = []
+    for package, folder, pattern in (
+        ("vllm", "libs", "libtcmalloc*.so*"),
+        ("torch", "lib", "libgomp*.so*"),
+        ("torch", "../torch.libs", "libgomp*.so*"),
+    ):
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            found += sorted(Path(spec.origin).parent.joinpath(folder).glob(pattern))[:1]
+    return [str(path) for path in found]
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def forked(*, prepared: bool) -> Iterator[None]:
+    """While this lasts, engines take their processes from the fork server, if it is `prepared`.
+
+    If the server does not work they are spawned, as ever.
+    """
+    if not prepared or _found("v1.engine.utils", "get_mp_context") is None or not _forks():
+        yield
+        return
+    utils = importlib.import_module("vllm.v1.engine.utils")
+    original = utils.get_mp_context
+    utils.get_mp_context = _Forking
+    try:
+        yield
+    finally:
+        utils.get_mp_context = original
+
+
+def _forks() -> bool:
+    """Whether the fork server has everything imported, and forks; waits for it."""
+    trial = multiprocessing.get_context("forkserver").Process(target=int)
+    try:
+        trial.start()
+    except (OSError, EOFError):
+        return False
+    trial.join()
+    return trial.exitcode == 0
+
+
+class _Forking(ForkServerContext):
+    """What `multiprocessing` offers, by way of the fork server; engine cores fork workers."""
+
+    def Process(self, target: Callable[..., None], **given: Any) -> Any:  # type: ignore[override]
+        environment = os.environ | {"VLLM_WORKER_MULTIPROC_METHOD": "fork"}
+        target = functools.partial(_run_core, environment, target)
+        return super().Process(target=target, **given)  # type: ignore[attr-defined]
+
+
+def _run_core(environment: dict[str, str], target: Callable[..., None], **given: Any) -> None:
+    """Run an engine's core in a process whose environment is that of the fork server."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.register_at_fork(after_in_child=_bind_worker)
+    target(**given)
+
+
+def _bind_worker() -> None:
+    """Heed the cores that vLLM lays down for a worker: OpenMP has read its environment before."""
+    cores = {int(core) for core in re.findall(r"\d+", os.environ.get("GOMP_CPU_AFFINITY", ""))}
+    if cores:
+        os.sched_setaffinity(0, cores)
+        importlib.import_module("torch").set_num_threads(len(cores))
 
 
 def chat_parameters(engine: Any, template: str | None, given: dict[str, Any]) -> tuple[Any, Any]:
