@@ -39,6 +39,7 @@ _ATOM = re.compile(
     r"|\d+(?:[.,:/\u2044\u00d7\-\u2013]\d+)+[%°]?"  # 3.14  1,000  12:30  1/2  2-3
     r"|[+\-\u2212±≈~]?\d+[%°]?"
 )
+_INCOMPLETE = "\ufffd"  # What bytes that are no whole character decode to.
 _ZWJ, _ZWNJ = "\u200d", "\u200c"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
@@ -147,7 +148,7 @@ def cut_tokens(
     span = part_of(text, part)
     if span is None:
         return None
-    whole = decode(ids)
+    whole = _complete(decode(ids), text)
     lead = text[: len(text) - len(whole)] if ids and text.endswith(whole) else ""
     if keep <= 0 and span[0] <= len(lead):
         return Cut((), open_thought(lead), lead)
@@ -181,9 +182,15 @@ def cut_tokens(
 def joint(cut: Cut, new_ids: Sequence[int], new_text: str, decode: Decode) -> str:
     """The continuation's text exactly as it reads behind the prefix: decoded together with it, as
     tokenizers that mark word starts drop the first blank of a text decoded alone. Where the tokens
-    do not decode to the prefix again it is `new_text`, the engine's own."""
-    whole = cut.lead + decode([*cut.ids, *new_ids])
+    do not decode to the prefix again it is `new_text`, the engine's own. A character of which the
+    last tokens hold but a part is left out, as the engine leaves it out."""
+    whole = _complete(cut.lead + decode([*cut.ids, *new_ids]), new_text)
     return whole[len(cut.text) :] if cut.ids and whole.startswith(cut.text) else new_text
+
+
+def _complete(decoded: str, text: str) -> str:
+    """Decoded tokens without a last character that is cut in two, which `text` does not have."""
+    return decoded if text.endswith(_INCOMPLETE) else decoded.rstrip(_INCOMPLETE)
 
 
 def _outward(goal: float, low: int, high: int, *, reach: int | None = None) -> Iterator[int]:

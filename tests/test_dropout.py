@@ -155,6 +155,18 @@ def test_a_blank_that_the_tokenizer_swallows_is_kept_in_the_prefix_and_at_the_jo
     assert joint(cut, [4], "slept", tokenizer.decode) == " slept"
 
 
+def test_a_text_that_ends_inside_a_character_loses_that_character_only() -> None:
+    half = "图".encode()[:2]
+    tokenizer = Bytes(b"The", b" cat", b" sat", b" down", half, b" slept")
+    cut = cut_tokens(range(5), "The cat sat down", 0.5, tokenizer.decode)
+    assert cut == Cut((0, 1), "The cat")
+    assert joint(cut, [5, 4], " slept", tokenizer.decode) == " slept"
+    swallowing = WordStarts(b" The", b" cat", b" sat", b" down", half, b" slept")
+    cut = cut_tokens(range(5), " The cat sat down", 0.5, swallowing.decode)
+    assert cut == Cut((0, 1), " The cat", lead=" ")
+    assert joint(cut, [5, 4], "slept", swallowing.decode) == " slept"
+
+
 def test_text_that_does_not_decode_again_is_joined_as_the_engine_gave_it() -> None:
     tokenizer = Bytes(b"other", b" text")
     assert joint(Cut((0,), "The cat"), [1], " sat", tokenizer.decode) == " sat"

@@ -209,8 +209,23 @@ def test_parts_of_a_message(prompt: str, shown: list[str | None]) -> None:
     assert parts(prompt) == shown
 
 
-def test_the_image_free_prompt_is_the_text_alone() -> None:
-    assert without_images("<image>\nHow many?\nAnswer shortly.") == "How many?\nAnswer shortly."
+TEXTS = [
+    ("<image>\nHow many?\nAnswer shortly.", "How many?\nAnswer shortly."),
+    ("How many? <image>", "How many?"),
+    ("In <image> and <image>\nwhich?", "In and\nwhich?"),
+    ("Look:\n<image>\nWhich?", "Look:\nWhich?"),
+    ("Is <image> <image> red?", "Is red?"),
+    ("Compare<image>and<image>.", "Compare and."),
+    ("图<image>中", "图中"),
+    ("No  picture ", "No  picture "),
+]
+
+
+@pytest.mark.parametrize(("prompt", "text"), TEXTS)
+def test_the_image_free_prompt_is_the_text_alone_with_one_blank_between(
+    prompt: str, text: str
+) -> None:
+    assert without_images(prompt) == text
 
 
 def test_a_pair_holds_the_very_prompt_parts_that_were_sampled() -> None:

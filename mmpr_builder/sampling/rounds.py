@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -21,8 +22,15 @@ from mmpr_builder.config import Config
 from mmpr_builder.dropout import wants_blind
 from mmpr_builder.errors import RowError
 from mmpr_builder.pairing.need import Tally, marks, rule_for
-from mmpr_builder.prompts import parts
-from mmpr_builder.records import Continuation, Response, Rollout, Seed, Verdict, derived_seed
+from mmpr_builder.records import (
+    IMAGE_PLACEHOLDER,
+    Continuation,
+    Response,
+    Rollout,
+    Seed,
+    Verdict,
+    derived_seed,
+)
 from mmpr_builder.sampling.protocol import Continue, Request, Sample, Sampler
 
 Scoring = Callable[[Rollout], Awaitable[tuple[Sequence[Verdict], Sequence[Response]]]]
@@ -138,9 +146,28 @@ def _response(sample: Sample, continuations: Iterable[Continuation | None]) -> R
     return response.with_continuations(c for c in continuations if c is not None)
 
 
+# A blank is tried from its beginning only, so that a long one costs linear time.
+_WHERE_IMAGES_STAND = re.compile(rf"(?<!\s)\s*(?:{re.escape(IMAGE_PLACEHOLDER)}\s*)+")
+
+
 def without_images(prompt: str) -> str:
-    """A prompt's text alone, as the image-free continuation sees it."""
-    return "".join(part for part in parts(prompt) if part is not None)
+    """A prompt's text alone, as the image-free continuation sees it.
+
+    `"A <image> and <image>\\nB"` -> `"A and\\nB"`: one blank or line break is left where images
+    stood between two texts, none where nothing separated them and no words would grow together.
+    """
+
+    def left(found: re.Match[str]) -> str:
+        before, after = prompt[: found.start()][-1:], prompt[found.end() :][:1]
+        if not before or not after:
+            return ""
+        if "\n" in found[0]:
+            return "\n"
+        apart = found[0] != found[0].replace(" ", "").replace("\t", "")
+        words = before.isascii() and before.isalnum() and after.isascii() and after.isalnum()
+        return " " if apart or words else ""
+
+    return _WHERE_IMAGES_STAND.sub(left, prompt)
 
 
 def blind_request(request: Request, config: Config) -> Request:
