@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from engine_asks import ASK, drawn, settings, using
-from openai_server import OpenAIServer, choices
+from openai_server import OpenAIServer, choices, examined
 from PIL import Image
 
 from mmpr_builder.config import Config
@@ -46,7 +47,7 @@ def test_one_request_asks_for_all_samples_and_shows_the_image() -> None:
     assert text == {"type": "text", "text": "How many?"}
     data = base64.b64decode(image["image_url"]["url"].removeprefix("data:image/png;base64,"))
     assert Image.open(io.BytesIO(data)).size == (40, 30)
-    assert "top_k" not in body
+    assert (body["top_k"], body["min_p"], body["repetition_penalty"]) == (-1, 0.0, 1.0)
 
 
 @pytest.mark.parametrize("most", [1, 9])
@@ -175,6 +176,195 @@ def test_a_server_that_cannot_continue_is_not_asked_to() -> None:
         how = Continue(0.5, False, 7, 5)
         assert using(sampler, sampler.continue_response(ASK, SAMPLE, how)) is None
     assert server.bodies == []
+
+
+def chat(*texts: str, **extra: Any) -> dict[str, Any]:
+    return {**choices(*texts), **extra}
+
+
+PROMPT = "user\nHow many?\nassistant\n<think>\n"
+
+
+def with_tokens(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    """A server whose tokens are characters, and whose prompts open a thought."""
+    if path == "/tokenize":
+        return 200, {"tokens": [ord(c) for c in body["prompt"]], "max_model_len": 5000}
+    if path == "/detokenize":
+        return 200, {"prompt": "".join(map(chr, body["tokens"]))}
+    extra = {"prompt_token_ids": [ord(c) for c in PROMPT], "system_fingerprint": "vllm-1"}
+    return 200, {**examined(path, body)[1], **extra}
+
+
+def test_a_response_is_continued_by_tokens_where_the_server_has_them() -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        if "prompt" in body:
+            return 200, {"choices": [{"text": " dog.</think>\nA dog", "token_ids": [1, 2]}]}
+        return 200, chat("x", prompt_token_ids=[ord(c) for c in PROMPT])
+
+    with OpenAIServer(answer) as server:
+        server.examined = with_tokens
+        sampler = make_sampler(endpoint(server))
+        thought = replace(SAMPLE, text="<think>\nThe picture shows a cat.</think>\nA cat")
+        found = using(sampler, sampler.continue_response(ASK, thought, Continue(0.5, False, 7, 5)))
+    assert found == Continuation(
+        "<think>\nThe picture shows", " dog.</think>\nA dog", 2, "stop", 5, 0.5, False, 17
+    )
+    asked, going_on = server.bodies
+    assert asked["messages"] == [{"role": "user", "content": "How many?"}]
+    assert "".join(map(chr, going_on["prompt"])) == PROMPT + "The picture shows"
+    assert (going_on["max_tokens"], going_on["seed"], going_on["top_k"]) == (7, 5, -1)
+
+
+def test_a_thought_that_the_prompt_opens_stands_in_the_response() -> None:
+    with OpenAIServer(lambda body: (200, choices("It is red.</think>\nRed"))) as server:
+        server.examined = with_tokens
+        sampler = make_sampler(endpoint(server))
+        (sample,) = using(sampler, drawn(sampler, replace(ASK, n=1)))
+    assert sample.text == "<think>\nIt is red.</think>\nRed"
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"reasoning": "red?", "content": "Red"}, "<think>red?</think>Red"),
+        ({"reasoning_content": "red?", "content": None}, "<think>red?"),
+    ],
+)
+def test_thoughts_beside_the_text_are_part_of_it(message: dict[str, Any], text: str) -> None:
+    with OpenAIServer(lambda body: (200, {"choices": [{"message": message}]})) as server:
+        sampler = make_sampler(endpoint(server))
+        (sample,) = using(sampler, drawn(sampler, replace(ASK, n=1)))
+    assert sample.text == text
+
+
+Examined = Callable[[str, dict[str, Any]], tuple[int, Any]]
+
+
+def closing_turns(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    status, reply = examined(path, body)
+    if body["messages"][-1]["role"] == "assistant":
+        reply["usage"]["prompt_tokens"] += 4
+    return status, reply
+
+
+def doubling_blanks(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    status, reply = examined(path, body)
+    if body["messages"][-1]["content"][0] == " ":
+        reply["usage"]["prompt_tokens"] += 1
+    return status, reply
+
+
+def parsing_thoughts(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    message = {"content": None, "reasoning": "Which animal?"}
+    return 200, {"choices": [{"message": message}]}
+
+
+def silent_about_tokens(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    return 200, {"choices": [{"message": {"content": "A cat"}}]}
+
+
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        (closing_turns, "does not leave an assistant's turn open.*14 tokens with 'A'"),
+        (doubling_blanks, "does not leave an assistant's turn open.*11 tokens with ' A'"),
+        (parsing_thoughts, "reasoning parser"),
+        (silent_about_tokens, "does not say how many tokens"),
+    ],
+)
+def test_a_server_that_would_continue_something_else_is_found_out(says: Examined, why: str) -> None:
+    with OpenAIServer(echo) as server:
+        server.examined = says
+        with pytest.raises(ConfigError, match=f"{why}.*continuation=none"):
+            check_engine(endpoint(server, "dropout.apply=all"))
+        check_engine(endpoint(server, "dropout.apply=none"))
+        sampler = make_sampler(endpoint(server))
+        with pytest.raises(ConfigError, match=why):
+            using(sampler, sampler.continue_response(ASK, SAMPLE, Continue(0.5, False, 7, 5)))
+    assert server.bodies == []
+
+
+def knowing_only_openais(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    return (400, {"error": "top_k?"}) if "top_k" in body else examined(path, body)
+
+
+def answering_alike(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    return 200, chat(*["A cat"] * body["n"], usage={"prompt_tokens": 9})
+
+
+@pytest.mark.parametrize(
+    ("says", "warning"),
+    [
+        (knowing_only_openais, "takes none of top_k, min_p"),
+        (answering_alike, "3 answers to one question are the same"),
+        (parsing_thoughts, "start it without one"),
+        (examined, ""),
+    ],
+)
+def test_what_a_server_does_of_its_own_is_told(
+    says: Examined, warning: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with OpenAIServer(echo) as server:
+        server.examined = says
+        check_engine(endpoint(server, "sampling.n=3", "dropout.apply=none"))
+    assert warning in caplog.text
+    assert bool(caplog.text) == bool(warning)
+
+
+def test_a_server_that_knows_only_openais_settings_is_sent_no_others() -> None:
+    with OpenAIServer(echo) as server:
+        server.examined = knowing_only_openais
+        sampler = make_sampler(endpoint(server, "dropout.apply=none"))
+        using(sampler, drawn(sampler, ASK))
+    assert not {"top_k", "min_p", "return_token_ids"} & server.bodies[0].keys()
+
+
+def taking_no_budgets(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    return (400, "not trusted") if "mm_processor_kwargs" in body else examined(path, body)
+
+
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [(taking_no_budgets, "refuses a budget of 1 tiles.*--trust"), (examined, "ignores budgets")],
+)
+def test_a_budget_that_comes_to_nothing_is_found_before_any_seed(says: Examined, why: str) -> None:
+    with OpenAIServer(echo) as server:
+        server.examined = says
+        config = endpoint(server, "images.family=internvl", "images.tiles=1", "seeds=a.jsonl")
+        few = config.seeds[0]
+        both = (few, few.model_copy(update={"tiles": 12}))
+        with pytest.raises(ConfigError, match=why):
+            check_engine(config.model_copy(update={"seeds": both}))
+    assert server.bodies == []
+
+
+def test_a_context_without_room_for_a_prompt_is_found_before_any_seed() -> None:
+    with OpenAIServer(echo) as server:
+        server.examined = with_tokens
+        with pytest.raises(ConfigError, match=r"max_tokens = 5000 leaves no room .* 5000 tokens"):
+            check_engine(endpoint(server, "sampling.max_tokens=5000"))
+
+
+def test_a_server_that_comes_back_with_other_settings_is_noticed() -> None:
+    started = ["vllm-0.32.0-aaaa"]
+
+    def named(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        return 200, {**examined(path, body)[1], "system_fingerprint": started[0]}
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        return 200, {**echo(body)[1], "system_fingerprint": started[0]}
+
+    with OpenAIServer(answer) as server:
+        server.examined = named
+        sampler = make_sampler(endpoint(server))
+
+        async def before_and_after() -> None:
+            assert len(await drawn(sampler, ASK)) == 3
+            started[0] = "vllm-0.32.0-bbbb"
+            await drawn(sampler, ASK)
+
+        with pytest.raises(InputError, match=r"restarted with other settings.*aaaa.*bbbb"):
+            using(sampler, before_and_after())
 
 
 def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

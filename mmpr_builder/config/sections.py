@@ -228,9 +228,10 @@ class EndpointConfig(Section):
         600.0, gt=0, description="Seconds to wait for one request; a tenth for `scoring.judge`."
     )
     retries: int = Field(5, ge=0, description="Tries again on 429, 5xx and broken connections.")
-    continuation: Literal["continue_final_message", "none"] = Field(
-        "continue_final_message",
-        description="How the server continues an open assistant turn (vLLM and SGLang can).",
+    continuation: Literal["auto", "continue_final_message", "none"] = Field(
+        "auto",
+        description="How a response is continued. `auto`: by tokens where the server takes them"
+        " (vLLM, SGLang), else by `continue_final_message` where it leaves a turn open.",
     )
 
 

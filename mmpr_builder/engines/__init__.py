@@ -40,7 +40,7 @@ def check_engine(config: Config) -> None:
 
     Costs no GPU time and does not import vLLM.
     """
-    from mmpr_builder.engines import arguments, replay, server
+    from mmpr_builder.engines import arguments, endpoint, replay
 
     sampling = config.sampling
     for name in ("n", "blind"):
@@ -54,7 +54,7 @@ def check_engine(config: Config) -> None:
         case "vllm":
             arguments.check(config)
         case "endpoint":
-            server.check_server(sampling.endpoint, config.model)
+            endpoint.check(config)
         case "replay":
             replay.check(config)
 

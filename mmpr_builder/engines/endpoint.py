@@ -7,7 +7,11 @@
 
 A server that answers fewer than n times is asked again for the rest, with the seeds that follow.
 
-`Response.tokens` is exact with vLLM's server (it returns token ids), with `sampling.logprobs`, and
+What else it can do is tried out before the first seed, and again when it was away
+(`server.examine`). A server that takes prompts as tokens continues a response by them: whatever its
+chat template does with an assistant's turn, nothing lies between prompt and response.
+
+`Response.tokens` is exact where token ids come back (vLLM, SGLang), with `sampling.logprobs`, and
 where a server answers once per request; else a reply's total, which is exact, is shared out among
 its choices by their length. `Response.seed` is request seed + i, which vLLM uses for choice i;
 other servers may use others.
@@ -16,9 +20,9 @@ other servers may use others.
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
+import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,8 +32,8 @@ from mmpr_builder.config import Config
 from mmpr_builder.dropout import truncate
 from mmpr_builder.engines import budgets, server
 from mmpr_builder.engines.rendering import content_parts
-from mmpr_builder.errors import EngineError
-from mmpr_builder.io.images import open_image
+from mmpr_builder.engines.server import Server, data_url
+from mmpr_builder.errors import ConfigError, EngineError, InputError
 from mmpr_builder.records import Continuation
 from mmpr_builder.sampling import Continue, Request, Sample, without_images
 
@@ -43,16 +47,7 @@ class Choice:
     finish_reason: str
     prompt_tokens: int
     logprob: float | None = None
-
-
-def data_url(data: bytes) -> str:
-    """An image file as a data URL of the upright RGB picture that every other engine sees.
-
-    Raises `RowError` when it cannot be opened.
-    """
-    buffer = io.BytesIO()
-    open_image(data).save(buffer, "PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    token_ids: tuple[int, ...] = ()
 
 
 def read_choices(reply: Any) -> list[Choice]:
@@ -73,17 +68,20 @@ def read_choices(reply: Any) -> list[Choice]:
 
 
 def _choice(item: dict[str, Any], prompt_tokens: int) -> Choice:
-    message = item["message"]
+    message = item["message"] if "message" in item else {"content": item["text"]}
+    text = message.get("content") or ""
     # Some servers return the reasoning beside the text, which it is part of.
-    thoughts = message.get("reasoning_content") or message.get("reasoning") or ""
-    text = (f"<think>{thoughts}</think>" if thoughts else "") + (message.get("content") or "")
+    if thoughts := server.reasoning(message):
+        text = f"<think>{thoughts}" + (f"</think>{text}" if text else "")
     logprobs = [token["logprob"] for token in (item.get("logprobs") or {}).get("content") or ()]
+    ids = tuple(item.get("token_ids") or ())
     return Choice(
         text=text,
-        tokens=len(item.get("token_ids") or logprobs),
+        tokens=len(ids or logprobs),
         finish_reason=str(item.get("finish_reason") or "stop"),
         prompt_tokens=prompt_tokens,
         logprob=sum(logprobs) / len(logprobs) if logprobs else None,
+        token_ids=ids,
     )
 
 
@@ -99,25 +97,71 @@ def _share_out(choices: list[Choice], total: int) -> list[Choice]:
     return shared
 
 
+_log = logging.getLogger(__name__)
+
+
+def check(config: Config) -> None:
+    """Try the server out, and warn of what it was seen to do. Raises `SetupError`."""
+
+    async def look() -> Server:
+        sampler = EndpointSampler(config)
+        try:
+            return await sampler.examined()
+        finally:
+            await sampler.close()
+
+    with ThreadPoolExecutor(1) as pool:  # A notebook has an event loop of its own.
+        found = pool.submit(asyncio.run, look()).result()
+    for warning in found.warnings:
+        _log.warning("%s: %s", config.sampling.endpoint.url, warning)
+    if config.dropout.apply == "all":
+        _check_continues(config, found)
+
+
+def _check_continues(config: Config, found: Server) -> None:
+    if found.closed:
+        raise ConfigError(
+            f"{config.sampling.endpoint.url} cannot continue a response of {config.model!r}:"
+            f" {found.closed}: set sampling.endpoint.continuation=none to go without DropoutNTP, or"
+            " sample with sampling.engine=vllm"
+        )
+
+
 class EndpointSampler:
     """Holds the connections to one server."""
 
     def __init__(self, config: Config) -> None:
         """Ask the server what it is (`GET /models`). Raises `SetupError` as `check_server` does."""
+        self._config = config
         self._settings = config.sampling.endpoint
-        self._model = config.model
-        self._images = config.images
-        served = server.check_server(self._settings, config.model)
-        owners = {item["id"]: item.get("owned_by") for item in served}
-        self._returns_ids = owners.get(config.model) == "vllm"
+        server.check_server(self._settings, config.model)
+        self._first: Server | None = None
+        self._known: Server | None = None
+        self._examining = asyncio.Lock()
         self._honours_n = True
         self._in_flight = asyncio.Semaphore(self._settings.concurrency)
         self._client = httpx.AsyncClient(**server.client_arguments(self._settings))
 
+    async def examined(self) -> Server:
+        """What the server was seen to do. Raises `SetupError` where it refuses what every seed asks
+        for, and where it is another one than before."""
+        async with self._examining:
+            if self._known is None:
+                found = await server.examine(self._config, self._post)
+                if self._first not in (None, found):
+                    raise InputError(
+                        f"{self._settings.url} was restarted with other settings: it was"
+                        f" {self._first}, and is {found}; start it as it was, or run again to go on"
+                        " with it as it is"
+                    )
+                self._first = self._known = found
+            return self._known
+
     async def sample(self, request: Request) -> AsyncGenerator[Sample, None]:
         """See `sampling.Sampler`. Samples come reply by reply; a vLLM server gives all in one."""
         content = await _shown(request)
-        body = {**self._body(request), "messages": [{"role": "user", "content": content}]}
+        found = await self.examined()
+        body = {**self._body(request, found), "messages": [{"role": "user", "content": content}]}
         given = 0
         while given < request.n:
             # One at a time where a server knows no n, else what is missing at once.
@@ -131,7 +175,7 @@ class EndpointSampler:
             try:
                 for task in asked:
                     choices = await task
-                    for sample in _samples(choices, request, given):
+                    for sample in _samples(choices, request, given, found.opened):
                         yield sample
                     given += len(choices)
             finally:
@@ -144,17 +188,30 @@ class EndpointSampler:
         self, request: Request, sample: Sample, how: Continue
     ) -> Continuation | None:
         """See `sampling.Sampler`. None with `endpoint.continuation: none`, and when a response
-        cannot be cut. The prefix is cut as text."""
-        prefix = truncate(sample.text, how.keep)
-        cannot = (not prefix and how.keep > 0) or prefix == sample.text
-        if self._settings.continuation == "none" or cannot:
+        cannot be cut. The prefix is cut as text. Raises `ConfigError` for a server that cannot."""
+        if self._settings.continuation == "none":
             return None
+        found = await self.examined()
+        _check_continues(self._config, found)
+        prefix = truncate(sample.text, how.keep, how.part)
+        if prefix == sample.text or (not prefix and how.keep > 0):
+            return None
+        if len(prefix) < len(found.opened):
+            prefix = found.opened
+        body = {**self._body(request, found), "max_tokens": how.max_tokens}
+        body.pop("logprobs", None)
         content = await _shown(request) if how.image else without_images(request.prompt)
-        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-        body = {**self._body(request), "messages": messages, "max_tokens": how.max_tokens}
-        if prefix:
-            messages.append({"role": "assistant", "content": prefix})
-            body |= {"continue_final_message": True, "add_generation_prompt": False}
+        messages = [{"role": "user", "content": content}]
+        kept: int | None = None
+        if found.by_tokens and not how.image:
+            prompt = await self._prompt_ids(request, messages)
+            ids = await self._prefix_ids(prefix.removeprefix(found.opened), sample.token_ids)
+            kept, body["prompt"] = len(ids), [*prompt, *ids]
+            if found.context:
+                room = found.context - len(prompt) - kept
+                body["max_tokens"] = max(1, min(how.max_tokens, room))
+        else:
+            body |= server.open_turn(messages, prefix) if prefix else {"messages": messages}
         choice = (await self._ask(body, 1, how.seed))[0]
         return Continuation(
             prefix=prefix,
@@ -164,48 +221,73 @@ class EndpointSampler:
             seed=how.seed,
             keep=how.keep,
             image=how.image,
+            prefix_tokens=kept,
         )
+
+    async def _prompt_ids(self, request: Request, messages: list[Any]) -> list[int]:
+        """The prompt's tokens without its images, asked for once for all responses."""
+        key = ("ids", request.prompt)
+        if key not in request.memo:
+            body = {"model": self._config.model, "messages": messages, "max_tokens": 1}
+            body |= {"return_token_ids": True}
+            request.memo[key] = asyncio.ensure_future(self._post("chat/completions", body))
+        return server.prompt_ids(await asyncio.shield(request.memo[key]))
+
+    async def _prefix_ids(self, text: str, own: Sequence[int]) -> list[int]:
+        """A prefix in tokens. Some tokenizers put a blank before a text: where the response's own
+        tokens begin otherwise, the blank that is there already is left to them."""
+        ids = await server.tokens_of(self._post, self._config, text) if text else []
+        if text[:1] == " " and [*own[: len(ids)]] != ids:
+            bare = await server.tokens_of(self._post, self._config, text[1:])
+            return bare if [*own[: len(bare)]] == bare else ids
+        return ids
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def _body(self, request: Request, found: Server) -> dict[str, Any]:
         body: dict[str, Any] = {
-            "model": self._model,
+            **found.beyond,
+            "model": self._config.model,
             "temperature": request.temperature,
             "top_p": request.top_p,
             "max_tokens": request.max_tokens,
         }
-        if request.top_k > 0:  # Not OpenAI's own; servers that sample this way know it.
+        if request.top_k > 0:
             body["top_k"] = request.top_k
         if request.logprobs:
             body["logprobs"] = True
-        sizes = budgets.processor_arguments(self._images, request.tiles)
+        sizes = budgets.processor_arguments(self._config.images, request.tiles)
         if sizes and request.images:  # Only vLLM's servers know it: sent where a budget is set.
             body["mm_processor_kwargs"] = sizes
-        if self._returns_ids:
-            body["return_token_ids"] = True
         return body
 
     async def _ask(self, body: Mapping[str, Any], n: int, seed: int) -> list[Choice]:
         async with self._in_flight:
-            reply = await self._post({**body, "n": n, "seed": seed})
+            path = "completions" if "prompt" in body else "chat/completions"
+            known = self._known
+            reply = await self._post(path, {**body, "n": n, "seed": seed})
         choices = read_choices(reply)
         if not choices:
             raise EngineError(f"{self._settings.url} answered with no choices: {reply!r:.300}")
+        if known is not None and known.fingerprint != server.fingerprint(reply):
+            self._known = None
+        await self.examined()
         return choices[:n]
 
-    async def _post(self, body: Mapping[str, Any]) -> Any:
-        """One reply, tried again on errors that pass."""
+    async def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """One reply, tried again on errors that pass. Where there was no server meanwhile, it is to
+        be examined again."""
         reason = ""
         for attempt in range(self._settings.retries + 1):
             response = None
             try:
                 # The client's own limit begins anew with every byte.
                 async with asyncio.timeout(self._settings.timeout_s):
-                    response = await self._client.post("chat/completions", json=body)
+                    response = await self._client.post(path, json=body)
             except (httpx.RequestError, TimeoutError) as error:
+                self._known = None
                 reason = f"{type(error).__name__}: {error}"
             else:
                 if response.is_success:
@@ -239,16 +321,17 @@ def content_of(request: Request) -> Any:
     return content if request.images else without_images(request.prompt)
 
 
-def _samples(choices: Sequence[Choice], request: Request, given: int) -> list[Sample]:
+def _samples(choices: Sequence[Choice], request: Request, given: int, opened: str) -> list[Sample]:
     return [
         Sample(
             index=request.first + given + i,
-            text=choice.text,
+            text=opened + choice.text,
             tokens=choice.tokens,
             finish_reason=choice.finish_reason,
             seed=request.seed + request.first + given + i,
             logprob=choice.logprob if request.logprobs else None,
             prompt_tokens=choice.prompt_tokens,
+            token_ids=choice.token_ids,
         )
         for i, choice in enumerate(choices)
     ]

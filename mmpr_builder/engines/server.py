@@ -1,16 +1,26 @@
-"""An OpenAI-compatible server: whether it is there, what it serves, what its refusals mean."""
+"""An OpenAI-compatible server: whether it is there, what it serves, what it can do, what its
+refusals mean.
+"""
 
 from __future__ import annotations
 
+import base64
 import difflib
+import io
 import os
 import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+from PIL import Image
 
-from mmpr_builder.config import EndpointConfig, JudgeConfig
-from mmpr_builder.errors import ConfigError, EngineError, InputError, RowError
+from mmpr_builder.config import Config, EndpointConfig, JudgeConfig
+from mmpr_builder.engines import budgets
+from mmpr_builder.errors import ConfigError, EngineError, InputError, MmprError, RowError
+from mmpr_builder.extraction import opened_by
+from mmpr_builder.io.images import open_image
 
 Settings = EndpointConfig | JudgeConfig
 
@@ -56,6 +66,217 @@ def check_server(
             f" {', '.join(names[:10])}; the nearest is {near[0]!r}"
         )
     return listed
+
+
+# --- what it can do ---------------------------------------------------------------------------
+
+QUESTION = "Name an animal, and describe it in a sentence."
+"""What is asked before any seed."""
+Post = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
+"""Path and body -> reply; raises `RowError` for a refusal."""
+BEYOND: Mapping[str, Any] = {
+    **{"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
+    **{"presence_penalty": 0.0, "frequency_penalty": 0.0},
+    "return_token_ids": True,
+}
+"""What is sent beside OpenAI's fields. A setting that is off is sent as off: vLLM and SGLang take
+what is not sent from the model's `generation_config.json`."""
+_TRIES = 8  # Answers to the question, to see whether they differ.
+_LENGTH = 16  # Tokens of each; and those at the end of a prompt in which it may open a thought.
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a server was seen to do; it differs where a server has other settings.
+
+    `beyond` is what it takes of `BEYOND`; `opened` the thought that its prompts open; `by_tokens`
+    whether prompts may be tokens; `closed` why it continues no response, "" if it does; `context`
+    its length in tokens, 0 if unknown; `asked` the tokens of the question as it renders it.
+    """
+
+    beyond: Mapping[str, Any]
+    opened: str
+    by_tokens: bool
+    closed: str
+    context: int
+    asked: int
+    fingerprint: str
+    warnings: tuple[str, ...] = field(default=(), compare=False, repr=False)
+
+
+async def examine(config: Config, post: Post) -> Server:
+    """Ask a question as seeds will ask theirs. Raises `SetupError` where that is refused."""
+    sampling, url, warnings = config.sampling, config.sampling.endpoint.url, []
+    way = sampling.endpoint.continuation
+    beyond: Mapping[str, Any] = BEYOND
+    body = {
+        "model": config.model,
+        "messages": [{"role": "user", "content": QUESTION}],
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_tokens": min(_LENGTH, sampling.max_tokens),
+        "n": min(_TRIES, sampling.n),
+        "seed": 0,
+    }
+    try:
+        reply = await post("chat/completions", {**BEYOND, **body})
+    except RowError:
+        beyond = {}
+        warnings.append(
+            f"takes none of {', '.join(BEYOND)}: its own settings for these decide what is sampled"
+        )
+        try:
+            reply = await post("chat/completions", body)
+        except RowError as error:
+            raise InputError(f"{url} refuses a plain question: {error.detail}") from None
+    if not isinstance(reply, dict):
+        raise InputError(f"{url} answers with no chat completion: {reply!r:.300}")
+    messages = [choice.get("message") or {} for choice in reply.get("choices") or ()]
+    texts = {reasoning(message) or message.get("content") for message in messages}
+    if len(messages) > 1 and len(texts) == 1 and sampling.temperature > 0:
+        warnings.append(
+            f"{len(messages)} answers to one question are the same, although sampling.temperature ="
+            f" {sampling.temperature:g}: look for sampling settings of the server's own"
+        )
+    closed, opened, context, by_tokens = "", "", 0, False
+    if any(map(reasoning, messages)):
+        closed = "a reasoning parser takes the thoughts out of its texts"
+        warnings.append(
+            f"{closed}; they are put back, without the blanks that were there: start it without one"
+            " (vLLM: --reasoning-parser) to keep what the model wrote"
+        )
+    else:
+        try:
+            found = await _native(post, config, "tokenize", prompt="A", add_special_tokens=False)
+            if fingerprint(reply):  # SGLang has its tokenizer's there, which may be any number.
+                context = int(found["max_model_len"])
+            if ids := prompt_ids(reply):
+                said = await _native(post, config, "detokenize", tokens=ids[-_LENGTH:])
+                # vLLM calls it a prompt, SGLang a text.
+                opened = opened_by(str(said.get("prompt") or said.get("text") or ""))
+                by_tokens = way == "auto" and bool(found["tokens"])
+        except (MmprError, KeyError, TypeError):
+            pass  # No such server: it is asked in words.
+    asked = _prompt_tokens(reply)
+    if 0 < context < asked + sampling.max_tokens:
+        raise ConfigError(
+            f"sampling.max_tokens = {sampling.max_tokens} leaves no room for a prompt in the"
+            f" {context} tokens of {url}: lower it, or raise the server's (vLLM: --max-model-len)"
+        )
+    one = {**beyond, **body, "n": 1, "max_tokens": 1}
+    await _check_budgets(config, post, one)
+    wanted = config.dropout.apply != "none" and way != "none" and not closed
+    if wanted and (config.dropout.image or not by_tokens):
+        closed = await _turn_closed(post, one, asked)
+    return Server(
+        beyond, opened, by_tokens, closed, context, asked, fingerprint(reply), tuple(warnings)
+    )
+
+
+async def _check_budgets(config: Config, post: Post, body: Mapping[str, Any]) -> None:
+    """Show a large picture with the smallest and the largest budget. Raises `ConfigError`."""
+    tiles = sorted({source.tiles or config.images.tiles or 0 for source in config.seeds} - {0})
+    if not tiles or not budgets.processor_arguments(config.images, tiles[0]):
+        return
+    url, buffer = config.sampling.endpoint.url, io.BytesIO()
+    side = budgets.TILE_SIDE * (int(tiles[-1] ** 0.5) + 1)
+    Image.new("RGB", (side, side), "navy").save(buffer, "PNG")
+    picture = {"type": "image_url", "image_url": {"url": data_url(buffer.getvalue())}}
+    messages = [{"role": "user", "content": [picture, {"type": "text", "text": QUESTION}]}]
+    counts = []
+    for some in (tiles[0], tiles[-1]):
+        sizes = budgets.processor_arguments(config.images, some)
+        try:
+            reply = await post(
+                "chat/completions", {**body, "messages": messages, "mm_processor_kwargs": sizes}
+            )
+        except RowError as error:
+            if error.reason == "prompt_too_long":
+                return  # Pictures may be smaller; those that are not become drops.
+            raise ConfigError(
+                f"{url} refuses a budget of {some} tiles ({sizes}): {error.detail}: have it take"
+                " budgets (vLLM: --trust-request-mm-kwargs), or set no tiles"
+            ) from None
+        counts.append(_prompt_tokens(reply))
+    if tiles[0] < tiles[-1] and counts[0] == counts[1] > 0:
+        raise ConfigError(
+            f"{url} ignores budgets: a large picture makes {counts[0]} tokens of the prompt with"
+            f" {tiles[0]} tiles and with {tiles[-1]}: set images.family as"
+            f" {config.model!r} takes them, or set no tiles"
+        )
+
+
+async def _turn_closed(post: Post, body: Mapping[str, Any], asked: int) -> str:
+    """Why an answer cannot be begun for it; "". Chat templates may end the turn, drop its thought
+    or double a blank: the number of the prompt's tokens tells."""
+    if not asked:
+        return "it does not say how many tokens a prompt has, so what it renders cannot be checked"
+    for prefix in ("A", " A"):  # One token in every vocabulary that was looked at.
+        try:
+            reply = await post("chat/completions", {**body, **open_turn(body["messages"], prefix)})
+        except RowError as error:
+            return f"it refuses continue_final_message ({error.detail})"
+        if (found := _prompt_tokens(reply)) != asked + 1:
+            return (
+                "its chat template does not leave an assistant's turn open as a prompt begins it"
+                f" ({found} tokens with {prefix!r}, {asked} without)"
+            )
+    return ""
+
+
+def open_turn(messages: list[Any], prefix: str) -> dict[str, Any]:
+    """The fields that have a chat gone on with from the beginning of an answer."""
+    return {
+        "messages": [*messages, {"role": "assistant", "content": prefix}],
+        "continue_final_message": True,
+        "add_generation_prompt": False,
+    }
+
+
+def reasoning(message: Mapping[str, Any]) -> str:
+    """The thoughts that a server took out of a text, under either of their names."""
+    return str(message.get("reasoning_content") or message.get("reasoning") or "")
+
+
+def fingerprint(reply: Mapping[str, Any]) -> str:
+    """vLLM's word for its version and settings; "" of others, which change theirs at will."""
+    found = str(reply.get("system_fingerprint") or "")
+    return found if found.startswith("vllm-") else ""
+
+
+def prompt_ids(reply: Mapping[str, Any]) -> list[int]:
+    """The prompt's tokens, where a reply has them: vLLM once, SGLang in each choice."""
+    first = (reply.get("choices") or [{}])[0]
+    return list(reply.get("prompt_token_ids") or first.get("prompt_token_ids") or ())
+
+
+def _prompt_tokens(reply: Mapping[str, Any]) -> int:
+    return int((reply.get("usage") or {}).get("prompt_tokens") or 0)
+
+
+async def tokens_of(post: Post, config: Config, text: str) -> list[int]:
+    """The tokens of a text alone."""
+    found = await _native(post, config, "tokenize", prompt=text, add_special_tokens=False)
+    return list(found["tokens"])
+
+
+async def _native(post: Post, config: Config, path: str, **body: Any) -> Any:
+    """What is no part of OpenAI's protocol, and lies above `/v1/`."""
+    root = base_url(config.sampling.endpoint).removesuffix("v1/")
+    return await post(root + path, {"model": config.model, **body})
+
+
+def data_url(data: bytes) -> str:
+    """An image file as a data URL of the upright RGB picture that every other engine sees.
+
+    Raises `RowError` when it cannot be opened.
+    """
+    buffer = io.BytesIO()
+    open_image(data).save(buffer, "PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+# --- asking it --------------------------------------------------------------------------------
 
 
 def base_url(settings: Settings) -> str:

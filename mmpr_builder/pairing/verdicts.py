@@ -144,20 +144,15 @@ def _scores_of(rollout: Rollout, config: Config, judge: Scores) -> Callable[[str
 
 def _with_true_ends(response: Response) -> Response:
     """The same, as cut at its length where it, or its continuation, stops inside a thought."""
-    cut = replace(response, finish_reason="length")
-    ended = cut if _stops_in_thought(response.finish_reason, response.text) else response
-    if not any(_stops_in_thought(c.finish_reason, c.prefix + c.text) for c in ended.continuations):
-        return ended
-    return ended.with_continuations(
-        replace(c, finish_reason="length")
-        if _stops_in_thought(c.finish_reason, c.prefix + c.text)
-        else c
-        for c in ended.continuations
+    found = replace(response, finish_reason=_end(response.finish_reason, response.text))
+    return found.with_continuations(
+        replace(c, finish_reason=_end(c.finish_reason, c.prefix + c.text))
+        for c in response.continuations
     )
 
 
-def _stops_in_thought(finish_reason: str, text: str) -> bool:
-    return finish_reason == "stop" and bool(open_thought(text))
+def _end(finish_reason: str, text: str) -> str:
+    return "length" if finish_reason == "stop" and open_thought(text) else finish_reason
 
 
 def _without_right_continuations(

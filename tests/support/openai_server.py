@@ -8,6 +8,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from mmpr_builder.engines.server import QUESTION
+
 Answer = Callable[[dict[str, Any]], tuple[int, Any]]
 
 
@@ -22,12 +24,31 @@ def choices(*texts: str, **extra: Any) -> dict[str, Any]:
     }
 
 
+def examined(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    """What a server says before any seed: it has no tokens to tell, and leaves turns open."""
+    if path != "/v1/chat/completions":
+        return 404, {"error": "no such path"}
+    texts = [f"Animal number {i}" for i in range(body["n"])]
+    reply = choices(*texts)
+    reply["usage"]["prompt_tokens"] += body["messages"][-1]["role"] == "assistant"
+    return 200, reply
+
+
+def is_examination(path: str, body: dict[str, Any]) -> bool:
+    asked = body.get("messages", [{"content": ""}])[0]["content"]
+    return QUESTION in json.dumps(asked) or path in ("/tokenize", "/detokenize")
+
+
 class OpenAIServer:
-    """Answers `POST /v1/chat/completions` by `answer(body)`: status, reply; keeps the bodies."""
+    """Answers `POST /v1/chat/completions` by `answer(body)`: status, reply; keeps the bodies.
+
+    What is asked before any seed, and about tokens, is answered by `examined(path, body)` instead.
+    """
 
     def __init__(self, answer: Answer, *, owner: str = "someone", model: str = "org/vlm") -> None:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.examined = examined
         self.models: tuple[int, Any] = (200, {"data": [{"id": model, "owned_by": owner}]})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, answer))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -50,6 +71,8 @@ def _handler(server: OpenAIServer, answer: Answer) -> type[BaseHTTPRequestHandle
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if is_examination(self.path, body):
+                return self._send(*server.examined(self.path, body))
             server.bodies.append(body)
             server.headers.append(dict(self.headers.items()))
             self._send(*answer(body))
