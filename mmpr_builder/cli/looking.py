@@ -220,7 +220,8 @@ def _state(found: Overview) -> str:
 
 def _stages(out: str) -> Iterator[tuple[str, str]]:
     """What each step of a finished build came to, by its run.json."""
-    from mmpr_builder.folder.files import exists, join
+    from mmpr_builder.folder import join
+    from mmpr_builder.io.stores import is_there
     from mmpr_builder.output import read_run
     from mmpr_builder.progress import clock_time
 
@@ -237,7 +238,7 @@ def _stages(out: str) -> Iterator[tuple[str, str]]:
         f"{pairs:,} pairs of {seeds['with_pairs']:,} seeds, {seeds['dropped']:,} dropped"
         f"  {clock_time(seconds.get('pairing', 0.0))}",
     )
-    yield "report", page if exists(page) else f"not written: mmpr report {out}"
+    yield "report", page if is_there(page) else f"not written: mmpr report {out}"
 
 
 def _figures(figures: dict[str, Any], alive: bool) -> Iterator[tuple[str, str]]:
