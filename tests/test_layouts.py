@@ -181,10 +181,10 @@ def test_each_question_of_a_conversation_is_a_seed(tmp_path: Path, suffix: str) 
     assert len(items) - len(found) == (suffix == "jsonl")
 
 
-def test_rows_of_conversations_say_which_format_they_need(tmp_path: Path) -> None:
+def test_rows_of_conversations_need_no_format(tmp_path: Path) -> None:
     SOURCES["geos"](tmp_path / "geos")
-    with pytest.raises(InputError, match="set the source's `format` to conversations"):
-        check_sources([source(tmp_path, "geos", format="auto")])
+    check_sources([source(tmp_path, "geos", format="auto")])
+    assert read(tmp_path, "geos", format="auto") == read(tmp_path, "geos")
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from mmpr_builder.prompts import load_templates
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.sampling import Request, request_for
 from mmpr_builder.seeds import check_sources
-from mmpr_builder.seeds.formats import ALIASES
 from mmpr_builder.seeds.layouts import LAYOUTS
+from mmpr_builder.seeds.roles import ALIASES
 
 RECIPES = ("mmpr_v1", "mmpr_v1_2")
 # Planned with a model that is there; nothing is sampled.

@@ -52,7 +52,7 @@ def sampling_identity(config: Config) -> dict[str, Any]:
         kept |= flattened(chosen["decontaminate"], "quality.decontaminate")
     if chosen["near_duplicates"]:
         kept["quality.near_duplicates"] = True
-    opened = (".roots", ".allow")
+    opened = (".roots", ".allow", ".columns", ".require_image")
     kept = {
         k: v for k, v in kept.items() if v or not (k.startswith("seeds.") and k.endswith(opened))
     }

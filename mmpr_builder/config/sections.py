@@ -74,6 +74,9 @@ DATA = "{data}"
 """In a source's `path` or `root`: stands for `data`, the folder of public data sets."""
 
 
+Role = Literal["id", "question", "image", "answer", "choices", "source", "context"]
+
+
 class SourceConfig(Section):
     """One file, folder or data set of seeds, and what is particular about it."""
 
@@ -95,6 +98,12 @@ class SourceConfig(Section):
     format: LayoutName = Field(
         "auto", description="Layout of its files, see docs/seeds.md; `auto` reads rows of any kind."
     )
+    columns: dict[Role, str | tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Which of its columns hold what, where names do not tell: {image: img, choices:"
+        " [A, B, C, D]}; [] for none.",
+    )
+    require_image: bool = Field(False, description="Drop rows without a picture.")
     domain: Domain | None = Field(
         None, description="What it is about: picks the prompts of `prompts.mix`."
     )

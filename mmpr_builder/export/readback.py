@@ -78,7 +78,9 @@ def text_of(row: Mapping[str, Any], *names: str) -> str:
 
 
 def image_names(row: Mapping[str, Any]) -> list[str]:
-    """The `image` field of a recipe's row as a list. Raises `RowError` "missing_field"."""
+    """The field `image` (or `images`) of a recipe's row. Raises `RowError` "missing_field"."""
+    if not row.get("image") and row.get("images"):
+        return _names(row, "images")
     value = row.get("image", [])
     if value is None:
         raise RowError("missing_field", "'image' is null: leave it out of a row without images")

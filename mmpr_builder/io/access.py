@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from mmpr_builder.config import NETWORK, Config, SourceConfig
 from mmpr_builder.errors import ConfigError, RowError
 from mmpr_builder.escaping import public_url
+from mmpr_builder.io.members import member_ref, split_zip
 from mmpr_builder.io.seed_files import homes, hub_caches
 from mmpr_builder.io.stores import absolute, is_url
 from mmpr_builder.records import ImageRef
@@ -143,6 +144,8 @@ class _Base(NamedTuple):
     prefix: str
     folders: tuple[str, ...]
     access: Access
+    archive: tuple[str, str] | None = None
+    """(zip archive, folder in it) whose members relative names are."""
 
 
 class Places:
@@ -165,6 +168,8 @@ class Places:
             return ImageRef(image)
         start = self._bases.get(base) or self._started(base)
         is_whole = image.startswith(("/", "~/", "file://")) or is_url(image)
+        if start.archive and not is_whole:
+            return member_ref(*start.archive, image)
         path = absolute(image) if is_whole else start.prefix + image.removeprefix("./")
         if not is_url(path):
             self._check_path(path, base, start)
@@ -185,7 +190,7 @@ class Places:
         else:
             own_folders = [f"{home.rstrip('/')}/" for home in homes(base)] if base else []
             prefix = f"{os.path.abspath(base or '.').rstrip('/')}/"
-            found = _Base(prefix, (*own_folders, *folders), self.access)
+            found = _Base(prefix, (*own_folders, *folders), self.access, split_zip(base))
         self._bases[base] = found
         return found
 

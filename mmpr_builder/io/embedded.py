@@ -20,11 +20,13 @@ from functools import lru_cache
 from typing import Any
 
 from mmpr_builder.errors import InputError, RowError
+from mmpr_builder.io.members import ARCHIVES, read_member
 from mmpr_builder.io.stores import absolute, is_url, resolve
 from mmpr_builder.io.tables import ParquetFile
 from mmpr_builder.records import ImageRef
 
 DATASET_SCHEME = "hf-dataset:"
+MAX_MEMBER_BYTES = 128 * 2**20  # Of an image in an archive, whatever it says of its size.
 BATCH_BYTES = 8 * 2**20  # Aimed at, for one decoded batch.
 BATCH_ROWS = 64  # At most: the footer understates images that repeat (dictionary encoding).
 KEPT_BYTES = 96 * 2**20  # Decoded batches per open column, for several shards in flight.
@@ -42,6 +44,8 @@ def read_embedded(ref: ImageRef) -> tuple[bytes | None, str | None]:
     """
     if ref.row is None or ref.column is None:
         raise ValueError(f"not a reference into a table: {ref}")
+    if ref.uri.lower().endswith(ARCHIVES):
+        return read_member(ref, MAX_MEMBER_BYTES), None
     try:
         if ref.uri.startswith(DATASET_SCHEME):
             place, _, split = ref.uri.removeprefix(DATASET_SCHEME).rpartition("?split=")
@@ -78,7 +82,8 @@ def open_dataset(path_or_id: str, split: str) -> Any:
     try:
         if is_url(path_or_id) or path_or_id.startswith("/"):
             _refuse_foreign_files(path_or_id)
-            loaded = datasets.load_from_disk(path_or_id)
+            one_file = path_or_id.endswith(".arrow")
+            loaded = (_arrow_file if one_file else datasets.load_from_disk)(path_or_id)
         else:
             name, _, subset = path_or_id.partition(":")
             loaded = datasets.load_dataset(name, subset or None, split=split)
@@ -96,6 +101,18 @@ def open_dataset(path_or_id: str, split: str) -> Any:
             )
         loaded = loaded[split]
     return plain(loaded)
+
+
+def _arrow_file(path: str) -> Any:
+    """A file of a data set's cache (a stream of batches), or one that other programs wrote."""
+    import datasets
+    import pyarrow as pa
+
+    try:
+        return datasets.Dataset.from_file(path)
+    except pa.ArrowInvalid:
+        table = pa.ipc.open_file(pa.memory_map(path)).read_all()
+        return datasets.Dataset(datasets.table.InMemoryTable(table))
 
 
 def plain(dataset: Any) -> Any:

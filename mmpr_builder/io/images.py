@@ -11,6 +11,7 @@ import binascii
 import io
 import math
 import os
+import re
 import stat
 import threading
 import time
@@ -31,6 +32,7 @@ MAX_BYTES = 128 * 2**20  # A photograph has 1-30 MB, an uncompressed 40-megapixe
 MAX_ROW_BYTES = 512 * 2**20  # All images of one row, which are in memory together.
 MAX_PIXELS = 178_956_970  # Where Pillow itself speaks of a decompression bomb.
 MAX_DECODED = 2**30  # Bytes that decodes take together: one colour picture of 134 megapixels.
+_NEARLY_WHITE = 250
 MAX_ASPECT = 200  # Vision processors that keep the ratio of the sides (Qwen2-VL) refuse more.
 FORMATS = (
     "PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "AVIF",
@@ -176,8 +178,21 @@ class _Budget:
 _budget = _Budget(MAX_DECODED)
 
 
+_BASE64 = re.compile(
+    r"\s*(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR|Qk[0-3]|SUkq|TU0A)[A-Za-z0-9+/\s]{40,}={0,2}\s*"
+)
+
+
+def data_url(text: str) -> str | None:
+    """A picture that is written as base64 alone, as a `data:` URL; None for other text."""
+    if text.startswith("data:image/"):
+        return text
+    return f"data:image;base64,{''.join(text.split())}" if _BASE64.fullmatch(text) else None
+
+
 def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
-    """Decode to a loaded RGB image, upright by its EXIF tag, transparency on white, first frame.
+    """Decode to a loaded RGB image, upright by its EXIF tag, transparency on white (a white
+    drawing on black), first frame.
 
     Decodes in other threads are waited for where all would take over `MAX_DECODED` bytes.
     Raises `RowError`: "image_unreadable" (unknown format, truncated, corrupt), "image_too_large"
@@ -186,15 +201,12 @@ def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
     if not data:
         raise RowError("image_unreadable", "the file is empty")
     try:
-        with Image.open(io.BytesIO(data), formats=tuple(formats)) as image:
-            _check_size(image.size)
-            with _budget.taken(_cost(image)):
-                image.load()
-                _check_size(image.size)  # what is inside an icon can differ from its header
-                turn = _TURNS.get(_orientation(image))
-                opened = _to_rgb(image)
-                image.close()
-                return opened.transpose(turn) if turn is not None else opened
+        try:
+            return _opened(data, formats)
+        except ValueError:  # Of over 1 MB of text or profile Pillow makes an error.
+            if not data.startswith(_PNG):
+                raise
+            return _opened(_without_notes(data), formats)
     except RowError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -212,6 +224,18 @@ def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
         raise RowError("image_unreadable", f"damaged or of an unknown kind ({what})") from None
 
 
+def _opened(data: bytes, formats: Sequence[str]) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=tuple(formats)) as image:
+        _check_size(image.size)
+        with _budget.taken(_cost(image)):
+            image.load()
+            _check_size(image.size)  # what is inside an icon can differ from its header
+            turn = _TURNS.get(_orientation(image))
+            opened = _to_rgb(image)
+            image.close()
+            return opened.transpose(turn) if turn is not None else opened
+
+
 def _cost(image: Image.Image) -> int:
     """Bytes that opening a picture takes at most. Raises `RowError` if over `MAX_DECODED`."""
     per_pixel = 16 if image.format in ("WEBP", "AVIF") else 8
@@ -226,6 +250,22 @@ def _cost(image: Image.Image) -> int:
             f"{image.width} x {image.height} pixels, decoded over {MAX_DECODED // 2**20} MiB",
         )
     return cost
+
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_NOTES = (b"zTXt", b"iTXt", b"tEXt", b"iCCP")
+
+
+def _without_notes(data: bytes) -> bytes:
+    """A PNG without texts and colour profile, which are no part of the picture. Its chunks are
+    those of the PNG specification: length, four letters, content, check sum."""
+    kept, at = [_PNG], len(_PNG)
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] not in _NOTES:
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def _check_size(size: tuple[int, int]) -> None:
@@ -258,22 +298,37 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return image.copy()
     if _is_deep(image):
         return _to_8_bits(image).convert("RGB")
-    # By strips: each step of the way would hold the whole picture once more.
+    found = _flat(image, "white")
+    if min(low for low, _ in _extrema(found)) < _NEARLY_WHITE:
+        return found
+    # A white drawing on transparency shows on black only; one colour on both is no drawing.
+    black = _flat(image, "black")
+    lows, highs = zip(*_extrema(black), strict=True)
+    return black if min(lows) < _NEARLY_WHITE and lows != highs else found
+
+
+def _extrema(image: Image.Image) -> tuple[tuple[int, int], ...]:
+    found: Any = image.getextrema()
+    return tuple(found)
+
+
+def _flat(image: Image.Image, background: str) -> Image.Image:
+    """By strips: each step of the way would hold the whole picture once more."""
     found = Image.new("RGB", image.size)
     for top in range(0, image.height, _STRIP):
         box = (0, top, image.width, min(top + _STRIP, image.height))
-        found.paste(_on_white(image.crop(box)), box)
+        found.paste(_on(background, image.crop(box)), box)
     return found
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _on(background: str, image: Image.Image) -> Image.Image:
     if image.mode in ("La", "RGBa"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        white.alpha_composite(rgba)
-        return white.convert("RGB")
+        below = Image.new("RGBA", rgba.size, background)
+        below.alpha_composite(rgba)
+        return below.convert("RGB")
     return image.convert("RGB")
 
 

@@ -1,7 +1,9 @@
 """Where seeds lie: one path of a recipe becomes a list of files or a data set.
 
 data/*.jsonl              -> data/a.jsonl, data/b.jsonl             (sorted)
-data/                     -> its *.jsonl, *.json and *.parquet, or a `save_to_disk` folder
+data/                     -> its *.jsonl, *.json and *.parquet, or a `save_to_disk` folder; where
+                             there are none its *.csv, *.tsv, *.arrow and *.tar
+data.zip                  -> the files of a folder like that in an archive
 s3://bucket/x.jsonl.gz    -> itself, through fsspec
 org/name  org/name:subset -> a data set of the Hugging Face hub
 """
@@ -15,15 +17,16 @@ import io
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Literal, cast
 
 from mmpr_builder.errors import InputError, MmprError
 from mmpr_builder.escaping import public_url
+from mmpr_builder.io.members import open_member, open_zip
 from mmpr_builder.io.stores import absolute, is_url, resolve
 
-Format = Literal["jsonl", "json", "parquet", "disk", "hub", "imagefolder"]
+Format = Literal["jsonl", "json", "parquet", "disk", "hub", "imagefolder", "csv", "tsv", "tar"]
 
 FORMATS: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -31,6 +34,14 @@ FORMATS: dict[str, Format] = {
     ".json": "json",
     ".parquet": "parquet",
 }
+#: Of a folder these are read only where it has none of the above: they often lie beside.
+FURTHER: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".arrow": "disk", ".tar": "tar"}
+_KNOWN = {**FORMATS, **FURTHER}
+_WHOLE = (".parquet", ".arrow", ".tar", ".zip")  # Read by places, which compression takes away.
+_ZIP = ".zip"
+#: What files begin with, for names that do not tell.
+_MAGIC = ((b"PAR1", ".parquet"), (b"PK\x03\x04", _ZIP), (b"ARROW1", ".arrow"))
+_PACKED = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ", "xz"))
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 HASH_BYTES = 64 * 2**20  # Larger files are told apart by size and time of change.
 
@@ -48,6 +59,8 @@ class SeedFile:
     format: Format
     compression: str | None = None
     split: str = "train"
+    member: str = ""
+    """Its name in the zip archive `uri`."""
 
     @property
     def shown(self) -> str:
@@ -57,7 +70,7 @@ class SeedFile:
     @property
     def name(self) -> str:
         """`scienceqa.jsonl`: for messages, and for rows that have no id of their own."""
-        return self.shown.rstrip("/").rsplit("/", 1)[-1]
+        return (self.member or self.shown).rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def stem(self) -> str:
@@ -71,7 +84,9 @@ class SeedFile:
         """Where relative image paths start by default."""
         if self.format == "hub":
             return ""
-        if self.format in ("disk", "imagefolder"):
+        if self.member:
+            return f"{self.uri}/{self.member}".rsplit("/", 1)[0]
+        if self.format in ("disk", "imagefolder") and not self.uri.endswith(".arrow"):
             return self.uri
         uri = self.uri.partition("?")[0] if self.uri.startswith("http") else self.uri
         return uri.rsplit("/", 1)[0]
@@ -122,18 +137,22 @@ def _locate(path: str, split: str, hub: str | None) -> list[SeedFile]:
     uri = absolute(path)
     fs, inside = resolve(uri)
     # Over HTTP, asking whether a file is a folder downloads it.
-    is_page = uri.startswith("http") and _suffixes(uri)[0] in FORMATS
+    is_page = uri.startswith("http") and _suffixes(uri)[0] in (*_KNOWN, _ZIP)
     if not is_page and fs.isdir(inside):
         return _folder(uri, fs, inside, split)
     if fs.exists(inside):
-        return [_file(uri, split)]
+        return _files(uri, fs, inside, split)
     if any(mark in path for mark in "*?["):
         found = [name for name in fs.glob(inside) if not fs.isdir(name)]
         if not found:
             raise InputError(f"no file matches {path!r}{_nearest(fs, inside)}")
-        return [_file(full_name(fs, uri, name), split) for name in sorted(found)]
+        return [
+            file
+            for name in sorted(found)
+            for file in _files(full_name(fs, uri, name), fs, name, split)
+        ]
     parent_here = os.path.isdir(os.path.dirname(uri)) and not is_url(path)
-    if hub and not is_url(path) and not parent_here and _suffixes(path)[0] not in FORMATS:
+    if hub and not is_url(path) and not parent_here and _suffixes(path)[0] not in _KNOWN:
         return [SeedFile(hub, "hub", split=split)]
     gone = "does not exist or cannot be reached" if is_url(path) else "does not exist"
     looked = "" if path == uri else f" (looked for {uri})"
@@ -148,15 +167,43 @@ def _suffixes(name: str) -> tuple[str, str | None]:
     return last, None
 
 
-def _file(uri: str, split: str) -> SeedFile:
+def _files(uri: str, fs: Any, inside: str, split: str) -> list[SeedFile]:
+    """A file as its ending says, else as its first bytes do; a zip archive as its members."""
     suffix, compression = _suffixes(uri)
-    if suffix not in FORMATS or (suffix == ".parquet" and compression):
-        known = ", ".join(FORMATS)
+    if suffix not in _KNOWN and suffix != _ZIP:
+        with fs.open(inside, "rb") as handle:
+            start = handle.read(512)
+        compression = next((kind for magic, kind in _PACKED if start.startswith(magic)), None)
+        text = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+        found = next((ending for magic, ending in _MAGIC if start.startswith(magic)), suffix)
+        found = ".tar" if start[257:262] == b"ustar" else ".jsonl" if text or compression else found
+    else:
+        found = suffix
+    if (found not in _KNOWN and found != _ZIP) or (found in _WHOLE and compression):
         raise InputError(
             f"{uri}: cannot tell the format from the name (suffix {suffix!r}); seeds are read from"
-            f" {known} (JSON also as {', '.join(COMPRESSIONS)}), folders of these, and data sets"
+            f" {', '.join((*_KNOWN, _ZIP))} (text also as {', '.join(COMPRESSIONS)}; decompress"
+            " others first), folders of these, and data sets"
         )
-    return SeedFile(uri, FORMATS[suffix], compression, split)
+    if found == _ZIP:
+        return _zipped(uri, split)
+    return [SeedFile(uri, _KNOWN[found], compression, split)]
+
+
+def _zipped(uri: str, split: str) -> list[SeedFile]:
+    """The files with seeds in a zip archive, as those of a folder."""
+    names = [name for name in open_zip(uri).namelist() if not name.startswith("__MACOSX/")]
+    known = [[n for n in names if _is_seed_file(n, kinds)] for kinds in (FORMATS, FURTHER)]
+    found = known[0] or known[1]
+    wrong = [name for name in found if _suffixes(name)[0] in _WHOLE or _suffixes(name)[1]]
+    if wrong or not found:
+        what = f"holds {wrong[0]!r}" if wrong else "holds no JSON, CSV or TSV"
+        raise InputError(
+            f"{uri}: {what}: unpack it; or give a file of seeds as the source and this archive as"
+            " its `root`, if it holds the images"
+        )
+    kept = of_split(sorted(found), 0, split)
+    return [SeedFile(uri, _KNOWN[_suffixes(name)[0]], None, split, name) for name in kept]
 
 
 def full_name(fs: Any, uri: str, name: str) -> str:
@@ -169,25 +216,33 @@ def _folder(uri: str, fs: Any, inside: str, split: str) -> list[SeedFile]:
     names = {entry.rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(inside, detail=False)}
     if {"dataset_info.json", "state.json"} <= names or "dataset_dict.json" in names:
         return [SeedFile(uri.rstrip("/"), "disk", split=split)]
-    here = sorted(f"{inside}/{name}" for name in names if _is_seed_file(name))
-    below = sorted(_below(fs, inside, is_url(uri), near=bool(here)))
+    further = {} if "metadata.csv" in names else FURTHER
+    also = sorted(name for name in names if _is_seed_file(name, further))
+    for kinds in (FORMATS, further):
+        here = sorted(f"{inside}/{name}" for name in names if _is_seed_file(name, kinds))
+        below = sorted(_below(fs, inside, is_url(uri), kinds, near=bool(here)))
+        if here or below:
+            break
     if here:
         # A file beside folders does not hide what is named after splits in them.
         others = [name for name in below if not _said(name[len(inside) + 1 :])]
         below = [name for name in below if name not in others]
         if others:
-            _tell(
+            tell(
                 f"{uri}: not read, as there are seed files above: {others[0]} and"
                 f" {len(others) - 1} more; name their folder as a source, too, to read them"
             )
+    if also and kinds is FORMATS:
+        tell(f"{uri}: not read beside other seed files: {also[0]} and {len(also) - 1} more")
     if here or below:
         found = of_split([*here, *below], len(inside) + 1, split)
         refuse_links_out(uri, found)
-        return [_file(full_name(fs, uri, name), split) for name in found]
+        named = [(full_name(fs, uri, name), name) for name in found]
+        return [file for name, path in named for file in _files(name, fs, path, split)]
     if not is_url(uri) and any(name.endswith("metadata.csv") for name in fs.find(inside)):
         return [SeedFile(uri, "imagefolder", split=split)]
     raise InputError(
-        f"folder {uri} holds no seeds: expected {', '.join('*' + s for s in FORMATS)}, a folder"
+        f"folder {uri} holds no seeds: expected {', '.join('*' + s for s in _KNOWN)}, a folder"
         " written by `datasets.save_to_disk`, or images with a metadata.csv"
     )
 
@@ -207,11 +262,11 @@ def refuse_links_out(folder: str, names: Iterable[str]) -> None:
             )
 
 
-def _is_seed_file(name: str) -> bool:
+def _is_seed_file(name: str, kinds: Mapping[str, Format] = FORMATS) -> bool:
     suffix, compression = _suffixes(name)
     # `dataset_infos.json` and the like describe a data set, they are none.
     is_card = suffix == ".json" and re.match(r"dataset_infos?\.|config\.|meta\.|\.", name)
-    return suffix in FORMATS and not is_card and not (suffix == ".parquet" and compression)
+    return suffix in kinds and not is_card and not (suffix in _WHOLE and compression)
 
 
 _SPLITS = {
@@ -239,7 +294,7 @@ def of_split(names: list[str], start: int, split: str) -> list[str]:
     kept = [name for name in names if name in own or not said[name] or said[name] == {split}]
     for name in names:
         if name not in kept and split in said[name]:
-            _tell(f"{name}: left out, as it says {' and '.join(sorted(said[name]))}")
+            tell(f"{name}: left out, as it says {' and '.join(sorted(said[name]))}")
     if own:
         kept = [name for name in kept if name in own]
     if not kept:
@@ -281,7 +336,9 @@ def _said(path: str) -> set[str]:
     return set()
 
 
-def _below(fs: Any, inside: str, remote: bool, *, near: bool) -> Iterator[str]:
+def _below(
+    fs: Any, inside: str, remote: bool, kinds: Mapping[str, Format], *, near: bool
+) -> Iterator[str]:
     """Seed files in the folders below one, except hidden folders. Where there are some `near`, only
     the first `_LOOKED_AT` entries are checked: the rest may be a million images."""
     if remote and near:
@@ -292,11 +349,11 @@ def _below(fs: Any, inside: str, remote: bool, *, near: bool) -> Iterator[str]:
         if near and looked > _LOOKED_AT:
             return
         if "/." not in folder[len(inside) :] and folder.rstrip("/") != inside:
-            yield from (f"{folder.rstrip('/')}/{n}" for n in names if _is_seed_file(n))
+            yield from (f"{folder.rstrip('/')}/{n}" for n in names if _is_seed_file(n, kinds))
 
 
 @functools.cache
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
     """Warn once for each text: files are located several times."""
     _log.warning("%s", text)
 
@@ -321,7 +378,9 @@ def open_binary(file: SeedFile) -> IO[bytes]:
     """The bytes of a file, decompressed, buffered. Raises `InputError` when it does not open."""
     fs, inside = resolve(file.uri)
     try:
-        if file.compression == "zstd":
+        if file.member:
+            raw: Any = open_member(file.uri, file.member)
+        elif file.compression == "zstd":
             import pyarrow as pa
 
             raw = pa.CompressedInputStream(pa.PythonFile(fs.open(inside, "rb"), "r"), "zstd")

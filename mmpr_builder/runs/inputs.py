@@ -26,7 +26,7 @@ from mmpr_builder.io.ordered_map import Answer, Asked, Item, Spread
 from mmpr_builder.io.stores import is_local, is_there, read_bytes, remove_folder, resolve
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop, Seed
-from mmpr_builder.seeds.formats import ALIASES
+from mmpr_builder.seeds.roles import ALIASES
 
 _TOLD_EVERY = 256
 
@@ -41,6 +41,7 @@ def read_rows(
     from mmpr_builder.audit import screen  # Imports the scorers, which engines do without.
 
     rows = screen(seeds.read_sources(sources, limit=config.limit, taken=taken), config)
+    rows = (_pairable(row, taken) for row in rows)
     with spreading(config, progress) as spread:
         if config.quality.decontaminate.against:
             progress.update(detail="evaluation sets")
@@ -50,6 +51,17 @@ def read_rows(
             if number % _TOLD_EVERY == 0:
                 progress.update(done=number)
             yield item
+
+
+def _pairable(item: Seed | Drop, taken: seeds.Taken | None) -> Seed | Drop:
+    """A seed, or a drop where nothing could be made of it: no truth to judge its responses by, no
+    image to leave out. Builds of earlier versions keep theirs."""
+    if isinstance(item, Drop) or item.has_truth or item.images:
+        return item
+    if taken is not None and taken.number_of(item.id) is not None:
+        return item
+    detail = f"{item.origin}: neither a truth nor an image, which DropoutNTP leaves out"
+    return Drop(item.id, "seeds", "no_possible_pair", detail)
 
 
 class Usable:

@@ -1,11 +1,11 @@
-"""Stage 1: seeds from JSON lines, Parquet, Hugging Face data sets and folders of these.
+"""Stage 1: seeds from JSON, CSV, Parquet, archives, Hugging Face data sets and folders of these.
 
     {"image": "1.png", "question": "Find y.\\nChoices:\\n(A) 5\\n(B) 10", "answer": "B"}
       -> Seed(id=…, question="<image>\\nFind y.…", images=(ImageRef("/data/1.png"),),
               answers=("B",), choices=("5", "10"), source="geometry3k", origin="geometry3k.jsonl:1")
 
 Every row becomes exactly one `Seed` or one `Drop` with the reason; blank lines are no rows. Field
-names that are understood: `formats.ALIASES`. Nothing is held but the row at hand; for a whole build
+names that are understood: `roles.ALIASES`. Nothing is held but the row at hand; for a whole build
 two hashes and an id per row go to disk (to keep ids unique, and to find rows that ask the same).
 """
 

@@ -7,8 +7,9 @@ r"""Options of a multiple-choice question, found in the text of the question.
     (C) 10
 
 Letters must run A, B, C, … in one style of label ("A.", "(A)", "A)", "A:", "A、", full-width too),
-on lines of their own or in one line, and nothing may follow the last option. "A. Lincoln" in prose,
-`P(A)` and "6:00 A.M." are no labels.
+on lines of their own or in one line. Behind the last option only lines may follow that ask nothing
+("Please think carefully."); they are no part of it. "A. Lincoln" in prose, `P(A)` and "6:00 A.M."
+are no labels.
 """
 
 from __future__ import annotations
@@ -122,9 +123,29 @@ def _last_run(
             for label, stop in zip(run, ends, strict=True)
         ]
         before = question[: run[0].start]
+        texts[-1] = _without_tail(before, texts)
         if all(texts) and (_fit_lines(texts) if on_lines else _fit_inline(before, texts, style)):
             return FoundChoices(_tidy(texts), run[0].start)
     return None
+
+
+def _without_tail(before: str, texts: Sequence[str]) -> str:
+    """The last option without lines behind it that are none of its own: the other options have one
+    line, or one paragraph, and these lines ask nothing that was to be asked before the options."""
+    *others, last = texts
+    between = "\n\n" if any("\n" in text for text in others) else "\n"
+    own, mark, tail = last.partition(between)
+    asks = "?" in tail or "？" in tail
+    alike = between == "\n" or not any(between in text for text in others)
+    is_sentence = tail.rstrip().endswith((".", "!", "。", "！", ":", "："))
+    fits = (
+        mark
+        and alike
+        and is_sentence
+        and not asks
+        and before.replace(IMAGE_PLACEHOLDER, "").strip()
+    )
+    return own.rstrip() if fits else last
 
 
 def _labels(

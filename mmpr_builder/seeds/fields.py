@@ -16,9 +16,12 @@ from decimal import Decimal
 from typing import Any
 
 from mmpr_builder.errors import RowError
+from mmpr_builder.io.images import data_url
 from mmpr_builder.records import IMAGE_PLACEHOLDER, ImageRef
 from mmpr_builder.seeds.choices import MAX_CHOICES, find_choices
-from mmpr_builder.seeds.formats import ALIASES, quote
+from mmpr_builder.seeds.formats import quote
+from mmpr_builder.seeds.replies import listed, truth, written
+from mmpr_builder.seeds.roles import ALIASES, find, is_empty
 
 Fields = Mapping[str, Any]
 
@@ -28,18 +31,14 @@ MAX_IMAGES = 512  # As many frames of a video as a context of 128 k tokens holds
 MAX_QUESTION_CHARS = 200_000  # More than any model holds beside an image; of contexts, too.
 
 _NUMBERED = re.compile(r"<image[ _]?(\d{1,3})>")
+# <|im_end|>, <|image_pad|>, DeepSeek's <｜end▁of▁sentence｜>, InternVL's, Gemma's, Llama's, Phi's.
+_SPECIAL = re.compile(
+    r"<[|｜][^|｜<>\s]{1,60}[|｜]>|</?IMG_CONTEXT>|<(?:start|end)_of_(?:turn|image|utterance)>"
+    r"|\[/?INST\]|<</?SYS>>"
+)
 _LABEL = re.compile(
     r"\A\s*[(（\[]?\s*([A-ZＡ-Ｚ])\s*(?:[)）\]][.:：]?|[.．:：、])\s*(.*)\Z", re.DOTALL
 )
-
-
-def find(fields: Fields, what: str) -> tuple[str, Any]:
-    """(name of the field, value) of the first alias that is there and not null."""
-    for name in ALIASES[what]:
-        value = fields.get(name)
-        if value is not None:
-            return name, value
-    return ALIASES[what][0], None
 
 
 def row_id(fields: Fields) -> str | None:
@@ -85,7 +84,8 @@ def text_of(fields: Fields, what: str) -> str | None:
 def images_of(fields: Fields) -> tuple[str | ImageRef, ...]:
     """Images as written (paths, URLs) or as references into the table they are embedded in."""
     name, value = find(fields, "image")
-    if value is None or value == "" or value == []:
+    value = listed(value)
+    if value in (None, "", []) or (isinstance(value, Mapping) and is_empty(value)):
         return ()
     items = value if isinstance(value, list) else [value]
     if len(items) > MAX_IMAGES:
@@ -94,12 +94,12 @@ def images_of(fields: Fields) -> tuple[str | ImageRef, ...]:
 
 
 def _image(name: str, value: Any, item: Any) -> str | ImageRef:
-    if isinstance(item, dict) and isinstance(item.get("path"), str) and not item.get("bytes"):
-        item = item["path"]
+    if isinstance(item, dict) and not item.get("bytes"):
+        item = next((item[key] for key in ("path", "url") if isinstance(item.get(key), str)), item)
     if isinstance(item, ImageRef):
         return item
     if isinstance(item, str) and item.strip() and "\0" not in item:
-        return item if item.startswith("data:") else clean(name, item)
+        return item if item.startswith("data:") else data_url(item) or clean(name, item)
     raise RowError(
         "bad_image_field", f"field {name!r} must be a string or a list of strings{got(value)}"
     )
@@ -114,7 +114,7 @@ def place_images(
     `<image 1>` of MMMU) become plain ones in the order of the text.
     """
     count = question.count(IMAGE_PLACEHOLDER)
-    if count == 0 and images and "<image" in question:
+    if count == 0 and "<image" in question:
         numbers = [int(found) for found in _NUMBERED.findall(question)]
         if sorted(numbers) == list(range(1, len(images) + 1)):
             ordered = tuple(images[n - 1] for n in numbers)
@@ -133,6 +133,21 @@ def place_images(
             " give one per image, or none",
         )
     return question, images
+
+
+def numbered_to_plain(text: str) -> str:
+    """An option whose picture has a number, as its question shows it."""
+    return _NUMBERED.sub(IMAGE_PLACEHOLDER, text) if "<image" in text else text
+
+
+def check_special_tokens(text: str) -> None:
+    """Raise `RowError` "special_token" for what chat templates write between turns and for images:
+    an engine, and each trainer, reads it in a question as that, too."""
+    found = _SPECIAL.search(text)
+    if found is not None:
+        raise RowError(
+            "special_token", f"{found[0]!r} means something to models: write it another way"
+        )
 
 
 def choices_of(fields: Fields) -> tuple[str, ...]:
@@ -157,6 +172,8 @@ def choices_of(fields: Fields) -> tuple[str, ...]:
 def _choices_in_text(value: str) -> Any:
     if not value.strip():
         return None
+    if isinstance(found := listed(value), list):
+        return found
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
@@ -185,7 +202,11 @@ def answers_of(fields: Fields, choices: Sequence[str], *, indices: bool) -> tupl
     name, value = find(fields, "answer")
     if value is None:
         return ()
+    value = listed(value)
     items = value if isinstance(value, list) else [value]
+    if name == "solution":  # A derivation, as a rule, with the answer at its end.
+        items = [truth(item) if isinstance(item, str) else item for item in items]
+        items = [item for item in items if item is not None]
     if items and all(isinstance(item, Mapping) and "answer" in item for item in items):
         items = [item["answer"] for item in items]  # VQAv2's annotators
     items = _bounded(name, [i for i in items if not (isinstance(i, str) and not i.strip())])
@@ -215,11 +236,12 @@ def _bounded(name: str, items: list[Any]) -> list[Any]:
 
 
 def _letter_of(item: Any, choices: Sequence[str], indices: bool, name: str) -> str:
-    text = _scalar(name, item, item, "bad_answer_field")
+    text = written(_scalar(name, item, item, "bad_answer_field"))
     if not choices:
         return text
-    if indices and isinstance(item, int):
-        by_label = chr(ord("A") + item) if 0 <= item < len(choices) else None
+    # pandas makes 1.0 of the position 1 where other rows have none.
+    if indices and not isinstance(item, str) and abs(item) < 100 and item == int(item):
+        by_label = chr(ord("A") + int(item)) if 0 <= item < len(choices) else None
     else:
         by_label = _option_by_label(text, choices)
     if by_label and not indices:
@@ -233,6 +255,8 @@ def _letter_of(item: Any, choices: Sequence[str], indices: bool, name: str) -> s
             " is no option's text",
         )
     found = by_label or by_text or _options_together(text, choices)
+    if found is None and indices and text.isdecimal() and int(text[:9]) < len(choices):
+        found = chr(ord("A") + int(text[:9]))  # Out of a CSV, where numbers are text.
     if found is None:
         detail = f"field {name!r} = {quote(item)} is none (or several) of {quote(list(choices))}"
         raise RowError("answer_not_in_choices", detail)

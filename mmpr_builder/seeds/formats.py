@@ -1,4 +1,4 @@
-r"""Rows out of files: JSON lines, JSON arrays, Parquet and data sets, streamed.
+r"""Rows out of files: JSON, CSV, Parquet, data sets and shards of webdataset, streamed.
 
     {"image": "1.png", "question": "What is the total?", "answer": 31.00}\n   -> Row(118, {...})
     {"image": "1.png", "question": "What is\n                                 -> Row(119, error)
@@ -11,33 +11,30 @@ Every row comes out once, as a table of fields or as an error. Only a file that 
 from __future__ import annotations
 
 import codecs
+import csv
 import json
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import chain
 from typing import IO, Any, NamedTuple
 
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.io.embedded import dataset_uri, open_dataset, plain
+from mmpr_builder.io.members import DAMAGED, tar_members
 from mmpr_builder.io.seed_files import SeedFile, open_binary
 from mmpr_builder.io.tables import ParquetFile
 from mmpr_builder.records import ImageRef
+from mmpr_builder.seeds.roles import ALIASES, TURNS, Mapped, find, worth_reading
 
 MAX_LINE_BYTES = 64 * 2**20
 """Longest JSON line. The longest that made sense held a few images as base64."""
 
-#: Names of a field in data sets, ours first: the first one that is there and not null counts.
-ALIASES: dict[str, tuple[str, ...]] = {
-    "id": ("id", "question_id", "item_id", "uid", "qid"),
-    "question": ("question", "query", "prompt", "problem", "text"),
-    "image": ("image", "images", "image_path", "file_name"),
-    "answer": ("answer", "answers", "gt", "gt_answer", "ground_truth"),
-    "choices": ("choices", "options"),
-    "source": ("source", "data_source"),
-    "context": ("context", "hint"),
-}
-TURNS = ("conversations", "texts")
-"""Columns that hold conversations, for the layout that reads them."""
+MAX_JSON_BYTES = 2 * 2**30
+"""Longest JSON array or object; VQAv2's annotations have 360 MB."""
+
+_LISTS = ("data", "rows", "examples", "samples", "items")
+"""Keys under which one JSON object keeps the list of its rows."""
 
 
 class Row(NamedTuple):
@@ -48,31 +45,72 @@ class Row(NamedTuple):
     error: RowError | None = None
 
 
-def read_rows(file: SeedFile, *, turns: bool = False) -> Iterator[Row]:
-    """All rows of one file or data set, of conversations with `turns`.
+def read_rows(file: SeedFile, mapped: Mapped = ()) -> Iterator[Row]:
+    """All rows of one file or data set; `mapped` says which columns are read as what.
 
     Raises `InputError` when it is broken as a whole.
     """
     if file.format in ("jsonl", "json"):
-        return _json_lines(file) if file.format == "jsonl" else _json(file)
-    return _parquet(file, turns) if file.format == "parquet" else _dataset(file, turns)
+        return _json(file)
+    if file.format in ("csv", "tsv"):
+        return _separated(file, mapped)
+    if file.format == "tar":
+        return _tar(file)
+    return (_parquet if file.format == "parquet" else _dataset)(file, mapped)
 
 
-def _json_lines(file: SeedFile) -> Iterator[Row]:
+def _json(file: SeedFile) -> Iterator[Row]:
+    """JSON lines, an array of rows or an object of them, whatever the name says."""
     with open_binary(file) as handle:
-        number = 0
         try:
-            while line := handle.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                if number == 1:
-                    line = line.removeprefix(codecs.BOM_UTF8)
-                if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
-                    yield Row(number, None, _skip_long_line(handle, line))
-                elif not line.isspace() and line:
-                    yield _json_row(number, line)
-        # A damaged archive: the rest is lost, and must not be lost in silence.
-        except (OSError, EOFError) as error:
-            raise InputError(f"{file.uri}: unreadable after line {number}: {error}") from None
+            start = handle.peek(1)[:4096].removeprefix(codecs.BOM_UTF8).lstrip()  # type: ignore[attr-defined]
+        except DAMAGED as error:
+            raise InputError(f"{file.uri}: unreadable after line 0: {error}") from None
+        line, newline, _ = start.partition(b"\n")
+        opens = newline and line.rstrip().endswith((b"{", b"[", b","))
+        if start[:1] != b"[" and not opens:
+            yield from _json_lines(file, handle)
+            return
+        try:
+            data = handle.read(MAX_JSON_BYTES + 1)
+            text = data.decode("utf-8-sig").strip()
+        except DAMAGED as error:
+            raise InputError(f"{file.uri}: not valid JSON: {error}") from None
+    if len(data) > MAX_JSON_BYTES:
+        raise InputError(f"{file.uri}: over {MAX_JSON_BYTES >> 30} GiB of JSON: write JSON lines")
+    number, single = 0, dict[str, Any]()
+    for _, key, value in entries(text, file.uri):
+        if not (text[0] == "[" or isinstance(value, dict) or key in _LISTS):
+            single[key] = value
+            continue
+        rows = value if isinstance(value, list) and key in _LISTS else [value]
+        for fields in rows:
+            number += 1
+            yield _row_of(number, _under(key, fields) if key not in _LISTS else fields)
+    if single and not number:
+        yield _row_of(1, single)
+
+
+def _under(key: str, fields: Any) -> Any:
+    """An entry of an object by id."""
+    is_named = not key or not isinstance(fields, dict) or find(fields, "id")[1] is not None
+    return fields if is_named else {"id": key, **fields}
+
+
+def _json_lines(file: SeedFile, handle: IO[bytes]) -> Iterator[Row]:
+    number = 0
+    try:
+        while line := handle.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+                yield Row(number, None, _skip_long_line(handle, line))
+            elif not line.isspace() and line:
+                yield from _json_rows(number, line)
+    # A damaged archive: the rest is lost, and must not be lost in silence.
+    except DAMAGED as error:
+        raise InputError(f"{file.uri}: unreadable after line {number}: {error}") from None
 
 
 def _skip_long_line(handle: IO[bytes], line: bytes) -> RowError:
@@ -83,17 +121,27 @@ def _skip_long_line(handle: IO[bytes], line: bytes) -> RowError:
     return RowError("line_too_long", f"{size} bytes, over {MAX_LINE_BYTES // 2**20} MiB")
 
 
-def _json_row(number: int, line: bytes) -> Row:
+def _json_rows(number: int, line: bytes) -> Iterator[Row]:
     try:
         fields = DECODER.decode(line.decode("utf-8").strip())
     except UnicodeDecodeError as error:
         shown = line[max(0, error.start - 20) : error.start + 20]
         detail = f"byte {error.start} of the line is not UTF-8: {shown!r}"
-        return Row(number, None, RowError("invalid_utf8", detail))
+        yield Row(number, None, RowError("invalid_utf8", detail))
+        return
     except (ValueError, RecursionError, ArithmeticError) as error:
         detail = f"not valid JSON ({error}): {quote(line[:120].decode('utf-8', 'replace'))}"
-        return Row(number, None, RowError("invalid_json", detail))
-    return _row_of(number, fields)
+        yield Row(number, None, RowError("invalid_json", detail))
+        return
+    if isinstance(fields, dict) and fields and all(isinstance(v, dict) for v in fields.values()):
+        yield from (_row_of(number, _under(key, value)) for key, value in fields.items())
+        return
+    if isinstance(fields, dict) and find(fields, "question")[1] is None:
+        rows = [fields[key] for key in _LISTS if isinstance(fields.get(key), list)]
+        if len(rows) == 1:
+            yield from (_row_of(number, value) for value in rows[0])
+            return
+    yield _row_of(number, fields)
 
 
 def _row_of(number: int, fields: object) -> Row:
@@ -103,60 +151,127 @@ def _row_of(number: int, fields: object) -> Row:
     return Row(number, None, RowError("not_an_object", detail))
 
 
-def _json(file: SeedFile) -> Iterator[Row]:
-    """A JSON array of rows, or JSON lines under the name `.json`."""
+def _separated(file: SeedFile, mapped: Mapped) -> Iterator[Row]:
+    """CSV or TSV with names in the first line, as spreadsheets, pandas and VLMEvalKit write it."""
+    csv.field_size_limit(MAX_LINE_BYTES)  # Pictures stand in cells as base64.
+    number = 0
     with open_binary(file) as handle:
-        first = handle.readline(MAX_LINE_BYTES).removeprefix(codecs.BOM_UTF8).strip()
-        if first.startswith(b"{"):
-            try:
-                json.loads(first)
-            except (ValueError, RecursionError):
-                raise InputError(
-                    f"{file.uri}: begins like one JSON object over several lines; expected an array"
-                    " of rows or one row per line"
-                ) from None
-            yield from _json_lines(file)
-            return
         try:
-            text = (first + b"\n" + handle.read()).decode("utf-8")
-        except (ValueError, OSError, EOFError) as error:
-            raise InputError(f"{file.uri}: not valid JSON: {error}") from None
-    if not text.startswith("["):
-        raise InputError(f"{file.uri}: expected an array of rows, got {quote(text.strip())}")
-    for number, _, fields in entries(text, file.uri):
-        yield _row_of(number, fields)
+            lines = _text_lines(handle, file.uri)
+            first = next(lines, "")
+            between = "\t" if file.format == "tsv" else max(",;\t", key=first.count)
+            reader = csv.reader(chain([first], lines), delimiter=between)
+            names = [name.strip() for name in next(reader, [])]
+            if names:
+                check_columns(names, file.uri, mapped)
+            for cells in filter(None, reader):
+                number += 1
+                if len(cells) > len(names):
+                    detail = f"{len(cells)} cells under {len(names)} names: {quote(cells)}"
+                    yield Row(number, None, RowError("too_many_cells", detail))
+                    continue
+                fields = dict(zip(names, cells, strict=False))
+                if fields.get("image", "").isdecimal() and "index" in fields:
+                    detail = "its `image` is the number of another row: put the picture there"
+                    yield Row(number, fields, RowError("image_of_another_row", detail))
+                    continue
+                yield Row(number, fields)
+        except (*DAMAGED, csv.Error) as error:
+            raise InputError(f"{file.uri}: unreadable after row {number}: {error}") from None
 
 
-def check_columns(names: list[str], uri: str, *, turns: bool = False) -> list[str]:
-    """The columns worth reading. Raises `InputError` if none of them can hold a question."""
-    if turns and set(names) & set(TURNS):
-        wanted = (*TURNS, *ALIASES["id"], *ALIASES["image"])
-        return _once_each([name for name in names if name in wanted], uri)
-    if not turns and set(names) & set(TURNS) and not set(names) & set(ALIASES["question"]):
+def _text_lines(handle: IO[bytes], uri: str) -> Iterator[str]:
+    """Lines of bounded length. Bytes that are not UTF-8 become the error of the field they are in
+    (`fields.clean`)."""
+    start = codecs.BOM_UTF8
+    while line := handle.readline(MAX_LINE_BYTES + 1):
+        if len(line) > MAX_LINE_BYTES:
+            raise InputError(f"{uri}: a line has over {MAX_LINE_BYTES // 2**20} MiB")
+        yield line.removeprefix(start).decode("utf-8", "surrogateescape")
+        start = b""
+
+
+def _tar(file: SeedFile) -> Iterator[Row]:
+    """A shard of webdataset: members whose names differ after their first dot are one row.
+
+    0001.json {"question": …}, 0001.jpg    0002.txt (the question), 0002.answer.txt, 0002.png
+    """
+    number, last, fields = 0, None, dict[str, Any]()
+    for member, archive in tar_members(file.uri):
+        folder, _, name = member.name.rpartition("/")
+        stem, _, ending = name.partition(".")
+        if ending.lower().partition(".")[0] in ("jsonl", "ndjson", "csv", "tsv", "parquet"):
+            raise InputError(f"{file.uri}: holds {member.name!r}: unpack it, or make a .zip of it")
+        if (folder, stem) != last and fields:
+            number += 1
+            yield _row_of(number, fields)
+            fields = {}
+        last = (folder, stem)
+        if stem and not name.startswith("."):
+            fields |= _member_fields(file.uri, member, archive, ending.lower(), fields)
+    if fields:
+        yield _row_of(number + 1, fields)
+
+
+def _member_fields(
+    uri: str, member: Any, archive: Any, ending: str, fields: Mapping[str, Any]
+) -> dict[str, Any]:
+    kind = ending.rpartition(".")[2]
+    if kind in _PICTURES:
+        return {"images": [*fields.get("images", ()), ImageRef(uri, member.offset, member.name)]}
+    if kind in _MOVING:
+        return {"video": member.name}
+    if kind not in ("json", "txt", "cls", "text", "question", "answer"):
+        return {}
+    if member.size > MAX_LINE_BYTES:
+        raise InputError(f"{uri}: {member.name!r} has over {MAX_LINE_BYTES // 2**20} MiB")
+    text = archive.extractfile(member).read().decode("utf-8", "surrogateescape")
+    if kind != "json":
+        name = ending.partition(".")[0]
+        return {{"txt": "text", "cls": "label"}.get(name, name): text}
+    try:
+        found = DECODER.decode(text)
+    except (ValueError, RecursionError, ArithmeticError):
+        found = None
+    return found if isinstance(found, dict) else {"json": text}
+
+
+_MOVING = ("mp4", "avi", "webm", "mkv", "mov", "wav", "mp3", "flac")
+_PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "img")
+
+
+def check_columns(names: Sequence[str], uri: str, mapped: Mapped = ()) -> None:
+    """Raise `InputError` if none of the columns can hold a question, one that the setting `columns`
+    names is not there, or two that are read have one name."""
+    wanted = [name for _, own in mapped for name in own]
+    gone = [name for name in wanted if name not in names]
+    if gone:
         raise InputError(
-            f"{uri}: its rows are conversations: set the source's `format` to conversations"
+            f"{uri}: no column {gone[0]!r}, which seeds.N.columns names; there are"
+            f" {', '.join(names)[:400]}"
         )
-    if turns or not set(names) & set(ALIASES["question"]):
-        expected = ", ".join(TURNS if turns else ALIASES["question"])
+    known = (*ALIASES["question"], *TURNS)
+    if "question" not in dict(mapped) and not any(n in known or n.lower() in known for n in names):
         raise InputError(
-            f"{uri}: no column holds a question: expected one of {expected},"
-            f" found {', '.join(names)}; rename it"
+            f"{uri}: no column holds a question: expected one of {', '.join(known)}, found"
+            f" {', '.join(names)[:400]}: set seeds.N.columns={{question: …}}"
         )
-    known = {alias for aliases in ALIASES.values() for alias in aliases}
-    return _once_each([name for name in names if name in known], uri)
+    _once_each([name for name in names if name in (*wanted, *known) or _is_known(name)], uri)
 
 
-def _once_each(names: list[str], uri: str) -> list[str]:
+def _is_known(name: str) -> bool:
+    return any(name in aliases for aliases in ALIASES.values())
+
+
+def _once_each(names: list[str], uri: str) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{uri}: several columns are named {twice!r}: rename all but one")
-    return names
 
 
-def _parquet(file: SeedFile, turns: bool) -> Iterator[Row]:
+def _parquet(file: SeedFile, mapped: Mapped) -> Iterator[Row]:
     with open_parquet(file.uri) as table:
-        columns = check_columns(table.schema.names, file.uri, turns=turns)
-        embedded = [name for name in columns if _is_embedded(table.schema.field(name).type)]
+        columns, embedded = _columns(table.schema, file.uri, mapped)
         number = 0
         for group in range(table.metadata.num_row_groups):
             leaves, partial = _leaves(table.metadata, group, columns, embedded)
@@ -165,6 +280,14 @@ def _parquet(file: SeedFile, turns: bool) -> Iterator[Row]:
             for row in _rows_of(batches, embedded, file.shown, partial, number):
                 number = row.number
                 yield row
+
+
+def _columns(schema: Any, uri: str, mapped: Mapped) -> tuple[list[str], list[str]]:
+    """The columns to read, and those of them with embedded pictures."""
+    check_columns(schema.names, uri, mapped)
+    pictures = [field.name for field in schema if _is_embedded(field.type)]
+    columns = worth_reading(schema.names, pictures, mapped)
+    return columns, [name for name in columns if name in pictures]
 
 
 def open_parquet(uri: str) -> ParquetFile:
@@ -181,7 +304,7 @@ def _rows_of(
 ) -> Iterator[Row]:
     """Rows of Arrow batches, numbered on, with embedded images as references into `uri`."""
     try:
-        for batch in batches:
+        for batch in map(_shortest, batches):
             for fields in _plain_rows(batch):
                 number += 1
                 if isinstance(fields, RowError):
@@ -192,6 +315,17 @@ def _rows_of(
                 yield Row(number, fields)
     except (OSError, ValueError) as error:  # Damaged pages raise the one or the other.
         raise InputError(f"{uri}: unreadable after row {number}: {error}") from None
+
+
+def _shortest(batch: Any) -> Any:
+    """The batch with 32-bit numbers as they were written: 1.1, not 1.100000023841858."""
+    import pyarrow as pa
+
+    for at, column in enumerate(batch.columns):
+        if column.type in (pa.float32(), pa.float16()):
+            text = column.cast(pa.float32()).cast(pa.string())
+            batch = batch.set_column(at, batch.schema.names[at], text.cast(pa.float64()))
+    return batch
 
 
 def _plain_rows(batch: Any) -> Iterator[dict[str, Any] | RowError]:
@@ -258,12 +392,10 @@ def _refs(value: Any, uri: str, row: int, column: str, bytes_known: bool) -> Any
     return one(value, None)
 
 
-def _dataset(file: SeedFile, turns: bool) -> Iterator[Row]:
+def _dataset(file: SeedFile, mapped: Mapped) -> Iterator[Row]:
     dataset = load(file)
-    columns = check_columns(dataset.column_names, file.uri, turns=turns)
+    columns, embedded = _columns(dataset.features.arrow_schema, file.uri, mapped)
     dataset = dataset.select_columns(columns)
-    kinds = dataset.features.arrow_schema
-    embedded = [name for name in columns if _is_embedded(kinds.field(name).type)]
     # Images of a folder stay files; those of a data set are found by row, on every machine.
     uri = dataset_uri(file.shown, file.split)
     yield from _rows_of(dataset.iter(batch_size=32), embedded, uri, (), 0)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.io.access import Places, named_access
-from mmpr_builder.io.seed_files import SeedFile, locate
+from mmpr_builder.io.members import split_zip
+from mmpr_builder.io.seed_files import SeedFile, locate, tell
 from mmpr_builder.io.stores import absolute, is_url, resolve
 from mmpr_builder.records import Drop, ImageRef, Language, Seed, content_id
 from mmpr_builder.seeds import layouts
@@ -20,9 +21,11 @@ from mmpr_builder.seeds.choices import find_choices
 from mmpr_builder.seeds.fields import (
     Fields,
     answers_of,
+    check_special_tokens,
     choices_of,
     fold,
     images_of,
+    numbered_to_plain,
     place_images,
     question_of,
     row_id,
@@ -30,6 +33,8 @@ from mmpr_builder.seeds.fields import (
 )
 from mmpr_builder.seeds.formats import Row, read_rows
 from mmpr_builder.seeds.instructions import strip_instructions
+from mmpr_builder.seeds.layouts.conversations import expanded
+from mmpr_builder.seeds.roles import Mapped, mapping, standard
 
 ZH_SHARE = 0.3
 """Share of Chinese characters among all letters from which a question counts as Chinese."""
@@ -51,16 +56,21 @@ def read_seeds(
     scorer: str = "auto",
     layout: str = "auto",
     language: str = "auto",
+    columns: Mapping[Any, str | Sequence[str]] | None = None,
+    require_image: bool = False,
 ) -> Iterator[Seed | Drop]:
     """Read a file, folder, glob, URL or data set, one `Seed` or `Drop` per row, in order.
 
     `root` is where relative image paths start (default: the folder of each file). Rows may name
     files below it or one of `roots`, and URLs that `allow` opens: protocols, or beginnings of URLs
     (see `access`). `limit` is the number of rows to read, `source` a name for all (default: a row's
-    own, else the file's stem), `layout` one of `layouts.LAYOUTS`. Ids are the rows' own, else
-    content hashes; `read_sources` makes them unique.
+    own, else the file's stem), `layout` one of `layouts.LAYOUTS`. `columns` says which columns are
+    read as what where names do not (role of `roles.ALIASES` -> name, or names); with
+    `require_image` a row without one is a drop. Ids are the rows' own, else content hashes;
+    `read_sources` makes them unique.
 
-    Raises `InputError` when nothing is at `path` or a file is broken as a whole.
+    Raises `InputError` when nothing is at `path`, a file is broken as a whole, or no row has a
+    column that `columns` names.
     """
     base = None if root is None else check_root(os.fspath(root))
     fixed = _Fixed(
@@ -69,16 +79,33 @@ def read_seeds(
         source=source,
         scorer=scorer,
         language=None if language == "auto" else cast(Language, language),
+        mapped=mapping(columns or {}),
+        require_image=require_image,
     )
-    return islice(_items(_rows(str(path), split, layout), fixed), limit)
+    return islice(_items(_rows(str(path), split, layout, fixed.mapped), fixed), limit)
 
 
-def _rows(path: str, split: str, layout: str) -> Iterator[tuple[SeedFile, str, Row]]:
+def _rows(
+    path: str, split: str, layout: str, mapped: Mapped
+) -> Iterator[tuple[SeedFile, str, Row]]:
     """(file, where its images lie, row) of all that `path` names."""
     if layout == "auto":
+        missing = {name for _, own in mapped for name in own}
+        there: tuple[str, ...] = ()
         for file in locate(path, split):
-            for row in read_rows(file):
+            row = None
+            for row in read_rows(file, mapped):
+                if row.fields is not None and missing:
+                    missing -= row.fields.keys()
+                    there = tuple(row.fields)
                 yield file, file.folder, row
+            if row is None:
+                tell(f"{file.shown}: has no rows")
+        if missing and there:
+            raise InputError(
+                f"{path}: no row has {', '.join(map(repr, sorted(missing)))}, which"
+                f" seeds.N.columns names; the last one has {', '.join(there)[:400]}"
+            )
         return
     kind = layouts.LAYOUTS[layout]
     for file, row in kind.read(layouts.files_of(kind, layout, path, split)):
@@ -90,9 +117,9 @@ def check_root(root: str) -> str:
     base = absolute(root).rstrip("/")
     if not is_url(base):
         fs, inside = resolve(base)
-        if not fs.isdir(inside or "/"):
+        if not fs.isdir(inside or "/") and split_zip(base) is None:
             raise InputError(
-                f"image root {root!r} is not a folder: give the one that images are in"
+                f"image root {root!r} is not a folder, nor a .zip: give the one that images are in"
             )
     return base
 
@@ -106,23 +133,45 @@ class _Fixed:
     source: str | None
     scorer: str
     language: Language | None
+    mapped: Mapped
+    require_image: bool
 
 
 def _items(rows: Iterator[tuple[SeedFile, str, Row]], fixed: _Fixed) -> Iterator[Seed | Drop]:
     last: SeedFile | None = None
     name = shown = stem = ""
-    for file, base, row in rows:
+    for file, base, raw in rows:
         if file is not last:
             last, name, shown, stem = file, file.name, file.shown, file.stem
-        own_id = None
-        try:
-            if row.error is not None or row.fields is None:
-                raise row.error or RowError("invalid_json", "no fields")
+        yield from (
+            _item(row, base, (name, shown, stem), fixed) for row in _made(raw, fixed, shown)
+        )
+
+
+def _made(row: Row, fixed: _Fixed, place: str) -> Iterator[Row]:
+    """The row with fields of standard names; a conversation as the rows that it is made of."""
+    if row.fields is None or row.error is not None:
+        yield row
+        return
+    try:
+        fields = standard(row.fields, fixed.mapped, place)
+    except RowError as error:
+        yield row._replace(error=error)
+        return
+    yield from expanded(Row(row.number, fields))
+
+
+def _item(row: Row, base: str, names: tuple[str, str, str], fixed: _Fixed) -> Seed | Drop:
+    own_id, (name, shown, stem) = None, names
+    try:
+        if row.fields is not None:
             own_id = row_id(row.fields)
-            yield _seed(row.fields, own_id, base, stem, f"{name}:{row.number}", fixed)
-        except RowError as error:
-            detail = f"{shown}:{row.number}: {error.detail}"
-            yield Drop(own_id or f"{name}:{row.number}", "seeds", error.reason, detail)
+        if row.error is not None or row.fields is None:
+            raise row.error or RowError("invalid_json", "no fields")
+        return _seed(row.fields, own_id, base, stem, f"{name}:{row.number}", fixed)
+    except RowError as error:
+        detail = f"{shown}:{row.number}: {error.detail}"
+        return Drop(own_id or f"{name}:{row.number}", "seeds", error.reason, detail)
 
 
 def _seed(
@@ -132,6 +181,10 @@ def _seed(
     source = fixed.source or text_of(fields, "source") or stem
     stem_text, question, choices, answers = _question(fields)
     question, images = place_images(question, images_of(fields))
+    if fixed.require_image and not images:
+        raise RowError("missing_image", "its source asks for one (require_image)")
+    check_special_tokens(question)
+    choices = tuple(numbered_to_plain(choice) for choice in choices)
     ref, base = fixed.places.ref, fixed.root or base
     return Seed(
         id=own_id or content_id(source, question, *map(_image_key, images), "", *answers),

@@ -24,8 +24,9 @@ from mmpr_builder.io.seed_files import (
 from mmpr_builder.io.stores import absolute, resolve
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds import layouts
-from mmpr_builder.seeds.formats import check_columns, load, open_parquet
+from mmpr_builder.seeds.formats import check_columns, load, open_parquet, read_rows
 from mmpr_builder.seeds.reading import check_root, read_seeds
+from mmpr_builder.seeds.roles import mapping
 
 
 def read_sources(
@@ -58,6 +59,8 @@ def _rows(sources: Sequence[SourceConfig]) -> Iterator[tuple[Seed | Drop, str]]:
             scorer=source.scorer,
             layout=source.format,
             language=source.language,
+            columns=source.columns,
+            require_image=source.require_image,
         )
         for row in rows:
             for item in branches(row, source.branch):
@@ -105,15 +108,17 @@ def _check_source(source: SourceConfig) -> None:
     refuse_forbidden(source, files)
     if source.root is not None:
         check_root(source.root)
-    turns = source.format == "conversations"
-    if source.format != "auto" and not turns:
+    if source.format not in ("auto", "conversations"):
         return
+    mapped = mapping(source.columns)
     for file in files:
         if file.format == "parquet":
             with open_parquet(file.uri) as table:
-                check_columns(table.schema.names, file.uri, turns=turns)
-        elif file.format not in ("jsonl", "json"):
-            check_columns(load(file).column_names, file.uri, turns=turns)
+                check_columns(table.schema.names, file.uri, mapped)
+        elif file.format in ("disk", "hub", "imagefolder"):
+            check_columns(load(file).column_names, file.uri, mapped)
+        elif file.format != "json" and file.format != "jsonl":
+            next(read_rows(file, mapped), None)
 
 
 def _files(source: SourceConfig) -> list[SeedFile]:
