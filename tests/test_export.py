@@ -19,8 +19,9 @@ from trainer_loaders import Seen
 
 from mmpr_builder import load_pairs
 from mmpr_builder.errors import BuildConflictError, ConfigError, InputError
-from mmpr_builder.export import FORMATS, ExportOptions, PerEntry, write_export
+from mmpr_builder.export import FORMATS, ExportOptions, PerEntry, verl, write_export
 from mmpr_builder.export.destination import json_line, staged
+from mmpr_builder.output import pair_features, schema_of
 from mmpr_builder.records import Drop, Rollout, Seed
 from mmpr_builder.seeds import read_seeds
 
@@ -167,6 +168,31 @@ def test_trl_pairs_are_those_of_the_build(out: Path, tmp_path: Path) -> None:
     assert copy.to_pylist() == build.to_pylist()
 
 
+def test_an_entry_that_the_loader_would_take_no_row_of_is_named(out: Path, tmp_path: Path) -> None:
+    options = {"repeat_time": PerEntry.parse("--repeat-time", ["0.4", "format=1"])}
+    done = export(out, "internvl", tmp_path / "dest", **options)
+    assert done.entries["sums_correctness"] == 1
+    (warning,) = done.warnings
+    assert "sums_correctness (1 x 0.4)" in warning
+    assert "grid_format" not in warning
+    assert warning in (tmp_path / "dest" / "README.md").read_text()
+    seen = list(loaders.internvl(tmp_path / "dest" / "meta.json"))
+    assert not [one for one in seen if "1 + 1" in one.question]
+    assert not export(out, "internvl", tmp_path / "whole").warnings
+
+
+@pytest.mark.parametrize("form", ["trl", "verl"])
+def test_lists_are_described_as_all_versions_of_datasets_read_them(form: str) -> None:
+    from datasets import Features
+
+    features = verl.features() if form == "verl" else pair_features()
+    schema = schema_of(features)
+    told = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    assert isinstance(told["images"], list)
+    assert '"List"' not in json.dumps(told)
+    assert Features.from_arrow_schema(schema) == features
+
+
 WRONG = [
     # format, options, what the message must say
     ("internvl", {"repeat_time": PerEntry(1.5)}, "whole number"),
@@ -292,6 +318,7 @@ MISREAD = [
     ("internvl", "a <video> tag", None),
     ("nemo-rl", "see <image_2> there", "placeholder_in_response"),
     ("ms-swift", "an <image> tag", "placeholder_in_response"),
+    ("ms-swift", "HTML <img>x</img>", "placeholder_in_response"),
     ("llama-factory", "a <video> tag", "placeholder_in_response"),
     ("llama-factory", "a {{image}} stand-in", "placeholder_in_response"),
     ("trl", "an <image> tag", "placeholder_in_response"),

@@ -14,10 +14,12 @@ from pair_samples import picture, sample_rollouts, write_build
 from PIL import Image
 
 from mmpr_builder import load_pairs
+from mmpr_builder.demo import model_path
 from mmpr_builder.diff import compare_builds
 from mmpr_builder.errors import BuildConflictError, ConfigError, InputError
 from mmpr_builder.export import FORMATS, ExportOptions, write_export
 from mmpr_builder.export.importing import Imported, import_pairs
+from mmpr_builder.export.lint import lint_folder
 from mmpr_builder.io import tables
 from mmpr_builder.output import pair_schema
 from mmpr_builder.push import uploads
@@ -245,6 +247,34 @@ def test_what_was_exported_comes_back_the_same(tmp_path: Path) -> None:
             assert pair[column] == old[name][column], column
         pixels = [[image.tobytes() for image in one["images"]] for one in (pair, old[name])]
         assert pixels[0] == pixels[1]
+
+
+def test_the_system_turn_of_a_row_reaches_the_trainers(tmp_path: Path) -> None:
+    rows = [row(system="Be brief."), row("<image>\nWhat?", system="")]
+    meta = release(tmp_path, {"a_correctness": rows})
+    import_pairs(str(meta), str(tmp_path / "out"))
+    first, second = read(tmp_path / "out")
+    assert [turn["role"] for turn in first["prompt"]] == ["system", "user"]
+    assert first["prompt"][0]["content"] == [{"type": "text", "text": "Be brief."}]
+    assert [turn["role"] for turn in second["prompt"]] == ["user"]
+    told = {}
+    for form, file in [
+        ("internvl", "annotations/a_correctness_correctness.jsonl"),
+        ("ms-swift", "pairs.jsonl"),
+        ("llama-factory", "mmpr.jsonl"),
+    ]:
+        dest = tmp_path / form
+        done = write_export([str(tmp_path / "out")], FORMATS[form], str(dest), ExportOptions())
+        assert (done.rows, done.drops) == (2, {}), form
+        told[form] = json.loads((dest / file).read_text().splitlines()[0])
+        assert not lint_folder(str(dest), FORMATS[form], model=str(model_path())).counts, form
+    assert told["internvl"]["system"] == "Be brief."
+    assert told["ms-swift"]["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert told["llama-factory"]["conversations"][0] == {"from": "system", "value": "Be brief."}
+    import_pairs(str(tmp_path / "internvl/meta.json"), str(tmp_path / "back"))
+    assert [one["prompt"] for one in read(tmp_path / "back")] == [
+        one["prompt"] for one in (first, second)
+    ]
 
 
 def test_old_and_new_pairs_mix(tmp_path: Path) -> None:

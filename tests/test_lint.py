@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import tomllib
 import zlib
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,11 @@ PLANTED: list[tuple[str, dict[str, Any], str]] = [
     ("nemo-rl", {"images": [png(9, 9)] * 2, "prompt": [None, None, "?"]}, "multi_image"),
     ("trl", {"chosen": "done<|im_end|>"}, "special_token"),
     ("internvl", {"rejected": "<start_of_turn>model 4"}, "special_token"),
+    ("trl", {"prompt": [None, "How many <|vision_start|>?"]}, "special_token"),
+    ("llama-factory", {"prompt": ["[INST] How many?", None]}, "special_token"),
+    ("verl", {"prompt": [None, "How many<|im_end|>?"]}, "special_token"),
+    ("ms-swift", {"prompt": ["How many {{ROUND1}}?", None]}, "placeholder_in_prompt"),
+    ("ms-swift", {"images": [], "prompt": ["<img>x</img>?"]}, "placeholder_in_prompt"),
 ]
 
 
@@ -113,6 +119,32 @@ def test_a_planted_fault_is_found_at_its_row(
     assert found.id == name
     assert found.detail
     assert result.remedies == {reason: REMEDIES[reason]}
+
+
+LEFT_OUT = [case for case in PLANTED if case[0] != "verl" and case[2] != "image_large"]
+
+
+@pytest.mark.parametrize(("form", "fault", "reason"), LEFT_OUT)
+def test_what_lint_finds_the_export_leaves_out(
+    out: Path, tmp_path: Path, form: str, fault: dict[str, Any], reason: str
+) -> None:
+    plant(out, 1, **fault)
+    done = write_export([str(out)], FORMATS[form], str(tmp_path / "dest"), ExportOptions())
+    assert (done.rows, done.drops) == (1, {reason: 1})
+    assert not lint(tmp_path / "dest", form).counts
+
+
+def test_with_a_model_the_export_leaves_out_what_lint_with_it_finds(
+    mixed: Path, tmp_path: Path
+) -> None:
+    plant(mixed, 0, chosen="a <global-img> 3")
+    longest = max(TokenCounter(DEMO).longest([i], [s])[0] for i, s, _ in measured(mixed))
+    found = lint(mixed, model=DEMO, context=longest - 1).counts
+    assert set(found) == {"special_token", "too_long"}
+    options = ExportOptions(model=DEMO, context=longest - 1)
+    done = write_export([str(mixed)], FORMATS["trl"], str(tmp_path / "dest"), options)
+    assert done.drops == found
+    assert done.rows == 10 - sum(found.values())
 
 
 @pytest.mark.parametrize(
@@ -235,6 +267,25 @@ def test_special_tokens_are_the_models_own(out: Path) -> None:
 def test_a_model_that_cannot_count_is_refused(out: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no processor can be loaded"):
         lint(out, model=str(tmp_path))
+
+
+def test_a_processor_that_cannot_be_loaded_is_quoted_to_the_end(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoProcessor
+
+    def fail(_: str) -> None:
+        raise ImportError("\nQwen2VLVideoProcessor requires a library. " * 9 + "Torchvision")
+
+    monkeypatch.setattr(AutoProcessor, "from_pretrained", fail)
+    with pytest.raises(InputError, match=r"Torchvision\): give the folder"):
+        lint(out, model=DEMO)
+
+
+def test_the_train_extra_brings_what_processors_of_most_families_import() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    extra = project["project"]["optional-dependencies"]["train"]
+    assert any(line.startswith("torchvision") for line in extra)
 
 
 def exported(out: Path, form: str, dest: Path) -> Path:

@@ -68,6 +68,13 @@ def export_pairs(
         0.2,
         0.8,
     ),
+    model: Annotated[
+        str | None,
+        option("FOLDER", "Leave out what this model (or demo) cannot read: tokens, lengths."),
+    ] = None,
+    context: Annotated[
+        int | None, option("TOKENS", "Longest sequence; default: the model's.", min=1)
+    ] = None,
     overwrite: Annotated[bool, switch("--overwrite", "Replace an export that is there.")] = False,
 ) -> None:
     """Write the pairs of builds in a trainer's format.
@@ -91,6 +98,8 @@ def export_pairs(
         max_dynamic_patch=export.PerEntry.parse("--max-dynamic-patch", max_dynamic_patch or ()),
         mount=mount,
         pass_rate=pass_rate,
+        model=_model(model, context),
+        context=context,
         overwrite=overwrite,
     )
     if form.name == "verl":
@@ -170,18 +179,12 @@ def lint(
 
     $ mmpr lint out/run-1 --for trl --model models/my-vlm
     """
-    from mmpr_builder.errors import ConfigError
     from mmpr_builder.export.lint import lint_folder
 
     form = _format("--for", trainer)
-    if context is not None and model is None:
-        raise ConfigError("--context needs --model: lengths are counted by its own tokenizer")
-    if model == "demo":
-        from mmpr_builder.demo import model_path
-
-        model = str(model_path())
+    name = _model(model, context)
     result = lint_folder(
-        out, form, model=model, context=context, max_pixels=max_pixels, json_file=json_file
+        out, form, model=name, context=context, max_pixels=max_pixels, json_file=json_file
     )
     _show_lint(result, out)
     if json_file is not None:
@@ -217,6 +220,18 @@ def push(
         out, repo_id, private=private, rollouts=rollouts, revision=revision, message=message
     )
     say(f"sent: {url}")
+
+
+def _model(model: str | None, context: int | None) -> str | None:
+    from mmpr_builder.errors import ConfigError
+
+    if context is not None and model is None:
+        raise ConfigError("--context needs --model: lengths are counted by its own tokenizer")
+    if model == "demo":
+        from mmpr_builder.demo import model_path
+
+        return str(model_path())
+    return model
 
 
 def _format(option: str, name: str) -> Format:
@@ -262,6 +277,7 @@ def _exported(form: Format, done: Exported) -> Iterator[tuple[str, str]]:
     yield "written", f"{done.rows:,} rows for {form.name}{images}"
     entries = {name: f"{rows:,}" for name, rows in done.entries.items()}
     yield from _listed(entries, done, "export.json", "drops.jsonl")
+    yield from (("note", warning) for warning in done.warnings)
     yield "train on it", f"{done.folder}/README.md"
 
 

@@ -1,7 +1,8 @@
 """What is wrong with a pair for every trainer, judged by its texts alone.
 
-Exports refuse a row at its first fault and lint reports all of them, by the same functions: what
-passes lint is exported, and the other way round. A format adds the rules of its own loader.
+Exports refuse a row at its first fault and lint reports all of them, by the same functions
+(`lint_checks.RowChecks`): what passes lint is exported, and the other way round. A format adds the
+rules of its own loader.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _prompt_faults(item: Item, marks: re.Pattern[str], *, may_lack: bool) -> Ite
     texts = [part for part in item.parts if part is not None]
     if not any(text.strip() for text in texts):
         yield Fault("empty_text", "the prompt is empty")
-    for text in texts:
+    for text in item.asked:
         found = marks.search(text)
         if found:
             yield Fault("placeholder_in_prompt", f"the question says {_around(text, found)}")
@@ -75,13 +76,14 @@ REMEDIES: dict[str, str] = {
     "image_missing": "Put the file back, or export again: the trainer stops or takes another row.",
     "image_unreadable": "Replace or remove it and build or export again: the trainer stops at it.",
     "image_too_large": "Shrink it in the seeds and build again: decoders refuse it.",
-    "image_bad_aspect": "Crop it in the seeds and build again: processors refuse such ratios.",
+    "image_bad_aspect": "Processors refuse such ratios: leave the row out (mmpr export does), or"
+    " crop it in the seeds and build again.",
     "image_large": "Memory may not do: shrink it in the seeds, or raise --max-pixels.",
     "image_refused": "The model's own processor raises at this size: change or remove the image.",
-    "too_long": "It is cut or dropped in training: lower sampling.max_tokens, drop the rows, or"
-    " train with a longer context.",
-    "special_token": "It would be read as a mark of the chat template: leave the row out by"
-    " pairing.reject_list, and pair again.",
+    "too_long": "It is cut or dropped in training: leave the row out (mmpr export --model does),"
+    " lower sampling.max_tokens, or train with a longer context.",
+    "special_token": "It would be read as a mark of the chat template, and some trainers stop:"
+    " leave the row out (mmpr export does; --model says which tokens a model has).",
     "mixed_schema": "Loaders refuse such a folder: mmpr export OUT DEST --to trl gives one schema.",
     "bad_json": "The trainer stops at this line: export again.",
     "missing_field": "The trainer stops at this row: export again.",

@@ -250,7 +250,9 @@ def _pair(
     _check(text, chosen, rejected)
     count = len(pictures)
     if IMAGE_PLACEHOLDER not in text:
-        text = f"{IMAGE_PLACEHOLDER}\n" * count + text  # As the trainers of the release do.
+        # As InternVL's loader does with one image, and others with several: InternVL's would take
+        # another row instead.
+        text = f"{IMAGE_PLACEHOLDER}\n" * count + text
     shown = prompts.parts(text)
     places = sum(part is None for part in shown)
     if places != count:
@@ -258,11 +260,15 @@ def _pair(
             "placeholder_mismatch", f"the question shows {places} images, the row has {count}"
         )
     sha256 = [digest for _, digest in pictures]
+    system = _known(row, "system")
+    before = [] if system is None else [{"role": "system", "content": [_part(system)]}]
     kind = row["kind"] if row.get("kind") in KINDS else entry.kind
-    seed_id = _known(row, "seed_id") or content_id("import", entry.name, text, *sha256)
+    seed_id = _known(row, "seed_id") or content_id(
+        "import", entry.name, *([system] if system else ()), text, *sha256
+    )
     return {
         "images": [{"bytes": data, "path": None} for data, _ in pictures],
-        "prompt": [{"role": "user", "content": [_part(part) for part in shown]}],
+        "prompt": [*before, {"role": "user", "content": [_part(part) for part in shown]}],
         "chosen": _assistant(chosen),
         "rejected": _assistant(rejected),
         "id": _known(row, "id") or content_id(seed_id, kind, chosen, rejected),

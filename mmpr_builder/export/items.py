@@ -60,6 +60,8 @@ class Item:
     kind: str = ""
     seed_id: str = ""
     answer: str | None = None
+    system: str = ""
+    """The system turn before the prompt; only imported pairs can have one."""
     row: Mapping[str, Any] | None = None
     """The whole row it was read from, where it was asked for."""
 
@@ -67,6 +69,11 @@ class Item:
     def placeholders(self) -> int:
         """Places for images in the prompt."""
         return sum(part is None for part in self.parts)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The texts before the response: those of the prompt, and a system turn's."""
+        return tuple(text for text in (self.system or None, *self.parts) if text is not None)
 
     @property
     def shown(self) -> str:
@@ -150,7 +157,8 @@ def split_prompt(text: str) -> tuple[str | None, ...]:
 
 
 def _item(where: str, row: Mapping[str, Any]) -> Item:
-    parts = _prompt(row["prompt"])
+    system, turns = _system(row["prompt"] or ())
+    parts = _prompt(turns)
     text = row.get("prompt_text") or ""
     # Of a file made elsewhere the two may differ: what trainers of conversations see counts.
     if text.count(IMAGE_PLACEHOLDER) != sum(part is None for part in parts) or not text:
@@ -167,6 +175,7 @@ def _item(where: str, row: Mapping[str, Any]) -> Item:
         kind=row.get("kind") or "",
         seed_id=row.get("seed_id") or "",
         answer=row.get("answer"),
+        system=system,
     )
 
 
@@ -176,6 +185,15 @@ def _picture(image: Mapping[str, Any] | None) -> Picture:
     if image.get("bytes") is None and image.get("path"):
         return Picture(path=Path(image["path"]))
     return Picture(data=image.get("bytes"))
+
+
+def _system(
+    messages: Sequence[Mapping[str, Any]],
+) -> tuple[str, Sequence[Mapping[str, Any]]]:
+    """(text of a leading system turn, the turns after it)."""
+    if not messages or messages[0].get("role") != "system":
+        return "", messages
+    return "".join(part["text"] or "" for part in messages[0].get("content") or ()), messages[1:]
 
 
 def _prompt(messages: Sequence[Mapping[str, Any]] | None) -> tuple[str | None, ...]:

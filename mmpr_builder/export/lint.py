@@ -10,7 +10,6 @@ they come: memory does not grow with the number of rows.
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ from mmpr_builder.errors import InputError
 from mmpr_builder.escaping import json_text
 from mmpr_builder.export.faults import REMEDIES, Fault
 from mmpr_builder.export.items import BadRow, Item, read_items
-from mmpr_builder.export.lint_checks import ImageChecker, Size, TokenCounter
+from mmpr_builder.export.lint_checks import RowChecks
 from mmpr_builder.export.readback import read_export
 from mmpr_builder.export.writing import Format
 from mmpr_builder.io import stores, tables
@@ -31,11 +30,6 @@ from mmpr_builder.output import pair_parts
 
 _BATCH = 128
 _EXAMPLES = 3
-# What chat templates of common models mark turns and images with, where no model is given.
-_COMMON_MARKS = re.compile(
-    r"<\|[\w-]{1,40}\|>|<(?:start|end)_of_(?:turn|utterance)>|\[/?INST\]"
-    r"|<fake_token_around_image>"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +72,7 @@ def lint_folder(
     """
     if json_file is not None:
         check_place(json_file)
-    counter = None if model is None else TokenCounter(model)
-    limit = context or (counter.context if counter else None)
-    if counter is not None and limit is None:
-        raise InputError(f"--model {model!r} does not say how long its context is: give --context")
-    images = ImageChecker(max_pixels)
-    marks = counter.special_tokens() if counter else _COMMON_MARKS
+    checks = RowChecks(form.faults, model=model, context=context, max_pixels=max_pixels)
     counts: Counter[str] = Counter()
     examples: dict[str, list[Finding]] = {}
     rows = 0
@@ -91,7 +80,7 @@ def lint_folder(
         items = _read(out, form)
         while batch := list(islice(items, _BATCH)):
             rows += sum(isinstance(item, Item) for item in batch)
-            for finding in _check(batch, form, images, marks, counter, limit):
+            for finding in _check(batch, checks):
                 counts[finding.reason] += 1
                 examples.setdefault(finding.reason, [])
                 if len(examples[finding.reason]) < _EXAMPLES:
@@ -101,9 +90,8 @@ def lint_folder(
             raise InputError(f"{out}: no rows to check")
         ordered = dict(counts.most_common())
         remedies = {reason: REMEDIES[reason] for reason in ordered}
-        result = LintResult(
-            form.name, rows, len(images), counter is not None, ordered, examples, remedies
-        )
+        lengths, images = checks.counter is not None, len(checks.images)
+        result = LintResult(form.name, rows, images, lengths, ordered, examples, remedies)
         if json_file is not None:
             _write_json(json_file, out, result, every)
     return result
@@ -139,58 +127,12 @@ def _read(out: str, form: Format) -> Iterator[Item | BadRow]:
             yield item
 
 
-def _check(
-    batch: Sequence[Item | BadRow],
-    form: Format,
-    images: ImageChecker,
-    marks: re.Pattern[str],
-    counter: TokenCounter | None,
-    limit: int | None,
-) -> Iterator[Finding]:
-    measured: list[tuple[Item, list[Size]]] = []
+def _check(batch: Sequence[Item | BadRow], checks: RowChecks) -> Iterator[Finding]:
+    of_row = iter(checks.faults([item for item in batch if isinstance(item, Item)]))
     for item in batch:
-        if isinstance(item, BadRow):
-            yield Finding(item.where, item.id, item.reason, item.detail)
-            continue
-        faults = [*form.faults(item), *_leaks(item, marks)]
-        sizes = []
-        for picture in item.pictures:
-            size, fault = images.check(picture)
-            sizes += [] if size is None else [size]
-            faults += [] if fault is None else [fault]
+        faults = next(of_row) if isinstance(item, Item) else [Fault(item.reason, item.detail)]
         for fault in faults:
             yield Finding(item.where, item.id, *fault)
-        # The processor would raise where images do not fit their places.
-        if len(sizes) == len(item.pictures):
-            measured.append((item, sizes))
-    if counter is not None and limit is not None:
-        yield from _too_long(measured, counter, limit)
-
-
-def _leaks(item: Item, marks: re.Pattern[str]) -> Iterator[Fault]:
-    for side, text in item.sides:
-        found = marks.search(text)
-        if found:
-            yield Fault("special_token", f"{side} says {found[0]!r}")
-
-
-def _too_long(
-    measured: Sequence[tuple[Item, list[Size]]], counter: TokenCounter, limit: int
-) -> Iterator[Finding]:
-    fine = []
-    for item, sizes in measured:
-        try:
-            for size in sizes:
-                counter.image_tokens(size)
-        # Each processor has its own way to refuse a size.
-        except Exception as error:  # noqa: BLE001
-            yield Finding(item.where, item.id, "image_refused", f"{size}: {error}"[:200])
-            continue
-        fine.append((item, sizes))
-    totals = counter.longest([item for item, _ in fine], [sizes for _, sizes in fine])
-    for (item, _), total in zip(fine, totals, strict=True):
-        if total > limit:
-            yield Finding(item.where, item.id, "too_long", f"{total:,} tokens, over {limit:,}")
 
 
 def _write_json(path: Path, out: str, result: LintResult, every: IO[str]) -> None:

@@ -1,7 +1,8 @@
 """Images and lengths of a data set, as a trainer's workers would meet them hours in.
 
-    ImageChecker(2**24).check(picture)            (480, 640), None
-    TokenCounter("models/my-vlm").longest(…)      [412, 1890, …] tokens of each row
+    RowChecks(FORMATS["trl"].faults).faults(items)   [[], [Fault("special_token", …)], …]
+    ImageChecker(2**24).check(picture)               (480, 640), None
+    TokenCounter("models/my-vlm").longest(…)         [412, 1890, …] tokens of each row
 
 Every image is opened once. How many tokens an image adds depends on its size alone, so the
 processor counts them once for each size, with a blank picture. For Hugging Face processors the sum
@@ -11,7 +12,7 @@ is what they give for the whole row.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,88 @@ from mmpr_builder.export.items import Digests, Item, Picture
 from mmpr_builder.io import images
 
 _SIZES = 65_536  # Sizes remembered: real photographs have many.
+# What chat templates of common models mark turns and images with, where no model is given.
+_COMMON_MARKS = re.compile(
+    r"<\|[\w-]{1,40}\|>|<(?:start|end)_of_(?:turn|utterance)>|\[/?INST\]"
+    r"|<fake_token_around_image>"
+)
 
 Size = tuple[int, int]
 """Height and width in pixels."""
 Checked = tuple[Size | None, Fault | None]
 
 
+class RowChecks:
+    """All faults of a row: what its format says, special tokens, images, and lengths by a model."""
+
+    def __init__(
+        self,
+        of_format: Callable[[Item], Iterator[Fault]],
+        *,
+        model: str | None = None,
+        context: int | None = None,
+        max_pixels: int | None = None,
+    ) -> None:
+        """Raises `InputError` for a model that cannot count tokens or has no known context."""
+        self._of_format = of_format
+        self.counter = None if model is None else TokenCounter(model)
+        self._limit = context or (self.counter.context if self.counter else None)
+        if self.counter is not None and self._limit is None:
+            raise InputError(
+                f"--model {model!r} does not say how long its context is: give --context"
+            )
+        self._marks = self.counter.special_tokens() if self.counter else _COMMON_MARKS
+        self.images = ImageChecker(max_pixels)
+
+    def faults(self, items: Sequence[Item]) -> list[list[Fault]]:
+        """The faults of each row; lengths are counted for all rows together."""
+        found: list[list[Fault]] = []
+        measured: list[tuple[int, Item, list[Size]]] = []
+        for number, item in enumerate(items):
+            faults = [*self._of_format(item), *self._leaks(item)]
+            checked = [self.images.check(picture) for picture in item.pictures]
+            faults += [fault for _, fault in checked if fault is not None]
+            found.append(faults)
+            sizes = [size for size, _ in checked if size is not None]
+            # The processor would raise where images do not fit their places.
+            if len(sizes) == len(item.pictures):
+                measured.append((number, item, sizes))
+        if self.counter is not None:
+            for number, fault in self._lengths(measured, self.counter):
+                found[number].append(fault)
+        return found
+
+    def _leaks(self, item: Item) -> Iterator[Fault]:
+        asked = (("the question", text) for text in item.asked)
+        for side, text in (*asked, *item.sides):
+            found = self._marks.search(text)
+            if found:
+                yield Fault("special_token", f"{side} says {found[0]!r}")
+
+    def _lengths(
+        self, measured: Sequence[tuple[int, Item, list[Size]]], counter: TokenCounter
+    ) -> Iterator[tuple[int, Fault]]:
+        fine = []
+        for number, item, sizes in measured:
+            try:
+                for size in sizes:
+                    counter.image_tokens(size)
+            # Each processor has its own way to refuse a size.
+            except Exception as error:  # noqa: BLE001
+                yield number, Fault("image_refused", f"{size}: {error}"[:200])
+                continue
+            fine.append((number, item, sizes))
+        totals = counter.longest([item for _, item, _ in fine], [sizes for *_, sizes in fine])
+        limit = self._limit or 0
+        for (number, *_), total in zip(fine, totals, strict=True):
+            if total > limit:
+                yield number, Fault("too_long", f"{total:,} tokens, over {limit:,}")
+
+
 class ImageChecker:
     """Remembers what it has seen: 32 bytes and a verdict per distinct image, never the image."""
 
-    def __init__(self, max_pixels: int) -> None:
+    def __init__(self, max_pixels: int | None = None) -> None:
         self._max_pixels = max_pixels
         self._seen: dict[bytes, Checked] = {}
         self._files: dict[Path, Checked] = {}
@@ -65,7 +138,7 @@ class ImageChecker:
         except RowError as error:
             return None, Fault(error.reason, error.detail)
         fault = None
-        if width * height > self._max_pixels:
+        if self._max_pixels is not None and width * height > self._max_pixels:
             most = f"{self._max_pixels:,}"
             fault = Fault("image_large", f"{width} x {height} pixels, over {most}")
         return (height, width), fault
@@ -90,9 +163,10 @@ class TokenCounter:
             config: Any = AutoConfig.from_pretrained(model)
         # Several libraries raise their own types here (no file, unknown class, bad JSON …).
         except Exception as error:  # noqa: BLE001
+            said = " ".join(str(error).split())  # All of it: what is missing may come last.
             raise InputError(
-                f"--model {model!r}: no processor can be loaded ({str(error)[:200]}): give the"
-                " folder of a vision-language model"
+                f"--model {model!r}: no processor can be loaded ({said}): give the folder of a"
+                " vision-language model"
             ) from None
         finally:
             logging.set_verbosity(noise)
@@ -132,10 +206,12 @@ class TokenCounter:
             {"type": "image"} if part is None else {"type": "text", "text": part}
             for part in item.parts
         ]
-        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        turns = [("user", content)]
+        if item.system:
+            turns.insert(0, ("system", [{"type": "text", "text": item.system}]))
         if reply is not None:
-            said = [{"type": "text", "text": reply}]
-            messages.append({"role": "assistant", "content": said})
+            turns.append(("assistant", [{"type": "text", "text": reply}]))
+        messages = [{"role": role, "content": content} for role, content in turns]
         rendered: str = self._processor.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=reply is None
         )

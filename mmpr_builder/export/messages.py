@@ -3,7 +3,9 @@
 What ms-swift does (modelscope/ms-swift, `swift/dataset/preprocessor/core.py` and `swift/template`):
 a row whose `rejected_response` equals the chosen one is deleted. `<image>` tags are counted over
 the whole text, both responses included; missing ones are put in front, surplus ones stay in the
-text with a warning. Relative image paths start at the working folder, so they are absolute here.
+text with a warning. `<img>FILE</img>` becomes an image, or at least `<image>`, where a row has no
+other; `{{ROUND0}}` and `{{ROUND1}}` in a question become numbers. Relative image paths start at the
+working folder, so they are absolute here.
 
 What LLaMA-Factory does (hiyouga/LLaMA-Factory, `src/llamafactory/data/parser.py`, `converter.py`,
 `mm_plugin.py`): once `columns` is given, every column not named in it is none, so all four are.
@@ -46,6 +48,9 @@ In the training YAML (name only the data sets that `dataset_info.json` has):
 
 ```yaml
 stage: dpo
+model_name_or_path: my-vlm
+template: qwen2_vl
+cutoff_len: 8192
 dataset_dir: DEST
 dataset: mmpr,mmpr_text_only
 pref_loss: sigmoid
@@ -54,9 +59,13 @@ pref_bco_weight: 0.2
 pref_ftx: 1.0
 ```
 
-Its DPO loss has weight 1 where MPO has 0.8. Images over `image_max_pixels` (768 x 768) are shrunk.
+`template` is that of the model's family. A row longer than `cutoff_len` (2,048 unless set) is cut,
+and its image tokens with it: `mmpr lint DEST --for llama-factory --model my-vlm --context 8192`
+counts such rows. Its DPO loss has weight 1 where MPO has 0.8. Images over `image_max_pixels`
+(768 x 768) are shrunk.
 """
 
+_SWIFT_MARKS = re.compile(r"<image>|<img>.+?</img>|\{\{ROUND[01]\}\}")
 _FACTORY_MARKS = re.compile(r"<image>|<video>|<audio>|\{\{(?:image|video|audio)\}\}")
 
 
@@ -110,6 +119,7 @@ class LlamaFactoryWriter(ConversationWriter):
                     "content_tag": "value",
                     "user_tag": "human",
                     "assistant_tag": "gpt",
+                    "system_tag": "system",
                 },
             }
             for name in rows
@@ -123,8 +133,10 @@ def _open_swift(folder: Path, home: Path, options: ExportOptions) -> Conversatio
 
 
 def _messages(item: Item) -> dict[str, Any]:
+    system = [{"role": "system", "content": item.system}] if item.system else []
     return {
         "messages": [
+            *system,
             {"role": "user", "content": item.shown},
             {"role": "assistant", "content": item.chosen},
         ],
@@ -133,15 +145,20 @@ def _messages(item: Item) -> dict[str, Any]:
 
 
 def _sharegpt(item: Item) -> dict[str, Any]:
+    system = [{"from": "system", "value": item.system}] if item.system else []
     return {
-        "conversations": [{"from": "human", "value": item.shown}],
+        "conversations": [*system, {"from": "human", "value": item.shown}],
         "chosen": {"from": "gpt", "value": item.chosen},
         "rejected": {"from": "gpt", "value": item.rejected},
     }
 
 
 MS_SWIFT = Format(
-    "ms-swift", partial(pair_faults, may_lack=True), _open_swift, _SWIFT_HOW, options=("mount",)
+    "ms-swift",
+    partial(pair_faults, marks=_SWIFT_MARKS, may_lack=True),
+    _open_swift,
+    _SWIFT_HOW,
+    options=("mount",),
 )
 LLAMA_FACTORY = Format(
     "llama-factory", partial(pair_faults, marks=_FACTORY_MARKS), LlamaFactoryWriter, _FACTORY_HOW

@@ -65,7 +65,10 @@ class PerEntry:
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """`mount` is where the trainer will find the export; None: where it is written."""
+    """`mount` is where the trainer will find the export; None: where it is written.
+
+    With `model` its own special tokens and its `context` decide which rows are left out.
+    """
 
     kinds: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
@@ -73,6 +76,8 @@ class ExportOptions:
     max_dynamic_patch: PerEntry = PerEntry()
     mount: str | None = None
     pass_rate: tuple[float, float] = (0.2, 0.8)
+    model: str | None = None
+    context: int | None = None
     overwrite: bool = False
 
 

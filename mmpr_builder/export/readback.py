@@ -162,14 +162,18 @@ def _llama_factory(base: Path, here: Callable[[str], Path]) -> Iterator[Item | B
             wrong = "not described as a sharegpt ranking of pairs"
             yield BadRow(f"{info}:{name}", "", "bad_recipe", wrong)
             continue
-        said = tags.get("content_tag", "value")
-        yield from _rows(base / entry["file_name"], _sharegpt_row(base, columns, said))
+        yield from _rows(base / entry["file_name"], _sharegpt_row(base, columns, tags))
 
 
-def _sharegpt_row(base: Path, columns: Mapping[str, str], said: str) -> Read:
+def _sharegpt_row(base: Path, columns: Mapping[str, str], tags: Mapping[str, str]) -> Read:
+    role, said = tags.get("role_tag", "from"), tags.get("content_tag", "value")
+
     def read(row: Mapping[str, Any]) -> tuple[str, list[Path], str, str]:
         turns = row.get(columns["messages"])
-        if not isinstance(turns, list) or len(turns) % 2 == 0:
+        if not isinstance(turns, list):
+            turns = []
+        spoken = [turn for turn in turns if text_of(turn, role) != tags.get("system_tag")]
+        if len(spoken) % 2 == 0:
             raise RowError("missing_field", "the prompt must be an odd number of turns")
         text = "".join(text_of(turn, said) for turn in turns)
         chosen, rejected = (row.get(columns[side]) for side in ("chosen", "rejected"))

@@ -7,18 +7,20 @@ This is the form of the released MMPR data sets. Fields beyond `image`, `questio
 `rejected` are ours; both loaders ignore them, and `mmpr import` reads them back.
 
 What InternVL's loader does (OpenGVLab/InternVL, `internvl_chat/internvl/train/dataset.py` and
-`internvl_chat_dpo.py`): `annotation` must end in `jsonl` and, like `root`, is opened as it stands,
+`internvl_chat_mpo.py`): `annotation` must end in `jsonl` and, like `root`, is opened as it stands,
 so both are absolute here. A row without the key `image`, or with an empty one, is text only; `null`
 raises. One image may go without a placeholder, it is put in front. Fewer placeholders than images
 raise inside the loader, which then takes a *random other row* in silence; more are left in the
-text. A `repeat_time` under 1 takes a random share of the rows, one over 1 is cut to a whole number.
+text. A `repeat_time` under 1 takes `int(rows x repeat_time)` random rows, one over 1 is cut to a
+whole number. What is longer than `max_seq_length` is cut in silence. `system` is not read.
 
 What NVIDIA NeMo RL does (NVIDIA-NeMo/RL, `nemo_rl/data/datasets/preference_datasets/mmpr.py`):
 `root` and `annotation` are joined to the folder *above* the recipe's own, hence
 `DEST/recipe/meta.json`. The key `image` must be there, and rows with other than one existing image
 are passed over in silence. `<image>` and `<image_1>`, `<image_2>`, … all count as placeholders, and
 a number of them other than 0 or the number of images raises; in responses they are deleted. A
-response without `<think>` gets an empty `<think></think>` in front. `repeat_time` is not read.
+response without `<think>` gets an empty `<think></think>` in front, a row without `system` an empty
+system turn. `repeat_time` is not read. The loader is that of pull request 3345.
 """
 
 from __future__ import annotations
@@ -51,17 +53,23 @@ Both losses and data are those of MPO in `internvl_chat`; set in one of its scri
 ```
 
 Paths in `meta.json` are absolute: export with `--mount` if the trainer sees the folder elsewhere.
+The loader cuts rows over `--max_seq_length` in silence; `mmpr lint DEST --for internvl --model
+my-vlm --context 8192` counts them. `--group_by_length` fails on rows of pairs.
 """
 
 _NEMO_HOW = """
-Give NeMo RL's `MMPRPreferenceDataset` the recipe:
+The loader, `MMPRPreferenceDataset`, comes with pull request 3345 of NVIDIA-NeMo/RL:
 
 ```yaml
-data_path: DEST/recipe/meta.json
+data:
+  train:
+    dataset_name: MMPRPreference
+    data_path: DEST/recipe/meta.json
+    split_validation_size: 0.01
 ```
 
 The loader takes rows with exactly one image; all others were left out. It puts an empty
-`<think></think>` in front of responses that have none.
+`<think></think>` in front of responses that have none, and adds an empty system turn.
 """
 
 
@@ -86,6 +94,7 @@ class RecipeWriter:
             f"{name}.jsonl",
             {
                 **image,
+                **({"system": item.system} if item.system else {}),
                 "question": item.text,
                 "chosen": item.chosen,
                 "rejected": item.rejected,
@@ -103,7 +112,22 @@ class RecipeWriter:
         rows = {name: self._lines.rows[f"{name}.jsonl"] for name in sorted(self._entries)}
         self._recipe.parent.mkdir(parents=True, exist_ok=True)
         write_json(self._recipe, {name: self._entry(name, count) for name, count in rows.items()})
-        return {"images": len(self._images), "entries": rows}
+        return {"images": len(self._images), "entries": rows, "warnings": self._cut(rows)}
+
+    def _cut(self, rows: dict[str, int]) -> list[str]:
+        """Entries of which the loader will take none: it cuts rows x repeat_time to a number."""
+        shares = {
+            name: self._options.repeat_time.value(name, *self._entries[name]) or 1 for name in rows
+        }
+        lost = [name for name, count in rows.items() if int(count * shares[name]) == 0]
+        if not lost:
+            return []
+        named = ", ".join(f"{name} ({rows[name]} x {shares[name]:g})" for name in lost[:5])
+        more = "" if len(lost) <= 5 else f" and {len(lost) - 5:,} more"
+        return [
+            f"the loader takes int(rows x repeat_time) of an entry, which is none of {named}{more}:"
+            " give them a larger --repeat-time"
+        ]
 
     def _entry(self, name: str, count: int) -> dict[str, Any]:
         repeat = self._options.repeat_time.value(name, *self._entries[name]) or 1

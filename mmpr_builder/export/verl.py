@@ -38,6 +38,7 @@ from mmpr_builder.io.tables import (
     read_parquet,
     rollouts_from_table,
 )
+from mmpr_builder.output import schema_of
 from mmpr_builder.output.stored_images import load_images
 from mmpr_builder.pairing import Scores, judge_and_pair, scorer_for
 from mmpr_builder.pairing.pooled import rate_of
@@ -54,12 +55,19 @@ _HOW = """
 ```sh
 reward=$(python -c "import mmpr_builder.export.verl_reward as r; print(r.__file__)")
 python -m verl.trainer.main_ppo algorithm.adv_estimator=grpo \\
-    data.train_files=DEST/train.parquet data.image_key=images \\
-    custom_reward_function.path=$reward \\
-    custom_reward_function.name=compute_score \\
-    actor_rollout_ref.model.path=my-vlm
+    data.train_files=DEST/train.parquet data.val_files=DEST/train.parquet \\
+    data.image_key=images data.train_batch_size=64 \\
+    data.max_prompt_length=4096 data.max_response_length=2048 \\
+    reward.custom_reward_function.path=$reward \\
+    reward.custom_reward_function.name=compute_score \\
+    actor_rollout_ref.model.path=my-vlm actor_rollout_ref.rollout.name=vllm \\
+    actor_rollout_ref.rollout.n=8 actor_rollout_ref.actor.ppo_mini_batch_size=64 \\
+    actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=4 \\
+    actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=4 \\
+    actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=4
 ```
 
+Prompts over `max_prompt_length` (512 unless set, less than one image) are left out by the loader.
 The reward judges as the pairs were judged, and needs mmpr_builder beside verl.
 """
 
@@ -98,7 +106,7 @@ class VerlWriter:
 
     def __init__(self, folder: Path, home: Path, options: ExportOptions) -> None:
         self._folder = folder
-        self._rows = ParquetFiles(folder, features().arrow_schema, shard_bytes=2**62)  # One file.
+        self._rows = ParquetFiles(folder, schema_of(features()), shard_bytes=2**62)  # One file.
         self._kept: Counter[str] = Counter()
         self._images: set[str] = set()
 

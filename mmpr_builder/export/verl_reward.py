@@ -1,7 +1,7 @@
 """A reward for verl that judges as the pairs were judged. verl loads this file by its path:
 
-    custom_reward_function.path=…/mmpr_builder/export/verl_reward.py
-    custom_reward_function.name=compute_score
+    reward.custom_reward_function.path=…/mmpr_builder/export/verl_reward.py
+    reward.custom_reward_function.name=compute_score
 
 Without one verl knows only the data sets it ships and raises for every other `data_source`.
 """

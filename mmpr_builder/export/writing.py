@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,11 +17,14 @@ from mmpr_builder.errors import ConfigError, InputError, RowError
 from mmpr_builder.export.destination import MARK, JsonlFiles, staged, write_json
 from mmpr_builder.export.faults import Fault
 from mmpr_builder.export.items import BadRow, Item, read_items
+from mmpr_builder.export.lint_checks import RowChecks
 from mmpr_builder.export.options import KINDS, ExportOptions, check_names
 from mmpr_builder.io.stores import is_url
 from mmpr_builder.output import pair_parts, read_rows
 
 DROPS = "drops.jsonl"
+
+_BATCH = 64  # Rows checked together: images of a few hundred KB each.
 
 
 class Writer(Protocol):
@@ -30,7 +34,8 @@ class Writer(Protocol):
         """Write one pair. Raises `RowError` where its images cannot be used."""
 
     def finish(self) -> dict[str, Any]:
-        """Write what is left. Returns {"images": count, "entries": {name: rows}}."""
+        """Write what is left. Returns {"images": count, "entries": {name: rows}}, and
+        "warnings" where the loader will not take all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +58,14 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export wrote. `drops` counts refused rows by reason."""
+    """What an export wrote. `drops` counts refused rows by reason; `warnings` are sentences."""
 
     folder: str
     rows: int
     images: int
     entries: dict[str, int]
     drops: dict[str, int]
+    warnings: tuple[str, ...] = ()
 
 
 def write_export(outs: Sequence[str], form: Format, dest: str, options: ExportOptions) -> Exported:
@@ -94,14 +100,15 @@ def write_items(
     check_options(form, options)
     with staged(dest, overwrite=options.overwrite) as (folder, home):
         home = Path(options.mount) if options.mount else home
+        checks = RowChecks(form.faults, model=options.model, context=options.context)
         writer = form.open_writer(folder, home, options)
         drops = JsonlFiles(folder)
         reasons: Counter[str] = Counter()
         rows = 0
         seen: set[str] = set()
-        for item in items:
+        for item, found_fault in _checked(items, checks):
             seen.add(item.source)
-            fault = _write(writer, form, item)
+            fault = found_fault or _write(writer, item)
             if fault is None:
                 rows += 1
             else:
@@ -114,7 +121,9 @@ def write_items(
         if not rows:
             raise InputError(_nothing(outs, form, reasons, options))
         made = writer.finish()
-        found = Exported(dest, rows, made["images"], made["entries"], dict(reasons.most_common()))
+        left_out = dict(reasons.most_common())
+        warnings = tuple(made.get("warnings", ()))
+        found = Exported(dest, rows, made["images"], made["entries"], left_out, warnings)
         (folder / "README.md").write_text(_readme(form, home, found), encoding="utf-8")
         mark = {
             "format": form.name,
@@ -144,12 +153,22 @@ def check_options(form: Format, options: ExportOptions) -> None:
             raise ConfigError(f"--{flag} means nothing to {form.name}: leave it out")
 
 
-def _write(writer: Writer, form: Format, item: Item | BadRow) -> Fault | None:
-    if isinstance(item, BadRow):
-        return Fault(item.reason, item.detail)
-    fault = next(form.faults(item), None)
-    if fault is not None:
-        return fault
+def _checked(
+    items: Iterable[Item | BadRow], checks: RowChecks
+) -> Iterator[tuple[Item | BadRow, Fault | None]]:
+    """Each row with its first fault."""
+    left = iter(items)
+    while batch := list(islice(left, _BATCH)):
+        of_row = iter(checks.faults([item for item in batch if isinstance(item, Item)]))
+        for item in batch:
+            if isinstance(item, BadRow):
+                yield item, Fault(item.reason, item.detail)
+            else:
+                yield item, next(iter(next(of_row)), None)
+
+
+def _write(writer: Writer, item: Item | BadRow) -> Fault | None:
+    assert isinstance(item, Item)
     try:
         writer.add(item)
     except RowError as error:
@@ -178,4 +197,5 @@ def _readme(form: Format, home: Path, found: Exported) -> str:
     if found.drops:
         lines += ["", f"Left out (see {DROPS}):", ""]
         lines += [f"- `{reason}`: {count:,}" for reason, count in found.drops.items()]
+    lines += [line for warning in found.warnings for line in ("", f"Note: {warning}")]
     return "\n".join([*lines, "", form.how.replace("DEST", str(home)).strip(), ""])

@@ -29,7 +29,7 @@ from mmpr_builder.errors import InputError
 from mmpr_builder.io import stores, tables
 from mmpr_builder.output import shards
 from mmpr_builder.output.card import SCHEMA_VERSION, finish_build, mean_rate
-from mmpr_builder.output.rows import pair_features, pair_schema, sampling_json
+from mmpr_builder.output.rows import pair_features, pair_schema, sampling_json, schema_of
 from mmpr_builder.output.writer import (
     Block,
     BuildWriter,
@@ -60,6 +60,7 @@ __all__ = [
     "read_run",
     "rejected_ids",
     "sampling_json",
+    "schema_of",
     "write_pairs",
 ]
 

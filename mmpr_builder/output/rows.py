@@ -104,7 +104,26 @@ def pair_features() -> Any:
 
 def pair_schema() -> pa.Schema:
     """The Arrow schema of `pairs/*.parquet`; its metadata makes `datasets` decode the images."""
-    return pair_features().arrow_schema
+    return schema_of(pair_features())
+
+
+def schema_of(features: Any) -> pa.Schema:
+    """The Arrow schema of `datasets.Features`, with metadata that versions before 4 read, too.
+
+    `datasets` writes `{"_type": "List", "feature": …}` since version 4; a plain list means the
+    same to all of them.
+    """
+    schema = features.arrow_schema
+    told = json.loads(schema.metadata[b"huggingface"])
+    return schema.with_metadata({"huggingface": json.dumps(_plain_lists(told))})
+
+
+def _plain_lists(told: Any) -> Any:
+    if not isinstance(told, dict):
+        return told
+    if told.get("_type") == "List":
+        return [_plain_lists(told["feature"])]
+    return {name: _plain_lists(one) for name, one in told.items()}
 
 
 def sampling_json(config: Config) -> str:

@@ -28,13 +28,15 @@ class Seen:
 
 
 def internvl(meta: Path) -> Iterator[Seen]:
-    """internvl_chat_dpo.py: `LazySupervisedDataset`, `build_datasets`; dataset.py: internvl2_5."""
+    """internvl_chat_mpo.py: `LazySupervisedDataset`, `build_datasets`; dataset.py: internvl2_5."""
     for entry in json.loads(meta.read_text(encoding="utf-8")).values():
         assert entry["annotation"].endswith("jsonl")
         assert entry["repeat_time"] < 1 or entry["repeat_time"] == int(entry["repeat_time"])
         with open(entry["annotation"], encoding="utf-8") as file:
             lines = file.readlines()
         assert len(lines) == entry["length"]
+        if entry["repeat_time"] < 1:
+            lines = lines[: int(len(lines) * entry["repeat_time"])]  # A random sample of so many.
         for line in lines:
             row = json.loads(line)
             names: list[str] = []
@@ -63,6 +65,7 @@ def nemo_rl(recipe: Path) -> Iterator[Seen]:
             paths = [(root / entry["root"] / name).resolve() for name in names]
             assert len(paths) == 1
             assert paths[0].is_file()
+            # It adds an empty `system` turn, and `<think></think>` before sides without it.
             found = len(placeholder.findall(row["question"]))
             assert found in (0, len(paths))
             sides = [placeholder.sub("", row[side]) for side in ("chosen", "rejected")]
@@ -75,10 +78,14 @@ def ms_swift(files: list[Path]) -> Iterator[Seen]:
         for row in _json_rows(path):
             *prompt, reply = row["messages"]
             assert [m["role"] for m in row["messages"]] == ["user", "assistant"]
+            assert not re.search(r"\{\{ROUND[01]\}\}", prompt[0]["content"])  # Becomes a number.
             assert row["rejected_response"] != reply["content"]
             images = row.get("images") or []
             texts = [m["content"] for m in row["messages"]] + [row["rejected_response"]]
+            # More is a warning and stays in the text, fewer are put in front of it.
             assert len(re.findall("<image>", "\n".join(texts))) == len(images)
+            # Becomes an image of its own, or at least `<image>`, where there is no other.
+            assert images or not re.search("<img>.+?</img>", "\n".join(texts))
             yield Seen(
                 prompt[0]["content"],
                 reply["content"],
@@ -100,6 +107,7 @@ def llama_factory(dataset_dir: Path) -> Iterator[Seen]:
             turns = row[columns["messages"]]
             chosen, rejected = row[columns["chosen"]], row[columns["rejected"]]
             assert [turn[role] for turn in turns] == [tags["user_tag"]]
+            assert tags["system_tag"] == "system"  # Without it a system turn is an invalid role.
             assert [chosen[role], rejected[role]] == [tags["assistant_tag"]] * 2
             images = (row[columns["images"]] if columns["images"] else None) or []
             for side in (chosen, rejected):
@@ -126,8 +134,10 @@ def verl(path: Path) -> Iterator[tuple[Seen, dict[str, Any]]]:
         images = list(row["images"] or [])
         used = 0
         (message,) = row["prompt"]
-        for segment in re.split("(<image>|<video>)", message["content"]):
-            assert segment != "<video>"
+        # Without images no mark is looked for.
+        marks = "(<image>|<video>|<audio>)" if images else r"(\Z\A)"
+        for segment in re.split(marks, message["content"]):
+            assert segment not in ("<video>", "<audio>")
             used += segment == "<image>"
         assert used == len(images)
         assert all(isinstance(image, Image.Image) for image in images)
