@@ -15,7 +15,7 @@ MMPR   := $(BIN)/mmpr
 BENCHES := engine_rate reference_schedule adaptive scoring_speed cpu_half decontamination
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-mmpr submit test test-faults check docs wheel bench bench-scale bench-quality bench-mpo fuzz demo-model clean
+.PHONY: help setup build-mmpr submit test test-faults test-families check docs wheel bench bench-scale bench-quality bench-mpo fuzz demo-model clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -69,6 +69,9 @@ test: check  ## run all tests, after `check`
 
 test-faults: setup  ## kill a build a hundred times (20 minutes), table to benchmarks/FAULTS.md
 	@HF_HUB_OFFLINE=1 FAULTS_WRITE=benchmarks/FAULTS.md $(BIN)/python -m pytest tests/faults -m faults -o faulthandler_timeout=3600 $(ARGS)
+
+test-families: setup  ## prompts of every family of models, and the real engine for five (10 minutes)
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/families -m "families or not families" $(ARGS)
 
 check: setup  ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -129,6 +129,8 @@ class Estimate:
     """Generated tokens if every response ran to max_tokens; the bill is usually far below."""
     problems: tuple[str, ...] = ()
     """What a build would be refused for, such as a server that does not answer."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of the model's prompts."""
 
 
 def plan(config: Config, *, extend: bool = False) -> Estimate:
@@ -161,6 +163,7 @@ def plan(config: Config, *, extend: bool = False) -> Estimate:
         usable.check()
     if shown and not problems:
         engines.check_images(config)
+    notes = () if problems else engines.try_model(config)
     sampling = config.sampling
     responses, without_images = seeds_read * sampling.n, blind * sampling.blind
     continuations = continued * sampling.n * len(config.dropout.keep)
@@ -174,4 +177,5 @@ def plan(config: Config, *, extend: bool = False) -> Estimate:
         blind=without_images,
         most_tokens=(responses + without_images) * sampling.max_tokens + continuations * longest,
         problems=tuple(problems),
+        notes=notes,
     )

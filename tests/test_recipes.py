@@ -193,22 +193,48 @@ def test_the_page_on_seeds_names_every_layout_and_its_example_is_one() -> None:
 
 # ---- tile budgets
 
-BUDGETS: list[tuple[dict[str, Any], int | None, dict[str, Any]]] = [
-    ({"family": "internvl"}, 12, {"max_dynamic_patch": 12}),
-    ({"family": "qwen_vl"}, 6, {"max_pixels": 6 * 448 * 448}),
-    ({"family": {"max_crops": "{tiles}", "fast": True}}, 4, {"max_crops": 4, "fast": True}),
-    ({"family": {"size": {"longest_edge": "{pixels}"}}}, 1, {"size": {"longest_edge": 448**2}}),
-    ({"family": "internvl"}, None, {}),
-    ({}, 12, {}),
+QWEN, HF, CHAT = (
+    "Qwen2_5_VLForConditionalGeneration",
+    "InternVLForConditionalGeneration",
+    ("InternVLChatModel"),
+)
+BUDGETS: list[tuple[dict[str, Any], int | None, str, dict[str, Any]]] = [
+    ({}, 12, CHAT, {"max_dynamic_patch": 12}),
+    ({}, 12, HF, {"max_patches": 12}),
+    ({}, 6, QWEN, {"max_pixels": 6 * 448 * 448}),
+    ({}, 4, "Mistral3ForConditionalGeneration", {"size": {"longest_edge": 896}}),
+    ({}, 12, "Idefics3ForConditionalGeneration", {"size": {"longest_edge": 3 * 364}}),
+    ({}, None, CHAT, {}),
+    ({}, 12, "SomethingNewForCausalLM", {}),
+    ({"pixels": 500_000}, None, QWEN, {"max_pixels": 500_000}),
+    ({"pixels": 500_000}, None, HF, {"max_patches": 2}),
+    ({"pixels": 500_000}, 1, QWEN, {"max_pixels": 448 * 448}),
+    ({"family": "internvl"}, 12, "SomethingNew", {"max_dynamic_patch": 12}),
+    ({"family": "internvl"}, 12, HF, {"max_patches": 12}),
+    ({"family": "qwen_vl"}, 6, HF, {"max_pixels": 6 * 448 * 448}),
+    ({"family": {"max_crops": "{tiles}", "fast": True}}, 4, QWEN, {"max_crops": 4, "fast": True}),
+    ({"family": {"size": {"longest_edge": "{pixels}"}}}, 1, "", {"size": {"longest_edge": 448**2}}),
 ]
 
 
-@pytest.mark.parametrize(("images", "tiles", "given"), BUDGETS)
-def test_a_budget_is_told_as_the_family_takes_it(
-    images: dict[str, Any], tiles: int | None, given: dict[str, Any]
+@pytest.mark.parametrize(("images", "tiles", "model", "given"), BUDGETS)
+def test_a_budget_is_told_as_the_model_s_class_takes_it_unless_the_family_is_set(
+    images: dict[str, Any], tiles: int | None, model: str, given: dict[str, Any]
 ) -> None:
     config = Config.model_validate({"images": images})
-    assert budgets.processor_arguments(config.images, tiles) == given
+    assert budgets.processor_arguments(config.images, tiles, [model]) == given
+
+
+def test_who_sets_a_budget_is_known(tmp_path: Path) -> None:
+    assert not load_config("mmpr_v1_2").images.asked
+    assert load_config("mmpr_v1_2", ["seeds.ai2d.tiles=3"]).images.asked
+    assert load_config(None, ["seeds=[{path: a, name: a, tiles: 3}]"]).images.asked
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("base: mmpr_v1_2\n")
+    assert not load_config(mine).images.asked
+    mine.write_text("base: mmpr_v1_2\nimages: {pixels: 1000000}\n")
+    assert load_config(mine).images.asked
+    assert "images.asked" not in sampling_identity(load_config(mine))
 
 
 def picture_bytes(folder: Path) -> bytes:
@@ -218,7 +244,7 @@ def picture_bytes(folder: Path) -> bytes:
 
 def two_sources(**more: Any) -> Config:
     seeds = [{"path": "a", "name": "a", "tiles": 6}, {"path": "b", "name": "b"}]
-    images = {"family": "internvl", "tiles": 18}
+    images = {"tiles": 18}
     return Config.model_validate({"seeds": seeds, "images": images, **more})
 
 
@@ -234,14 +260,21 @@ def test_the_engine_has_room_for_the_largest_budget_of_any_source() -> None:
     assert budgets.engine_arguments(own, hf) == {
         "mm_processor_kwargs": {"max_patches": 18, "use_fast": True}
     }
-    assert budgets.engine_arguments(two_sources(images={}), hf) == {}
+    assert budgets.engine_arguments(two_sources(), ["SomethingNew"]) == {}
+    seeds = [{"path": "a", "name": "a"}]
+    assert budgets.engine_arguments(two_sources(images={}, seeds=seeds), hf) == {}
 
 
 def test_budgets_that_cannot_all_be_kept_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"sources b have no `tiles`.*set images.tiles"):
-        budgets.check(two_sources(images={"family": "internvl"}))
-    with pytest.raises(ConfigError, match=r"max_dynamic_patch is set by images.family"):
-        budgets.check(two_sources(engine={"mm_processor_kwargs": {"max_dynamic_patch": 3}}))
+        budgets.check(two_sources(images={}))
+    given = {"mm_processor_kwargs": {"max_patches": 3}}
+    with pytest.raises(ConfigError, match=r"max_patches is set by the image budget, too"):
+        budgets.check(two_sources(engine=given), [HF])
+    with pytest.raises(ConfigError, match=r"2 image budgets, and vLLM takes one.*same `tiles`"):
+        budgets.check(two_sources(), ["Llama4ForConditionalGeneration"])
+    with pytest.raises(ValueError, match="both `tiles` and `pixels`"):
+        two_sources(images={"tiles": 3, "pixels": 1_000})
 
 
 def test_a_source_with_a_budget_needs_a_name() -> None:
@@ -276,10 +309,16 @@ def test_a_server_is_told_the_budget_where_there_is_one(tmp_path: Path) -> None:
 
     with OpenAIServer(lambda _: (200, choices("yes"))) as server:
         sampling = {"n": 1, "endpoint": {"url": server.url}}
-        for more in ({}, {"images": {}}):
-            asyncio.run(ask(two_sources(model="org/vlm", sampling=sampling, **more)))
+        for images in ({"family": "internvl", "tiles": 18}, {}):
+            asyncio.run(ask(two_sources(model="org/vlm", sampling=sampling, images=images)))
     told = [body.get("mm_processor_kwargs") for body in server.bodies]
     assert told == [{"max_dynamic_patch": 6}, None, None, None]
+
+
+def test_a_server_s_model_has_no_class_so_a_budget_needs_a_family() -> None:
+    with pytest.raises(ConfigError, match=r"a server does not say.*set images\.family"):
+        budgets.check_named(two_sources())
+    budgets.check_named(two_sources(images={"family": "internvl", "tiles": 18}))
 
 
 def test_each_seed_is_shown_at_the_budget_of_its_source(tmp_path: Path) -> None:
@@ -289,7 +328,8 @@ def test_each_seed_is_shown_at_the_budget_of_its_source(tmp_path: Path) -> None:
     prompts = object.__new__(rendering.Prompts)
     prompts._renderer, prompts._images, prompts._limit = fake, config.images, 4
     prompts._chat = prompts._tokenize = None
-    prompts._rendering, prompts._architectures = asyncio.Semaphore(1), []
+    prompts._rendering, prompts._architectures = asyncio.Semaphore(1), [HF]
+    prompts._by_url, prompts._keeps_budgets = False, True
 
     async def show_all() -> None:
         for name, images in (("a", (picture,)), ("b", (picture,)), ("a", ())):
@@ -299,7 +339,7 @@ def test_each_seed_is_shown_at_the_budget_of_its_source(tmp_path: Path) -> None:
 
     asyncio.run(show_all())
     assert fake.extras == [
-        {"mm_processor_kwargs": {"max_dynamic_patch": 6}},
-        {"mm_processor_kwargs": {"max_dynamic_patch": 18}},
+        {"mm_processor_kwargs": {"max_patches": 6}},
+        {"mm_processor_kwargs": {"max_patches": 18}},
         None,
     ]

@@ -81,6 +81,8 @@ def planned(config: Config, plan: Estimate) -> Rows:
     yield "tokens", f"{plan.most_tokens:,} at most"
     yield "model", f"{redacted(config.model)}, by {config.sampling.engine}"
     yield "out", redacted(config.out)
+    for note in plan.notes:
+        yield "note", note
 
 
 def probed(config: Config, probe: Probe) -> RenderableType:

@@ -31,6 +31,7 @@ _ADDED = (
     "sampling.target_per_response",
     "sampling.target_gap",
     "dropout.part",
+    "images.pixels",
 )
 _AIMS = ("target_kinds", "target_per_response", "target_gap")
 
@@ -42,7 +43,7 @@ def sampling_identity(config: Config) -> dict[str, Any]:
     kept = {k: v for k, v in flat.items() if not k.startswith("sampling.endpoint.")}
     # With "open" the seeds that planning would drop are sampled, and continued.
     kept["scoring.unusable_truth"] = config.scoring.unusable_truth
-    usual = flattened(Config().model_dump(mode="json", include={"sampling", "dropout"}))
+    usual = flattened(Config().model_dump(mode="json", include={"sampling", "dropout", "images"}))
     for name in _ADDED:
         if kept[name] == usual[name]:
             del kept[name]

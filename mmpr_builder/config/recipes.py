@@ -85,10 +85,17 @@ def load_config(recipe: str | Path | None, overrides: Iterable[str] = ()) -> Con
 
     Raises `ConfigError` quoting the value, the key and the nearest valid key.
     """
-    data = _with_base(_read_recipe(recipe), str(recipe), ()) if recipe is not None else {}
+    own = _read_recipe(recipe) if recipe is not None else {}
+    data = _with_base(dict(own), str(recipe), ()) if own else {}
     overrides = list(overrides)
     for override in overrides:
         _apply_override(data, override)
+    path = None if recipe is None else find_shipped("pipelines", str(recipe), ".yaml")
+    is_ours = path is not None and path.parent.resolve() == shipped_folder("pipelines").resolve()
+    theirs = [*overrides, *({} if is_ours else flattened(own))]
+    images = data.get("images") or {}
+    if isinstance(images, dict) and _sets_budget(flattened(data)) and not _sets_budget(theirs):
+        data["images"] = {**images, "asked": False}
     _refuse_followed(data, str(recipe), overrides)
     try:
         return Config.model_validate(data)
@@ -96,6 +103,10 @@ def load_config(recipe: str | Path | None, overrides: Iterable[str] = ()) -> Con
         named = data["seeds"] if isinstance(data.get("seeds"), dict) else {}
         lines = [_explain(item, str(recipe), overrides, list(named)) for item in error.errors()]
         raise ConfigError("\n".join(lines)) from None
+
+
+def _sets_budget(words: Iterable[str]) -> bool:
+    return any(name in word for word in words for name in ("tiles", "pixels"))
 
 
 FOLLOWED = {

@@ -203,20 +203,28 @@ class ImagesConfig(Section):
 
     family: Literal["internvl", "qwen_vl"] | None = Field(
         None,
-        description="How the model is told a tile budget: `internvl`, `qwen_vl`, or a table of its"
-        " processor's arguments, with `{tiles}` or `{pixels}`; unset = it is told none.",
+        description="How the model is told a budget where its class does not say: `internvl`,"
+        " `qwen_vl`, or a table of its processor's arguments, with `{tiles}` or `{pixels}`.",
     )
     tiles: int | None = Field(
         None, ge=1, description="Tiles of 448 x 448 pixels at most; unset = the model's own."
     )
+    pixels: int | None = Field(
+        None, ge=1, description="The same in pixels, for sources without `tiles`."
+    )
     kwargs: dict[str, Any] = follower("images.family", default_factory=dict)
+    asked: bool = Field(
+        True, exclude=True, json_schema_extra={"hidden": True}
+    )  # False: only a shipped recipe sets a budget.
 
     @model_validator(mode="before")
     @classmethod
     def _by_kind(cls, value: object) -> object:
         """A `family` that is a table under `kwargs`."""
         if isinstance(value, Mapping) and isinstance(value.get("family"), Mapping):
-            return {**value, "family": None, "kwargs": value["family"]}
+            value = {**value, "family": None, "kwargs": value["family"]}
+        if isinstance(value, Mapping) and value.get("tiles") and value.get("pixels"):
+            raise ValueError("has both `tiles` and `pixels`: keep one of them")
         return value
 
 

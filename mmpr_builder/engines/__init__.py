@@ -40,7 +40,7 @@ def check_engine(config: Config) -> None:
 
     Costs no GPU time and does not import vLLM.
     """
-    from mmpr_builder.engines import arguments, endpoint, replay
+    from mmpr_builder.engines import arguments, budgets, endpoint, replay
 
     sampling = config.sampling
     for name in ("n", "blind"):
@@ -54,6 +54,7 @@ def check_engine(config: Config) -> None:
         case "vllm":
             arguments.check(config)
         case "endpoint":
+            budgets.check_named(config)
             endpoint.check(config)
         case "replay":
             replay.check(config)
@@ -68,6 +69,24 @@ def check_images(config: Config) -> None:
         from mmpr_builder.engines import arguments
 
         arguments.check_images(config)
+
+
+def try_model(config: Config) -> tuple[str, ...]:
+    """All that can be known of a model without its weights; notes for the user.
+
+    Raises `SetupError` for a model that the engine cannot serve as asked: no model, a package that
+    its processor lacks, no chat template, an image budget that it does not keep or hold. Imports
+    vLLM (seconds), except for the shipped model.
+    """
+    from mmpr_builder.engines import budgets
+
+    if config.sampling.engine != "vllm" or (config.model == "demo" and not budgets.wanted(config)):
+        return ()
+    from mmpr_builder.engines import arguments
+    from mmpr_builder.engines.vllm import prepare
+
+    arguments.quiet_environment()
+    return prepare(config)[1].notes
 
 
 def model_identity(config: Config) -> dict[str, str]:

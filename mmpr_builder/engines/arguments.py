@@ -67,7 +67,7 @@ def check(config: Config) -> None:
                 f"engine.{key} = {value!r}: vLLM has no such engine argument;"
                 f" the nearest one is {near[0]!r}"
             )
-    budgets.check(config)
+    budgets.check(config, _architectures(config))
     chat_template(config)
     models.check(config.model, revision=config.engine.get("revision"))
     if config.lora is not None:

@@ -20,7 +20,7 @@ from typing import Any
 from mmpr_builder.config import Config
 from mmpr_builder.dropout import cut_tokens, joint
 from mmpr_builder.engines import arguments, budgets, models, vllm_internals
-from mmpr_builder.engines.rendering import Prompts, refused
+from mmpr_builder.engines.rendering import Prompts, Trial, refused, try_prompts
 from mmpr_builder.engines.vllm_internals import (
     WHOLE,
     CacheCounter,
@@ -28,7 +28,7 @@ from mmpr_builder.engines.vllm_internals import (
     only_ours,
     send_pictures_once,
 )
-from mmpr_builder.errors import ConfigError, EngineError, RowError
+from mmpr_builder.errors import ConfigError, EngineError, MmprError, RowError
 from mmpr_builder.escaping import redacted
 from mmpr_builder.extraction import opened_by
 from mmpr_builder.records import Continuation
@@ -38,6 +38,7 @@ _TAIL = 16  # Tokens at the end of a prompt in which it may open a thought.
 # Seconds for the engine to end by itself before its processes are killed. They hold nothing that is
 # not on disk or with us, and take five to ten times as long.
 _GRACE_S = 1.0
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,11 @@ class VllmSampler:
         arguments.check(config)
         arguments.quiet_environment()
         self._counter = CacheCounter()
-        self._engine = _start(config, self._counter)
+        prepared = vllm_internals.prepare_forks()
+        vllm_config, trial = prepare(config)
+        self.notes = trial.notes
+        """What the user should know of the prompts."""
+        self._engine = _start(config, vllm_config, self._counter, prepared=prepared)
         only_ours(self._engine)
         self._limit: int = self._engine.model_config.max_model_len
         self._lora = config.lora and vllm_internals.lora_request(models.resolve(config.lora))
@@ -66,7 +71,7 @@ class VllmSampler:
         try:
             if vllm_internals.image_data_is_kept(self._engine.renderer):
                 send_pictures_once(self._engine)
-            self._prompts = Prompts(config, self._engine)
+            self._prompts = Prompts(config, self._engine, keeps_budgets=trial.keeps_budgets)
         except BaseException:
             self._engine.shutdown()
             raise
@@ -204,33 +209,60 @@ class VllmSampler:
                     yield output
 
 
-def _start(config: Config, counter: CacheCounter) -> Any:
-    """The running `AsyncLLM`, whose cache figures go to `counter`.
+def prepare(config: Config) -> tuple[Any, Trial]:
+    """vLLM's `VllmConfig` for a model, and what its prompts look like; no weights are loaded.
 
-    Raises `ConfigError`, or `EngineError` when it does not come up.
+    Raises `SetupError` for a model that vLLM, or its processor, cannot serve so.
     """
-    prepared = vllm_internals.prepare_forks()
-    from vllm import AsyncEngineArgs, AsyncLLMEngine
+    from vllm import AsyncEngineArgs
 
     cpu = vllm_internals.runs_on_cpu()
     given = arguments.engine_arguments(config, cpu=cpu)
-    context = vllm_internals.usage_context()
     try:
         model = AsyncEngineArgs(**given).create_model_config()
-        given |= budgets.engine_arguments(config, model.architectures)
         if "max_model_len" not in config.engine:
             given["max_model_len"] = arguments.default_context(config, model.max_model_len, cpu=cpu)
-        vllm_config = AsyncEngineArgs(**given).create_engine_config(**context)
-    except (ValueError, TypeError, OSError, ImportError) as error:
+        room = budgets.engine_arguments(config, model.architectures)
+        vllm_config = AsyncEngineArgs(**given | room).create_engine_config(
+            **vllm_internals.usage_context()
+        )
+        trial = try_prompts(config, vllm_config)
+        if room and not trial.keeps_budgets:
+            vllm_config = AsyncEngineArgs(**given).create_engine_config(
+                **vllm_internals.usage_context()
+            )
+        return vllm_config, trial
+    except MmprError:
+        raise
+    except Exception as error:  # A model's own code may fail in any way.
+        cause = vllm_internals.cause_of(error)
         raise ConfigError(
             f"vLLM cannot load model = {config.model!r} with engine = {redacted(config.engine)!r}:"
-            f" {first_lines(error)}"
+            f" {first_lines(cause)}{_how_to_install(cause)}"
         ) from error
+
+
+def _how_to_install(cause: BaseException) -> str:
+    """The command that brings the package that is missing; "" where it is something else."""
+    name = (cause.name or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""
+    # Its ordinary wheel beside CPU torch: "operator torchvision::nms does not exist".
+    if vllm_internals.runs_on_cpu() and (name == "torchvision" or "torchvision::" in str(cause)):
+        name = f"--force-reinstall --no-deps torchvision --index-url {CPU_INDEX}"
+    return f": run pip install {name}" if name else ""
+
+
+def _start(config: Config, vllm_config: Any, counter: CacheCounter, *, prepared: bool) -> Any:
+    """The running `AsyncLLM`, whose caches tell `counter` what they save.
+
+    Raises `EngineError` when it does not come up.
+    """
+    from vllm import AsyncLLMEngine
+
     try:
         with vllm_internals.forked(prepared=prepared):
             return AsyncLLMEngine.from_vllm_config(
                 vllm_config,
-                **context,
+                **vllm_internals.usage_context(),
                 disable_log_stats=True,
                 stat_loggers=vllm_internals.recorder(counter),
             )

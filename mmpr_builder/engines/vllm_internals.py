@@ -9,6 +9,8 @@ Checked in vLLM 0.30, 0.31 and 0.32:
     prepare_forks, forked     v1.engine.utils.get_mp_context            each process imports vLLM
     chat_parameters           renderers.ChatParams, utils.mistral       an error with the versions
     errors                    exceptions, v1.engine.exceptions          any failure ends the engine
+    renderer_of               renderers.renderer_from_config            an error with the versions
+    cause_of                  ModelRegistry.models                      vLLM's own words
     keep_budgets_from_videos  ctx_video_token of InternVL's processor   nothing to keep
     image_data_is_kept        multimodal.cache.lru (not in 0.30)        tensors with every response
     send_pictures_once        AsyncMPClient.add_request_async           the same
@@ -25,6 +27,8 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import logging
+import logging.handlers
 import multiprocessing
 import os
 import re
@@ -43,10 +47,13 @@ VERSIONS = "0.30 to 0.32"
 """The versions of vLLM that this file was checked against."""
 
 
+_IGNORED = re.compile(r"not valid for|ignored|unused|unrecogni[sz]ed|will be dropped")
+
+
 def _found(module: str, name: str) -> Any:
     """`vllm.<module>.<name>`; None where this version of vLLM does not have it."""
     try:
-        return getattr(importlib.import_module(f"vllm.{module}"), name, None)
+        return getattr(importlib.import_module(f"vllm.{module}".rstrip(".")), name, None)
     except ImportError:
         return None
 
@@ -258,11 +265,7 @@ def chat_parameters(engine: Any, template: str | None, given: dict[str, Any]) ->
     parameters = _found("renderers", "ChatParams")
     renderer = getattr(engine, "renderer", None)
     if parameters is None or renderer is None:
-        raise SetupError(
-            f"this vLLM ({version()}) renders chats in another way than the known versions"
-            f" ({VERSIONS}): install one of them"
-        )
-    is_mistral = _found("utils.mistral", "is_mistral_tokenizer")
+        raise _other_renderer()
     chat = parameters(
         chat_template=template,
         chat_template_content_format=given.get("chat_template_content_format", "auto"),
@@ -270,10 +273,70 @@ def chat_parameters(engine: Any, template: str | None, given: dict[str, Any]) ->
             **given.get("chat_template_kwargs", {}),
             "add_generation_prompt": True,
             "continue_final_message": False,
-            "tokenize": is_mistral is not None and is_mistral(renderer.tokenizer),
+            "tokenize": wants_urls(renderer),
         },
     )
     return chat, replace(renderer.default_chat_tok_params, add_special_tokens=False)
+
+
+@contextlib.contextmanager
+def renderer_of(vllm_config: Any) -> Iterator[Any]:
+    """What renders prompts, as the engine of a `VllmConfig` has it, without an engine."""
+    make = _found("renderers", "renderer_from_config")
+    if make is None:
+        raise _other_renderer()
+    renderer = make(vllm_config)
+    try:
+        yield renderer
+    finally:
+        renderer.shutdown()
+
+
+@contextlib.contextmanager
+def complaints() -> Iterator[list[str]]:
+    """What transformers and vLLM log of arguments that they ignore, within the block."""
+    found: list[str] = []
+    listener = logging.handlers.BufferingHandler(1_000)
+    loggers = [logging.getLogger(name) for name in ("transformers", "vllm")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(listener)
+        logger.setLevel(logging.WARNING)
+    try:
+        yield found
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.removeHandler(listener)
+            logger.setLevel(level)
+        said = dict.fromkeys(" ".join(one.getMessage().split()) for one in listener.buffer)
+        found += [text for text in said if _IGNORED.search(text)]
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The reason for vLLM's "failed to be inspected", which it logs and does not say."""
+    registry = _found("", "ModelRegistry")
+    if "inspected" in str(error) and registry is not None:
+        for name in re.findall(r"'(\w+)'", str(error)):
+            try:
+                registry.models[name].load_model_cls()
+            except (ImportError, RuntimeError) as cause:
+                return cause
+            except KeyError:
+                continue
+    return error
+
+
+def wants_urls(renderer: Any) -> bool:
+    """Whether the model has Mistral's own tokenizer, which opens pictures by itself."""
+    is_mistral = _found("utils.mistral", "is_mistral_tokenizer")
+    return is_mistral is not None and bool(is_mistral(renderer.tokenizer))
+
+
+def _other_renderer() -> SetupError:
+    return SetupError(
+        f"this vLLM ({version()}) renders chats in another way than the versions that are"
+        f" known ({VERSIONS}): install one of them"
+    )
 
 
 def version() -> str:

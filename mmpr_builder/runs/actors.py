@@ -140,8 +140,9 @@ class SamplerActor:
         self._hurry = asyncio.Event()
         self._hits_told = sampling.CacheHits()
 
-    async def start(self) -> tuple[float, str]:
-        """Load the engine; returns (seconds it took, "") or (seconds, what went wrong)."""
+    async def start(self) -> tuple[float, str, tuple[str, ...]]:
+        """Load the engine; returns the seconds it took, what went wrong ("" if nothing did), and
+        what the user should know."""
         began = time.monotonic()
         # Loading blocks the event loop: let it answer earlier calls (where this runs) first.
         await asyncio.sleep(_ANSWER_S)
@@ -153,8 +154,8 @@ class SamplerActor:
                 self._scoring = ScoringThreads(self._config)
             self._sampler = self._factory(self._config)
         except Exception as error:  # noqa: BLE001 - the driver reports any cause
-            return time.monotonic() - began, explained(error)
-        return time.monotonic() - began, ""
+            return time.monotonic() - began, explained(error), ()
+        return time.monotonic() - began, "", getattr(self._sampler, "notes", ())
 
     async def sample(self, key: int, unit: Unit, rows: Sequence[int] | None) -> UnitResult:
         """Sample a unit, or some of its rows, and keep what is finished even after a failure.

@@ -12,7 +12,7 @@ it ends the run. Starts that fail because their node left do not count.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mmpr_builder.cluster.capacity import Node, Shape, alive_nodes, capacity, engine_shape
 from mmpr_builder.cluster.replicas import Replica, close_replicas, start_replica
@@ -81,7 +81,9 @@ class Fleet:
                 start_replica(SamplerActor, arguments, self._shape, self._nodes, aimed_at)
             )
 
-    def on_started(self, replica: Replica, seconds: float, problem: str) -> None:
+    def on_started(
+        self, replica: Replica, seconds: float, problem: str, notes: Sequence[str] = ()
+    ) -> None:
         """An engine has started, or failed with `problem`."""
         if problem:
             self.failed(replica, problem, final=not self.engine_seconds)
@@ -89,6 +91,8 @@ class Fleet:
         replica.started = None
         replica.locate()
         self._failures = 0
+        for note in () if self.engine_seconds else notes:
+            self._progress.note(note)
         self.engine_seconds = self.engine_seconds or seconds
 
     def died_early(self, replica: Replica, cause: str) -> None:
