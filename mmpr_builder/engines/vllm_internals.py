@@ -211,7 +211,7 @@ def forked(*, prepared: bool) -> Iterator[None]:
     if not prepared or _found("v1.engine.utils", "get_mp_context") is None or not _forks():
         yield
         return
-    utils = importlib.import_module("vllm.v1.engine.utils")
+    utils: Any = importlib.import_module("vllm.v1.engine.utils")
     original = utils.get_mp_context
     utils.get_mp_context = _Forking
     try:
@@ -237,7 +237,7 @@ class _Forking(ForkServerContext):
     def Process(self, target: Callable[..., None], **given: Any) -> Any:  # type: ignore[override]
         environment = os.environ | {"VLLM_WORKER_MULTIPROC_METHOD": "fork"}
         target = functools.partial(_run_core, environment, target)
-        return super().Process(target=target, **given)  # type: ignore[attr-defined]
+        return super().Process(target=target, **given)
 
 
 def _run_core(environment: dict[str, str], target: Callable[..., None], **given: Any) -> None:
