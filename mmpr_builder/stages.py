@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpr_builder import engines, prompts, runs, seeds
+from mmpr_builder.cluster.session import has_ray_at_hand
 from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError, SetupError
 from mmpr_builder.pairing.unpaired import read_reject_list
@@ -163,7 +164,13 @@ def plan(config: Config, *, extend: bool = False) -> Estimate:
         usable.check()
     if shown and not problems:
         engines.check_images(config)
-    notes = () if problems else engines.try_model(config)
+    notes: tuple[str, ...] = ()
+    try:
+        notes = () if problems else engines.try_model(config)
+    except SetupError as error:
+        if not has_ray_at_hand(config):
+            raise
+        notes = (f"{error} (on this machine; those that sample may differ)",)
     sampling = config.sampling
     responses, without_images = seeds_read * sampling.n, blind * sampling.blind
     continuations = continued * sampling.n * len(config.dropout.keep)

@@ -13,6 +13,13 @@ from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError
 from mmpr_builder.sampling import Sampler
 
+_SPREAD = (
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "data_parallel_size",
+    "distributed_executor_backend",
+)
+
 
 def make_sampler(config: Config) -> Sampler:
     """The sampler that `config.sampling.engine` names, ready to answer.
@@ -82,11 +89,15 @@ def try_model(config: Config) -> tuple[str, ...]:
 
     if config.sampling.engine != "vllm" or (config.model == "demo" and not budgets.wanted(config)):
         return ()
-    from mmpr_builder.engines import arguments
+    from mmpr_builder.engines import arguments, vllm_internals
     from mmpr_builder.engines.vllm import prepare
 
     arguments.quiet_environment()
-    return prepare(config)[1].notes
+    if not vllm_internals.has_device():
+        return ("there is no device for vLLM on this machine: the model's prompts were not tried",)
+    # Over how many devices a model is spread changes no prompt, and they may be elsewhere.
+    engine = {key: value for key, value in config.engine.items() if key not in _SPREAD}
+    return prepare(config.model_copy(update={"engine": engine}))[1].notes
 
 
 def model_identity(config: Config) -> dict[str, str]:

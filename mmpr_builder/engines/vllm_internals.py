@@ -256,6 +256,12 @@ def _bind_worker() -> None:
         importlib.import_module("torch").set_num_threads(len(cores))
 
 
+def has_device() -> bool:
+    """Whether vLLM finds what it is built for: a GPU, or for its CPU build any machine."""
+    platform = _found("platforms", "current_platform")
+    return bool(getattr(platform, "device_type", ""))
+
+
 def chat_parameters(engine: Any, template: str | None, given: dict[str, Any]) -> tuple[Any, Any]:
     """How messages become text and text becomes tokens: as in vLLM's own server, which adds no
     special tokens to what a chat template wrote.

@@ -204,10 +204,20 @@ FAMILIES: dict[str, Family] = dict(
             settings=("engine.trust_remote_code=true",),
             notes="processor in its shape; one budget for all sources",
         ),
+        _family(
+            tiny_models.minicpm_v,
+            "MiniCPM-V 2.6",
+            "MiniCPMV",
+            own=False,
+            image="<unk>",
+            settings=("engine.trust_remote_code=true",),
+            notes="processor in its shape; one budget for all sources",
+        ),
     ]
 )
 WITH_BUDGETS = [name for name, family in FAMILIES.items() if family.tokens]
-WITHOUT = [name for name, family in FAMILIES.items() if not family.tokens]
+ONE_FOR_ALL = [name for name, family in FAMILIES.items() if "one budget" in family.notes]
+WITHOUT = [name for name in FAMILIES if name not in (*WITH_BUDGETS, *ONE_FOR_ALL)]
 
 
 def ask(name: str, folder: Path, *words: str) -> Config:

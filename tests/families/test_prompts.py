@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from bed import (
     FAMILIES,
+    ONE_FOR_ALL,
     PAGE,
     SIDE,
     WITH_BUDGETS,
@@ -26,11 +27,13 @@ from bed import (
 )
 from PIL import Image
 
+from mmpr_builder.config import load_config
 from mmpr_builder.engines import vllm_internals
 from mmpr_builder.engines.rendering import Prompts
 from mmpr_builder.engines.vllm import _how_to_install
 from mmpr_builder.errors import ConfigError, InputError, RowError
 from mmpr_builder.sampling import Request
+from mmpr_builder.stages import plan
 
 PARTS = {
     "one picture": ("<image>\nHow many red shapes?", 1),
@@ -143,8 +146,6 @@ def test_budgets_change_the_number_of_image_tokens(name: str, folders: Path) -> 
 @pytest.mark.parametrize("name", WITHOUT)
 def test_a_budget_that_vllm_does_not_take_is_refused_or_noted(name: str, folders: Path) -> None:
     notes = FAMILIES[name].notes
-    if "one budget for all" in notes:
-        pytest.skip("see the next test")
     config = ask(name, folders / name, "images.tiles=6")
     if "one size" in notes:
         found = trial(config)
@@ -156,11 +157,12 @@ def test_a_budget_that_vllm_does_not_take_is_refused_or_noted(name: str, folders
 
 
 @pytest.mark.families
-def test_one_budget_for_all_sources_is_what_llama_4_takes(folders: Path) -> None:
+@pytest.mark.parametrize("name", ONE_FOR_ALL)
+def test_one_budget_for_all_sources_is_what_some_take(name: str, folders: Path) -> None:
     large = picture(SIDE, SIDE)
     found = []
     for tiles in (1, 6, 12):
-        config = ask("llama4", folders / "llama4", f"images.tiles={tiles}")
+        config = ask(name, folders / name, f"images.tiles={tiles}")
         with prompts_of(config) as prompts:
             found.append(len(rendered(prompts, "<image>\nWhat?", large, tiles=tiles)))
     assert found[0] < found[1] < found[2]
@@ -234,3 +236,25 @@ def test_arguments_that_a_processor_ignores_are_told(folders: Path) -> None:
     words = "engine.mm_processor_kwargs={no_such_argument: 3}"
     found = trial(ask("smolvlm2", folders / "smolvlm2", words))
     assert any("no_such_argument" in note for note in found.notes)
+
+
+@pytest.mark.families
+def test_a_plan_tries_the_model_whatever_it_will_be_spread_over(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "1.png")
+    (tmp_path / "seeds.jsonl").write_text('{"question": "Q", "answer": "1", "image": "1.png"}\n')
+    words = [f"seeds={tmp_path / 'seeds.jsonl'}", f"out={tmp_path / 'out'}"]
+    words += ["images.tiles=6", "engine.tensor_parallel_size=4"]
+    model = folders / "qwen2_5_vl"
+    ask("qwen2_5_vl", model)
+    (model / "model.safetensors").touch()
+    config = load_config(None, [f"model={model}", *words])
+    assert plan(config).notes == ()
+    wrong = load_config(None, [f"model={model}", *words, 'images.family={no_such: "{tiles}"}'])
+    with pytest.raises(ConfigError, match=r"tiles = 6 does nothing"):
+        plan(wrong)
+    monkeypatch.setenv("RAY_ADDRESS", "elsewhere:6379")
+    (note,) = plan(wrong).notes
+    assert "tiles = 6 does nothing" in note
+    assert "those that sample may differ" in note

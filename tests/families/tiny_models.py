@@ -933,3 +933,123 @@ def kimi_vl(folder: Path, weights: bool = False) -> Path:
     }
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     return folder
+
+
+_MINICPM_CODE = """
+import math
+
+import numpy
+import torch
+from transformers import AutoTokenizer, BatchFeature, ProcessorMixin, Qwen2Config
+from transformers.image_processing_utils import BaseImageProcessor
+
+
+class MiniCPMVConfig(Qwen2Config):
+    model_type = "minicpmv"
+
+
+class MiniCPMVImageProcessor(BaseImageProcessor):
+    model_input_names = ["pixel_values"]
+
+    def __init__(self, max_slice_nums=9, scale_resolution=448, patch_size=14, **kwargs):
+        super().__init__(**kwargs)
+        self.max_slice_nums, self.scale_resolution = max_slice_nums, scale_resolution
+        self.patch_size, self.image_feature_size = patch_size, 64
+        self.im_start_token, self.im_end_token = "<image>", "</image>"
+        self.slice_start_token, self.slice_end_token = "<slice>", "</slice>"
+        self.im_id_start, self.im_id_end = "<image_id>", "</image_id>"
+        self.unk_token, self.use_image_id, self.slice_mode = "<unk>", True, True
+        self.version = 2.6
+
+    def get_sliced_grid(self, image_size, max_slice_nums, nerver_split=False):
+        width, height = image_size
+        many = math.ceil(width * height / self.scale_resolution**2)
+        most = min(many, max_slice_nums)
+        if most <= 1:
+            return None
+        grids = [(m, n // m) for n in (most - 1, most, most + 1) if 1 < n <= max_slice_nums
+                 for m in range(1, n + 1) if n % m == 0]
+        return list(min(grids, key=lambda grid: abs(math.log(width / height * grid[1] / grid[0]))))
+
+    def get_slice_image_placeholder(
+        self, image_size, image_idx=0, max_slice_nums=None, use_image_id=None
+    ):
+        grid = self.get_sliced_grid(image_size, max_slice_nums or self.max_slice_nums)
+        piece = self.unk_token * self.image_feature_size
+        found = f"{self.im_start_token}{piece}{self.im_end_token}"
+        if use_image_id is not False:
+            found = f"{self.im_id_start}{image_idx}{self.im_id_end}{found}"
+        if grid:
+            one = f"{self.slice_start_token}{piece}{self.slice_end_token}"
+            found += "\\n".join([one * grid[0]] * grid[1])
+        return found
+
+    def preprocess(self, images, do_pad=True, max_slice_nums=None, return_tensors=None, **kwargs):
+        images = [images] if not isinstance(images, list) else images
+        images = images if isinstance(images[0], list) else [images]
+        pixels, sizes, targets = [], [], []
+        side = self.scale_resolution
+        for of_text in images:
+            found, grids = [], []
+            for image in of_text:
+                grid = self.get_sliced_grid(image.size, max_slice_nums or self.max_slice_nums)
+                for _ in range(1 + (grid[0] * grid[1] if grid else 0)):
+                    cells = numpy.asarray(image.convert("RGB").resize((side, side)))
+                    cells = torch.tensor(cells / 127.5 - 1, dtype=torch.float32).permute(2, 0, 1)
+                    found.append(cells.reshape(3, self.patch_size, -1))
+                    grids.append([side // self.patch_size] * 2)
+            pixels.append(found)
+            sizes.append([image.size for image in of_text])
+            targets.append(torch.tensor(grids))
+        return BatchFeature(
+            data={"pixel_values": pixels, "image_sizes": sizes, "tgt_sizes": targets}
+        )
+
+
+class MiniCPMVProcessor(ProcessorMixin):
+    attributes = ["image_processor", "tokenizer"]
+    image_processor_class = "AutoImageProcessor"
+    tokenizer_class = "AutoTokenizer"
+
+    def __init__(self, image_processor=None, tokenizer=None, **kwargs):
+        super().__init__(image_processor, tokenizer)
+"""
+
+
+def minicpm_v(folder: Path, weights: bool = False) -> Path:
+    """MiniCPM-V 2.6: prompts only. Its image processor comes with the model; this one is ours."""
+    folder.mkdir(parents=True, exist_ok=True)
+    specials = ["<unk>", "<image>", "</image>", "<slice>", "</slice>", "<image_id>", "</image_id>"]
+    tokens = tokenizer(
+        specials,
+        CHATML.replace("IMAGE", "(<image>./</image>)\n"),
+        bos_token="<|im_start|>",
+        unk_token="<unk>",
+    )
+    tokens.save_pretrained(folder)
+    (folder / "code_minicpmv.py").write_text(_MINICPM_CODE)
+    processor = {
+        "auto_map": {
+            "AutoProcessor": "code_minicpmv.MiniCPMVProcessor",
+            "AutoImageProcessor": "code_minicpmv.MiniCPMVImageProcessor",
+        },
+        "image_processor_type": "MiniCPMVImageProcessor",
+        "processor_class": "MiniCPMVProcessor",
+        "max_slice_nums": 9,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    config = {
+        "architectures": ["MiniCPMV"],
+        "auto_map": {"AutoConfig": "code_minicpmv.MiniCPMVConfig"},
+        "model_type": "minicpmv",
+        "version": 2.6,
+        "torch_dtype": "bfloat16",
+        "query_num": 64,
+        "image_size": 448,
+        "patch_size": 14,
+        **TEXT,
+        "vocab_size": len(tokens),
+        "vision_config": {"model_type": "siglip_vision_model", **_vision(image_size=980)},
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    return folder
