@@ -12,10 +12,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-$(EXTRA)
 MMPR   := $(BIN)/mmpr
-BENCHES := engine_rate reference_schedule adaptive scoring_speed cpu_half decontamination
+BENCHES := engine_rate reference_schedule blocking_batches adaptive scoring_speed cpu_half decontamination
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-mmpr submit test test-faults test-families check docs wheel bench bench-scale bench-quality bench-mpo fuzz demo-model clean
+.PHONY: help setup build-mmpr submit test test-faults test-families check docs wheel bench bench-gpu bench-scale bench-quality bench-mpo fuzz demo-model clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -94,6 +94,9 @@ bench: setup  ## measure the claims into benchmarks/RESULTS.md (ONLY=cpu_half fo
 	  HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.$$bench $$real $(FILE) $(ARGS) || missed="$$missed $$bench"; \
 	done; \
 	if [ -n "$$missed" ]; then echo "failed, or short of the goal:$$missed" >&2; exit 1; fi
+
+bench-gpu: setup  ## one GPU, ten minutes: rates, images/s, memory of 7-8 B models (ARGS="--size tiny" without one)
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.gpu $(ARGS)
 
 bench-scale: setup  ## builds of 10,000 and 100,000 seeds, replayed (ARGS="--sizes 1000000")
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.scale $(ARGS)

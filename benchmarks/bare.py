@@ -21,6 +21,10 @@ from mmpr_builder.records import Seed
 Ask = Callable[[Seed], Awaitable[int]]
 """Answers a seed; returns the tokens generated."""
 
+Frame = tuple[str, str, str]
+"""What stands before a prompt, in the place of a picture in it, and behind it."""
+DEMO: Frame = ("<|im_start|>user\n", "<image>", "<|im_end|>\n<|im_start|>assistant\n")
+
 _NUMBERS: Iterator[int] = itertools.count()
 
 
@@ -39,12 +43,14 @@ async def empty_caches(engine: Any) -> None:
     await engine.reset_encoder_cache()
 
 
-def requests(engine: Any, config: Config, seeds: Sequence[Seed]) -> Ask:
+def requests(engine: Any, config: Config, seeds: Sequence[Seed], frame: Frame = DEMO) -> Ask:
     """Asks for each seed's `sampling.n` responses what `roll_out` asks for; all is made ready."""
     pick = prompts.load_templates(config).pick
     ready = {
         seed.id: (
-            prompt_of(prompts.render(pick(seed), seed), [read_bytes(ref) for ref in seed.images]),
+            prompt_of(
+                prompts.render(pick(seed), seed), [read_bytes(ref) for ref in seed.images], frame
+            ),
             parameters(config, seed, config.sampling.n),
         )
         for seed in seeds
@@ -56,10 +62,10 @@ def requests(engine: Any, config: Config, seeds: Sequence[Seed]) -> Ask:
     return ask
 
 
-def prompt_of(prompt: str, images: Sequence[bytes]) -> dict[str, Any]:
-    """A prompt in the demo model's chat format, its images opened."""
-    shown = "".join(part or "<image>" for part in prompts.parts(prompt))
-    text = f"<|im_start|>user\n{shown}<|im_end|>\n<|im_start|>assistant\n"
+def prompt_of(prompt: str, images: Sequence[bytes], frame: Frame = DEMO) -> dict[str, Any]:
+    """A prompt in the model's chat format, its images opened."""
+    before, image, behind = frame
+    text = before + "".join(part or image for part in prompts.parts(prompt)) + behind
     pictures = [open_image(data) for data in images]
     return (
         {"prompt": text, "multi_modal_data": {"image": pictures}} if pictures else {"prompt": text}

@@ -122,6 +122,16 @@ def by_role(rounds: Rounds) -> list[str]:
 async def sampler_rates(config: Config, seeds: Sequence[Seed], rounds: int) -> Rounds:
     """The sampler and the bare engine in turn; who goes first alternates."""
     sampler: Any = make_sampler(config)
+    try:
+        return await in_turn(sampler, config, seeds, rounds)
+    finally:
+        await sampler.close()
+
+
+async def in_turn(
+    sampler: Any, config: Config, seeds: Sequence[Seed], rounds: int, frame: bare.Frame = bare.DEMO
+) -> Rounds:
+    """The same with a sampler that is there."""
     pick = prompts.load_templates(config).pick
 
     async def ours(seed: Seed) -> int:
@@ -129,7 +139,7 @@ async def sampler_rates(config: Config, seeds: Sequence[Seed], rounds: int) -> R
         assert rollout.error is None, rollout.error
         return sum(response.tokens for response in rollout.responses)
 
-    asks = {"ours": ours, "bare": bare.requests(sampler.engine, config, seeds)}
+    asks = {"ours": ours, "bare": bare.requests(sampler.engine, config, seeds, frame)}
     done: Rounds = []
     try:
         await bare.run(sampler.engine, ours, seeds[:WARM])
@@ -141,7 +151,6 @@ async def sampler_rates(config: Config, seeds: Sequence[Seed], rounds: int) -> R
             print(f"round {turn + 1}: {found['ours'].rate / found['bare'].rate:.3f}", flush=True)
     finally:
         asks.clear()  # An engine that is still known to somebody ends in a traceback.
-        await sampler.close()
     return done
 
 
@@ -165,7 +174,10 @@ class MeasuredSampler:
     began, and the CPU time since then, all of `root`'s descendants counted in.
     """
 
-    def __init__(self, config: Config, seeds: Sequence[Seed], left: Path, root: int) -> None:
+    def __init__(
+        self, config: Config, seeds: Sequence[Seed], left: Path, root: int, frame: bare.Frame
+    ) -> None:
+        self._frame = frame
         self._sampler: Any = make_sampler(config)
         self._config, self._seeds, self._left, self._root = config, seeds, left, root
         self._measured: asyncio.Task[None] | None = None
@@ -202,7 +214,7 @@ class MeasuredSampler:
 
     async def _measure(self) -> None:
         engine = self._sampler.engine
-        ask = bare.requests(engine, self._config, self._seeds)
+        ask = bare.requests(engine, self._config, self._seeds, self._frame)
         await bare.run(engine, ask, self._seeds[:WARM])
         self._alone = await measured(engine, ask, self._seeds, self._root)
         await bare.empty_caches(engine)
@@ -211,14 +223,18 @@ class MeasuredSampler:
 
 
 def measured_sampler(
-    config: Config, *, seeds: Sequence[Seed], left: Path, root: int
+    config: Config, *, seeds: Sequence[Seed], left: Path, root: int, frame: bare.Frame
 ) -> MeasuredSampler:
     """A sampler factory once all but the settings are given."""
-    return MeasuredSampler(config, seeds, left, root)
+    return MeasuredSampler(config, seeds, left, root, frame)
 
 
 def build_rates(
-    config: Config, seeds: Sequence[Seed], rounds: int, folder: Path
+    config: Config,
+    seeds: Sequence[Seed],
+    rounds: int,
+    folder: Path,
+    frame: bare.Frame = bare.DEMO,
 ) -> tuple[Rounds, list[dict[str, float]]]:
     """Whole builds, and the bare engine in the same actor; with the seconds outside the window."""
     done: Rounds = []
@@ -226,7 +242,9 @@ def build_rates(
     for turn in range(rounds):
         out, left = folder / f"build-{turn}", folder / f"left-{turn}.json"
         stages = Stages()
-        make = functools.partial(measured_sampler, seeds=seeds, left=left, root=os.getpid())
+        make = functools.partial(
+            measured_sampler, seeds=seeds, left=left, root=os.getpid(), frame=frame
+        )
         summary = run_sampling(
             config.model_copy(update={"out": str(out)}), stages, sampler_factory=make
         )

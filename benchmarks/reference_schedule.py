@@ -95,14 +95,16 @@ async def measure(config: Config, seeds: Sequence[Seed], rounds: int) -> dict[st
     return found
 
 
-async def theirs(engine: Any, config: Config, seeds: Sequence[Seed]) -> tuple[int, float]:
+async def theirs(
+    engine: Any, config: Config, seeds: Sequence[Seed], frame: bare.Frame = bare.DEMO
+) -> tuple[int, float]:
     """The reference's schedule: (tokens, seconds)."""
     pick = prompts.load_templates(config).pick
     tokens, start = 0, time.perf_counter()
 
     async def one(seed: Seed, number: int) -> int:
         images = [read_bytes(ref) for ref in seed.images]
-        prompt = bare.prompt_of(prompts.render(pick(seed), seed), images)
+        prompt = bare.prompt_of(prompts.render(pick(seed), seed), images, frame)
         return await bare.tokens_of(engine, prompt, bare.parameters(config, seed, 1, number))
 
     for number in range(config.sampling.n):

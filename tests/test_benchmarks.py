@@ -13,8 +13,11 @@ from fake_samplers import FakeSampler
 from pair_samples import sample_rollouts
 
 from benchmarks import (
+    blocking_batches,
     cpu_half,
     engine_rate,
+    gpu,
+    gpu_models,
     pool,
     quality,
     reference_schedule,
@@ -116,6 +119,77 @@ def test_the_reference_schedule_asks_for_as_much(
     assert reference_schedule.main(words) in (0, 1)
     assert asked == [11 * 3 * 7] * 2
     assert "batches of 8" in page.read_text(encoding="utf-8")
+
+
+def test_batches_ask_for_as_much_one_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("vllm")
+    sizes: list[int] = []
+
+    def chat(chats: list[Any], params: list[Any], use_tqdm: bool) -> list[Any]:
+        assert {part["type"] for part in chats[0][0]["content"]} == {"image_pil", "text"}
+        sizes.append(len(chats))
+        done = SimpleNamespace(token_ids=[1] * 7)
+        return [SimpleNamespace(outputs=[done] * param.n) for param in params]
+
+    nothing: Any = SimpleNamespace(reset_mm_cache=lambda: None, reset_prefix_cache=lambda: None)
+    nothing.chat = chat
+    fake: Any = FakeSampler()
+    fake.engine = FakeEngine()
+    fake.engine.model_config = SimpleNamespace(max_model_len=4096)
+    monkeypatch.setattr(blocking_batches, "make_sampler", lambda config: fake)
+    monkeypatch.setattr(blocking_batches, "_offline", lambda given: nothing)
+    page = tmp_path / "RESULTS.md"
+    words = ["--seeds", "11", "--n", "3", "--batch", "4", "--rounds", "2", "--results", str(page)]
+    assert blocking_batches.main(words) in (0, 1)
+    assert sizes == [4, 4, *[4, 4, 3] * 2]  # Warm, then two rounds.
+    assert "batches of 4" in page.read_text(encoding="utf-8")
+
+
+def test_memory_of_the_gpu_is_that_of_the_fullest() -> None:
+    assert gpu.memory_of(["71784, 81559", "10, 81559"]) == "70.1 of 79.6 GiB"
+    assert gpu.memory_of([]) == "no GPU"
+
+
+def test_a_gpu_run_records_what_it_has_when_a_model_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(shape: Any, folder: Path, options: Any, deadline: float, found: Any) -> None:
+        found |= {"rates": [1586.6], "bare": [0.98], "memory": "no GPU", "left out": ["896 px"]}
+        if shape.title.startswith("Qwen"):
+            raise MemoryError("no room for the KV cache")
+
+    monkeypatch.setattr(gpu, "measure_shape", measure)
+    page = tmp_path / "RESULTS.md"
+    assert gpu.main(["--results", str(page)]) == 1
+    text = page.read_text(encoding="utf-8")
+    assert text.count("| DropoutNTP pairs per GPU-hour | 10,000 |") == 2
+    assert text.count("Failed: MemoryError: no room") == 1
+    assert text.count("No time was left for: 896 px.") == 2
+    assert gpu.main(["--shapes", "internvl", "--results", str(page)]) == 0
+
+
+def test_goals_of_a_gpu_are_held_against_what_was_measured() -> None:
+    assert gpu.missed({"bare": [0.96, 0.98], "reference": [2.9]}) == ["reference"]
+    assert gpu.missed({}) == []
+
+
+@pytest.mark.parametrize("name", gpu_models.SHAPES)
+def test_pictures_and_folders_for_a_gpu_are_made(name: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    shape = gpu_models.SHAPES[name]
+    shape.make(tmp_path / "model", "tiny")
+    config = transformers.AutoConfig.from_pretrained(tmp_path / "model")
+    processor = transformers.AutoProcessor.from_pretrained(tmp_path / "model")
+    assert name.replace("_", "") in config.architectures[0].lower().replace("_", "")
+    message = [{"type": "image"}, {"type": "text", "text": "Q"}]
+    before, image, behind = shape.frame
+    assert processor.apply_chat_template(
+        [{"role": "user", "content": message}], add_generation_prompt=True
+    ) == (before + image + "Q" + behind)
+    seeds = gpu.read(gpu.write_pictures(tmp_path / "seeds", 2, 448))
+    assert len({Path(seed.images[0].uri).read_bytes() for seed in seeds}) == 2
 
 
 @pytest.mark.slow

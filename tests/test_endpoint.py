@@ -182,6 +182,7 @@ def chat(*texts: str, **extra: Any) -> dict[str, Any]:
     return {**choices(*texts), **extra}
 
 
+Examined = Callable[[str, dict[str, Any]], tuple[int, Any]]
 PROMPT = "user\nHow many?\nassistant\n<think>\n"
 
 
@@ -195,17 +196,30 @@ def with_tokens(path: str, body: dict[str, Any]) -> tuple[int, Any]:
     return 200, {**examined(path, body)[1], **extra}
 
 
-def test_a_response_is_continued_by_tokens_where_the_server_has_them() -> None:
+def as_sglang(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    """The same, as SGLang words it."""
+    status, reply = with_tokens(path, body)
+    if path == "/detokenize":
+        return 200, {"text": reply["prompt"]}
+    if path != "/tokenize":
+        del reply["system_fingerprint"]
+        reply["choices"][0]["prompt_token_ids"] = reply.pop("prompt_token_ids")
+    return status, reply
+
+
+@pytest.mark.parametrize("says", [with_tokens, as_sglang])
+def test_a_response_is_continued_by_tokens_where_the_server_has_them(says: Examined) -> None:
     def answer(body: dict[str, Any]) -> tuple[int, Any]:
         if "prompt" in body:
             return 200, {"choices": [{"text": " dog.</think>\nA dog", "token_ids": [1, 2]}]}
-        return 200, chat("x", prompt_token_ids=[ord(c) for c in PROMPT])
+        return says("/v1/chat/completions", {**body, "n": 1})
 
     with OpenAIServer(answer) as server:
-        server.examined = with_tokens
+        server.examined = says
         sampler = make_sampler(endpoint(server))
         thought = replace(SAMPLE, text="<think>\nThe picture shows a cat.</think>\nA cat")
-        found = using(sampler, sampler.continue_response(ASK, thought, Continue(0.5, False, 7, 5)))
+        ask = replace(ASK, memo={})
+        found = using(sampler, sampler.continue_response(ask, thought, Continue(0.5, False, 7, 5)))
     assert found == Continuation(
         "<think>\nThe picture shows", " dog.</think>\nA dog", 2, "stop", 5, 0.5, False, 17
     )
@@ -235,9 +249,6 @@ def test_thoughts_beside_the_text_are_part_of_it(message: dict[str, Any], text: 
         sampler = make_sampler(endpoint(server))
         (sample,) = using(sampler, drawn(sampler, replace(ASK, n=1)))
     assert sample.text == text
-
-
-Examined = Callable[[str, dict[str, Any]], tuple[int, Any]]
 
 
 def closing_turns(path: str, body: dict[str, Any]) -> tuple[int, Any]:
@@ -325,7 +336,7 @@ def taking_no_budgets(path: str, body: dict[str, Any]) -> tuple[int, Any]:
 
 @pytest.mark.parametrize(
     ("says", "why"),
-    [(taking_no_budgets, "refuses a budget of 1 tiles.*--trust"), (examined, "ignores budgets")],
+    [(taking_no_budgets, "refuses a budget .*--trust"), (examined, "ignores image budgets")],
 )
 def test_a_budget_that_comes_to_nothing_is_found_before_any_seed(says: Examined, why: str) -> None:
     with OpenAIServer(echo) as server:

@@ -34,6 +34,7 @@ from mmpr_builder.engines import budgets, server
 from mmpr_builder.engines.rendering import content_parts
 from mmpr_builder.engines.server import Server, data_url
 from mmpr_builder.errors import ConfigError, EngineError, InputError
+from mmpr_builder.escaping import redacted
 from mmpr_builder.records import Continuation
 from mmpr_builder.sampling import Continue, Request, Sample, without_images
 
@@ -113,7 +114,7 @@ def check(config: Config) -> None:
     with ThreadPoolExecutor(1) as pool:  # A notebook has an event loop of its own.
         found = pool.submit(asyncio.run, look()).result()
     for warning in found.warnings:
-        _log.warning("%s: %s", config.sampling.endpoint.url, warning)
+        _log.warning("%s", redacted(f"{config.sampling.endpoint.url}: {warning}"))
     if config.dropout.apply == "all":
         _check_continues(config, found)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import difflib
 import io
+import math
 import os
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -97,7 +98,7 @@ class Server:
     beyond: Mapping[str, Any]
     opened: str
     by_tokens: bool
-    closed: str
+    closed: str = field(compare=False)  # It may quote a refusal, with the number of a request.
     context: int
     asked: int
     fingerprint: str
@@ -175,17 +176,18 @@ async def examine(config: Config, post: Post) -> Server:
 
 async def _check_budgets(config: Config, post: Post, body: Mapping[str, Any]) -> None:
     """Show a large picture with the smallest and the largest budget. Raises `ConfigError`."""
-    tiles = sorted({source.tiles or config.images.tiles or 0 for source in config.seeds} - {0})
-    if not tiles or not budgets.processor_arguments(config.images, tiles[0]):
+    found, images = budgets.wanted(config), config.images
+    if not found or not budgets.processor_arguments(images, found[0]):
         return
     url, buffer = config.sampling.endpoint.url, io.BytesIO()
-    side = budgets.TILE_SIDE * (int(tiles[-1] ** 0.5) + 1)
+    areas = [budgets.pixels(images, tiles) for tiles in found]
+    side = budgets.TILE_SIDE * (math.isqrt(areas[-1]) // budgets.TILE_SIDE + 1)
     Image.new("RGB", (side, side), "navy").save(buffer, "PNG")
     picture = {"type": "image_url", "image_url": {"url": data_url(buffer.getvalue())}}
     messages = [{"role": "user", "content": [picture, {"type": "text", "text": QUESTION}]}]
     counts = []
-    for some in (tiles[0], tiles[-1]):
-        sizes = budgets.processor_arguments(config.images, some)
+    for tiles in (found[0], found[-1]):
+        sizes = budgets.processor_arguments(images, tiles)
         try:
             reply = await post(
                 "chat/completions", {**body, "messages": messages, "mm_processor_kwargs": sizes}
@@ -194,15 +196,15 @@ async def _check_budgets(config: Config, post: Post, body: Mapping[str, Any]) ->
             if error.reason == "prompt_too_long":
                 return  # Pictures may be smaller; those that are not become drops.
             raise ConfigError(
-                f"{url} refuses a budget of {some} tiles ({sizes}): {error.detail}: have it take"
+                f"{url} refuses a budget ({sizes}): {error.detail}: have it take"
                 " budgets (vLLM: --trust-request-mm-kwargs), or set no tiles"
             ) from None
         counts.append(_prompt_tokens(reply))
-    if tiles[0] < tiles[-1] and counts[0] == counts[1] > 0:
+    if areas[0] < areas[-1] and counts[0] == counts[1] > 0:
         raise ConfigError(
-            f"{url} ignores budgets: a large picture makes {counts[0]} tokens of the prompt with"
-            f" {tiles[0]} tiles and with {tiles[-1]}: set images.family as"
-            f" {config.model!r} takes them, or set no tiles"
+            f"{url} ignores image budgets: a large picture makes {counts[0]} tokens of the prompt"
+            f" with the smallest and with the largest: set images.family as {config.model!r} takes"
+            " them, or set no tiles"
         )
 
 

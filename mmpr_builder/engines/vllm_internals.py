@@ -1,6 +1,6 @@
 """Every use of vLLM beyond its public names, and what happens where one is missing.
 
-Checked in vLLM 0.30, 0.31 and 0.32:
+Run in vLLM 0.31 and 0.32 (0.30 gives the demo model empty pictures, and dies of them):
 
     function                  reaches for                               without it
     recorder                  v1.metrics.loggers.StatLoggerBase         no figures of its caches
@@ -12,7 +12,7 @@ Checked in vLLM 0.30, 0.31 and 0.32:
     renderer_of               renderers.renderer_from_config            an error with the versions
     cause_of                  ModelRegistry.models                      vLLM's own words
     keep_budgets_from_videos  ctx_video_token of InternVL's processor   nothing to keep
-    image_data_is_kept        multimodal.cache.lru (not in 0.30)        tensors with every response
+    image_data_is_kept        multimodal.cache.lru                      tensors with every response
     send_pictures_once        AsyncMPClient.add_request_async           the same
     argument_names            the source of engine/arg_utils.py         no check before loading
     models_by_kind            the source of models/registry.py          the same
@@ -43,7 +43,7 @@ from typing import Any
 from mmpr_builder.errors import MissingExtraError, SetupError
 from mmpr_builder.sampling import CacheHits
 
-VERSIONS = "0.30 to 0.32"
+VERSIONS = "0.31 and 0.32"
 """The versions of vLLM that this file was checked against."""
 
 
