@@ -1,17 +1,21 @@
-"""Pairs train with MPO in TRL as they are: single images, several and none, new and imported."""
+"""Pairs train with MPO in TRL as they are, and the exports of other stages with SFT, KTO and GRPO:
+single images, several and none, new and imported."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pair_samples import sample_rollouts, write_build
+from pair_samples import LastWord, sample_rollouts, write_build
 
-from mmpr_builder import load_pairs
+from mmpr_builder import Config, load_pairs
 from mmpr_builder.demo import model_path
 from mmpr_builder.export import FORMATS, ExportOptions, write_export
 from mmpr_builder.export.importing import import_pairs
 from mmpr_builder.export.lint import lint_folder
+from mmpr_builder.export.verl import write_queries
+from mmpr_builder.export.verl_reward import trl_reward
 
 
 @pytest.mark.slow
@@ -55,3 +59,59 @@ def test_mixed_pairs_train_with_mpo_in_trl(tmp_path: Path, monkeypatch: pytest.M
         n for n, value in trainer.model.named_parameters() if not torch.equal(value, before[n])
     ]
     assert any("vision" in name for name in moved)
+
+
+OF_STAGE: dict[str, dict[str, Any]] = {
+    "sft": {"max_length": None},
+    "kto": {"max_length": None},
+    "grpo": {"num_generations": 2, "max_completion_length": 8, "beta": 0.0},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", OF_STAGE)
+def test_the_other_stages_train_in_trl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    import datasets
+
+    torch = pytest.importorskip("torch")
+    trl = pytest.importorskip("trl")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    rollouts = [(rollout, Config()) for rollout in sample_rollouts(tmp_path / "images")]
+    dest, form = tmp_path / "dest", FORMATS[stage]
+    write_queries(["out"], rollouts, LastWord(), str(dest), ExportOptions(), form)
+    files = str(dest / "train" / "*.parquet")
+    data = datasets.load_dataset("parquet", data_files=files, split="train")
+    assert {len(row["images"]) for row in data} == {0, 1, 2}
+    torch.manual_seed(0)
+    configs = {"sft": trl.SFTConfig, "kto": trl.KTOConfig, "grpo": trl.GRPOConfig}
+    trainers = {"sft": trl.SFTTrainer, "kto": trl.KTOTrainer, "grpo": trl.GRPOTrainer}
+    arguments = configs[stage](
+        output_dir=str(tmp_path / "trained"),
+        learning_rate=1e-3,
+        max_steps=2,
+        per_device_train_batch_size=4,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        **OF_STAGE[stage],
+    )
+    judged: list[float] = []
+
+    def reward(**columns: Any) -> list[float]:
+        given = trl_reward(**columns)
+        judged.extend(given)
+        return given
+
+    rewards = {"reward_funcs": reward} if stage == "grpo" else {}
+    trainer = trainers[stage](
+        model=str(model_path()), args=arguments, train_dataset=data, **rewards
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert len(losses) == 2
+    assert stage == "grpo" or all(0 < loss < 50 for loss in losses)
+    assert len(judged) == (8 if stage == "grpo" else 0)
+    assert set(judged) <= {0.0, 1.0}

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import trainer_loaders as loaders
 from commands import mmpr
@@ -16,10 +18,13 @@ from pair_samples import LastWord, make_rollout, picture, sample_rollouts, write
 from mmpr_builder import Config, Verdict
 from mmpr_builder.errors import ConfigError, InputError
 from mmpr_builder.export import Exported, ExportOptions, verl
+from mmpr_builder.export.importing import import_pairs
 from mmpr_builder.export.verl import write_queries
 from mmpr_builder.export.verl_reward import compute_score
 from mmpr_builder.io import tables
+from mmpr_builder.io.images import open_image, read_bytes
 from mmpr_builder.records import Rollout, Seed
+from mmpr_builder.seeds import read_seeds
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -176,6 +181,42 @@ def test_the_command_obeys_nothing_that_the_name_of_a_source_contains(tmp_path: 
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stderr
     assert "red [bold]x[/]" in done.stderr
+
+
+def test_queries_are_seeds_again(tmp_path: Path) -> None:
+    rollouts = sample_rollouts(tmp_path / "images")
+    write(rollouts, tmp_path / "dest")
+    seeds = [item for item in read_seeds(tmp_path / "dest/train.parquet") if isinstance(item, Seed)]
+    asked = [rollout.seed for rollout in rollouts if rollout.seed.id in ("one", "two", "none")]
+    for name in ("id", "question", "answers", "choices", "source"):
+        assert [getattr(seed, name) for seed in seeds] == [getattr(seed, name) for seed in asked]
+    for seed, before in zip(seeds, asked, strict=True):
+        both = [[open_image(read_bytes(ref)).tobytes() for ref in one.images] for one in
+                (seed, before)]  # fmt: skip
+        assert both[0] == both[1]
+
+
+def test_mmpr_tiny_is_a_source_of_seeds_and_no_import(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", "red")
+    row = {
+        "data_source": "geo",
+        "prompt": [{"role": "user", "content": "<image>\nFind x.\nAnswer in boxes."}],
+        "images": [{"path": "a.png"}],
+        "ability": "math",
+        "reward_model": {"style": "rule", "ground_truth": "12"},
+        "extra_info": {"index": 0, "question": "<image>\nFind x.", "answer": "12"},
+    }
+    bare = {**row, "extra_info": {**row["extra_info"], "question": None}}
+    file = tmp_path / "mmpr_tiny.parquet"
+    pq.write_table(pa.Table.from_pylist([row, bare]), file)
+    first, second = read_seeds(file)
+    assert isinstance(first, Seed)
+    assert isinstance(second, Seed)
+    assert (first.question, first.answers, first.source) == ("<image>\nFind x.", ("12",), "geo")
+    assert second.question.startswith("<image>\nFind x.\nAnswer")
+    assert len(first.images) == 1
+    with pytest.raises(InputError, match="source of seeds"):
+        import_pairs(str(file), str(tmp_path / "out"))
 
 
 REWARDS = [

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mmpr_builder.export.lint import Finding, LintResult
     from mmpr_builder.records import Rollout
 
-TRAINERS = ("internvl", "nemo-rl", "verl", "ms-swift", "llama-factory", "trl")
+TRAINERS = ("internvl", "nemo-rl", "verl", "ms-swift", "llama-factory", "trl", "sft", "kto", "grpo")
 """The keys of `export.FORMATS`, which takes long to import."""
 
 _ENTRIES = 12  # A release has over a hundred; export.json and import.json list all.
@@ -64,10 +64,22 @@ def export_pairs(
         str | None,
         option("FOLDER", "internvl, ms-swift: where the trainer will find DEST; default: there."),
     ] = None,
-    pass_rate: Annotated[tuple[float, float], option("LOW HIGH", "verl: queries within.")] = (
+    pass_rate: Annotated[tuple[float, float], option("LOW HIGH", "verl, grpo: queries within.")] = (
         0.2,
         0.8,
     ),
+    per_question: Annotated[
+        int, option("N", "sft: most responses of a question, unlike each other.", min=1)
+    ] = 1,
+    validation: Annotated[
+        float, option("SHARE", "Keep apart the rows of this share of the pictures, say 0.01.")
+    ] = 0.0,
+    max_pairs: Annotated[
+        int | None, option("N", "Draw so many rows, evenly over sources and kinds.", min=1)
+    ] = None,
+    control: Annotated[
+        bool, switch("--control", "As many rows of the same rollouts, without quality filters.")
+    ] = False,
     model: Annotated[
         str | None,
         option("FOLDER", "Leave out what this model (or demo) cannot read: tokens, lengths."),
@@ -77,7 +89,7 @@ def export_pairs(
     ] = None,
     overwrite: Annotated[bool, switch("--overwrite", "Replace an export that is there.")] = False,
 ) -> None:
-    """Write the pairs of builds in a trainer's format.
+    """Write the pairs of builds in a trainer's format, or what another stage of training takes.
 
     Rows that the trainer could not use, or would misread, are left out, counted and listed with
     the reason in DEST/drops.jsonl.
@@ -98,12 +110,16 @@ def export_pairs(
         max_dynamic_patch=export.PerEntry.parse("--max-dynamic-patch", max_dynamic_patch or ()),
         mount=mount,
         pass_rate=pass_rate,
+        per_question=per_question,
+        validation=validation,
+        max_pairs=max_pairs,
+        control=control,
         model=_model(model, context),
         context=context,
         overwrite=overwrite,
     )
-    if form.name == "verl":
-        done = _export_queries(outs, dest, options)
+    if form.rows is not None or control:
+        done = _export_rollouts(outs, form, dest, options)
     else:
         done = export.write_export(outs, form, dest, options)
     console.print(facts(_exported(form, done)))
@@ -246,10 +262,10 @@ def _names(words: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in words.split(",") if word.strip())
 
 
-def _export_queries(outs: list[str], dest: str, options: ExportOptions) -> Exported:
+def _export_rollouts(outs: list[str], form: Format, dest: str, options: ExportOptions) -> Exported:
+    from mmpr_builder import export
     from mmpr_builder.errors import InputError
-    from mmpr_builder.export import verl
-    from mmpr_builder.runs.pooling import pooled_rollouts
+    from mmpr_builder.export import responses, verl
     from mmpr_builder.scoring import Judge
 
     builds: list[tuple[Config, list[str]]] = []
@@ -260,16 +276,30 @@ def _export_queries(outs: list[str], dest: str, options: ExportOptions) -> Expor
                 f"{out} was judged by other settings (scoring) than {outs[0]}: export them apart"
             )
         builds.append((config, [] if config.rollouts else verl.rollout_parts(out)))
+    rollouts = _Rollouts(builds)
+    with Judge(builds[0][0].scoring) as judge:
+        if form.rows is not None:
+            return verl.write_queries(outs, rollouts, judge, dest, options, form)
+        return export.write_export(
+            outs, form, dest, options, lambda: responses.unfiltered_pairs(rollouts, judge)
+        )
 
-    def rollouts() -> Iterator[tuple[Rollout, Config]]:
-        for config, parts in builds:
+
+class _Rollouts:
+    """Those of some builds, read anew for each loop."""
+
+    def __init__(self, builds: list[tuple[Config, list[str]]]) -> None:
+        self._builds = builds
+
+    def __iter__(self) -> Iterator[tuple[Rollout, Config]]:
+        from mmpr_builder.export import verl
+        from mmpr_builder.runs.pooling import pooled_rollouts
+
+        for config, parts in self._builds:
             if config.rollouts:
                 yield from ((rollout, config) for rollout in pooled_rollouts(config))
             else:
                 yield from verl.read_rollouts(parts, config)
-
-    with Judge(builds[0][0].scoring) as judge:
-        return verl.write_queries(outs, rollouts(), judge, dest, options)
 
 
 def _exported(form: Format, done: Exported) -> Iterator[tuple[str, str]]:

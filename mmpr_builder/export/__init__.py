@@ -4,6 +4,7 @@
     messages.py       ms-swift, LLaMA-Factory
     trl.py            Parquet as a build has it
     verl.py           queries by pass rate, in the form of MMPR-Tiny; verl_reward.py judges them
+    responses.py      SFT, KTO and GRPO from the same rollouts, in TRL's forms
 
 `writing.py` runs over the pairs once and reports every row that a loader would misread, by the
 same rules (faults.py) that `lint.py` goes by. `importing.py` reads a released data set.
@@ -11,7 +12,7 @@ same rules (faults.py) that `lint.py` goes by. `importing.py` reads a released d
 
 from __future__ import annotations
 
-from mmpr_builder.export import messages, recipe, trl, verl
+from mmpr_builder.export import messages, recipe, responses, trl, verl
 from mmpr_builder.export.options import ExportOptions, PerEntry
 from mmpr_builder.export.writing import Exported, Format, write_export
 
@@ -26,6 +27,9 @@ FORMATS: dict[str, Format] = {
         messages.MS_SWIFT,
         messages.LLAMA_FACTORY,
         trl.FORMAT,
+        responses.SFT,
+        responses.KTO,
+        responses.GRPO,
     )
 }
 """By the names that `--to` and `--for` take."""

@@ -146,6 +146,11 @@ def _kind_of(entry: _Entry, said: int, rows: int) -> tuple[str, HowKnown]:
 def _entries(path: Path, root: str | None, kind: str, roots: Sequence[str]) -> list[_Entry]:
     if not path.is_file():
         raise InputError(f"{path}: no such file: give a meta.json or a JSONL file")
+    if path.suffix == ".parquet":
+        raise InputError(
+            f"{path}: a Parquet file, and pairs are read from a meta.json or JSONL: MMPR-Tiny and"
+            " the like are questions, so name it as a source of seeds (seeds.0.path)"
+        )
     if path.suffix == ".jsonl":
         base = path.parent if root is None else Path(root)
         return [_entry(path.name.removesuffix(".jsonl"), path, base, kind)]

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.io.tables import ParquetFile
@@ -62,6 +62,7 @@ class Item:
     answer: str | None = None
     system: str = ""
     """The system turn before the prompt; only imported pairs can have one."""
+    split: Literal["train", "validation"] = "train"
     row: Mapping[str, Any] | None = None
     """The whole row it was read from, where it was asked for."""
 
@@ -104,19 +105,20 @@ def read_items(
     kinds: Collection[str] = (),
     sources: Collection[str] = (),
     whole: bool = False,
+    needed: Sequence[str] = _NEEDED,
 ) -> Iterator[Item | BadRow]:
     """The pairs of Parquet parts in order, only the columns that formats use (`whole`: all).
 
     `kinds` and `sources` keep only pairs of these; empty keeps all. Raises `InputError` when a
-    part lacks the columns that make a pair.
+    part lacks the columns that make a pair, or those `needed`.
     """
-    for where, row in read_rows(parts, _NEEDED, None if whole else _WANTED):
+    for where, row in read_rows(parts, needed, None if whole else _WANTED):
         if kinds and row.get("kind") not in kinds:
             continue
         if sources and row.get("source") not in sources:
             continue
         try:
-            item = _item(where, row)
+            item = item_of(where, row)
             yield replace(item, row=row) if whole else item
         except RowError as error:
             name, source = row.get("id") or "", row.get("source") or ""
@@ -156,7 +158,8 @@ def split_prompt(text: str) -> tuple[str | None, ...]:
     return tuple(pieces)
 
 
-def _item(where: str, row: Mapping[str, Any]) -> Item:
+def item_of(where: str, row: Mapping[str, Any]) -> Item:
+    """A plain row of pairs, or of one response or none. Raises `RowError`."""
     system, turns = _system(row["prompt"] or ())
     parts = _prompt(turns)
     text = row.get("prompt_text") or ""
@@ -169,8 +172,8 @@ def _item(where: str, row: Mapping[str, Any]) -> Item:
         parts=parts,
         text=text,
         pictures=tuple(_picture(image) for image in row["images"] or ()),
-        chosen=_reply(row["chosen"], "chosen"),
-        rejected=_reply(row["rejected"], "rejected"),
+        chosen=_side(row, "chosen", "completion"),
+        rejected=_side(row, "rejected"),
         source=row.get("source") or "",
         kind=row.get("kind") or "",
         seed_id=row.get("seed_id") or "",
@@ -199,6 +202,11 @@ def _system(
 def _prompt(messages: Sequence[Mapping[str, Any]] | None) -> tuple[str | None, ...]:
     parts = _turn(messages, "user", "odd_prompt", "")
     return tuple(None if part["type"] == "image" else part["text"] or "" for part in parts)
+
+
+def _side(row: Mapping[str, Any], *names: str) -> str | None:
+    """The response in the first of these columns that is there."""
+    return next((_reply(row[name], name) for name in names if name in row), None)
 
 
 def _reply(messages: Sequence[Mapping[str, Any]] | None, side: str) -> str:

@@ -91,7 +91,8 @@ class ConversationWriter:
             "source": item.source,
             "kind": item.kind,
         }
-        self._lines.add(f"{self._name}{'' if names else '_text_only'}.jsonl", row)
+        name = self._name if item.split == "train" else f"{self._name}_validation"
+        self._lines.add(f"{name}{'' if names else '_text_only'}.jsonl", row)
 
     def finish(self) -> dict[str, Any]:
         self._lines.flush()
@@ -108,12 +109,13 @@ class LlamaFactoryWriter(ConversationWriter):
         made = super().finish()
         rows = {file.removesuffix(".jsonl"): n for file, n in made["entries"].items()}
         columns = {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"}
+        shown = {**columns, "images": "images"}
         info = {
             name: {
                 "file_name": f"{name}.jsonl",
                 "formatting": "sharegpt",
                 "ranking": True,
-                "columns": {**columns, **({"images": "images"} if name == self._name else {})},
+                "columns": columns if name.endswith("_text_only") else shown,
                 "tags": {
                     "role_tag": "from",
                     "content_tag": "value",

@@ -68,6 +68,8 @@ class ExportOptions:
     """`mount` is where the trainer will find the export; None: where it is written.
 
     With `model` its own special tokens and its `context` decide which rows are left out.
+    `validation` is the share of pictures whose rows are kept apart, `max_pairs` how many rows are
+    drawn, evenly over sources and kinds. `control`: as many rows, made without the quality filters.
     """
 
     kinds: tuple[str, ...] = ()
@@ -76,6 +78,10 @@ class ExportOptions:
     max_dynamic_patch: PerEntry = PerEntry()
     mount: str | None = None
     pass_rate: tuple[float, float] = (0.2, 0.8)
+    per_question: int = 1
+    validation: float = 0.0
+    max_pairs: int | None = None
+    control: bool = False
     model: str | None = None
     context: int | None = None
     overwrite: bool = False

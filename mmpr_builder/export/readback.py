@@ -16,7 +16,7 @@ from typing import Any
 
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.export.destination import MARK
-from mmpr_builder.export.items import BadRow, Item, Picture, read_rows, split_prompt
+from mmpr_builder.export.items import BadRow, Item, Picture, read_items, read_rows, split_prompt
 from mmpr_builder.io.tables import storable
 
 _VERL = ("prompt", "images", "extra_info", "reward_model")
@@ -101,12 +101,20 @@ Read = Callable[[Mapping[str, Any]], tuple[str, list[Path], str, str]]
 
 def _internvl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
     fields = ("root", "annotation", "repeat_time")
-    yield from _recipe(base / "meta.json", fields, here, suffix="jsonl")
+    for recipe in _recipes(base / "meta.json"):
+        yield from _recipe(recipe, fields, here, suffix="jsonl")
 
 
 def _nemo_rl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
     root = (base / "recipe/meta.json").resolve().parent.parent
-    yield from _recipe(base / "recipe/meta.json", ("root", "annotation"), lambda path: root / path)
+    for recipe in _recipes(base / "recipe/meta.json"):
+        yield from _recipe(recipe, ("root", "annotation"), lambda path: root / path)
+
+
+def _recipes(recipe: Path) -> list[Path]:
+    """It, and the one of the rows that are kept for validation."""
+    kept = recipe.with_name("validation.json")
+    return [recipe, kept] if kept.exists() else [recipe]
 
 
 def _recipe(
@@ -195,6 +203,11 @@ def _verl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
         yield Item(where, name, split_prompt(text), text, pictures)
 
 
+def _stage(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
+    files = _files(base, "*/*.parquet")
+    yield from read_items([str(path) for path in files], needed=("images", "prompt"), whole=True)
+
+
 def _rows(path: Path, read: Read) -> Iterator[Item | BadRow]:
     try:
         for number, row in read_lines(path):
@@ -239,4 +252,7 @@ _READERS: dict[str, Callable[[Path, Callable[[str], Path]], Iterator[Item | BadR
     "ms-swift": _ms_swift,
     "llama-factory": _llama_factory,
     "verl": _verl,
+    "sft": _stage,
+    "kto": _stage,
+    "grpo": _stage,
 }

@@ -38,6 +38,7 @@ from mmpr_builder.export.options import ExportOptions
 from mmpr_builder.export.writing import Format
 from mmpr_builder.records import content_id
 
+_KEPT = "validation/"  # A folder of annotations; no name of an entry has a slash.
 _NAME_BYTES = 100  # Twice, of 255 that a file's name may have: a Chinese character takes three.
 
 # InternVL's tokenizer has <img>, </img> and <IMG_CONTEXT> as tokens and counts them as images.
@@ -87,6 +88,8 @@ class RecipeWriter:
     def add(self, item: Item) -> None:
         names = [self._images.add(picture.read()) for picture in item.pictures]
         name = f"{_file_name(item.source)}_{_file_name(item.kind) if item.kind else 'pairs'}"
+        if item.split == "validation":
+            name = f"{_KEPT}{name}"
         self._entries.setdefault(name, (item.source, item.kind))
         # A key without images would be taken for one: text-only rows have none.
         image = {} if not names else {"image": names[0] if len(names) == 1 else names}
@@ -111,26 +114,22 @@ class RecipeWriter:
         self._check_names()
         rows = {name: self._lines.rows[f"{name}.jsonl"] for name in sorted(self._entries)}
         self._recipe.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._recipe, {name: self._entry(name, count) for name, count in rows.items()})
+        entries = {name: self._entry(name, count) for name, count in rows.items()}
+        kept = {name: entries.pop(name) for name in rows if name.startswith(_KEPT)}
+        write_json(self._recipe, entries)
+        if kept:
+            write_json(self._recipe.with_name("validation.json"), kept)
         return {"images": len(self._images), "entries": rows, "warnings": self._cut(rows)}
 
     def _cut(self, rows: dict[str, int]) -> list[str]:
-        """Entries of which the loader will take none: it cuts rows x repeat_time to a number."""
-        shares = {
-            name: self._options.repeat_time.value(name, *self._entries[name]) or 1 for name in rows
-        }
-        lost = [name for name, count in rows.items() if int(count * shares[name]) == 0]
-        if not lost:
-            return []
-        named = ", ".join(f"{name} ({rows[name]} x {shares[name]:g})" for name in lost[:5])
-        more = "" if len(lost) <= 5 else f" and {len(lost) - 5:,} more"
-        return [
-            f"the loader takes int(rows x repeat_time) of an entry, which is none of {named}{more}:"
-            " give them a larger --repeat-time"
-        ]
+        """Entries of which the loader will take none."""
+        lost = [f"{name} ({n} x {r:g})" for name, n in rows.items()
+                if int(n * (r := self._repeat(name))) == 0]  # fmt: skip
+        said = "the loader takes int(rows x repeat_time) of an entry, which is none of "
+        return [f"{said}{', '.join(lost)}: give a larger --repeat-time"] if lost else []
 
     def _entry(self, name: str, count: int) -> dict[str, Any]:
-        repeat = self._options.repeat_time.value(name, *self._entries[name]) or 1
+        repeat = self._repeat(name)
         patches = self._options.max_dynamic_patch.value(name, *self._entries[name])
         entry = {
             "root": f"{self._base}images/",
@@ -140,6 +139,11 @@ class RecipeWriter:
             "length": count,
         }
         return entry if patches is None else {**entry, "max_dynamic_patch": int(patches)}
+
+    def _repeat(self, name: str) -> float:
+        if name.startswith(_KEPT):
+            return 1
+        return self._options.repeat_time.value(name, *self._entries[name]) or 1
 
     def _check_names(self) -> None:
         known = [*self._entries, *(source for source, _ in self._entries.values())]

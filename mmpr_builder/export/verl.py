@@ -23,12 +23,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmpr_builder.config import Config
+from mmpr_builder.config import Config, QualityConfig
 from mmpr_builder.errors import ConfigError, InputError, RowError
-from mmpr_builder.export.destination import ParquetFiles, suffix_of
+from mmpr_builder.export.destination import suffix_of
 from mmpr_builder.export.faults import pair_faults
 from mmpr_builder.export.items import BadRow, Item, Picture
 from mmpr_builder.export.options import ExportOptions
+from mmpr_builder.export.trl import SplitFiles
 from mmpr_builder.export.writing import Exported, Format, write_items
 from mmpr_builder.io.access import sampled_access
 from mmpr_builder.io.tables import (
@@ -43,7 +44,8 @@ from mmpr_builder.output.stored_images import load_images
 from mmpr_builder.pairing import Scores, judge_and_pair, scorer_for
 from mmpr_builder.pairing.pooled import rate_of
 from mmpr_builder.prompts import parts as prompt_parts
-from mmpr_builder.records import Rollout
+from mmpr_builder.quality.suspects import SOLVED_BLIND, SUSPECT_TRUTH
+from mmpr_builder.records import Rollout, Verdict
 
 TRAIN = "train.parquet"
 ABILITY = "multimodal_reasoning"
@@ -101,41 +103,34 @@ def features() -> Any:
     )
 
 
-class VerlWriter:
-    """One Parquet file of queries."""
+class VerlWriter(SplitFiles):
+    """One Parquet file of queries, and one of those kept for validation."""
 
     def __init__(self, folder: Path, home: Path, options: ExportOptions) -> None:
+        super().__init__(folder, "train", schema_of(features()), options, shard_bytes=2**62)
         self._folder = folder
-        self._rows = ParquetFiles(folder, schema_of(features()), shard_bytes=2**62)  # One file.
         self._kept: Counter[str] = Counter()
         self._images: set[str] = set()
 
     def add(self, item: Item) -> None:
         assert item.row is not None
         images = [_image(picture.read()) for picture in item.pictures]
-        about = {**item.row["extra_info"], "index": self._kept.total()}
-        self._rows.add({**item.row, "extra_info": about, "images": images})
+        own = {"index": self.rows[item.split], "split": item.split}
+        about = {**item.row["extra_info"], **own}
+        self.put(item, {**item.row, "extra_info": about, "images": images})
         self._images.update(image["path"] for image in images)
         self._kept[item.source or "unnamed"] += 1
 
     def finish(self) -> dict[str, Any]:
-        self._rows.close()
-        (self._folder / "part-00000.parquet").rename(self._folder / TRAIN)
+        for split in super().finish()["entries"]:
+            folder = (self._folder / split).rename(self._folder / f".{split}")
+            (folder / "part-00000.parquet").rename(self._folder / f"{split}.parquet")
+            folder.rmdir()
         return {"images": len(self._images), "entries": dict(sorted(self._kept.items()))}
 
 
 def _image(data: bytes) -> dict[str, Any]:
     return {"bytes": data, "path": f"{hashlib.sha256(data).hexdigest()}.{suffix_of(data)}"}
-
-
-FORMAT = Format(
-    "verl",
-    partial(pair_faults, marks=_MARKS),
-    VerlWriter,
-    _HOW,
-    options=("pass_rate",),
-    queries=True,
-)
 
 
 def write_queries(
@@ -144,28 +139,42 @@ def write_queries(
     judge: Scores,
     dest: str,
     options: ExportOptions,
+    form: Format | None = None,
 ) -> Exported:
-    """Write the queries of builds whose pass rate lies within `options.pass_rate`, ends included.
+    """Write what `form` (verl) makes of the rollouts of builds, judged as their pairs were.
 
-    `rollouts` come with the config they were paired with. Raises `SetupError` like `write_export`.
+    `rollouts` come with the config they were paired with; they are read twice where a number of
+    rows is asked for. Raises `SetupError` like `write_export`.
     """
+    form = form or FORMAT
     low, high = options.pass_rate
     if not 0 <= low <= high <= 1:
         raise ConfigError(f"--pass-rate {low} {high}: give two numbers with 0 <= low <= high <= 1")
     sources: set[str] = set()
 
-    def queries() -> Iterator[Item | BadRow]:
+    def items(how: ExportOptions) -> Iterator[Item | BadRow]:
+        assert form.rows is not None
         for rollout, config in rollouts:
             seed = rollout.seed
             sources.add(seed.source)
-            if options.sources and seed.source not in options.sources:
+            if how.sources and seed.source not in how.sources:
                 continue
             try:
-                yield _query(rollout, config, judge, options.pass_rate)
+                if rollout.error is not None:
+                    raise RowError(*rollout.error)
+                if not seed.has_truth:
+                    raise RowError("no_truth", "without a truth no response is right or wrong")
+                if how.control:
+                    config = config.model_copy(update={"quality": QualityConfig()})
+                verdicts, _, drops = judge_and_pair(rollout, config, judge)
+                for drop in drops:
+                    if drop.reason in (SUSPECT_TRUTH, SOLVED_BLIND):
+                        raise RowError(drop.reason, drop.detail)
+                yield from form.rows(rollout, verdicts, config, how)
             except RowError as error:
                 yield BadRow(seed.origin, seed.id, error.reason, error.detail, seed.source)
 
-    return write_items(outs, FORMAT, queries(), lambda: sources, dest, options)
+    return write_items(outs, form, items, lambda: sources, dest, options)
 
 
 def read_rollouts(parts: Iterable[str], config: Config) -> Iterator[tuple[Rollout, Config]]:
@@ -176,21 +185,27 @@ def read_rollouts(parts: Iterable[str], config: Config) -> Iterator[tuple[Rollou
             yield rollout, config
 
 
-def _query(rollout: Rollout, config: Config, judge: Scores, bounds: tuple[float, float]) -> Item:
-    seed = rollout.seed
-    if rollout.error is not None:
-        raise RowError(*rollout.error)
-    if not seed.has_truth:
-        raise RowError("no_truth", "a reward needs a truth")
-    verdicts = judge_and_pair(rollout, config, judge)[0]
+def within(
+    rollout: Rollout, verdicts: Sequence[Verdict], config: Config, options: ExportOptions
+) -> float:
+    """The pass rate of a question. Raises `RowError` where it is none or outside the band.
+
+    With `control` any rate is inside.
+    """
     rate = rate_of(rollout, verdicts, config)
     if rate is None:
         raise RowError("nothing_decided", "no response could be judged for certain")
+    low, high = (0.0, 1.0) if options.control else options.pass_rate
     # Rates of adaptive sampling are means, and 0.8 three times is 0.8000000000000002 on average.
-    if not bounds[0] - _ROUNDING <= rate <= bounds[1] + _ROUNDING:
-        reason = "too_hard" if rate < bounds[0] else "too_easy"
-        raise RowError(reason, f"pass rate {rate:.3f}")
-    item = Item(
+    if not low - _ROUNDING <= rate <= high + _ROUNDING:
+        raise RowError("too_hard" if rate < low else "too_easy", f"pass rate {rate:.3f}")
+    return rate
+
+
+def query_item(rollout: Rollout, config: Config) -> Item:
+    """The prompt of a rollout with its images. Raises `RowError` where one cannot be read."""
+    seed = rollout.seed
+    return Item(
         seed.origin,
         seed.id,
         tuple(prompt_parts(rollout.prompt)),
@@ -198,31 +213,49 @@ def _query(rollout: Rollout, config: Config, judge: Scores, bounds: tuple[float,
         tuple(Picture(data) for data in load_images(rollout, sampled_access(config))),
         source=seed.source,
     )
-    return replace(item, row=_row(rollout, item, config, rate))
 
 
-def _row(rollout: Rollout, item: Item, config: Config, rate: float) -> dict[str, Any]:
-    """All of a row but its images and its index in the file."""
+def about_query(rollout: Rollout, config: Config, rate: float | None) -> dict[str, Any]:
+    """What a reward needs to judge a response, and how hard the question is."""
     seed = rollout.seed
-    truth = plain(seed.answers[0])
     return {
-        "data_source": plain(seed.source) or "mmpr_builder",
+        "id": seed.id,
+        "question": plain(seed.question),
+        "answer": plain(seed.answers[0]),
+        "answers": plain(seed.answers),
+        "choices": plain(seed.choices),
+        "style": rollout.style,
+        "scorer": scorer_for(seed, config),
+        "pass_rate": rate,
+        "n_samples": len(rollout.responses),
+    }
+
+
+def _rows(
+    rollout: Rollout, verdicts: Sequence[Verdict], config: Config, options: ExportOptions
+) -> Iterator[Item]:
+    rate = within(rollout, verdicts, config, options)
+    item = query_item(rollout, config)
+    about = about_query(rollout, config, rate)
+    row = {
+        "data_source": plain(rollout.seed.source) or "mmpr_builder",
         "prompt": [{"role": "user", "content": plain(item.shown)}],
         "ability": ABILITY,
-        "reward_model": {"style": "rule", "ground_truth": truth},
-        "extra_info": {
-            "split": "train",
-            "id": seed.id,
-            "question": plain(seed.question),
-            "answer": truth,
-            "answers": plain(seed.answers),
-            "choices": plain(seed.choices),
-            "style": rollout.style,
-            "scorer": scorer_for(seed, config),
-            "pass_rate": rate,
-            "n_samples": len(rollout.responses),
-        },
+        "reward_model": {"style": "rule", "ground_truth": about["answer"]},
+        "extra_info": {"split": "train", **about},
     }
+    yield replace(item, row=row)
+
+
+FORMAT = Format(
+    "verl",
+    partial(pair_faults, marks=_MARKS),
+    VerlWriter,
+    _HOW,
+    options=("pass_rate",),
+    queries=True,
+    rows=_rows,
+)
 
 
 def rollout_parts(out: str | Path) -> list[str]:
@@ -230,6 +263,6 @@ def rollout_parts(out: str | Path) -> list[str]:
     parts = list_parts(f"{str(out).rstrip('/')}/rollouts", ROLLOUT_SCHEMA)
     if not parts:
         raise InputError(
-            f"{out}: no rollouts here, and verl takes its queries from them: give a build's folder"
+            f"{out}: no rollouts here, and this export is made of them: give a build's folder"
         )
     return parts

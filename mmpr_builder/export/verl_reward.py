@@ -1,9 +1,10 @@
-"""A reward for verl that judges as the pairs were judged. verl loads this file by its path:
+"""Rewards for verl and TRL that judge as the pairs were judged. verl loads this file by its path:
 
     reward.custom_reward_function.path=…/mmpr_builder/export/verl_reward.py
     reward.custom_reward_function.name=compute_score
 
-Without one verl knows only the data sets it ships and raises for every other `data_source`.
+Without one verl knows only the data sets it ships and raises for every other `data_source`. TRL
+takes `trl_reward` itself, with the columns of `mmpr export --to grpo`.
 """
 
 from __future__ import annotations
@@ -37,3 +38,27 @@ def compute_score(
         question=info.get("question"),
     )
     return float(verdict.outcome == "correct")
+
+
+def trl_reward(
+    completions: list[Any],
+    answers: list[list[str]],
+    *,
+    style: list[str],
+    scorer: list[str],
+    choices: list[list[str]],
+    question: list[str],
+    **_: Any,
+) -> list[float]:
+    """`compute_score` of each completion: a text, or a conversation that ends with the response."""
+    rows = zip(completions, answers, style, scorer, choices, question, strict=True)
+    names = ("answers", "style", "scorer", "choices", "question")
+    return [
+        compute_score("", _text(said), truths[0], dict(zip(names, (truths, *rest), strict=True)))
+        for said, truths, *rest in rows
+    ]
+
+
+def _text(completion: Any) -> str:
+    said = completion if isinstance(completion, str) else completion[-1]["content"]
+    return said if isinstance(said, str) else "".join(part.get("text") or "" for part in said)

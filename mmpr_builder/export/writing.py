@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from mmpr_builder import __version__
+from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError, InputError, RowError
+from mmpr_builder.export.choice import Draw, split_of
 from mmpr_builder.export.destination import MARK, JsonlFiles, staged, write_json
 from mmpr_builder.export.faults import Fault
 from mmpr_builder.export.items import BadRow, Item, read_items
@@ -21,9 +23,11 @@ from mmpr_builder.export.lint_checks import RowChecks
 from mmpr_builder.export.options import KINDS, ExportOptions, check_names
 from mmpr_builder.io.stores import is_url
 from mmpr_builder.output import pair_parts, read_rows
+from mmpr_builder.records import Rollout, Verdict
 
 DROPS = "drops.jsonl"
 
+_OF_SOME = ("repeat_time", "max_dynamic_patch", "mount", "pass_rate", "per_question")
 _BATCH = 64  # Rows checked together: images of a few hundred KB each.
 
 
@@ -38,13 +42,18 @@ class Writer(Protocol):
         "warnings" where the loader will not take all of it."""
 
 
+Rows = Callable[[Rollout, Sequence[Verdict], Config, ExportOptions], Iterator[Item]]
+"""What a format makes of a judged rollout. Raises `RowError` where that is nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """A trainer's format: what its loader cannot read, and what writes it.
 
     `open_writer` gets the folder to write into, the folder as the trainer will see it, and the
-    options. `options` names the options that mean something to it, beyond the common ones.
-    `queries`: rows without responses, made of rollouts. `whole_rows`: it takes all columns.
+    options. `options` names the options that mean something to it, beyond the common ones. `rows`
+    makes them of a rollout; without it they are pairs. `queries`: rows without responses.
+    `whole_rows`: it takes all columns.
     """
 
     name: str
@@ -54,6 +63,7 @@ class Format:
     options: tuple[str, ...] = ()
     queries: bool = False
     whole_rows: bool = False
+    rows: Rows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +78,29 @@ class Exported:
     warnings: tuple[str, ...] = ()
 
 
-def write_export(outs: Sequence[str], form: Format, dest: str, options: ExportOptions) -> Exported:
+def write_export(
+    outs: Sequence[str],
+    form: Format,
+    dest: str,
+    options: ExportOptions,
+    unfiltered: Callable[[], Iterator[Item | BadRow]] | None = None,
+) -> Exported:
     """Write the pairs of builds into a new folder `dest`; the same input gives the same bytes.
 
     A row that the trainer would misread or stumble over is left out and reported in
-    `drops.jsonl`. Raises `SetupError` before anything is there: bad options, an occupied folder,
+    `drops.jsonl`. `unfiltered` gives the pairs of the same rollouts without quality filters, which
+    `control` needs. Raises `SetupError` before anything is there: bad options, an occupied folder,
     no pairs, or none that the trainer can use.
     """
     check_names("--kinds", options.kinds, KINDS)
+    if options.control and unfiltered is None:
+        raise ConfigError("--control needs the rollouts of a build: a release has none")
     parts = [part for out in outs for part in pair_parts(out)]
-    pairs = read_items(parts, kinds=options.kinds, sources=options.sources, whole=form.whole_rows)
+
+    def pairs(how: ExportOptions) -> Iterator[Item | BadRow]:
+        if how.control and unfiltered is not None:
+            return (one for one in unfiltered() if _is_asked_for(one, how))
+        return read_items(parts, kinds=how.kinds, sources=how.sources, whole=form.whole_rows)
 
     def sources() -> set[str]:
         return {row["source"] for row in read_rows(parts, ["source"])}
@@ -88,14 +111,15 @@ def write_export(outs: Sequence[str], form: Format, dest: str, options: ExportOp
 def write_items(
     outs: Sequence[str],
     form: Format,
-    items: Iterable[Item | BadRow],
+    items: Callable[[ExportOptions], Iterator[Item | BadRow]],
     sources: Callable[[], set[str]],
     dest: str,
     options: ExportOptions,
 ) -> Exported:
     """Write what the trainer can use of `items`, which lie in `outs`, into a new folder `dest`.
 
-    `sources` gives the names of all sources that are in `outs`, once `items` are read.
+    `sources` gives the names of all sources that are in `outs`, once `items` are read. They are
+    read once, and before that where a number of rows is to be drawn from all of them.
     """
     check_options(form, options)
     with staged(dest, overwrite=options.overwrite) as (folder, home):
@@ -104,13 +128,16 @@ def write_items(
         writer = form.open_writer(folder, home, options)
         drops = JsonlFiles(folder)
         reasons: Counter[str] = Counter()
-        rows = 0
+        sides: Counter[str] = Counter()
         seen: set[str] = set()
-        for item, found_fault in _checked(items, checks):
+        draw = _draw(items, checks, options)
+        for item, found_fault in _checked(items(options), checks, options):
             seen.add(item.source)
+            if found_fault is None and draw is not None and not draw.takes(item):
+                continue
             fault = found_fault or _write(writer, item)
             if fault is None:
-                rows += 1
+                sides[item.split if isinstance(item, Item) else ""] += 1
             else:
                 reasons[fault.reason] += 1
                 drops.add(DROPS, {"row": item.where, "id": item.id, **fault._asdict()})
@@ -118,11 +145,14 @@ def write_items(
         if lacking := sorted(set(options.sources) - seen):
             check_names("--sources", lacking, sorted(filter(None, sources())))
             raise ConfigError(f"--sources {lacking[0]!r}: it has no pair of these --kinds")
+        rows = sides.total()
         if not rows:
             raise InputError(_nothing(outs, form, reasons, options))
         made = writer.finish()
         left_out = dict(reasons.most_common())
         warnings = tuple(made.get("warnings", ()))
+        if options.validation and len(sides) < 2:
+            warnings += (f"all {rows:,} rows are for {min(sides)}: they have too few pictures",)
         found = Exported(dest, rows, made["images"], made["entries"], left_out, warnings)
         (folder / "README.md").write_text(_readme(form, home, found), encoding="utf-8")
         mark = {
@@ -145,26 +175,59 @@ def check_options(form: Format, options: ExportOptions) -> None:
     if options.mount is not None and is_url(options.mount):
         raise ConfigError(f"--mount {options.mount}: loaders open paths: give a folder's path")
     default = ExportOptions()
-    for name in ("kinds", "repeat_time", "max_dynamic_patch", "mount", "pass_rate"):
+    if not 0 <= options.validation < 1:
+        raise ConfigError(f"--validation {options.validation}: give a share from 0 to below 1")
+    for name in ("kinds", *_OF_SOME):
         given = getattr(options, name) != getattr(default, name)
-        allowed = name in form.options or (name == "kinds" and not form.queries)
+        allowed = name in form.options or (name == "kinds" and form.rows is None)
         if given and not allowed:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} means nothing to {form.name}: leave it out")
 
 
 def _checked(
-    items: Iterable[Item | BadRow], checks: RowChecks
+    items: Iterable[Item | BadRow], checks: RowChecks, options: ExportOptions
 ) -> Iterator[tuple[Item | BadRow, Fault | None]]:
-    """Each row with its first fault."""
+    """Each row, put on its side of the split, with its first fault."""
     left = iter(items)
     while batch := list(islice(left, _BATCH)):
         of_row = iter(checks.faults([item for item in batch if isinstance(item, Item)]))
         for item in batch:
             if isinstance(item, BadRow):
                 yield item, Fault(item.reason, item.detail)
-            else:
-                yield item, next(iter(next(of_row)), None)
+                continue
+            fault = next(iter(next(of_row)), None)
+            if fault is None and options.validation:
+                side = split_of(item, options.validation)
+                if side is None:
+                    fault = Fault("between_splits", "other rows show its pictures on both sides")
+                else:
+                    item = replace(item, split=side)
+            yield item, fault
+
+
+def _draw(
+    items: Callable[[ExportOptions], Iterator[Item | BadRow]],
+    checks: RowChecks,
+    options: ExportOptions,
+) -> Draw | None:
+    """Which rows to take where not all are wanted."""
+    if options.max_pairs is None and not options.control:
+        return None
+
+    def usable(how: ExportOptions) -> Iterator[Item]:
+        for item, fault in _checked(items(how), checks, how):
+            if fault is None and isinstance(item, Item):
+                yield item
+
+    draw = Draw(usable(replace(options, control=False)), options.max_pairs)
+    return draw.again(usable(options)) if options.control else draw
+
+
+def _is_asked_for(item: Item | BadRow, options: ExportOptions) -> bool:
+    if options.sources and item.source not in options.sources:
+        return False
+    return isinstance(item, BadRow) or not options.kinds or item.kind in options.kinds
 
 
 def _write(writer: Writer, item: Item | BadRow) -> Fault | None:
@@ -182,9 +245,9 @@ def _nothing(
     why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     if not why:
         asked = options.kinds or options.sources
-        there = "rollouts" if form.queries else "pairs"
+        there = "pairs" if form.rows is None else "rollouts"
         why = "none of the kinds and sources asked for" if asked else f"there are no {there}"
-    what = "query" if form.queries else "pair"
+    what = "query" if form.queries else "pair" if form.rows is None else "response"
     return f"{', '.join(outs)}: no {what} that {form.name} can use ({why}): nothing was written"
 
 

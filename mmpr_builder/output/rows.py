@@ -102,6 +102,7 @@ def pair_features() -> Any:
     return Features({"images": List(Image(mode="RGB")), **texts})
 
 
+@functools.cache
 def pair_schema() -> pa.Schema:
     """The Arrow schema of `pairs/*.parquet`; its metadata makes `datasets` decode the images."""
     return schema_of(pair_features())

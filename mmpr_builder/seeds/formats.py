@@ -33,6 +33,9 @@ MAX_LINE_BYTES = 64 * 2**20
 MAX_JSON_BYTES = 2 * 2**30
 """Longest JSON array or object; VQAv2's annotations have 360 MB."""
 
+_TRUTH = "reward_model"
+"""A column of verl's form, that of MMPR-Tiny; the question is in `extra_info` or `prompt`."""
+
 _LISTS = ("data", "rows", "examples", "samples", "items")
 """Keys under which one JSON object keeps the list of its rows."""
 
@@ -312,9 +315,19 @@ def _rows_of(
                     continue
                 for name in embedded:
                     fields[name] = _refs(fields[name], uri, number - 1, name, name in with_bytes)
-                yield Row(number, fields)
+                yield Row(number, _asked(fields) if isinstance(fields.get(_TRUTH), dict) else fields)
     except (OSError, ValueError) as error:  # Damaged pages raise the one or the other.
         raise InputError(f"{uri}: unreadable after row {number}: {error}") from None
+
+
+def _asked(fields: dict[str, Any]) -> dict[str, Any]:
+    """A row in verl's form with its question, truth and options as fields of their own."""
+    about, prompt = fields.pop("extra_info", None) or {}, fields.pop("prompt", None)
+    if isinstance(prompt, list):  # A system turn may come before the question.
+        prompt = prompt[-1].get("content") if prompt else None
+    own = {name: about[name] for name in ("id", "choices") if about.get(name)}
+    answer = about.get("answers") or fields.pop(_TRUTH).get("ground_truth")
+    return {**fields, **own, "question": about.get("question") or prompt, "answer": answer}
 
 
 def _shortest(batch: Any) -> Any:
