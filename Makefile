@@ -3,7 +3,13 @@
 RECIPE ?= pipelines/demo.yaml
 ARGS   ?=
 ADDRESS ?= http://127.0.0.1:8265
+WITH   ?=
 EXTRA  ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
+
+# Hands on what a caller named: a blank in a path stays one, and no shell evaluates anything.
+export RECIPE ARGS ADDRESS WITH
+HAND_ON = $(BIN)/python -c 'import os, shlex, sys; \
+  words = [*sys.argv[1:], os.environ["RECIPE"], *shlex.split(os.environ["ARGS"])]; os.execv(words[0], words)'
 
 # Ray and vLLM start many processes; without a bytecode cache each compiles all it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -54,13 +60,18 @@ $(STAMP): pyproject.toml constraints-$(EXTRA).txt Makefile tools/torchvision_cpu
 	@rm -f $(VENV)/.installed-*; touch $@
 
 build-mmpr: setup  ## run the main job: RECIPE=pipelines/demo.yaml ARGS="key=value …"
-	@$(MMPR) build $(RECIPE) $(ARGS)
+	@$(HAND_ON) $(MMPR) build
 
-submit: setup  ## run it as a job on a Ray cluster: ADDRESS=http://head:8265 RECIPE=… ARGS="…"
-	@: 'Ray kills a stopped job after three seconds; writing finished rows can take longer.'; \
-	$(BIN)/ray job submit --address $(ADDRESS) --working-dir . \
+submit: setup  ## run it as a job on a Ray cluster: ADDRESS=http://head:8265 RECIPE=… ARGS="…" WITH="more files"
+	@: 'The cluster gets what the job needs, and nothing else that lies here.'; \
+	set -ef; job=$$(mktemp -d); trap 'rm -rf "$$job"' EXIT; \
+	set -- mmpr_builder pipelines prompts $$WITH; \
+	case "$$RECIPE" in /*) ;; *) if [ -f "$$RECIPE" ]; then set -- "$$@" "$$RECIPE"; fi;; esac; \
+	tar -cf - --exclude=__pycache__ -- "$$@" | tar -xf - -C "$$job"; \
+	: 'Ray kills a stopped job after three seconds; writing finished rows can take longer.'; \
+	$(HAND_ON) $(BIN)/ray job submit --address "$$ADDRESS" --working-dir "$$job" \
 	  --runtime-env-json '{"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "60", "MMPR_SUBMITTED_FROM": "$(CURDIR)"}}' \
-	  -- python pipelines/build_mmpr.py $(RECIPE) $(ARGS)
+	  -- python pipelines/build_mmpr.py
 
 test: check  ## run all tests, after `check`
 	@: 'Two at a time, whatever the machine: some of them hold a whole engine.'; \

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -108,3 +110,68 @@ def test_the_slurm_script_is_one() -> None:
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="no shellcheck here")
 def test_shellcheck_finds_nothing_in_the_slurm_script() -> None:
     subprocess.run(["shellcheck", str(SLURM)], check=True)
+
+
+TOOL = """#!{python}
+import json, os, sys
+words = sys.argv[1:]
+job = words[words.index("--working-dir") + 1] if "--working-dir" in words else "none"
+found = sorted(os.path.join(at, n)[len(job) + 1 :] for at, _, ns in os.walk(job) for n in ns)
+json.dump([words, found], open("called.json", "w"))
+"""
+
+
+def called(folder: Path, target: str, *words: str) -> tuple[list[str], list[str]]:
+    """(arguments of the tool that `make` calls, the files that a job would get)."""
+    done = subprocess.run(
+        ["make", "-o", "setup", target, "BIN=bin", *words],
+        cwd=folder, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    arguments, files = json.loads((folder / "called.json").read_text())
+    return arguments, files
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with this Makefile, tools that note how they are called, and private files."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    planted = ["mmpr_builder/a.py", "mmpr_builder/__pycache__/a.pyc", "pipelines/demo.yaml"]
+    planted += ["prompts/p.txt", ".env", "my/secret.jsonl", "my/prompts/q.txt", "my recipes/r.yaml"]
+    for name in planted:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to(sys.executable)
+    for name in ("ray", "mmpr"):
+        (tmp_path / "bin" / name).write_text(TOOL.replace("{python}", sys.executable))
+        (tmp_path / "bin" / name).chmod(0o755)
+    return tmp_path
+
+
+def test_a_job_gets_what_it_needs_and_nothing_else_of_the_folder(checkout: Path) -> None:
+    words = ["RECIPE=my recipes/r.yaml", "WITH=my/prompts", "ADDRESS=http://head:1;touch hacked"]
+    arguments, files = called(
+        checkout, "submit", *words, "ARGS=out='s3://b/a b' name='$(touch hacked)'"
+    )
+    needed = ["mmpr_builder/a.py", "my recipes/r.yaml", "my/prompts/q.txt"]
+    assert files == [*needed, "pipelines/demo.yaml", "prompts/p.txt"]
+    assert arguments[arguments.index("--address") + 1] == "http://head:1;touch hacked"
+    assert arguments[-4:] == [
+        "pipelines/build_mmpr.py", "my recipes/r.yaml", "out=s3://b/a b", "name="
+    ]  # fmt: skip
+    assert not (checkout / "hacked").exists()
+
+
+def test_words_of_a_build_are_handed_on_as_they_are(checkout: Path) -> None:
+    words = ["RECIPE=my recipes/r.yaml", "ARGS=out='a b' name=`touch hacked`;x seeds=*"]
+    arguments, _ = called(checkout, "build-mmpr", *words)
+    assert arguments == [
+        "build",
+        "my recipes/r.yaml",
+        "out=a b",
+        "name=`touch",
+        "hacked`;x",
+        "seeds=*",
+    ]
+    assert not (checkout / "hacked").exists()

@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import pairwise
@@ -150,6 +152,32 @@ def local_ray() -> Iterator[None]:
         )  # Workers import the fakes.
         with ray_session(load_config(None, ["distributed.address=local"]), Progress()):
             yield
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_a_private_ray_is_open_to_nobody_else() -> None:
+    import ray
+
+    @ray.remote
+    def ready() -> bool:
+        return True
+
+    assert ray.get(ready.remote())
+    here = psutil.Process()
+    sockets = [
+        (process.name(), found.laddr.ip)
+        for process in (here, *here.children(recursive=True))
+        for found in process.net_connections()
+        if found.status == psutil.CONN_LISTEN
+    ]
+    assert {"gcs_server", "raylet"} <= {name for name, _ in sockets}
+    assert {ip.removeprefix("::ffff:") for _, ip in sockets} <= {"127.0.0.1", "::1"}
+    (folder,) = Path(tempfile.gettempdir()).glob(f"mmpr-ray-{os.getpid()}-*")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    # Others leave a token there; ours is in the environment only.
+    left = Path.home() / ".ray" / "auth_token"
+    assert not left.exists() or left.read_text().strip() != os.environ["RAY_AUTH_TOKEN"]
 
 
 def sampled(config: Config, factory: object, progress: Progress | None = None) -> SamplingSummary:

@@ -119,7 +119,13 @@ class FakeReplica:
 class FakeCluster:
     """What Ray would say of its nodes, a clock, and a fleet on them."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, nodes: list[Node], *words: str) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        nodes: list[Node],
+        *words: str,
+        alone: bool = False,
+    ) -> None:
         self.nodes = nodes
         self.now = 100.0
         self.notes: list[str] = []
@@ -128,7 +134,9 @@ class FakeCluster:
         monkeypatch.setattr(fleet, "alive_nodes", lambda: tuple(self.nodes))
         monkeypatch.setattr(fleet, "start_replica", lambda *words: FakeReplica(*words[3:]))
         config = load_config(None, list(words))
-        self.fleet = fleet.Fleet(config, fake_samplers.answers, progress, lambda: self.now)
+        self.fleet = fleet.Fleet(
+            config, fake_samplers.answers, progress, lambda: self.now, alone=alone
+        )
 
     @property
     def replicas(self) -> list[Any]:
@@ -181,6 +189,19 @@ def test_nodes_that_are_still_to_come_are_waited_for_if_asked(
         assert len(cluster.tend()) == 1, "one is asked for: an autoscaler acts upon that"
     cluster.nodes = gpu_nodes(2, 8)
     assert len(cluster.tend()) == 2
+
+
+@pytest.mark.parametrize("words", [[], ["distributed.wait_s=60"]])
+def test_a_private_ray_that_lost_its_only_node_ends_at_once(
+    monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    cluster = FakeCluster(monkeypatch, gpu_nodes(1), *words, alone=True)
+    cluster.tend()
+    cluster.all_start()
+    cluster.fleet.end(cluster.replicas[0])
+    cluster.nodes = []
+    with pytest.raises(EngineError, match=r"lost its only node.*run again to go on"):
+        cluster.tend()
 
 
 def test_a_cluster_that_lost_its_gpus_is_waited_for_but_not_for_ever(

@@ -59,17 +59,18 @@ def refuse_passing_folder(config: Config) -> None:
 
 
 @contextmanager
-def ray_session(config: Config, progress: Progress) -> Iterator[None]:
+def ray_session(config: Config, progress: Progress) -> Iterator[bool]:
     """A connected Ray with the figures of `progress` as metrics. What was started or connected here
     ends with the block (the connection of a Ray job: with its process).
 
-    Raises `SetupError` when the configured cluster does not answer.
+    Gives whether it is a private one, which no other node will join. Raises `SetupError` when the
+    configured cluster does not answer.
     """
     import ray
 
     if ray.is_initialized():
         with exported(config, progress):
-            yield
+            yield False
         return
     address = _address(config)
     folder = _temporary_folder() if address is None else None
@@ -77,7 +78,7 @@ def ray_session(config: Config, progress: Progress) -> Iterator[None]:
         with progress.stage("starting Ray" if address is None else f"connecting to {address}"):
             _connect(address, folder)
         with exported(config, progress):
-            yield
+            yield address is None
     finally:
         # When a job's driver disconnects, Ray removes the job's folder, with the code and the
         # current folder of what has still to run.
@@ -119,13 +120,14 @@ def _connect(address: str | None, folder: Path | None) -> None:
     for tries_left in range(_START_TRIES - 1, -1, -1):
         before = _children()
         try:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                _temp_dir=str(folder),
-                **quiet,
-            )
+            with _on_loopback():
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    _temp_dir=f"{folder}/r",  # Ray opens this one to all users.
+                    **quiet,
+                )
             return
         except Exception as error:  # Ray raises a bare one when it gives up after 30 s.
             ray.shutdown()
@@ -143,6 +145,21 @@ def _children() -> set[int]:
     """Running children of this process (on Linux)."""
     lists = Path("/proc/self/task").glob("*/children")
     return {int(pid) for one in lists for pid in one.read_text().split()}
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """A Ray that starts in the block has no port that the network reaches; its own ones listen on
+    all interfaces. The switch is that for systems on which Ray makes no clusters."""
+    from ray._private import ray_constants as constants
+
+    name, before = constants.ENABLE_RAY_CLUSTERS_ENV_VAR, constants.ENABLE_RAY_CLUSTER
+    os.environ[name], constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        constants.ENABLE_RAY_CLUSTER = before
 
 
 def _use_own_token() -> None:

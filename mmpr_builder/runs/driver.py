@@ -119,9 +119,9 @@ class Driver:
         self.retries = 0
         self.engine_seconds = 0.0
 
-    def sample(self, stop: StopRequest) -> None:
-        """Work until the queue is empty, or a stop was asked for."""
-        self._fleet = Fleet(self._config, self._factory, self._progress)
+    def sample(self, stop: StopRequest, *, alone: bool = False) -> None:
+        """Work until the queue is empty, or a stop was asked for; `alone`: no node will join."""
+        self._fleet = Fleet(self._config, self._factory, self._progress, alone=alone)
         try:
             with self._progress.stage("loading the engine"):
                 self._load_first(stop)

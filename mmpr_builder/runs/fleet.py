@@ -38,9 +38,13 @@ class Fleet:
         factory: SamplerFactory,
         progress: Progress,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        alone: bool = False,
     ) -> None:
+        """With `alone` no other node can join, so none is waited for."""
         self._config = config
         self._clock = clock
+        self._alone = alone
         self._factory = factory
         self._progress = progress
         self._nodes: tuple[Node, ...] = ()
@@ -190,7 +194,9 @@ class Fleet:
             self._no_room_since = None
             return
         limit = self._config.distributed.wait_s
-        if limit is None:
+        if self._alone:
+            limit = 0.0
+        elif limit is None:
             limit = WAIT_S if self.engine_seconds else 0.0
         if self._no_room_since is None:
             self._no_room_since = now
@@ -203,10 +209,12 @@ class Fleet:
 
     def _no_room(self) -> SetupError | EngineError:
         if self.engine_seconds:
-            return EngineError(
-                f"no node could hold an engine ({self._shape}) for distributed.wait_s; finished"
-                " units are kept, run again to go on"
+            why = (
+                "the Ray of this machine has lost its only node"
+                if self._alone
+                else f"no node could hold an engine ({self._shape}) for distributed.wait_s"
             )
+            return EngineError(f"{why}; finished units are kept, run again to go on")
         has = " + ".join(str(node.gpus if self._shape.gpus else node.cpus) for node in self._nodes)
         lower = "lower engine.tensor_parallel_size, " if self._shape.gpus > 1 else ""
         return SetupError(

@@ -95,9 +95,9 @@ def run_sampling(
             if missed := missed_aims(config):
                 progress.note(f"seeds may give fewer pairs than they could: {missed}")
             try:
-                with ray_session(config, progress), stop_on_signals() as stop:
+                with ray_session(config, progress) as alone, stop_on_signals() as stop:
                     lock.when_lost(partial(stop.ask, at_once=True))
-                    driver.sample(stop)
+                    driver.sample(stop, alone=alone)
             except Interrupted:
                 lock.check()  # The run that has the folder now may have stopped this one.
                 raise

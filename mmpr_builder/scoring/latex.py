@@ -54,12 +54,14 @@ _TEXT_MACRO = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|textup|texttt|mathrm|mathbf|mathit|mathsf|mathbb"
     r"|mathcal|mbox|hbox|operatorname\*?|boldsymbol|bm|boxed|fbox|rm|bf)\s*\{"
 )
+# What braces hold, without the blanks at its ends; possessive, or many blanks take cubic time.
+_INSIDE = r"(?:[^{}\\\s]++|\s++(?=[^{}\\\s]))*+"
 _SPELLINGS = [
     (re.compile(pattern), spelling)
     for pattern, spelling in (
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\frac\s*([0-9])\s*([0-9])(?![0-9])", r"\\frac{\1}{\2}"),
-        (r"\{\s*([^{}\\]*?)\s*\\over(?![a-zA-Z])\s*([^{}\\]*?)\s*\}", r"\\frac{\1}{\2}"),
+        (rf"\{{\s*+({_INSIDE})\s*+\\over(?![a-zA-Z])\s*+({_INSIDE})\s*+\}}", r"\\frac{\1}{\2}"),
         (r"\A([^{}\\]+?)\s*\\over(?![a-zA-Z])\s*([^{}\\]+)\Z", r"\\frac{\1}{\2}"),
         (r"\\(?:dots|cdots|dotsc|dotsb|dotsm|hdots)(?![a-zA-Z])|\.\.\.+", r"\\ldots "),
         (r"\\(?:leqslant|leqq|le)(?![a-zA-Z])|<=|=<", r"\\leq "),

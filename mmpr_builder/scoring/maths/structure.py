@@ -315,8 +315,8 @@ _FLIP = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq", "=": "=", "\\ne
 
 
 _POINT = re.compile(
-    r"(?:(?:the\s+)?(?:points?|coordinates?|vertex|center|点|坐标)\s*(?:are|is|为|是)?\s*)?"
-    r"(?P<name>[A-Z]'?)?\s*=?\s*(?P<at>\([^()]*,[^()]*(?:\([^()]*\)[^()]*)*\))\Z"
+    r"(?:(?:the\s+)?(?:points?|coordinates?|vertex|center|点|坐标)\s*+(?:are|is|为|是)?\s*+)?"
+    r"(?P<name>[A-Z]'?)?\s*+=?\s*+(?P<at>\([^()]*,[^()]*(?:\([^()]*\)[^()]*)*\))\Z"
 )
 
 
