@@ -11,6 +11,7 @@
     ├── StorageError           a folder is full, read-only or does not answer; also an OSError
     ├── EngineError            the sampler died; its unit is tried again elsewhere
     └── Interrupted            the run was asked to stop; what was finished is published
+        └── LimitReached       it has taken what `limits` allows
 
 A bad *row* (an unreadable image, an empty question) never ends a run: it is a `Drop`.
 Every message quotes the value, names the place and ends with the fix.
@@ -80,6 +81,13 @@ class Interrupted(MmprError):
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.signum = signum
+
+
+class LimitReached(Interrupted):
+    """A run that stopped by itself where `limits` says so; resumable with a higher limit."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 0)
 
 
 def cause_of(error: BaseException) -> str:

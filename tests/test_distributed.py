@@ -29,7 +29,7 @@ from mmpr_builder.cluster.capacity import Shape
 from mmpr_builder.cluster.replicas import start_replica
 from mmpr_builder.cluster.session import refuse_passing_folder
 from mmpr_builder.config import Config, load_config
-from mmpr_builder.errors import ConfigError, EngineError, InputError, SetupError
+from mmpr_builder.errors import ConfigError, EngineError, InputError, LimitReached, SetupError
 from mmpr_builder.folder import parts
 from mmpr_builder.folder.manifest import read_manifest
 from mmpr_builder.io.tables import list_parts, read_parquet
@@ -37,6 +37,7 @@ from mmpr_builder.progress import Progress
 from mmpr_builder.records import Rollout
 from mmpr_builder.runs import SamplingSummary, plan, run_pairing, run_sampling
 from mmpr_builder.runs.actors import SamplerActor
+from mmpr_builder.runs.sample_run import spent
 
 
 @pytest.mark.slow
@@ -204,6 +205,26 @@ def test_all_seeds_are_sampled_once_and_nothing_is_done_twice(tmp_path: Path) ->
     again = sampled(config, fake_samplers.does_not_start)  # Which would be an error, if asked.
     assert again.units_before == again.units
     assert again.sampled.seeds == 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_a_build_stops_at_its_limit_and_goes_on_with_a_higher_one(tmp_path: Path) -> None:
+    words = ("sampling.endpoint.concurrency=1", "distributed.units_in_flight=1")
+    tokens = 28  # Of a seed.
+    config = make_config(tmp_path, 9, *words, f"limits.tokens={2 * tokens}")
+    with pytest.raises(LimitReached, match=r"limits.tokens=56 is reached; \d seeds.*raise it"):
+        sampled(config, fake_samplers.answers_slowly)
+    kept = spent(config.out)[1]["tokens"]
+    assert 2 * tokens <= kept < 9 * tokens
+    with pytest.raises(LimitReached, match=r"is reached; 0 seeds"):
+        sampled(config, fake_samplers.does_not_start)  # Which would be another error, if asked.
+    more = make_config(tmp_path, 9, *words, f"limits.tokens={9 * tokens}")
+    assert sampled(more, fake_samplers.answers).sampled.tokens == 9 * tokens - kept
+    assert ids(more) == [f"q{i}" for i in range(9)]
+    other = make_config(tmp_path, 9, *words, out="other")
+    sampled(other, fake_samplers.answers)
+    assert rollouts_in(tmp_path / "out") == rollouts_in(tmp_path / "other")
 
 
 @pytest.mark.slow

@@ -15,13 +15,17 @@ import fake_samplers
 import pytest
 from small_builds import make_config
 
-from mmpr_builder.config import Config
-from mmpr_builder.errors import EngineError
+from mmpr_builder import cli
+from mmpr_builder.cli.closing import planned
+from mmpr_builder.config import Config, LimitsConfig
+from mmpr_builder.errors import EngineError, LimitReached
 from mmpr_builder.folder import parts
 from mmpr_builder.folder.manifest import Unit, read_manifest
 from mmpr_builder.runs import plan
 from mmpr_builder.runs.actors import Counts, SamplerActor, UnitResult
+from mmpr_builder.runs.driver import Budget
 from mmpr_builder.sampling import Request, Sample
+from mmpr_builder.stages import Estimate
 
 
 class Gated(fake_samplers.FakeSampler):
@@ -226,3 +230,40 @@ def test_a_stop_that_cannot_keep_one_unit_keeps_the_others(
 
     asyncio.run(work())
     assert on_disk(config) == ["0 kept", "2 kept"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "tokens", "ran_s", "reached"),
+    [
+        ({}, 10**9, 10**6, ""),
+        ({"tokens": 100}, 39, 0, ""),
+        ({"tokens": 100}, 40, 0, "limits.tokens=100"),  # Earlier runs took 60.
+        ({"hours": 0.5}, 10**9, 799, ""),
+        ({"hours": 0.5}, 0, 801, "limits.hours=0.5"),  # Earlier runs took 1,000 s.
+        ({"tokens": 100, "hours": 0.5}, 39, 801, "limits.hours=0.5"),
+    ],
+)
+def test_limits_count_all_runs_of_a_build(
+    limits: dict[str, Any], tokens: int, ran_s: float, reached: str
+) -> None:
+    began = time.monotonic() - ran_s
+    assert Budget(LimitsConfig(**limits), 60, 1000.0, began).reached(tokens) == reached
+
+
+def test_a_plan_tells_the_limits_and_a_run_ends_with_a_code_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(tmp_path, 2, "limits.tokens=1024", "limits.hours=2", "sampling.n=1")
+    found = Estimate(2, 2, Counter(), 2, 0, 0, 4096)
+    said = [f"{name} {text}".strip() for name, text in planned(config, found)]
+    assert "stops at 1,024 tokens of all runs, 25% of that" in said
+    assert "stops after 2 hours of sampling in all runs" in said
+
+    def ends(*_: object, **__: object) -> None:
+        raise LimitReached("limits.tokens=1 is reached")
+
+    ends.registered_commands = []  # type: ignore[attr-defined]
+    monkeypatch.setattr(cli, "app", ends)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 7

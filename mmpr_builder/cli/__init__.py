@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 
 from mmpr_builder.cli import auditing, building, exporting, looking
-from mmpr_builder.cli.app import EXIT_NOTHING, EXIT_SETUP, PANELS, app, console, say
+from mmpr_builder.cli.app import EXIT_LIMIT, EXIT_NOTHING, EXIT_SETUP, PANELS, app, console, say
 from mmpr_builder.errors import Interrupted, MmprError, NothingUsableError, SetupError
 
 __all__ = ["auditing", "building", "exporting", "looking", "main"]
@@ -32,6 +32,6 @@ def main(args: list[str] | None = None) -> None:
             sys.exit(EXIT_NOTHING if isinstance(error, NothingUsableError) else EXIT_SETUP)
         if isinstance(error, Interrupted):
             say(str(error), "stopped: ", "bold yellow")
-            sys.exit(128 + error.signum)
+            sys.exit(128 + error.signum if error.signum else EXIT_LIMIT)
         say(str(error), "failed: ", "bold red")
         sys.exit(1)

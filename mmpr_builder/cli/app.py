@@ -28,6 +28,7 @@ EXIT_QUARANTINED = 3
 EXIT_FINDINGS = 4
 EXIT_LINT = 5
 EXIT_NOTHING = 6
+EXIT_LIMIT = 7
 
 # Groups of commands in `mmpr --help`, in this order.
 PANELS = BUILD, LOOK, HAND_ON = "Build", "Look", "Check and hand on"

@@ -79,6 +79,12 @@ def planned(config: Config, plan: Estimate) -> Rows:
     if plan.blind:
         yield "blind samples", f"{plan.blind:,} without the image, of seeds with a truth"
     yield "tokens", f"{plan.most_tokens:,} at most"
+    limits = config.limits
+    if limits.tokens is not None:
+        share = min(1.0, limits.tokens / max(1, plan.most_tokens))
+        yield "  stops", f"at {limits.tokens:,} tokens of all runs, {share:.0%} of that"
+    if limits.hours is not None:
+        yield "  stops", f"after {limits.hours:g} hours of sampling in all runs"
     yield "model", f"{redacted(config.model)}, by {config.sampling.engine}"
     yield "out", redacted(config.out)
     for note in plan.notes:

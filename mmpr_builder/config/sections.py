@@ -604,3 +604,16 @@ class DistributedConfig(Section):
     )
     max_tries: int = Field(3, ge=1, description="Tries of a unit before it is split.")
     scoring_workers: int | Literal["auto"] = Field("auto", description="Processes that score.")
+
+
+class LimitsConfig(Section):
+    """What sampling may take in all runs of a build; there it stops, and a higher limit goes on."""
+
+    tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Generated tokens; seeds under way then have grace_s to end.",
+    )
+    hours: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Hours of sampling by the clock, all engines."
+    )

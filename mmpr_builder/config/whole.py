@@ -15,6 +15,7 @@ from mmpr_builder.config.sections import (
     DistributedConfig,
     DropoutConfig,
     ImagesConfig,
+    LimitsConfig,
     OutputConfig,
     PairingConfig,
     PromptConfig,
@@ -80,6 +81,7 @@ class Config(Section):
     quality: QualityConfig = Field(default_factory=lambda: QualityConfig())
     output: OutputConfig = Field(default_factory=lambda: OutputConfig())
     distributed: DistributedConfig = Field(default_factory=lambda: DistributedConfig())
+    limits: LimitsConfig = Field(default_factory=lambda: LimitsConfig())
 
     _accept_commas = field_validator("sources", "rollouts", mode="before")(split_commas)
 

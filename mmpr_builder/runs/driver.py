@@ -13,13 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
 from mmpr_builder.cluster.replicas import CallError, Replica, ended, fetched
-from mmpr_builder.config import Config
-from mmpr_builder.errors import EngineError, Interrupted
+from mmpr_builder.config import Config, LimitsConfig
+from mmpr_builder.errors import EngineError, Interrupted, LimitReached
 from mmpr_builder.escaping import redacted
 from mmpr_builder.folder import parts
 from mmpr_builder.folder.manifest import Manifest, Unit
@@ -93,6 +93,25 @@ def ended_by_signals(doing: str, then: str = _AGAIN) -> Iterator[None]:
             signal.signal(signum, handler)
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What sampling may take in all, what earlier runs took of it, and when this one began."""
+
+    limits: LimitsConfig
+    tokens: int = 0
+    seconds: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    def reached(self, tokens: int = 0) -> str:
+        """The limit that is reached with so many tokens of this run, as it is set; "" if none."""
+        if self.limits.tokens is not None and self.tokens + tokens >= self.limits.tokens:
+            return f"limits.tokens={self.limits.tokens}"
+        seconds = self.seconds + time.monotonic() - self.began
+        if self.limits.hours is not None and seconds >= 3600 * self.limits.hours:
+            return f"limits.hours={self.limits.hours:g}"
+        return ""
+
+
 class Driver:
     """The state of one run: the queue, the engines, and what was counted."""
 
@@ -103,8 +122,11 @@ class Driver:
         todo: Sequence[Unit],
         progress: Progress,
         factory: SamplerFactory,
+        budget: Budget,
     ) -> None:
         self._config = config
+        self._budget = budget
+        self._tokens = 0
         self._seeds = manifest.seeds
         self._units = len(manifest.units)
         self._queue = WorkQueue(todo, config.distributed.max_tries, self._rows_of)
@@ -120,14 +142,16 @@ class Driver:
         self.engine_seconds = 0.0
 
     def sample(self, stop: StopRequest, *, alone: bool = False) -> None:
-        """Work until the queue is empty, or a stop was asked for; `alone`: no node will join."""
+        """Work until the queue is empty, a stop was asked for, or a limit is reached; `alone`: no
+        node will join. Raises `LimitReached` before an engine starts if it is reached already."""
+        self._check_limits()
         self._fleet = Fleet(self._config, self._factory, self._progress, alone=alone)
         try:
             with self._progress.stage("loading the engine"):
                 self._load_first(stop)
             with self._progress.stage("sampling", total=self._seeds):
                 self._show()
-                while self._has_work() and stop.signum is None:
+                while self._has_work() and stop.signum is None and not self._limit():
                     self._fill()
                     self._collect()
                     self._show()
@@ -135,9 +159,24 @@ class Driver:
                     self._drain(stop)
                     self._show()
                     raise _interrupted(self._config, stop.signum, self.counts)
+                if self._has_work():
+                    self._drain(stop)
+                    self._show()
+                    if self._unfinished:
+                        self._check_limits()
         finally:
             self.engine_seconds = self._fleet.engine_seconds
             self._fleet.close()
+
+    def _limit(self) -> str:
+        return self._budget.reached(self._tokens)
+
+    def _check_limits(self) -> None:
+        if limit := self._limit():
+            raise LimitReached(
+                f"{limit} is reached; {_kept(self._config, self.counts)}: raise it, and run the"
+                " same command again to go on"
+            )
 
     def _has_work(self) -> bool:
         return len(self._queue) > 0 or any(replica.open for replica in self._fleet.replicas)
@@ -299,6 +338,7 @@ class Driver:
     def _show(self) -> None:
         open_work = [counts for replica in self._fleet.replicas for counts in replica.poll()]
         now = sum(open_work, self.counts)
+        self._tokens = max(self._tokens, now.tokens)
         if self._config.sampling.policy == "adaptive":  # Else nothing is scored while sampling.
             self._progress.update(
                 correct=now.correct, decided=now.decided, undecided=now.undecided, saved=now.saved
@@ -323,9 +363,12 @@ class Driver:
 
 
 def _interrupted(config: Config, signum: int, kept: Counts) -> Interrupted:
-    were = "seed was sampled and is" if kept.seeds == 1 else "seeds were sampled and are"
     return Interrupted(
-        f"stopped by signal {signum}; {kept.seeds:,} {were} kept in {config.out}: run the same"
-        " command again to go on",
+        f"stopped by signal {signum}; {_kept(config, kept)}: run the same command again to go on",
         signum,
     )
+
+
+def _kept(config: Config, kept: Counts) -> str:
+    were = "seed was sampled and is" if kept.seeds == 1 else "seeds were sampled and are"
+    return f"{kept.seeds:,} {were} kept in {config.out}"

@@ -28,7 +28,7 @@ from mmpr_builder.pairing.need import missed_aims
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop
 from mmpr_builder.runs.actors import Counts, SamplerFactory
-from mmpr_builder.runs.driver import Driver, ended_by_signals, stop_on_signals
+from mmpr_builder.runs.driver import Budget, Driver, ended_by_signals, stop_on_signals
 from mmpr_builder.runs.inputs import check_images
 from mmpr_builder.runs.planning import make_plan, read_drops
 
@@ -67,8 +67,8 @@ def run_sampling(
     """Plan if that was not done, then sample what is not there yet.
 
     With `extend` a build whose inputs have grown goes on with the new seeds. Raises `SetupError`
-    before GPU time is spent, `Interrupted` after SIGINT or SIGTERM (finished rows are kept),
-    `EngineError` when engines keep failing.
+    before GPU time is spent, `Interrupted` after SIGINT or SIGTERM, `LimitReached` by `limits`
+    (finished rows are kept with both), `EngineError` when engines keep failing.
     """
     began = time.monotonic()
     refuse_passing_folder(config)
@@ -89,7 +89,9 @@ def run_sampling(
             check_model_images(config)
         check_images(config, todo, finished, progress, grown=grown)
         status.begin(changes=bool(todo) or manifest != planned)
-        driver = Driver(config, manifest, todo, progress, sampler_factory)
+        taken, work = spent(config.out)
+        budget = Budget(config.limits, work.get("tokens", 0), taken, began)
+        driver = Driver(config, manifest, todo, progress, sampler_factory, budget)
         if todo:
             _note_unusable(read_drops(config.out, manifest), progress)
             if missed := missed_aims(config):
