@@ -28,7 +28,14 @@ from tools import reference
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
-PAGES = [README, CONTRIBUTING, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+SECURITY = ROOT / "docs" / "security.md"
+PAGES = [
+    README,
+    CONTRIBUTING,
+    ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
 RECIPES = sorted((ROOT / "pipelines").glob("*.yaml"))
 WRITE_ANEW = "run: python -m tools.reference"
@@ -67,6 +74,15 @@ def test_the_code_runs_as_it_stands(
 def test_readme_and_contributing_guide_have_code_that_runs() -> None:
     assert len(blocks(README, "python")) >= 1
     assert len(blocks(CONTRIBUTING, "python")) == len(EXTENSIONS)
+
+
+def test_each_guarantee_names_tests_that_there_are() -> None:
+    rows = re.findall(r"^\| [^|]+ \| [^|]+ \| (`.*) \|$", text_of(SECURITY), flags=re.M)
+    named = [name for row in rows for name in re.findall(r"`(test_\w+)`", row)]
+    files = (ROOT / "tests").rglob("test_*.py")
+    there = {name for file in files for name in re.findall(r"def (test_\w+)", text_of(file))}
+    assert len(rows) > 15
+    assert not set(named) - there
 
 
 # --- README

@@ -15,7 +15,7 @@ import pytest
 from openai_server import OpenAIServer, choices
 from rich.console import Console
 
-from mmpr_builder import stages
+from mmpr_builder import score_response, stages
 from mmpr_builder.cli import closing
 from mmpr_builder.config import Config, JudgeConfig, load_config
 from mmpr_builder.engines.llm_judge import Case, LLMJudge, load_prompt, read_opinion
@@ -157,6 +157,24 @@ def test_half_an_emoji_can_be_asked_about() -> None:
 )
 def test_what_is_too_long_or_speaks_a_chat_s_control_language_is_not_asked(case: Case) -> None:
     assert not case.may_be_asked
+
+
+# Words that judges of other methods took for right answers (arXiv 2507.08794, table 1).
+MASTER_KEYS = [
+    " ", ".", ",", ":", "Thought process:", "Let's solve this problem step by step.", "Solution",
+    "解", "かいせつ", "Respuesta",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", MASTER_KEYS)
+def test_master_keys_are_no_answers_and_reach_no_judge(key: str) -> None:
+    """Only an undecided answer is asked about; these are none, whatever they stand behind."""
+    question = "How many red circles are there?"
+    for text in (key, f"Final answer: {key}", f"最终答案：{key}", f"\\boxed{{{key}}}"):
+        style: Any = "boxed" if "boxed" in text else "final_answer"
+        for gold in ("3", "a red circle", "A", "三角形", "x^2+1", "yes"):
+            said = score_response(text, gold, style=style, question=question)
+            assert said.outcome == "no_answer"
 
 
 @pytest.mark.parametrize("answer", ["x" * 2000, "|x| < 3", "a < b > c", "[1, 2]", "<image>"])
