@@ -12,7 +12,8 @@ from pair_samples import make_rollout, sample_rollouts, write_build
 
 from mmpr_builder.config import Config, SourceConfig
 from mmpr_builder.io import tables
-from mmpr_builder.output import pair_features
+from mmpr_builder.output import pair_features, read_run
+from mmpr_builder.output.card import Measured, render_card
 from mmpr_builder.records import Seed
 
 
@@ -99,6 +100,13 @@ def test_the_same_build_gives_the_same_card(tmp_path: Path) -> None:
         write_build(tmp_path / name, rollouts)
         cards.append((tmp_path / name / "README.md").read_text(encoding="utf-8"))
     assert cards[0] == cards[1]
+
+
+def test_the_commits_of_what_came_from_a_hub_are_on_record(built: Path) -> None:
+    run = read_run(str(built))
+    shown = render_card({**run, "revisions": {"org/`name": "ab12"}}, Measured(1, 1, 1, ()))
+    assert "Commits on the hub: `org/'name` at `ab12`." in shown
+    assert "Commits on the hub" not in render_card(run, Measured(1, 1, 1, ()))
 
 
 HOSTILE = "![x](javascript:alert(1)) <img src=x> | *b* `c` $x$ www.evil.org\x1b\u202e\u200b\n# h"

@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmpr_builder.config import SourceConfig
+from mmpr_builder.config import SourceConfig, load_config
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.io.access import access_of
 from mmpr_builder.io.images import open_image, read_bytes
 from mmpr_builder.io.keyed import Keyed
 from mmpr_builder.records import Drop, ImageRef, Seed
+from mmpr_builder.runs import plan
 from mmpr_builder.seeds import (
     Taken,
     check_sources,
@@ -672,6 +673,48 @@ def test_an_unreachable_hub_id_is_an_input_error(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(datasets, "load_dataset", offline)
     with pytest.raises(InputError, match=r"nobody/nothing.*offline"):
         check_sources([SourceConfig(path="nobody/nothing")])
+
+
+@pytest.mark.parametrize(
+    ("path", "revision", "commit"),
+    [
+        ("org/name", None, "a" * 40),
+        ("org/name:sub", None, "a" * 40),
+        ("hf://datasets/org/name@v1:sub", "v1", "b" * 40),
+        (f"org/name@{'c' * 40}", "c" * 40, "c" * 40),
+        ("org/name@v2", "v2", None),
+    ],
+)
+def test_a_data_set_of_the_hub_is_read_at_its_revision_and_the_commit_is_recorded(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    revision: str | None,
+    commit: str | None,
+) -> None:
+    import datasets
+    from huggingface_hub import constants
+
+    asked = []
+
+    def load(name: str, subset: str | None = None, **words: Any) -> Any:
+        asked.append((name, subset, words["revision"]))
+        return datasets.Dataset.from_dict({"question": ["How many?"], "answer": ["3"]})
+
+    refs = tmp_path / "datasets--org--name" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("a" * 40)
+    (refs / "v1").write_text("b" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    words = [f"seeds={path}", f"out={tmp_path}/out", "sampling.engine=replay"]
+    config = load_config(None, [*words, f"sampling.replay_from={tmp_path}"])
+    monkeypatch.setattr("mmpr_builder.engines.model_identity", lambda _: {"model": "m"})
+    found = plan(config)
+    assert set(asked) == {("org/name", "sub" if ":sub" in path else None, revision)}
+    assert list(found.revisions.values()) == ([commit] if commit else [])
+    (seed,) = (item for item in read_sources(config.seeds) if isinstance(item, Seed))
+    assert seed.source == ("name:sub" if ":sub" in path else "name")
 
 
 def test_a_fingerprint_changes_with_the_content(tmp_path: Path) -> None:

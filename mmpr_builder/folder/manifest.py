@@ -47,6 +47,10 @@ class Unit:
     """Hash of its seeds and of the sampling settings; a part with another one is foreign."""
 
 
+HUB = "hub:"
+"""Stands in `Manifest.versions` before the ids of data sets."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Everything that decides a build's rollouts, each as name -> value."""
@@ -69,6 +73,16 @@ class Manifest:
     extensions: int = 0
     """How often seeds were added; above 0, seeds/order-N.parquet has the input order of all seeds,
     and seeds/drops-N.parquet the drops."""
+
+    @property
+    def revisions(self) -> dict[str, str]:
+        """Hub id -> commit, of the model and of the data sets; without those not known."""
+        hub = {name: commit for name, commit in self.versions.items() if name.startswith(HUB)}
+        found = {name.removeprefix(HUB): commit for name, commit in hub.items()}
+        for kind in ("model", "lora"):
+            if commit := self.identity.model.get(f"{kind}.commit"):
+                found[self.identity.model[kind]] = commit
+        return found
 
     @property
     def seeds(self) -> int:

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from mmpr_builder.errors import InputError, RowError
@@ -85,8 +87,8 @@ def open_dataset(path_or_id: str, split: str) -> Any:
             one_file = path_or_id.endswith(".arrow")
             loaded = (_arrow_file if one_file else datasets.load_from_disk)(path_or_id)
         else:
-            name, _, subset = path_or_id.partition(":")
-            loaded = datasets.load_dataset(name, subset or None, split=split)
+            name, revision, subset = hub_parts(path_or_id)
+            loaded = datasets.load_dataset(name, subset, split=split, revision=revision)
     # The hub's clients raise a dozen unrelated types (offline, 401, unknown split, bad script …).
     except Exception as error:  # noqa: BLE001
         raise InputError(
@@ -101,6 +103,27 @@ def open_dataset(path_or_id: str, split: str) -> Any:
             )
         loaded = loaded[split]
     return plain(loaded)
+
+
+def hub_parts(hub_id: str) -> tuple[str, str | None, str | None]:
+    """`org/name@revision:subset` in its parts."""
+    name, _, subset = hub_id.partition(":")
+    name, _, revision = name.partition("@")
+    return name, revision or None, subset or None
+
+
+def hub_commit(hub_id: str) -> str | None:
+    """The commit of a data set that was loaded from the hub, by its cache; None: unknown."""
+    from huggingface_hub import constants
+
+    name, revision, _ = hub_parts(hub_id)
+    if revision and re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    cached = Path(constants.HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}", "refs")
+    try:
+        return (cached / (revision or "main")).read_text(encoding="ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _arrow_file(path: str) -> Any:

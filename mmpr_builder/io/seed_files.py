@@ -5,7 +5,7 @@ data/                     -> its *.jsonl, *.json and *.parquet, or a `save_to_di
                              there are none its *.csv, *.tsv, *.arrow and *.tar
 data.zip                  -> the files of a folder like that in an archive
 s3://bucket/x.jsonl.gz    -> itself, through fsspec
-org/name  org/name:subset -> a data set of the Hugging Face hub
+org/name  org/name:subset -> a data set of the Hugging Face hub; org/name@REVISION:subset
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ HASH_BYTES = 64 * 2**20  # Larger files are told apart by size and time of chang
 _LOOKED_AT = 10_000  # Entries of a folder that may hold a million images.
 _log = logging.getLogger(__name__)
 
-_HUB_ID = re.compile(r"(?:hf://datasets/)?(?P<id>[\w-][\w.-]*/[\w-][\w.-]*(?::[\w.-]+)?)/?\Z")
+_HUB_ID = re.compile(
+    r"(?:hf://datasets/)?(?P<id>[\w-][\w.-]*/[\w-][\w.-]*(?:@[\w.-]+)?(?::[\w.-]+)?)/?\Z"
+)
+_REVISION = re.compile(r"@[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class SeedFile:
     def stem(self) -> str:
         """`scienceqa`: the source name of rows without one of their own."""
         if self.format in ("disk", "hub", "imagefolder"):
-            return self.name
+            return _REVISION.sub("", self.name) if self.format == "hub" else self.name
         return self.name.split(".", 1)[0] or self.name
 
     @property

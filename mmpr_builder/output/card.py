@@ -54,12 +54,14 @@ def finish_build(
     out: str | Path | None = None,
     extra: Mapping[str, Any] | None = None,
     pooled: Sequence[Mapping[str, Any]] | None = None,
+    revisions: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write run.json and the data card of a build whose pairs are published.
 
     `seconds` is the wall-clock time of each stage. What differs between two runs of the same
     build (versions, times, `extra`) stands apart under "this_run". `pooled` describes the builds
-    whose rollouts were pooled. Returns the content of run.json.
+    whose rollouts were pooled, `revisions` the commits of what came from a hub. Returns the content
+    of run.json.
     """
     folder = os.fspath(config.out if out is None else out).rstrip("/")
     run: dict[str, Any] = {
@@ -68,6 +70,7 @@ def finish_build(
         "config": redacted(config.model_dump(mode="json")),
         "counts": dict(counts),
         **({"pooled": [dict(build) for build in pooled]} if pooled else {}),
+        **({"revisions": dict(revisions)} if revisions else {}),
         "this_run": {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
@@ -143,6 +146,7 @@ def render_card(run: Mapping[str, Any], measured: Measured) -> str:
         kept=_ratios(config["dropout"]["keep"]),
         models=_models(counts, config),
         pooled=run.get("pooled", ()),
+        revisions=run.get("revisions", {}),
         controls=controls_of(run),
     )
     return f"---\n{_header(run, measured)}\n---\n\n{body}"

@@ -18,7 +18,7 @@ from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError
 from mmpr_builder.folder import join
 from mmpr_builder.folder.lock import build_lock
-from mmpr_builder.folder.manifest import as_planned, has_manifest
+from mmpr_builder.folder.manifest import as_planned, has_manifest, read_manifest
 from mmpr_builder.folder.status import reported
 from mmpr_builder.io.stores import names_in, naming
 from mmpr_builder.output import BuildWriter, finish_build, sampling_json
@@ -84,7 +84,15 @@ def run_pairing(
         sampled = sum((Counter(work) for _, work in records), Counter[str]())
         extra = {**_work(worked), "sampling": dict(sampled)}
         pooled = [_facts(build) for build in found.builds] if config.rollouts else None
-        run = finish_build(config, writer.counts(), seconds=seconds, extra=extra, pooled=pooled)
+        plans = [read_manifest(build.folder) for build in found.builds if build.has_plan]
+        run = finish_build(
+            config,
+            writer.counts(),
+            seconds=seconds,
+            extra=extra,
+            pooled=pooled,
+            revisions={name: commit for plan in plans for name, commit in plan.revisions.items()},
+        )
         then = f"the pairs are written; `mmpr report {config.out}` writes it"
         with ended_by_signals("writing the report", then), progress.stage("writing the report"):
             report()

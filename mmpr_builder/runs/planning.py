@@ -23,6 +23,7 @@ from mmpr_builder.escaping import redacted
 from mmpr_builder.folder import join
 from mmpr_builder.folder.lock import Lock, build_lock
 from mmpr_builder.folder.manifest import (
+    HUB,
     Identity,
     Manifest,
     Unit,
@@ -135,7 +136,7 @@ def make_plan(config: Config, progress: Progress, lock: Lock, *, extend: bool = 
         rows = _without_drops(enumerate(found.watch(read_rows(config, sources, progress))), drops)
         units = tuple(_write_units(config, rows, identity_hash(identity.settings)))
         found.check()
-        manifest = Manifest(identity, units, drops.count, _versions())
+        manifest = Manifest(identity, units, drops.count, _versions(config))
         drops.publish(_drops_uri(config.out, manifest))
     lock.check()
     write_manifest(config.out, manifest)
@@ -267,8 +268,11 @@ def _identity(config: Config) -> Identity:
     )
 
 
-def _versions() -> dict[str, str]:
+def _versions(config: Config) -> dict[str, str]:
     found = {"python": platform.python_version()}
+    for source in config.seeds:
+        if source.path != DEMO:
+            found |= {f"{HUB}{uri}": commit for uri, commit in seeds.commits(source).items()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

@@ -12,6 +12,7 @@ from itertools import islice
 from mmpr_builder.config import Branch, SourceConfig, source_label
 from mmpr_builder.errors import InputError
 from mmpr_builder.io.columns import storable
+from mmpr_builder.io.embedded import hub_commit
 from mmpr_builder.io.keyed import Keyed
 from mmpr_builder.io.seed_files import (
     SeedFile,
@@ -163,6 +164,12 @@ def fingerprint(source: SourceConfig) -> dict[str, str]:
         else:
             prints[file.uri] = file_fingerprint(file.uri)
     return prints
+
+
+def commits(source: SourceConfig) -> dict[str, str]:
+    """Hub id -> the commit that its rows are of, where the hub's cache tells it."""
+    hub = [file.uri for file in _files(source) if file.format == "hub"]
+    return {uri: commit for uri in hub if (commit := hub_commit(uri))}
 
 
 def asked(seed: Seed, *, truths: bool) -> bytes:
