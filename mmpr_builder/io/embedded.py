@@ -81,8 +81,9 @@ def open_dataset(path_or_id: str, split: str) -> Any:
     import datasets
 
     loaded: Any
+    is_local = is_url(path_or_id) or path_or_id.startswith("/")
     try:
-        if is_url(path_or_id) or path_or_id.startswith("/"):
+        if is_local:
             _refuse_foreign_files(path_or_id)
             one_file = path_or_id.endswith(".arrow")
             loaded = (_arrow_file if one_file else datasets.load_from_disk)(path_or_id)
@@ -102,7 +103,21 @@ def open_dataset(path_or_id: str, split: str) -> Any:
                 f" {', '.join(sorted(loaded))}: set the source's `split`"
             )
         loaded = loaded[split]
+    if is_local:
+        _check_offsets(loaded, path_or_id)
     return plain(loaded)
+
+
+def _check_offsets(dataset: Any, path: str) -> None:
+    """Raise `InputError` for a damaged or hostile Arrow file, whose offsets lead anywhere: Arrow
+    maps it into memory and follows them, which ends the process."""
+    import pyarrow as pa
+
+    try:
+        for batch in dataset.data.table.to_batches():
+            batch.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"data set {path!r} is damaged: {error}: get it anew") from None
 
 
 def hub_parts(hub_id: str) -> tuple[str, str | None, str | None]:
