@@ -187,6 +187,7 @@ class Driver:
         while not self._fleet.ready:
             if stop.signum is not None:
                 raise _interrupted(self._config, stop.signum, self.counts)
+            self._check_limits()
             self._fleet.tend(self._useful())
             self._collect()
             loading = any(replica.placed for replica in self._fleet.replicas)
