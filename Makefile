@@ -2,6 +2,7 @@
 
 RECIPE ?= pipelines/demo.yaml
 ARGS   ?=
+TRAINERS ?= .trainers
 ADDRESS ?= http://127.0.0.1:8265
 WITH   ?=
 EXTRA  ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
@@ -21,7 +22,7 @@ MMPR   := $(BIN)/mmpr
 BENCHES := engine_rate reference_schedule blocking_batches adaptive scoring_speed cpu_half decontamination
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-mmpr submit test test-faults test-families check docs wheel bench bench-gpu bench-scale bench-quality bench-mpo fuzz demo-model clean
+.PHONY: help setup build-mmpr submit test test-faults test-families test-trainers check docs wheel bench bench-gpu bench-scale bench-quality bench-mpo fuzz demo-model clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -83,6 +84,11 @@ test-faults: setup  ## kill a build a hundred times (20 minutes), table to bench
 
 test-families: setup  ## prompts of every family of models, and the real engine for five (10 minutes)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/families -m "families or not families" $(ARGS)
+
+test-trainers: setup  ## let each trainer's own code load the exports (INTERNVL=… NEMO_RL=…: checkouts)
+	@$(BIN)/python -m tools.trainers $(TRAINERS)
+	@TRAINERS=$(abspath $(TRAINERS)) INTERNVL=$(INTERNVL) NEMO_RL=$(NEMO_RL) HF_HUB_OFFLINE=1 \
+	  $(BIN)/python -m pytest tests/trainers -m trainers $(ARGS)
 
 check: setup  ## ruff and mypy
 	@$(BIN)/ruff check .
