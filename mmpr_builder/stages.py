@@ -122,20 +122,26 @@ class Estimate:
     seeds: int
     with_truth: int
     drops: Counter[str]
+    first_drops: dict[str, str]
+    """Reason of drops -> detail of the first one."""
     responses: int
     continuations: int
     blind: int
     """Samples without images, beside the responses."""
     most_tokens: int
     """Generated tokens if every response ran to max_tokens; the bill is usually far below."""
+    pictures: runs.Pictures
+    """Which of the seeds' pictures are there."""
     problems: tuple[str, ...] = ()
     """What a build would be refused for, such as a server that does not answer."""
     notes: tuple[str, ...] = ()
     """What the user should know of the model's prompts."""
 
 
-def plan(config: Config, *, extend: bool = False) -> Estimate:
+def plan(config: Config, *, extend: bool = False, all_images: bool = False) -> Estimate:
     """Check everything, read all seeds (with `extend` only new ones), say what sampling would cost.
+    Some pictures of every source are opened, or all of them; of the other files it is asked whether
+    they are there.
 
     What is wrong beside the settings and the seeds themselves is told in `problems`. Raises
     `SetupError` where seeds cannot be read, or give nothing.
@@ -149,20 +155,19 @@ def plan(config: Config, *, extend: bool = False) -> Estimate:
                 raise
             problems.append(str(error))
     seeds_read, with_truth, continued, blind, drops = 0, 0, 0, 0, Counter[str]()
-    shown = False
-    usable = runs.Usable(config)
+    usable, pictures = runs.Usable(config), runs.Pictures(config, every=all_images)
     for item in usable.watch(runs.read_inputs(config, extend=extend)):
         if isinstance(item, Drop):
             drops[item.reason] += 1
         else:
             seeds_read += 1
-            shown = shown or bool(item.images)
+            pictures.look(item)
             with_truth += item.has_truth
             continued += wants_continuation(item, config.dropout)
             blind += wants_blind(item, config)
     if not extend:
         usable.check()
-    if shown and not problems:
+    if pictures.images and not problems:
         engines.check_images(config)
     notes: tuple[str, ...] = ()
     try:
@@ -171,6 +176,8 @@ def plan(config: Config, *, extend: bool = False) -> Estimate:
         if not has_ray_at_hand(config):
             raise
         notes = (f"{error} (on this machine; those that sample may differ)",)
+    if pictures.opened and pictures.bad.total() == pictures.images:
+        problems.append(f"none of {pictures.images:,} images opens: the first is {pictures.first}")
     sampling = config.sampling
     responses, without_images = seeds_read * sampling.n, blind * sampling.blind
     continuations = continued * sampling.n * len(config.dropout.keep)
@@ -179,10 +186,12 @@ def plan(config: Config, *, extend: bool = False) -> Estimate:
         seeds=seeds_read,
         with_truth=with_truth,
         drops=drops,
+        first_drops=usable.first,
         responses=responses,
         continuations=continuations,
         blind=without_images,
         most_tokens=(responses + without_images) * sampling.max_tokens + continuations * longest,
+        pictures=pictures,
         problems=tuple(problems),
         notes=notes,
     )

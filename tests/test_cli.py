@@ -76,9 +76,10 @@ def test_plan_says_what_a_build_would_cost_and_samples_nothing(tmp_path: Path, s
     out = tmp_path / "out"
     done = mmpr("plan", f"seeds={seeds}", "sampling.n=4", "sampling.max_tokens=100", f"out={out}")
     assert done.returncode == 0, done.stderr
-    assert "2: 1 with a truth, 1 without" in done.stderr
+    assert "1: 1 with a truth, 0 without" in done.stderr
     assert "missing_question" in done.stderr
-    assert "800 at most" in done.stderr
+    assert "no_possible_pair" in done.stderr
+    assert "400 at most" in done.stderr
     assert not (out / "rollouts").exists()
 
 
@@ -88,7 +89,7 @@ def test_a_plan_goes_on_where_an_endpoint_is_down_and_says_so_at_the_end(
     words = (f"seeds={seeds}", *PAIRED, f"out={tmp_path / 'out'}")
     done = mmpr("plan", *words, "scoring.judge.url=http://127.0.0.1:9/v1")
     assert done.returncode == 2
-    assert "2: 1 with a truth, 1 without" in done.stderr
+    assert "1: 1 with a truth, 0 without" in done.stderr
     told = done.stderr[done.stderr.index("error: ") :]
     assert "127.0.0.1:9/v1' does not answer" in told
     assert "scoring.judge.model is not" in told

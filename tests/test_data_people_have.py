@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from mmpr_builder.config import Config
-from mmpr_builder.errors import MmprError
+from mmpr_builder import runs, stages
+from mmpr_builder.config import Config, sampling_identity
+from mmpr_builder.errors import InputError, MmprError, RowError
 from mmpr_builder.io.images import open_image, read_bytes
+from mmpr_builder.io.members import read_member
 from mmpr_builder.progress import Progress
-from mmpr_builder.records import Drop, Seed
+from mmpr_builder.records import Drop, ImageRef, Seed
 from mmpr_builder.runs import inputs
+from mmpr_builder.seeds.replies import written
 
 PAGE = Path(__file__).parents[1] / "docs" / "data.md"
 BEGIN, END = "<!-- layouts: begin -->\n", "<!-- layouts: end -->"
@@ -306,3 +310,169 @@ def test_nothing_in_the_table_is_lost_in_silence(outcomes: dict[str, str]) -> No
     assert len(outcomes) >= 40
     silent = [title for title, told in outcomes.items() if not told or "no truth" in told]
     assert not silent
+
+
+def read(folder: Path, **source: Any) -> list[Seed | Drop]:
+    source["path"] = str(folder / source["path"])
+    config = Config.model_validate({"seeds": [source], "out": str(folder / "out")})
+    return list(inputs.read_rows(config, config.seeds, Progress()))
+
+
+def reasons(items: list[Seed | Drop]) -> list[str]:
+    return [item.reason if isinstance(item, Drop) else "seed" for item in items]
+
+
+FOREIGN = {"scan": "1.png", "frage": "Was?", "antwort": "b", "w1": "Hund", "w2": "Katze"}
+COLUMNS = {"image": "scan", "question": "frage", "answer": "antwort", "choices": ["w1", "w2"]}
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+def test_columns_say_what_holds_what(tmp_path: Path, name: str) -> None:
+    if name.endswith("jsonl"):
+        lines(FOREIGN, name=name)(tmp_path)
+    elif name.endswith("csv"):
+        separated(name, ",", [FOREIGN])(tmp_path)
+    else:
+        pq.write_table(pa.Table.from_pylist([FOREIGN]), tmp_path / name)
+    (item,) = read(tmp_path, path=name, columns={**COLUMNS, "answer": "w2"} | {"choices": []})
+    assert isinstance(item, Seed)
+    assert (item.answers, item.choices, len(item.images)) == (("Katze",), (), 1)
+    (item,) = read(tmp_path, path=name, columns={k: v for k, v in COLUMNS.items() if k != "answer"})
+    assert isinstance(item, Seed)
+    assert item.choices == ("Hund", "Katze")
+    with pytest.raises(InputError, match="'bild'"):
+        read(tmp_path, path=name, columns={**COLUMNS, "image": "bild"})
+
+
+def test_a_column_that_is_declared_to_be_none_is_passed_over(tmp_path: Path) -> None:
+    lines({"question": "Q?", "answer": "1", "logo_image": "1.png"})(tmp_path)
+    assert reasons(read(tmp_path, path="seeds.jsonl")) == ["unread_columns"]
+    assert reasons(read(tmp_path, path="seeds.jsonl", columns={"image": []})) == ["seed"]
+
+
+def test_columns_beside_those_that_are_read_are_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = {**Q, "answer": "cat", "second_image": "2.png", "image_id": 7, "category": "x"}
+    lines(row, {**row, "question": "Where?"})(tmp_path)
+    assert reasons(read(tmp_path, path="seeds.jsonl")) == ["seed", "seed"]
+    told = [r.getMessage() for r in caplog.records if "not read" in r.getMessage()]
+    assert len(told) == 1
+    assert "'second_image'" in told[0]
+    assert "image_id" not in told[0]
+    assert "category" not in told[0]
+
+
+def test_an_empty_file_beside_others_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    beside(tmp_path)
+    read(tmp_path, path="d")
+    assert any("b.jsonl: has no rows" in record.getMessage() for record in caplog.records)
+
+
+def test_a_source_may_ask_for_pictures(tmp_path: Path) -> None:
+    lines({**Q, "answer": "cat"}, {"question": "1+1?", "answer": "2"})(tmp_path)
+    found = read(tmp_path, path="seeds.jsonl", require_image=True)
+    assert reasons(found) == ["seed", "missing_image"]
+
+
+def test_new_settings_of_sources_leave_the_identity_of_builds_as_it_was(tmp_path: Path) -> None:
+    plain = Config.model_validate({"seeds": [{"path": "a.jsonl"}]})
+    names = {key.split(".", 2)[2] for key in sampling_identity(plain) if key.startswith("seeds.")}
+    assert not names & {"columns", "require_image"}
+    other = Config.model_validate({"seeds": [{"path": "a.jsonl", "columns": {"image": "img"}}]})
+    assert sampling_identity(other) != sampling_identity(plain)
+
+
+def test_plan_looks_at_pictures_by_sample_and_by_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"question": f"Q{i}?", "image": f"{i}.png", "answer": "1"} for i in range(6)]
+    lines(*rows)(tmp_path)
+    for i in (0, 3, 4):
+        (tmp_path / f"{i}.png").write_bytes(png())
+    (tmp_path / "2.png").write_text("question,answer\nWhat?,cat\n")
+    (tmp_path / "4.png").write_text("no picture, and not in the sample")
+    settings = {"seeds": [{"path": str(tmp_path / "seeds.jsonl")}], "out": str(tmp_path / "out")}
+    config = Config.model_validate({**settings, "sampling": {"engine": "endpoint"}, "model": "m"})
+    monkeypatch.setattr(stages, "_CHECKS", ())
+    monkeypatch.setattr(runs.Pictures, "_FIRST", 3)
+    some = stages.plan(config).pictures
+    assert (some.images, some.opened) == (6, 3)
+    assert dict(some.bad) == {"image_unreadable": 1, "image_missing": 1}
+    every = stages.plan(config, all_images=True).pictures
+    assert (every.opened, dict(every.bad)) == (6, {"image_unreadable": 2, "image_missing": 1})
+    assert "seeds.jsonl:3" in every.first
+
+
+def test_plan_refuses_where_no_picture_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines({"question": "Q?", "image": "gone.png", "answer": "1"})(tmp_path)
+    settings = {"seeds": [{"path": str(tmp_path / "seeds.jsonl")}], "out": str(tmp_path / "out")}
+    monkeypatch.setattr(stages, "_CHECKS", ())
+    (problem,) = stages.plan(Config.model_validate(settings)).problems
+    assert "none of 1 images opens" in problem
+    assert "gone.png" in problem
+
+
+def test_members_of_archives_are_read_in_bounded_size(tmp_path: Path) -> None:
+    tarred({"0001.json": b'{"question": "What?"}', "0001.png": png() + bytes(1000)})(tmp_path)
+    (item,) = read(tmp_path, path="shard-000.tar")
+    assert isinstance(item, Seed)
+    assert len(read_member(item.images[0], 100)) == 101
+    zipped({"img/1.png": bytes(5000)})(tmp_path)
+    ref = ImageRef(str(tmp_path / "data.zip"), 0, "img/1.png")
+    assert len(read_member(ref, 100)) == 101
+    for wrong in (replace(ref, column="img/2.png"), replace(item.images[0], row=3)):
+        with pytest.raises(RowError, match="image_missing"):
+            read_member(wrong, 100)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_in_a_tar_are_no_members(tmp_path: Path, kind: bytes) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        info = tarfile.TarInfo("0001.png")
+        info.type, info.linkname = kind, "/etc/passwd"
+        archive.addfile(info)
+        data = b'{"question": "What?", "answer": "cat"}'
+        info = tarfile.TarInfo("../../0001.json")
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    (item,) = read(tmp_path, path="a.tar")
+    assert isinstance(item, Seed)
+    assert item.images == ()
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.zip", "a.arrow", "a.csv.gz"])
+def test_a_damaged_archive_is_an_error_at_once(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"question,answer\n" * 100)
+    with pytest.raises(InputError, match=name):
+        read(tmp_path, path=name)
+
+
+def test_white_drawings_show_and_one_colour_stays_as_it_is() -> None:
+    drawn = open_image(white_drawing())
+    assert (drawn.getpixel((0, 0)), drawn.getpixel((12, 12))) == ((0, 0, 0), (255, 255, 255))
+    for colour in ((0, 0, 0, 0), (255, 255, 255, 255)):
+        out = io.BytesIO()
+        Image.new("RGBA", (24, 24), colour).save(out, "PNG")
+        assert open_image(out.getvalue()).getpixel((12, 12)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("The answer is B.", "B"),
+        ("**Answer:** B", "B"),
+        ("Answer the phone", "Answer the phone"),
+        ("[1, 2]", "[1, 2]"),
+        ("5+2=7\n#### 7", "7"),
+        ("a #### b", "a #### b"),
+        ("$\\boxed{7}$", "7"),
+        ("\\boxed{1} or \\boxed{2}", "\\boxed{1} or \\boxed{2}"),
+    ],
+)
+def test_a_reference_written_as_a_reply_is_its_answer(reply: str, expected: str) -> None:
+    assert written(reply) == expected

@@ -328,3 +328,13 @@ def test_what_is_no_release_says_so(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=said):
             import_pairs(str(tmp_path / name), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_rows_with_images_keep_their_pictures(tmp_path: Path) -> None:
+    single = row()
+    several = {**single, "images": [single["image"]]}
+    del several["image"]
+    meta = str(release(tmp_path, {"a_correctness": [several]}))
+    import_pairs(meta, str(tmp_path / "out"))
+    (pair,) = load_pairs(tmp_path / "out")
+    assert len(pair["images"]) == 1

@@ -44,7 +44,7 @@ Row = dict[str, Any]
 
 def question(number: int, **more: Any) -> Row:
     row = {"id": f"q{number}", "question": f"What is {number} + 1?", **more}
-    return row if number % 5 == 0 else {"answer": str(number % 3), **row}
+    return {"answer": str(number % 3), **row}
 
 
 def sample(tmp_path: Path, name: str, rows: Sequence[Row], *words: str) -> Config:

@@ -334,6 +334,8 @@ class SeedAudit:
     without_truth: int = 0
     unread: Counter[str] = field(default_factory=Counter)
     """Input rows that are no seeds, by reason."""
+    first_unread: dict[str, str] = field(default_factory=dict)
+    """Detail of the first of them, by reason."""
     rows: dict[tuple[str, str], Row] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
@@ -379,6 +381,7 @@ def audit_seeds(
     for item in items:
         if isinstance(item, Drop):
             audit.unread[item.reason] += 1
+            audit.first_unread.setdefault(item.reason, item.detail)
         elif not item.has_truth:
             audit.without_truth += 1
         else:

@@ -153,6 +153,7 @@ def _seeds(config: Config, show: int) -> Found:
         shown.append(Text(f"{result.without_truth:,} seeds without a truth"))
     if result.unread:
         shown.append(Text(f"rows that are no seeds: {_told(result.unread)}"))
+        shown += (Text(f"  {reason}: {why}") for reason, why in result.first_unread.items())
     shown += (
         entry(
             one.origin or one.seed_id,

@@ -90,8 +90,11 @@ def plan(
         int | None,
         option("N", "Sample about N seeds, in a temporary folder, and extrapolate.", min=2),
     ] = None,
+    all_images: Annotated[bool, switch("--images", "Open every picture, not only some.")] = False,
 ) -> None:
     """Check everything and show what a build would do and cost at most, sampling nothing.
+
+    Some pictures of every source are opened, with --images all of them.
 
     With --probe the engine really samples a few seeds of every source, and tokens, engine-hours,
     disk and pairs of the whole build are estimated from them, with their uncertainty.
@@ -104,7 +107,7 @@ def plan(
     from mmpr_builder import stages
     from mmpr_builder.cli import closing
 
-    estimate = stages.plan(config, extend=extend)
+    estimate = stages.plan(config, extend=extend, all_images=all_images)
     console.print(Text(), facts(closing.planned(config, estimate)))
     if estimate.problems:
         raise SetupError("\n       ".join(estimate.problems))

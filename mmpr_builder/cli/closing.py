@@ -72,7 +72,11 @@ def planned(config: Config, plan: Estimate) -> Rows:
     yield "seeds", f"{plan.seeds:,}: {plan.with_truth:,} with a truth, {without:,} without"
     for reason, count in sorted(plan.drops.items()):
         hint = f"  (`{typed()} audit` lists them)" if reason == "unusable_truth" else ""
-        yield "  dropped", f"{count:,}  {reason}{hint}"
+        yield "  dropped", f"{count:,}  {reason}{hint}: {plan.first_drops[reason][:200]}"
+    if (seen := plan.pictures).images:
+        bad = ", ".join(f"{count:,} {reason}" for reason, count in sorted(seen.bad.items()))
+        first = f": {bad}; the first is {seen.first}" if bad else ", nothing wrong found"
+        yield "images", f"{seen.images:,}, {seen.opened:,} of them opened{first}"
     most = " at most" if config.sampling.policy == "adaptive" else ""
     yield "responses", f"{plan.responses:,}{most} ({config.sampling.n} a seed)"
     yield "continuations", f"{plan.continuations:,}{most} without the image"

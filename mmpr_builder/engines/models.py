@@ -30,7 +30,7 @@ def resolve(name: str) -> str:
 def check(name: str, *, revision: str | None = None, setting: str = "model") -> None:
     """Raise `InputError` unless `name` is a model folder, a URL or a hub id.
 
-    Offline a hub id must lie in the local cache; online the engine finds out whether it exists.
+    Offline a hub id must lie in the local cache; online it must exist.
     """
     wanted = "adapter_config.json" if setting == "lora" else "config.json"
     resolved = resolve(name)
@@ -46,11 +46,31 @@ def check(name: str, *, revision: str | None = None, setting: str = "model") -> 
             f"{setting} = {name!r} is neither a model folder with a {wanted} nor a hub id:"
             f" give the path of a folder, or an id such as 'org/name'"
         )
-    if is_offline() and cached(name, wanted, revision) is None:
+    if cached(name, wanted, revision) is not None:
+        return
+    if not is_offline():
+        _check_hub(name, revision, setting)
+    else:
         raise InputError(
             f"{setting} = {name!r} is not a folder, and as a hub id it is not in the local cache,"
             " and HF_HUB_OFFLINE forbids fetching it: give a folder, or unset HF_HUB_OFFLINE"
         )
+
+
+def _check_hub(name: str, revision: str | None, setting: str) -> None:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        HfApi().model_info(name, revision=revision, timeout=10)
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        at = f" at revision {revision!r}" if revision else ""
+        raise InputError(
+            f"{setting} = {name!r}: the hub has no such model{at}, or not for you: check the"
+            " spelling, or log in with `hf auth login`"
+        ) from None
+    except Exception:  # noqa: BLE001  A hub that is away is for the engine to tell of.
+        return
 
 
 def read_config(name: str, revision: str | None = None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from mmpr_builder.folder.manifest import Manifest, Unit
 from mmpr_builder.runs.actors import Counts
-from mmpr_builder.runs.inputs import Usable
+from mmpr_builder.runs.inputs import Pictures, Usable
 from mmpr_builder.runs.pair_run import PairingSummary, run_pairing
 from mmpr_builder.runs.planning import plan, read_inputs
 from mmpr_builder.runs.sample_run import SamplingSummary, run_sampling
@@ -27,6 +27,7 @@ __all__ = [
     "Counts",
     "Manifest",
     "PairingSummary",
+    "Pictures",
     "SamplingSummary",
     "Unit",
     "Usable",

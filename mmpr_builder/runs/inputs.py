@@ -5,6 +5,7 @@ progress while planning: detail "evaluation sets: 1,280 pictures", then done 25,
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections import Counter
@@ -53,6 +54,39 @@ def read_rows(
             yield item
 
 
+class Pictures:
+    """Opens the pictures of some seeds of each source, or of all; of the others that are files it
+    asks whether they are there."""
+
+    _FIRST, _EACH, _MOST = 32, 100, 500
+
+    def __init__(self, config: Config, *, every: bool = False) -> None:
+        self._access = access_of(config.seeds)
+        self._every = every
+        self._seen: Counter[str] = Counter()
+        self.images = 0
+        self.opened = 0
+        self.bad: Counter[str] = Counter()
+        """Reasons for which a build would drop the seeds."""
+        self.first = ""
+
+    def look(self, seed: Seed) -> None:
+        self._seen[seed.source] += 1
+        number = self._seen[seed.source]
+        some = number <= self._FIRST or (number % self._EACH == 0 and self.opened < self._MOST)
+        for ref in seed.images:
+            self.images += 1
+            try:
+                if some or self._every:
+                    self.opened += 1
+                    images.open_image(images.read_bytes(ref, self._access))
+                elif ref.row is None and ":" not in ref.uri[:16] and not os.path.exists(ref.uri):
+                    raise RowError("image_missing", f"{ref.uri}: no such file")
+            except RowError as error:
+                self.bad[error.reason] += 1
+                self.first = self.first or f"{error.detail} ({seed.origin})"
+
+
 def _pairable(item: Seed | Drop, taken: seeds.Taken | None) -> Seed | Drop:
     """A seed, or a drop where nothing could be made of it: no truth to judge its responses by, no
     image to leave out. Builds of earlier versions keep theirs."""
@@ -70,7 +104,8 @@ class Usable:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._drops: Counter[str] = Counter()
-        self._first = ""
+        self.first: dict[str, str] = {}
+        """Reason of drops -> detail of the first one."""
         self.seeds = 0
         self.pairable = 0
         """Seeds that can give pairs."""
@@ -80,7 +115,7 @@ class Usable:
         for item in items:
             if isinstance(item, Drop):
                 self._drops[item.reason] += 1
-                self._first = self._first or f"{item.reason}: {item.detail}"
+                self.first.setdefault(item.reason, item.detail)
             else:
                 self.seeds += 1
                 self.pairable += may_pair(item, self._config.dropout)
@@ -101,9 +136,10 @@ class Usable:
         if not self._drops:
             raise NothingUsableError(f"seeds={paths}: no rows: give other seeds=")
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self._drops.most_common())
+        first = next(iter(self.first.items()))
         raise NothingUsableError(
             f"seeds={paths}: none of {self._drops.total():,} rows can be used: {reasons}. The first"
-            f" is {self._first}"
+            f" is {': '.join(first)}"
         )
 
 

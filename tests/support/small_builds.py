@@ -33,14 +33,9 @@ class Notes(Progress):
 
 
 def make_config(tmp_path: Path, count: int, *overrides: str, out: str = "out") -> Config:
-    """A build of `count` small questions (one in five without a truth) and of four bad rows."""
+    """A build of `count` small questions and of four bad rows."""
     rows = [
-        {
-            "id": f"q{i}",
-            "question": f"What is {i} + 1?",
-            **({"answer": str(i % 3)} if i % 5 else {}),
-        }
-        for i in range(count)
+        {"id": f"q{i}", "question": f"What is {i} + 1?", "answer": str(i % 3)} for i in range(count)
     ] + [{"id": f"bad{i}"} for i in range(4)]
     rows = rows[-2:] + rows[:-2]
     seeds = write_jsonl(tmp_path / "seeds.jsonl", rows)
