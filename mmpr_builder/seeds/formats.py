@@ -33,8 +33,8 @@ MAX_LINE_BYTES = 64 * 2**20
 MAX_JSON_BYTES = 2 * 2**30
 """Longest JSON array or object; VQAv2's annotations have 360 MB."""
 
-_TRUTH = "reward_model"
-"""A column of verl's form, that of MMPR-Tiny; the question is in `extra_info` or `prompt`."""
+_ABOUT = _TRUTH, _ASKED = "reward_model", "extra_info"
+"""Columns of verl's form, that of MMPR-Tiny; without `extra_info` the question is the prompt."""
 
 _LISTS = ("data", "rows", "examples", "samples", "items")
 """Keys under which one JSON object keeps the list of its rows."""
@@ -290,6 +290,7 @@ def _columns(schema: Any, uri: str, mapped: Mapped) -> tuple[list[str], list[str
     check_columns(schema.names, uri, mapped)
     pictures = [field.name for field in schema if _is_embedded(field.type)]
     columns = worth_reading(schema.names, pictures, mapped)
+    columns += [name for name in _ABOUT if _TRUTH in schema.names and name in schema.names]
     return columns, [name for name in columns if name in pictures]
 
 
@@ -315,18 +316,19 @@ def _rows_of(
                     continue
                 for name in embedded:
                     fields[name] = _refs(fields[name], uri, number - 1, name, name in with_bytes)
-                yield Row(number, _asked(fields) if isinstance(fields.get(_TRUTH), dict) else fields)
+                yield Row(number, _asked(fields) if _TRUTH in fields else fields)
     except (OSError, ValueError) as error:  # Damaged pages raise the one or the other.
         raise InputError(f"{uri}: unreadable after row {number}: {error}") from None
 
 
 def _asked(fields: dict[str, Any]) -> dict[str, Any]:
     """A row in verl's form with its question, truth and options as fields of their own."""
-    about, prompt = fields.pop("extra_info", None) or {}, fields.pop("prompt", None)
+    about, prompt = fields.pop(_ASKED, None) or {}, fields.pop("prompt", None)
+    truth = (fields.pop(_TRUTH) or {}).get("ground_truth")
     if isinstance(prompt, list):  # A system turn may come before the question.
         prompt = prompt[-1].get("content") if prompt else None
     own = {name: about[name] for name in ("id", "choices") if about.get(name)}
-    answer = about.get("answers") or fields.pop(_TRUTH).get("ground_truth")
+    answer = about.get("answers") or truth
     return {**fields, **own, "question": about.get("question") or prompt, "answer": answer}
 
 
