@@ -27,6 +27,7 @@ from mmpr_builder import engines, output, prompts
 from mmpr_builder.config import Config
 from mmpr_builder.dropout import truncate
 from mmpr_builder.errors import InputError
+from mmpr_builder.folder.manifest import has_manifest
 from mmpr_builder.io import images, tables
 from mmpr_builder.io.access import named_access
 from mmpr_builder.pairing import judge_and_pair
@@ -212,8 +213,11 @@ def write_rollouts(rollouts: Iterable[Rollout], path: str | Path) -> int:
     """Write rollouts to `path/rollouts/unit-00000.parquet`, in place of what is there; returns how
     many. `mmpr pair out=PATH` and `sampling.replay_from=PATH/rollouts` take the folder.
 
-    They are numbered anew where two have the same `index`.
+    They are numbered anew where two have the same `index`. Raises `InputError` for the folder of a
+    build, whose rollouts stay.
     """
+    if has_manifest(os.fspath(path)):
+        raise InputError(f"{os.fspath(path)}: holds a build's rollouts: give another folder")
     found = list(rollouts)
     if len({rollout.index for rollout in found}) < len(found):
         found = [replace(rollout, index=i) for i, rollout in enumerate(found)]

@@ -175,6 +175,10 @@ def test_pairs_and_rollouts_that_do_not_belong_together_are_refused(tmp_path: Pa
     assert stores.read_bytes(pair_parts(tmp_path / "out")[0]) == before, "the old ones stay"
     assert mb.write_rollouts([rollout, rollout], tmp_path / "two") == 2
     assert [found.index for found in mb.read_rollouts(tmp_path / "two")] == [0, 1]
+    (tmp_path / "two" / "manifest.json").touch()
+    with pytest.raises(InputError, match="holds a build's rollouts"):
+        mb.write_rollouts([rollout], tmp_path / "two")
+    assert len(list(mb.read_rollouts(tmp_path / "two"))) == 2
     with pytest.raises(InputError, match="no rollouts here"):
         list(mb.read_rollouts(tmp_path / "nothing"))
 
