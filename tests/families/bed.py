@@ -273,12 +273,12 @@ def table() -> str:
         "|---|---|---|---|--:|---|",
     ]
     for family in FAMILIES.values():
-        tested = ["ids" if family.own else "prompts", *(["engine"] if family.engine else [])]
         sizes = load_config(None, ["images.tiles=12"]).images
         given = budgets.processor_arguments(sizes, 12, [family.model])
         keys = f"`{next(iter(given))}`" if given else "—"
         tokens = ", ".join(f"{n:,}" for n in family.tokens or ())
-        cells = (family.title, f"`{family.model}`", ", ".join(tested), keys, tokens, family.notes)
+        tested = "ids" if family.own else "prompts"
+        cells = (family.title, f"`{family.model}`", tested, keys, tokens, family.notes)
         lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |"))
     return "\n".join(lines)
 
