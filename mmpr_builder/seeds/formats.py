@@ -36,7 +36,7 @@ MAX_JSON_BYTES = 2 * 2**30
 _ABOUT = _TRUTH, _ASKED = "reward_model", "extra_info"
 """Columns of verl's form, that of MMPR-Tiny; without `extra_info` the question is the prompt."""
 
-_LISTS = ("data", "rows", "examples", "samples", "items")
+_LISTS = {"data", "rows", "examples", "samples", "items"}
 """Keys under which one JSON object keeps the list of its rows."""
 
 
@@ -139,7 +139,7 @@ def _json_rows(number: int, line: bytes) -> Iterator[Row]:
     if isinstance(fields, dict) and fields and all(isinstance(v, dict) for v in fields.values()):
         yield from (_row_of(number, _under(key, value)) for key, value in fields.items())
         return
-    if isinstance(fields, dict) and find(fields, "question")[1] is None:
+    if isinstance(fields, dict) and fields.keys() & _LISTS and not find(fields, "question")[1]:
         rows = [fields[key] for key in _LISTS if isinstance(fields.get(key), list)]
         if len(rows) == 1:
             yield from (_row_of(number, value) for value in rows[0])

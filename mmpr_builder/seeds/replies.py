@@ -46,7 +46,7 @@ def truth(reply: str) -> str | None:
 def written(text: str) -> str:
     """The answer in a reference that is written as a reply: GSM8K's "####", a box, tags, or a text
     that begins with "The answer is"; any other text as it is."""
-    if found := _GSM8K.search(text):
+    if "####" in text and (found := _GSM8K.search(text)):
         return found[1]
     if "</answer>" in text or _LEADS.match(text):
         return extract_answer(text, "final_answer") or extract_answer(text, "boxed") or text

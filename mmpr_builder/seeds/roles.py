@@ -88,9 +88,13 @@ def is_empty(value: Any) -> bool:
 
 def find(fields: Mapping[str, Any], what: str) -> tuple[str, Any]:
     """(name, value) of the first alias that is not empty, else of the first that is there."""
-    there = [name for name in ALIASES[what] if fields.get(name) is not None]
-    name = next((name for name in there if not is_empty(fields[name])), there[0] if there else "")
-    return (name, fields[name]) if name else (ALIASES[what][0], None)
+    empty = ""
+    for name in ALIASES[what]:
+        if name in fields and (value := fields[name]) is not None:
+            if not is_empty(value):
+                return name, value
+            empty = empty or name
+    return (empty, fields[empty]) if empty else (ALIASES[what][0], None)
 
 
 class _Plan(NamedTuple):
@@ -99,6 +103,7 @@ class _Plan(NamedTuple):
     renamed: tuple[tuple[str, str], ...]
     options: tuple[str, ...]
     images: tuple[str, ...]
+    media: tuple[str, ...]
     left: tuple[str, ...]
     """Columns that nothing reads."""
     gone: frozenset[str]
@@ -124,6 +129,7 @@ def _plan(names: tuple[str, ...], mapped: Mapped) -> _Plan:
         tuple(renamed.items()),
         () if "choices" in roles else options,
         () if "image" in roles else tuple(images),
+        tuple(name for name in MEDIA if name in free),
         tuple(name for name in names if name not in used),
         frozenset(gone.union(*(ALIASES[role] for role in roles))),
     )
@@ -159,20 +165,22 @@ def standard(fields: Mapping[str, Any], mapped: Mapped = (), place: str = "") ->
     row = {name: value for name, value in fields.items() if name not in plan.gone}
     for old, new in plan.renamed:
         row[new] = row.pop(old)
-    for name in MEDIA:
-        value = row.get(name)
+    for name in plan.media:
+        value = row[name]
         if isinstance(value, str | list | Mapping | ImageRef) and not is_empty(value):
             raise RowError(
                 "media_not_supported",
                 f"field {name!r}: only pictures can be asked about: give frames of a video as"
                 " `images`, in order, with one <image> for each in the question",
             )
-    _gather(row, plan.options, "choices", place)
-    _gather(row, plan.images, "image", place)
+    for names, role in ((plan.options, "choices"), (plan.images, "image")):
+        if names:
+            _gather(row, names, role, place)
     for role, names in mapped:
         values = _cells(role, [(name, fields.get(name)) for name in names])
         row[role] = values[0] if values and len(names) == 1 else values or None
-    _check_left(row, plan, {role for role, _ in mapped}, place)
+    if plan.left:
+        _check_left(row, plan, {role for role, _ in mapped}, place)
     return row
 
 

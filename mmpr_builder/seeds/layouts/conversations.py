@@ -42,7 +42,7 @@ def expanded(row: Row, *, alone: bool = False) -> Iterator[Row]:
     """The rows that a conversation is made of, any other row as it is. With `alone` every row must
     be a conversation, and each of several questions is asked without what was said before."""
     fields = row.fields
-    if fields is None or not (alone or _turns_of(fields)[1] is not None):
+    if fields is None or not (alone or _turns_of(fields)[1]):
         yield row
         return
     try:
@@ -54,6 +54,8 @@ def expanded(row: Row, *, alone: bool = False) -> Iterator[Row]:
 def _turns_of(fields: Mapping[str, Any]) -> tuple[str, list[Any] | None]:
     """The column with the turns, and these; None where a question stands in a column of its own."""
     name, asked = find(fields, "question")
+    if isinstance(asked, str) and not is_empty(asked):
+        return "", None
     for column in (name, *TURNS):
         turns = fields.get(column)
         if isinstance(turns, list) and turns and (column == name or is_empty(asked)):
