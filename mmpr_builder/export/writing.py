@@ -133,12 +133,13 @@ def write_items(
         draw = _draw(items, checks, options)
         for item, found_fault in _checked(items(options), checks, options):
             seen.add(item.source)
-            if found_fault is None and draw is not None and not draw.takes(item):
-                continue
-            fault = found_fault or _write(writer, item)
-            if fault is None:
-                sides[item.split if isinstance(item, Item) else ""] += 1
-            else:
+            fault = found_fault
+            if fault is None and isinstance(item, Item):
+                if draw is not None and not draw.takes(item):
+                    continue
+                fault = _write(writer, item)
+                sides[item.split] += fault is None
+            if fault is not None:
                 reasons[fault.reason] += 1
                 drops.add(DROPS, {"row": item.where, "id": item.id, **fault._asdict()})
         drops.flush()
@@ -151,8 +152,9 @@ def write_items(
         made = writer.finish()
         left_out = dict(reasons.most_common())
         warnings = tuple(made.get("warnings", ()))
-        if options.validation and len(sides) < 2:
-            warnings += (f"all {rows:,} rows are for {min(sides)}: they have too few pictures",)
+        if options.validation and rows in sides.values():
+            all_for = max(sides, key=lambda side: sides[side])
+            warnings += (f"all {rows:,} rows are for {all_for}: they have too few pictures",)
         found = Exported(dest, rows, made["images"], made["entries"], left_out, warnings)
         (folder / "README.md").write_text(_readme(form, home, found), encoding="utf-8")
         mark = {
@@ -230,8 +232,7 @@ def _is_asked_for(item: Item | BadRow, options: ExportOptions) -> bool:
     return isinstance(item, BadRow) or not options.kinds or item.kind in options.kinds
 
 
-def _write(writer: Writer, item: Item | BadRow) -> Fault | None:
-    assert isinstance(item, Item)
+def _write(writer: Writer, item: Item) -> Fault | None:
     try:
         writer.add(item)
     except RowError as error:
