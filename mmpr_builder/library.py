@@ -30,7 +30,7 @@ from mmpr_builder.errors import InputError
 from mmpr_builder.folder.manifest import has_manifest
 from mmpr_builder.io import images, tables
 from mmpr_builder.io.access import named_access
-from mmpr_builder.pairing import judge_and_pair
+from mmpr_builder.pairing import judge_and_pair, read_labels
 from mmpr_builder.records import (
     Continuation,
     Drop,
@@ -155,7 +155,9 @@ def judge_rollout(
     """
     from mmpr_builder import scoring
 
-    return judge_and_pair(rollout, config or Config(), scoring)
+    config = config or Config()
+    labels = read_labels(config.scoring.labels)
+    return judge_and_pair(rollout, config, scoring, labels=labels)
 
 
 async def aroll_out(

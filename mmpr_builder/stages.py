@@ -18,6 +18,7 @@ from mmpr_builder import engines, prompts, runs, seeds
 from mmpr_builder.cluster.session import has_ray_at_hand
 from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError, SetupError
+from mmpr_builder.pairing import read_labels
 from mmpr_builder.pairing.unpaired import read_reject_list
 from mmpr_builder.progress import Progress
 from mmpr_builder.quality import least_samples
@@ -53,6 +54,7 @@ def _check_sources(config: Config) -> None:
 
 
 def _check_lists(config: Config) -> None:
+    read_labels(config.scoring.labels)
     if config.pairing.reject_list is not None:
         read_reject_list(config.pairing.reject_list)
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from build_files import write_jsonl
+from commands import mmpr
 from pair_samples import sample_rollouts, write_build
 
+from mmpr_builder import stages
 from mmpr_builder.config import Config, PairingConfig, load_config
 from mmpr_builder.errors import InputError
+from mmpr_builder.library import make_rollout, write_rollouts
 from mmpr_builder.output import read_run
+from mmpr_builder.pairing import read_labels
 from mmpr_builder.pairing.unpaired import read_reject_list
+from mmpr_builder.prompts import load_template
+from mmpr_builder.records import Response, Seed
 
 A, B = "a" * 32, "0123456789abcdef" * 2
 
@@ -87,3 +95,80 @@ def test_a_seed_whose_pairs_are_all_listed_is_dropped_for_that(tmp_path: Path) -
 
 def test_the_key_takes_a_path_as_text() -> None:
     assert load_config(None, ["pairing.reject_list=2024"]).pairing.reject_list == "2024"
+
+
+# --- labels of undecided answers ---------------------------------------------------------------
+
+
+def undecided_build(tmp_path: Path) -> str:
+    """Two questions: of one, all answers but one are undecided."""
+    template = load_template("final_answer_en")
+    answers = {"sure": ["5 cm", "4 cm"], "open": ["5 cm", "about 3 or 4 inches maybe 5"]}
+    rollouts = [
+        make_rollout(
+            Seed(name, "How long is it?", answers=("5 cm",)),
+            template,
+            [Response(f"So.\nFinal answer: {a}", 9, "stop", i) for i, a in enumerate(said)],
+        )
+        for name, said in answers.items()
+    ]
+    write_rollouts(rollouts, tmp_path / "out")
+    return str(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("label", "pairs", "outcomes"),
+    [
+        ("incorrect", 2, {"correct": 2, "incorrect": 2, "no_answer": 0, "undecided": 0}),
+        ("correct", 1, {"correct": 3, "incorrect": 1, "no_answer": 0, "undecided": 0}),
+        ("skip", 1, {"correct": 2, "incorrect": 1, "no_answer": 0, "undecided": 1}),
+    ],
+)
+def test_a_label_decides_what_no_rule_does(
+    tmp_path: Path, label: str, pairs: int, outcomes: dict[str, int]
+) -> None:
+    out = undecided_build(tmp_path)
+    run = stages.pair(load_config(None, [f"out={out}"])).run
+    assert run is not None
+    assert (run["counts"]["pairs"]["total"], run["counts"]["outcomes"]["undecided"]) == (1, 1)
+    page = (Path(out) / "report" / "index.html").read_text(encoding="utf-8")
+    listed = [json.loads(line) for line in (Path(out) / "undecided.jsonl").read_text().splitlines()]
+    assert [(item["seed"], item["answer"]) for item in listed] == [
+        ("open", "about 3 or 4 inches maybe 5")
+    ]
+    assert f'data-id="{listed[0]["id"]}"' in page
+    stale = {"id": "0" * 32, "label": "correct"}
+    labels = write_jsonl(tmp_path / "labels.jsonl", [stale, {**listed[0], "label": label}])
+    config = load_config(None, [f"out={out}", f"scoring.labels={labels}"])
+    run = stages.pair(config).run
+    assert run is not None
+    assert run["counts"]["outcomes"] == outcomes
+    assert run["counts"]["pairs"]["total"] == pairs
+    assert (label in run["counts"]["rules"] and "label" in run["counts"]["rules"][label]) == (
+        label != "skip"
+    )
+    page = (Path(out) / "report" / "index.html").read_text(encoding="utf-8")
+    assert 'id="undecided"' not in page, "what has a label is not asked about again"
+
+
+def test_labels_that_are_none_are_refused_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    for text, said in (
+        ('{"id": "1", "label": "maybe"}', r"labels\.jsonl:1: .*correct, incorrect, skip"),
+        ('{"id": "1", "label": "skip"}\n[1]', r"labels\.jsonl:2: '\[1\]' is no label"),
+        ('\n{"label": "skip"}', r"labels\.jsonl:2: "),
+    ):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=said):
+            read_labels(str(path))
+    with pytest.raises(InputError, match=r"scoring\.labels=/nowhere"):
+        read_labels("/nowhere")
+
+
+def test_an_audit_counts_labels(tmp_path: Path) -> None:
+    seeds = write_jsonl(tmp_path / "s.jsonl", [{"question": "What is 2 + 3?", "answer": "5"}])
+    names = ["correct", "skip", "correct"]
+    rows = [{"id": str(i), "label": name} for i, name in enumerate(names)]
+    labels = write_jsonl(tmp_path / "labels.jsonl", rows)
+    done = mmpr("audit", seeds, f"scoring.labels={labels}")
+    assert "labels of undecided answers: 2 correct, 1 skip" in done.stderr

@@ -41,6 +41,7 @@ from mmpr_builder.report.samples import (
 )
 from mmpr_builder.report.sides import read_sides
 from mmpr_builder.report.texts import Span, compare, words
+from mmpr_builder.report.verdict import findings
 
 ROOM = 10**8
 
@@ -247,11 +248,11 @@ def test_thumbnails_are_small_jpegs_and_the_same_each_time() -> None:
     ("rate", "label"),
     [
         ("0.000", "0"),
-        ("0.031", "–10"),
-        ("0.100", "–10"),
-        ("0.125", "–20"),
-        ("0.500", "–50"),
-        ("0.969", "–99"),
+        ("0.031", "1–10"),
+        ("0.100", "1–10"),
+        ("0.125", "11–20"),
+        ("0.500", "41–50"),
+        ("0.969", "91–99"),
         ("1.000", "100"),
     ],
 )
@@ -275,8 +276,50 @@ def test_lengths_are_given_by_kind(tmp_path: Path) -> None:
     lengths = {item.kind: item for item in read_sides(pair_parts(tmp_path / "out")).lengths}
     assert set(lengths) == {"correctness", "format", "dropout_ntp"}
     dropout = lengths["dropout_ntp"]
-    assert (dropout.pairs, dropout.chosen_mean, dropout.longest) == (3, 11.0, 11)
-    assert re.fullmatch(r"[\d., ]+", dropout.chosen_curve)
+    assert (dropout.pairs, dropout.chosen_mean, dropout.bare) == (3, 11.0, 3)
+    assert sum(b[2] for b in dropout.bins) == sum(b[3] for b in dropout.bins) == 3
+    assert [b[0] for b in dropout.bins if b[2]] == [11]
+    assert all(first == last for first, last, *_ in dropout.bins)
+
+
+def test_the_verdict_names_what_is_over_its_threshold_with_the_setting_that_mends_it(
+    tmp_path: Path,
+) -> None:
+    rollouts = []
+    for i in range(30):
+        seed = Seed(f"s{i}", "?", (), ("yes",), source="a")
+        texts = [f"I look at row {i} for a long while {'and on ' * 9} yes", f"{i} no"]
+        rollouts.append(make_rollout(seed, texts, index=i))
+    write_build(tmp_path / "out", rollouts)
+    counts = read_run(tmp_path / "out")["counts"]
+    found = findings(counts, read_sides(pair_parts(tmp_path / "out")))
+    assert {(f.what, f.fix) for f in found} == {
+        ("chosen answers lean to yes", "quality.balance.answers=true"),
+        ("chosen responses are longer (correctness)", "quality.balance.lengths=true"),
+    }
+    assert [f.times for f in found] == sorted((f.times for f in found), reverse=True)
+    assert "100% of chosen, 0% of rejected" in {f.figure for f in found}
+    page = Path(write_report(tmp_path / "out")).read_text(encoding="utf-8")
+    assert page.index("lean to yes") < page.index("From questions to pairs")
+    assert page.index('id="browser"') < page.index('id="facts"'), "what was set comes last"
+
+
+def test_all_pairs_have_a_page_and_old_pages_go(tmp_path: Path) -> None:
+    rollouts = [
+        make_rollout(Seed(f"s{i}", "?", (), ("3",)), [f"{i} so 3", f"{i} so 4"], index=i)
+        for i in range(25)
+    ]
+    out = tmp_path / "out"
+    write_build(out, rollouts)
+    write_report(out, samples=10)
+    pages = sorted((out / "report").iterdir())
+    assert [page.name for page in pages] == ["index.html", "pairs-2.html", "pairs-3.html"]
+    ids = [set(re.findall(r'"id":"([0-9a-f]{32})"', p.read_text(encoding="utf-8"))) for p in pages]
+    assert [len(found) for found in ids] == [10, 10, 5]
+    assert len(set.union(*ids)) == 25
+    (out / "report" / "labels.jsonl").touch()
+    write_report(out)
+    assert sorted(p.name for p in (out / "report").iterdir()) == ["index.html", "labels.jsonl"]
 
 
 def test_length_bias_and_answer_priors_show_what_one_side_has_more_of(tmp_path: Path) -> None:

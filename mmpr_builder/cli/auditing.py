@@ -88,6 +88,12 @@ def audit(
     else:
         shown, found, content = _seeds(config, show)
     console.print(Text(), Group(*shown))
+    if config.scoring.labels is not None:
+        from mmpr_builder.pairing import read_labels
+
+        counts = Counter(read_labels(config.scoring.labels).values())
+        told = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+        say(f"labels of undecided answers: {told or 'none'} ({config.scoring.labels})")
     if json_file is not None:
         _write_json(json_file, content)
     if found:

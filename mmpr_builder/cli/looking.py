@@ -50,14 +50,18 @@ def _complete_kinds(incomplete: str) -> list[str]:
 
 
 @command(LOOK)
-def report(out: Out) -> None:
+def report(
+    out: Out,
+    all_pairs: Annotated[bool, switch("--all", "Pages for all pairs, however many.")] = False,
+) -> None:
     """Write the report of a finished build again: OUT/report/index.html.
 
     $ mmpr report out/demo
+    $ mmpr report out/demo --all
     """
     from mmpr_builder.report import write_report
 
-    say(f"wrote {write_report(out)}")
+    say(f"wrote {write_report(out, all_pairs=all_pairs)}")
 
 
 @command(LOOK)

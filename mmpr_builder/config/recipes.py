@@ -273,7 +273,7 @@ def _step_into(table: Any, part: str, override: str) -> Any:
 
 _TEXT_KEYS = (
     *("out", "model", "name", "lora", "data", "sampling.replay_from", "sampling.endpoint.url"),
-    "pairing.reject_list",
+    *("pairing.reject_list", "scoring.labels"),
     *("scoring.judge.url", "scoring.judge.model", "scoring.judge.prompt"),
 )
 

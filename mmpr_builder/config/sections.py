@@ -367,6 +367,9 @@ class ScoringConfig(Section):
         "drop",
         description="A seed with no usable truth: drop it before sampling, or treat it as without.",
     )
+    labels: str | None = Field(
+        None, description="File of labels for undecided answers, as saved from a report."
+    )
     judge: JudgeConfig = Field(default_factory=lambda: JudgeConfig())
 
 

@@ -31,6 +31,7 @@ from mmpr_builder.output import shards
 from mmpr_builder.output.card import SCHEMA_VERSION, finish_build, mean_rate
 from mmpr_builder.output.rows import pair_features, pair_schema, sampling_json, schema_of
 from mmpr_builder.output.writer import (
+    UNDECIDED_NAME,
     Block,
     BuildWriter,
     Judged,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 __all__ = [
+    "UNDECIDED_NAME",
     "Block",
     "BuildWriter",
     "Judged",

@@ -16,7 +16,7 @@ import pickle
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,8 @@ import pyarrow as pa
 
 from mmpr_builder.config import Config
 from mmpr_builder.errors import RowError
-from mmpr_builder.io import tables
+from mmpr_builder.escaping import json_text
+from mmpr_builder.io import stores, tables
 from mmpr_builder.io.access import Access, sampled_access
 from mmpr_builder.io.stores import is_local, resolve
 from mmpr_builder.output import shards
@@ -34,6 +35,7 @@ from mmpr_builder.output.counts import Counts, SeedTally, tally_of
 from mmpr_builder.output.rows import TEXT_SCHEMA, pair_rows, pair_schema, sampling_json, seed_row
 from mmpr_builder.output.shards import Rows
 from mmpr_builder.output.stored_images import load_images
+from mmpr_builder.pairing import label_id
 from mmpr_builder.pairing.balance import Balance, Reason, is_weighed
 from mmpr_builder.pairing.pooled import PooledRollout, member_at
 from mmpr_builder.pairing.unpaired import read_reject_list, without_rejected
@@ -42,6 +44,10 @@ from mmpr_builder.records import Drop, Pair, Rollout, Verdict
 Judged = tuple[Rollout, Sequence[Verdict], Sequence[Pair], Sequence[Drop]]
 """One seed's way to the end: its rollout, what scoring says, its pairs or its drop."""
 
+UNDECIDED = 1_000
+"""Undecided answers that are listed, the first ones in the order of the seeds."""
+UNDECIDED_NAME = "undecided.jsonl"
+_SHOWN = 2_000  # Characters of a text there.
 _ROWS_AT_ONCE = 256  # Bounds one array of texts far below Arrow's 2 GiB of offsets.
 
 
@@ -57,6 +63,8 @@ class Block:
     drops: list[tuple[int, Drop]]
     counts: Counts
     tallies: Sequence[SeedTally] = ()
+    undecided: Sequence[dict[str, Any]] = ()
+    """Answers that no rule decides, for a person to label."""
 
     @property
     def seeds(self) -> int:
@@ -180,7 +188,10 @@ def make_block(
     balance = config.quality.balance
     weighed = is_weighed(config.pairing, balance)
     tallies: list[SeedTally] = []
+    undecided: list[dict[str, Any]] = []
     for rollout, verdicts, made, unpaired in judged:
+        if len(undecided) < UNDECIDED:
+            undecided += _undecided(rollout, verdicts)
         pairs, dropped = without_rejected(rollout.seed, made, unpaired, rejects)
         counts.sums["reject_list", "left_out"] += len(made) - len(pairs)
         if pairs:
@@ -196,7 +207,25 @@ def make_block(
             tallies.append(tally)
         else:
             counts.add_end(tally, dropped[0] if dropped else None)
-    return Block(filling.done(), drops, counts, tallies)
+    return Block(filling.done(), drops, counts, tallies, undecided)
+
+
+def _undecided(rollout: Rollout, verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """The undecided answers of a seed with a truth, each once with the number of its responses."""
+    found: dict[str, dict[str, Any]] = {}
+    seed = rollout.seed
+    for response, verdict in zip(rollout.responses, verdicts, strict=False):
+        if verdict.outcome != "undecided" or not seed.has_truth:
+            continue
+        name = label_id(seed, verdict.answer or response.text)
+        item = found.setdefault(name, {"id": name, "seed": seed.id, "source": seed.source, "n": 0})
+        item["n"] += 1
+        if item["n"] == 1:
+            item |= {"rule": verdict.rule, "reason": verdict.reason[:_SHOWN]}
+            item |= {"question": seed.question[:_SHOWN], "truth": list(seed.answers[:3])}
+            item |= {"answer": verdict.answer, "text": response.text[-_SHOWN:]}
+            item["images"] = [asdict(ref) for ref in seed.images[:3]]
+    return list(found.values())
 
 
 def balanced(block: Block, decisions: Iterator[Reason | None]) -> Block:
@@ -254,6 +283,7 @@ class BuildWriter:
         self._counts.sums["reject_list", "listed"] = len(rejected_ids(config))
         self._unread = iter(unread)
         self._next_unread = next(self._unread, None)
+        self._undecided: list[dict[str, Any]] = []
         shards.discard(self._out)
         self._pairs = self._shards("pairs", pair_schema())
         self._drops = self._shards("drops", tables.DROP_SCHEMA)
@@ -287,6 +317,9 @@ class BuildWriter:
             self._pairs.close()
             self._drops.close()
             shards.publish(self._out, ("pairs", "drops"))
+            lines = "".join(json_text(item) + "\n" for item in self._undecided)
+            place = f"{self._out}/{UNDECIDED_NAME}"
+            tables.put_text(lines, place) if lines else stores.remove_file(place)
         else:
             if self._waiting is not None:
                 self._waiting.close()
@@ -299,6 +332,7 @@ class BuildWriter:
 
         With `quality.balance` fewer can be written in the end.
         """
+        self._undecided += block.undecided[: max(0, UNDECIDED - len(self._undecided))]
         if self._balance is None or self._waiting is None:
             self._write(block)
             return block.pairs

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from mmpr_builder.config import Config, PairingConfig
 from mmpr_builder.pairing.balance import is_weighed, sums, weigh
@@ -38,10 +39,13 @@ from mmpr_builder.pairing.pooled import (
 from mmpr_builder.pairing.unpaired import why_unpaired, without_solved_blind
 from mmpr_builder.pairing.verdicts import (
     NO_TRUTH,
+    Labels,
     Scores,
     asked_of,
     judge_blind,
     judge_responses,
+    label_id,
+    read_labels,
     right_with,
     scorer_for,
 )
@@ -55,15 +59,23 @@ __all__ = [
     "build_pairs",
     "judge_and_pair",
     "judge_responses",
+    "label_id",
     "pass_rate",
+    "read_labels",
     "scorer_for",
 ]
 
 
 def judge_and_pair(
-    rollout: Rollout, config: Config, judge: Scores, *, findings: Findings | None = None
+    rollout: Rollout,
+    config: Config,
+    judge: Scores,
+    *,
+    findings: Findings | None = None,
+    labels: Labels = MappingProxyType({}),
 ) -> tuple[list[Verdict], list[Pair], list[Drop]]:
-    """Score all responses of a rollout and pair them; `findings` as in `build_pairs`.
+    """Score all responses of a rollout and pair them; `findings` as in `build_pairs`, `labels` as
+    `read_labels` gives them.
 
     A rollout that could not be sampled gives its error as a `Drop` of stage "sampling". Scorers
     come from this config, so a changed recipe re-scores stored rollouts.
@@ -74,7 +86,7 @@ def judge_and_pair(
     findings = Findings() if findings is None else findings
     for responses, dropout in continued_by(rollout, config):
         findings.count_not_made(responses, dropout.keep)
-    verdicts, usable = judge_responses(rollout, config, judge)
+    verdicts, usable = judge_responses(rollout, config, judge, labels)
     unfit = _unfit(rollout, verdicts, config, judge)
     if unfit is not None:
         findings.count_unused(rollout.responses, unfit.reason)

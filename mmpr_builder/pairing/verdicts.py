@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Protocol
+from types import MappingProxyType
+from typing import Literal, Protocol, get_args
 
 from mmpr_builder.config import Config, SourceConfig
+from mmpr_builder.errors import InputError
 from mmpr_builder.extraction import open_thought
+from mmpr_builder.io import stores
 from mmpr_builder.pairing.pooled import PooledRollout
-from mmpr_builder.records import Asked, Response, Rollout, Seed, Style, Verdict
+from mmpr_builder.records import Asked, Response, Rollout, Seed, Style, Verdict, content_id
 
 NO_TRUTH = Verdict("undecided", rule="no_truth", reason="the truth of this question is not known")
 
@@ -79,8 +83,60 @@ def right_with(judge: Scores, asked: Asked) -> Callable[[str, str], bool]:
     return is_right
 
 
+Label = Literal["correct", "incorrect", "skip"]
+Labels = Mapping[str, Label]
+"""`label_id` -> what a person said of an undecided answer: correct, incorrect or skip."""
+
+
+def label_id(seed: Seed, answer: str) -> str:
+    """What a label is known by: as long as question, accepted answers and answer are the same."""
+    return content_id("label", seed.id, seed.question, *seed.answers, answer)
+
+
+def read_labels(uri: str | None) -> dict[str, Label]:
+    """The labels that a person saved in the report; none without a file.
+
+        {"id": "9f3c0a6d2b7e41c58d90e1f2a3b4c5d6", "label": "correct", "seed": "q1", …}
+
+    A later line outdoes an earlier one. Raises `InputError` for a file or a line that is none.
+    """
+    if uri is None:
+        return {}
+    found: dict[str, Label] = {}
+    try:
+        lines = stores.read_bytes(uri).decode("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"scoring.labels={uri}: cannot be read ({error}): give a file saved in a report"
+        ) from None
+    for number, line in enumerate(lines, 1):
+        try:
+            item = json.loads(line) if line.strip() else None
+            if item is not None:
+                found[str(item["id"])] = _LABELS[item["label"]]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f"{uri}:{number}: {line[:80]!r} is no label: give an object with `id` and `label`,"
+                f" one of {', '.join(_LABELS)}"
+            ) from None
+    return found
+
+
+_LABELS: dict[str, Label] = {name: name for name in get_args(Label)}
+
+
+def _labelled(seed: Seed, response: Response, verdict: Verdict, labels: Labels) -> Verdict:
+    """The verdict, or what a person said where no rule decided."""
+    if not labels or verdict.outcome != "undecided":
+        return verdict
+    said = labels.get(label_id(seed, verdict.answer or response.text))
+    if said is None or said == "skip":
+        return verdict
+    return replace(verdict, outcome=said, rule="label", reason="a person labelled it")
+
+
 def judge_responses(
-    rollout: Rollout, config: Config, judge: Scores
+    rollout: Rollout, config: Config, judge: Scores, labels: Labels = MappingProxyType({})
 ) -> tuple[list[Verdict], tuple[Response, ...]]:
     """Score the responses of a rollout in the style of its prompt; returns them as pairing may use
     them, too. Blocks for as long as the judge takes. Without a truth nothing is scored.
@@ -92,13 +148,13 @@ def judge_responses(
         if rollout.drop is not None:
             undecided = Verdict("undecided", rule=rollout.drop.reason, reason=rollout.drop.detail)
             return [undecided] * len(rollout.responses), rollout.responses
-        judged = [judge_responses(member, config, judge) for member in rollout.members]
+        judged = [judge_responses(member, config, judge, labels) for member in rollout.members]
         return [v for one, _ in judged for v in one], tuple(r for _, one in judged for r in one)
     ended = tuple(_with_true_ends(response) for response in rollout.responses)
     if not rollout.seed.has_truth:
         return [NO_TRUTH] * len(ended), ended
     score = _scores_of(rollout, config, judge)
-    verdicts = [score(response.text) for response in ended]
+    verdicts = [_labelled(rollout.seed, r, score(r.text), labels) for r in ended]
     responses = tuple(
         _without_right_continuations(response, verdict, score)
         for response, verdict in zip(ended, verdicts, strict=True)

@@ -1,10 +1,13 @@
 """The page where a person looks at a build: figures, then pairs side by side.
 
-    report/index.html   one file that needs no network
+    report/index.html    one file that needs no network
+    report/pairs-2.html  further pairs
 
 Texts that a model wrote are only ever shown as text; its policy lets no script run but its own.
 
+    verdict.py             what deserves a look first
     figures.py sides.py    what the counts say, and chosen against rejected
+    undecided.py           answers for a person to label
     samples.py texts.py    which pairs, and what differs in them
     examples.py            what was left aside, by the quality controls, too
     lookup.py              single pairs, for `mmpr show`
@@ -17,7 +20,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +29,21 @@ from markupsafe import Markup
 
 from mmpr_builder import __version__
 from mmpr_builder.errors import InputError
-from mmpr_builder.escaping import visible
-from mmpr_builder.io import tables
+from mmpr_builder.escaping import redacted, visible
+from mmpr_builder.io import stores, tables
 from mmpr_builder.output import mean_rate, pair_parts, read_run
 from mmpr_builder.pairing.unpaired import read_reject_list
 from mmpr_builder.report import figures
 from mmpr_builder.report.examples import read_examples, shown_controls
 from mmpr_builder.report.facts import build_facts, written_by
-from mmpr_builder.report.samples import Browser, pick_samples, read_browser
+from mmpr_builder.report.lookup import places_of
+from mmpr_builder.report.samples import Browser, in_order, pick_samples, read_browser
 from mmpr_builder.report.sides import read_sides
+from mmpr_builder.report.undecided import read_undecided
+from mmpr_builder.report.verdict import findings
+
+MOST_MORE = 1_500
+"""Pairs beside those of the first page that get pages without being asked for."""
 
 SAMPLES = 300
 """Pairs on the page at most: enough for an hour of looking."""
@@ -51,19 +60,45 @@ KINDS = {
 _FOLDER = Path(__file__).parent
 
 
-def write_report(out: str | Path, *, samples: int = SAMPLES) -> str:
-    """Write `report/index.html` of a finished build and return where it is.
+def write_report(out: str | Path, *, samples: int = SAMPLES, all_pairs: bool = False) -> str:
+    """Write `report/index.html` of a finished build and return where it is; the pairs that are not
+    on it follow on `report/pairs-2.html`, …, where there are few or `all_pairs` is set.
 
-    The same build gives the same page. Raises `InputError` when `out` holds no build.
+    The same build gives the same pages. Raises `InputError` when `out` holds no build.
     """
     base = os.fspath(out).rstrip("/")
-    uri = f"{base}/report/index.html"
-    tables.put_text(render_report(base, samples=samples), uri)
-    return uri
+    read_run(base)
+    parts = pair_parts(base)
+    places = pick_samples(parts, samples)
+    on_first = {place.id for place in places}
+    rest = [place for part in parts for place in places_of(part) if place.id not in on_first]
+    if len(rest) > MOST_MORE and not all_pairs:
+        rest = []
+    for name in stores.names_in(f"{base}/report"):
+        if name.startswith("pairs-"):
+            stores.remove_file(f"{base}/report/{name}")
+    browsers = [read_browser(places, MOST_BYTES)]
+    rest += [place for place in places if place.id not in _ids(browsers[0])] if rest else []
+    rest = in_order(rest)
+    while rest:
+        browsers.append(read_browser(rest[:samples], MOST_BYTES))
+        rest = [place for place in rest if place.id not in _ids(browsers[-1])]
+    for number, browser in enumerate(browsers, 1):
+        page = render_report(base, browser, number, len(browsers))
+        tables.put_text(page, f"{base}/report/{_page(number)}")
+    return f"{base}/report/{_page(1)}"
 
 
-def render_report(out: str, *, samples: int = SAMPLES) -> str:
-    """The page as HTML."""
+def _ids(browser: Browser) -> set[str]:
+    return {pair["id"] for pair in browser.pairs}
+
+
+def _page(number: int) -> str:
+    return "index.html" if number == 1 else f"pairs-{number}.html"
+
+
+def render_report(out: str, browser: Browser | None = None, number: int = 1, pages: int = 1) -> str:
+    """One page as HTML: the first has the figures, each has the pairs of its `browser`."""
     run = read_run(out)
     counts = run["counts"]
     if "uses" not in counts:
@@ -72,39 +107,52 @@ def render_report(out: str, *, samples: int = SAMPLES) -> str:
             " shows: run `mmpr pair` with the same recipe and settings"
         )
     parts = pair_parts(out)
-    browser = read_browser(pick_samples(parts, samples), MOST_BYTES)
+    browser = browser or read_browser(pick_samples(parts, SAMPLES), MOST_BYTES)
     rejected = _rejected(run["config"]["pairing"].get("reject_list"))
     script = (_FOLDER / "browser.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(script.encode()).digest()
-    examples = read_examples(out)
     context: dict[str, Any] = {
         "name": visible(run["name"]),
-        "config": run["config"],
+        "out": visible(redacted(out)),
         "counts": counts,
-        "facts": build_facts(run),
-        "written_by": visible(written_by(run)),
         "kinds": KINDS,
         "browser": browser,
+        "number": number,
+        "pages": [_page(n) for n in range(1, pages + 1)],
         "rejected": rejected,
         "sources_shown": sorted({pair["source"] for pair in browser.pairs}),
-        "examples": examples,
-        **shown_controls(out, run, examples),
-        "sides": read_sides(parts),
-        "seed_flow": figures.seed_flow(counts),
-        "response_flow": figures.response_flow(counts),
-        "flow_width": figures.WIDTH,
-        "pass_rates": figures.pass_rate_bars(counts["pass_rates"]),
-        "stacks": {table: figures.stacks(counts, table) for table in figures.STACKED},
-        "rules": figures.rule_bars(counts["rules"]),
-        "drops": figures.drop_bars(counts["drops"]),
         "version": __version__,
         # Our own files, and JSON in which no markup can begin.
         "style": Markup((_FOLDER / "style.css").read_text(encoding="utf-8")),
         "script": Markup(script),
         "script_hash": f"sha256-{base64.b64encode(digest).decode('ascii')}",
         "data": Markup(_data(run["name"], browser, rejected)),
+        **(_figures(out, run, parts) if number == 1 else {}),
     }
     return _environment().get_template("page.html.j2").render(context)
+
+
+def _figures(out: str, run: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
+    """What the first page says of the whole build."""
+    counts, examples, sides = run["counts"], read_examples(out), read_sides(parts)
+    return {
+        "config": run["config"],
+        "facts": build_facts(run),
+        "written_by": visible(written_by(run)),
+        "examples": examples,
+        **shown_controls(out, run, examples),
+        "sides": sides,
+        "findings": findings(counts, sides),
+        "undecided": read_undecided(out, run["config"]),
+        "seed_flow": figures.seed_flow(counts),
+        "response_flow": figures.response_flow(counts),
+        "flow_width": figures.WIDTH,
+        "flow_label": figures.LABEL,
+        "pass_rates": figures.pass_rate_bars(counts["pass_rates"]),
+        "stacks": {table: figures.stacks(counts, table) for table in figures.STACKED},
+        "rules": figures.rule_bars(counts["rules"]),
+        "drops": figures.drop_bars(counts["drops"]),
+    }
 
 
 def _data(name: str, browser: Browser, rejected: Sequence[str] | None) -> str:

@@ -72,7 +72,7 @@ function hidden(where, count) {
   if (count) where.append(element("p", "soft small", `… ${number.format(count)} more characters in the pair itself`));
 }
 
-function draw(pair) {
+function draw(pair, before) {
   const card = blank.cloneNode(true);
   const find = (selector) => card.querySelector(selector);
   card.id = pair.id;
@@ -106,13 +106,17 @@ function draw(pair) {
   fillSide(find(".side.good"), pair.chosen, pair.kind, "Chosen");
   fillSide(find(".side.bad"), pair.rejected, pair.kind, "Rejected");
   showMark(card, pair.id);
+  if (before && before.seed === pair.seed && before.source === pair.source) {
+    card.classList.add("same");  // Question and picture stand above, once.
+    find(".ask").remove();
+  }
   return card;
 }
 
 function drawMore(until = drawn + CHUNK) {
   const end = Math.min(until, shown.length);
   const more = document.createDocumentFragment();
-  for (; drawn < end; drawn++) more.append(draw(shown[drawn]));
+  for (; drawn < end; drawn++) more.append(draw(shown[drawn], shown[drawn - 1]));
   list.append(more);
 }
 
@@ -240,10 +244,54 @@ function rejectList() {
   ].join("\n");
 }
 
+const answers = document.getElementById("undecided");
+const labelKey = data.key + ":labels";
+
+function labels() {
+  return [...answers.querySelectorAll("input:checked")].map((input) => {
+    const { id, seed, answer } = input.closest(".open").dataset;
+    return JSON.stringify({ id, label: input.value, seed, answer });
+  });
+}
+
+function countLabels() {
+  const button = document.getElementById("save-labels");
+  const count = labels().length;
+  button.textContent = `save labels.jsonl (${number.format(count)})`;
+  button.disabled = !count;
+}
+
+function setUpLabels() {
+  try {
+    for (const line of JSON.parse(localStorage.getItem(labelKey) || "[]")) {
+      const { id, label } = JSON.parse(line);
+      const inputs = [...answers.querySelectorAll("input")];
+      const found = inputs.find((input) => input.name === id && input.value === label);
+      if (found) found.checked = true;
+    }
+  } catch {
+    // Without storage labels last as long as the page is open.
+  }
+  answers.addEventListener("change", () => {
+    try {
+      localStorage.setItem(labelKey, JSON.stringify(labels()));
+    } catch {
+      // As above.
+    }
+    countLabels();
+  });
+  document.getElementById("save-labels").addEventListener("click", () => download(labels().join("\n") + "\n", "labels.jsonl"));
+  countLabels();
+}
+
 function save() {
+  download(rejectList(), "reject_list.txt");
+}
+
+function download(text, name) {
   const link = element("a");
-  link.href = URL.createObjectURL(new Blob([rejectList()], { type: "text/plain" }));
-  link.download = "reject_list.txt";
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+  link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
@@ -298,6 +346,8 @@ new ResizeObserver(() => document.documentElement.style.setProperty("--tools", f
 new IntersectionObserver((entries) => entries.some((e) => e.isIntersecting) && drawMore(), { rootMargin: "600px" })
   .observe(document.getElementById("end"));
 
+if (answers) setUpLabels();
+document.getElementById("more").open = matchMedia("(min-width: 721px)").matches;
 filter();
 countMarks();
 goToHash();

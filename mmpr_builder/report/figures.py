@@ -21,7 +21,7 @@ WIDTH = 860
 _HEIGHT = 180
 _GAP = 14
 _NODE = 12
-_LABEL = 190
+LABEL = 180
 _LEAST = 1.5
 """What is there is drawn, however little it is."""
 _TWO_LINES = 18.0
@@ -151,7 +151,7 @@ def layout(links: Sequence[Links], total: int) -> Flow:
                 columns[0][left] += count
             columns[i + 1][right] += count
     scale = _HEIGHT / max(1, total)
-    step = (WIDTH - _LABEL - _NODE) / max(1, len(columns) - 1)
+    step = (WIDTH - LABEL) / max(1, len(columns) - 1)
     nodes: dict[tuple[int, str], Node] = {}
     for i, column in enumerate(columns):
         y = 0.0
@@ -178,7 +178,7 @@ def _ribbons(
         y1, y2 = (nodes[end].y + used[end] * scale for end in ends)
         used.update(dict.fromkeys(ends, count))
         thick = max(_LEAST, count * scale)
-        x1, x2 = a.x + _NODE, b.x
+        x1, x2 = a.x + LABEL, b.x  # Behind the label, which is then clear of what flows.
         bend = (x1 + x2) / 2
         path = (
             f"M{x1:.1f},{y1:.1f} C{bend:.1f},{y1:.1f} {bend:.1f},{y2:.1f} {x2:.1f},{y2:.1f}"
@@ -215,7 +215,8 @@ def pass_rate_bars(rates: Mapping[str, int]) -> list[Bar]:
 
     Pairs come from what lies between none and all.
     """
-    labels = ["0", *(f"–{upper}" for upper in range(10, 100, 10)), "–99", "100"]
+    tenths = ((low + 1, min(low + 10, 99)) for low in range(0, 100, 10))
+    labels = ["0", *(f"{low}–{high}" for low, high in tenths), "100"]
     counts = [0] * len(labels)
     for text, n in rates.items():
         rate = float(text)

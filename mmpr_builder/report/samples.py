@@ -73,8 +73,8 @@ def pick_samples(parts: Sequence[str], limit: int) -> list[Place]:
 
 
 def in_order(places: Sequence[Place]) -> list[Place]:
-    """By kind, source and id, as the page lists them."""
-    return sorted(places, key=lambda p: (_rank(p.kind), p.source, p.id))
+    """By source, question, kind and id, as the page lists them: a question's pairs together."""
+    return sorted(places, key=lambda p: (p.source, p.seed_id, _rank(p.kind), p.id))
 
 
 def _rank(kind: str) -> int:

@@ -19,7 +19,10 @@ from mmpr_builder.io import tables
 from mmpr_builder.pairing.balance import common_answers, is_letter
 from mmpr_builder.records import Kind
 
-_BINS = 24
+_BINS = 20
+_WIDTHS = [step * 10**power for power in range(9) for step in (1, 2, 5)]
+BARE_TOKENS = 12
+"""A response of so few tokens states an answer and nothing that leads to it."""
 _COLUMNS = (
     *("kind", "source", "chosen_tokens", "rejected_tokens"),
     *("chosen_answer", "rejected_answer", "choices"),
@@ -31,16 +34,16 @@ _YES_NO = ("yes", "no", "true", "false")
 class Lengths:
     """Tokens of the chosen and rejected texts of one kind.
 
-    The curves are points "x,y x,y …" of a drawing 240 wide and 60 high, `longest` tokens wide.
+    `bins` are (first, last token count, chosen, rejected, their shares of the highest); the last
+    one has all that is longer. `bare`: chosen texts of `BARE_TOKENS` or fewer.
     """
 
     kind: str
     pairs: int
     chosen_mean: float
     rejected_mean: float
-    longest: int
-    chosen_curve: str
-    rejected_curve: str
+    bins: tuple[tuple[int, int, int, int, float, float], ...]
+    bare: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,20 +149,24 @@ def _lengths(kind: str, tally: _Tally) -> Lengths:
     # The longest of a thousand hardly shows, but would squeeze all others to the left.
     place = int(np.searchsorted(np.cumsum(numbers), 0.995 * numbers.sum()))
     longest = max(1, int(lengths[place]))
-    edges = np.linspace(0, longest, _BINS + 1)
-    heights = [
-        np.histogram(np.minimum(values, longest), edges, weights=counts)[0]
+    width = next(w for w in _WIDTHS if w * _BINS > longest)
+    edges = np.arange(0, longest + width + 1, width)
+    chosen, rejected = (
+        np.histogram(np.minimum(values, longest), edges, weights=counts)[0].astype(int).tolist()
         for values, counts in sides
-    ]
-    top = max(1, *(int(h.max()) for h in heights))
+    )
+    top = max(1, *chosen, *rejected)
+    firsts = edges.tolist()
     return Lengths(
         kind=kind,
         pairs=tally.pairs,
         chosen_mean=_mean(tally.chosen),
         rejected_mean=_mean(tally.rejected),
-        longest=longest,
-        chosen_curve=_curve(heights[0] / top),
-        rejected_curve=_curve(heights[1] / top),
+        bins=tuple(
+            (first, first + width - 1, a, b, a / top, b / top)
+            for first, a, b in zip(firsts, chosen, rejected, strict=False)
+        ),
+        bare=sum(n for tokens, n in tally.chosen.items() if tokens <= BARE_TOKENS),
     )
 
 
@@ -216,9 +223,3 @@ def _count_answers(rows: pa.Table, counts: tuple[Counter[str], Counter[str]]) ->
         if names is not None:
             for side, name in zip(counts, names, strict=True):
                 side[name] += row["count_all"]
-
-
-def _curve(heights: Any) -> str:
-    steps = np.repeat(np.linspace(0, 240, _BINS + 1), 2)
-    tops = np.concatenate([[60.0], np.repeat(60 - 56 * heights, 2), [60.0]])
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(steps, tops, strict=True))

@@ -47,6 +47,7 @@ class PartJudge:
 
         self._config = config
         self._rejects = rejected_ids(config)
+        self._labels = pairing.read_labels(config.scoring.labels)
         self._held = ExitStack()
         self._judge = self._held.enter_context(scoring.Judge(config.scoring))
         self._opinions = None
@@ -92,7 +93,9 @@ class PartJudge:
     ) -> Iterator[Judged]:
         findings.clear()  # Rollouts are scored again with new opinions of the LLM judge.
         for rollout in rollouts:
-            found = pairing.judge_and_pair(rollout, self._config, scores, findings=findings)
+            found = pairing.judge_and_pair(
+                rollout, self._config, scores, findings=findings, labels=self._labels
+            )
             yield rollout, *found
 
     def is_for(self, config: Config) -> bool:
