@@ -126,3 +126,21 @@ def test_names_from_data_are_text_in_the_card_and_no_markup(tmp_path: Path) -> N
     for markup in ("](java", "<img", "*b*", "$x$", " www.evil", "| # h"):
         assert markup not in outside_code
     assert "\n# h" not in text
+
+
+@pytest.mark.parametrize(
+    ("licences", "expected"),
+    [
+        (("CC BY 4.0", "MIT"), ("other", "see-sources")),
+        (("CC BY 4.0", "cc-by-4.0"), ("cc-by-4.0", None)),
+        (("Apache-2.0",), ("apache-2.0", None)),
+        (("house rules",), ("other", "house rules")),
+    ],
+)
+def test_a_licence_that_all_sources_state_is_that_of_the_data(
+    tmp_path: Path, licences: tuple[str, ...], expected: tuple[str, str | None]
+) -> None:
+    seeds = tuple(SourceConfig(path=f"{i}.jsonl", license=one) for i, one in enumerate(licences))
+    write_build(tmp_path / "out", sample_rollouts(tmp_path), Config(seeds=seeds))
+    data = card_of(tmp_path / "out").data
+    assert (data.license, data.get("license_name")) == expected

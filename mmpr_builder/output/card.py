@@ -31,6 +31,11 @@ SCHEMA_VERSION = 1
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _FILES = "pairs/*.parquet"
 _NOT_STATED = "not stated"
+_HUB_LICENCES = (
+    *("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-3.0"),
+    *("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-sa-3.0", "odc-by", "pddl", "odbl"),
+)
+"""Those of a data set that the hub knows by name."""
 _PACKAGES = (
     "mmpr-builder",
     "datasets",
@@ -158,14 +163,15 @@ def _header(run: Mapping[str, Any], measured: Measured) -> str:
     from datasets.info import DatasetInfosDict
     from huggingface_hub import DatasetCardData
 
-    licences = {source.get("license") or _NOT_STATED for source in run["config"]["seeds"]}
-    licence = licences.pop() if len(licences) == 1 else _NOT_STATED
+    stated = [source.get("license") or _NOT_STATED for source in run["config"]["seeds"]]
+    ids = {"-".join(licence.lower().split()): licence for licence in stated}
+    known, licence = ids.popitem() if len(ids) == 1 else ("", _NOT_STATED)
+    # A licence that is not known, or not one for all, is "other" to the hub.
+    name = "see-sources" if licence == _NOT_STATED else licence
+    other = {"license": "other", "license_name": name, "license_link": "README.md"}
     data = DatasetCardData(
         pretty_name=run["name"],
-        # A licence that is not known, or not one for all, is "other" to the hub.
-        license="other",
-        license_name="see-sources" if licence == _NOT_STATED else licence,
-        license_link="README.md",
+        **({"license": known} if known in _HUB_LICENCES else other),
         language=list(measured.languages) or None,
         task_categories=["image-text-to-text", "visual-question-answering"],
         tags=["preference", "dpo", "mpo", "multimodal", "chain-of-thought", "synthetic"],
