@@ -153,13 +153,18 @@ def _on_loopback() -> Iterator[None]:
     all interfaces. The switch is that for systems on which Ray makes no clusters."""
     from ray._private import ray_constants as constants
 
-    name, before = constants.ENABLE_RAY_CLUSTERS_ENV_VAR, constants.ENABLE_RAY_CLUSTER
-    os.environ[name], constants.ENABLE_RAY_CLUSTER = "0", False
+    before = constants.ENABLE_RAY_CLUSTER
+    # The engines look for this Ray's node by the address that vLLM is told.
+    told = {constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0", "VLLM_HOST_IP": "127.0.0.1"}
+    told = {name: value for name, value in told.items() if name not in os.environ}
+    os.environ.update(told)
+    constants.ENABLE_RAY_CLUSTER = False
     try:
         yield
     finally:
-        del os.environ[name]
         constants.ENABLE_RAY_CLUSTER = before
+        for name in told:
+            del os.environ[name]
 
 
 def _use_own_token() -> None:
