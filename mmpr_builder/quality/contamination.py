@@ -30,14 +30,18 @@ from mmpr_builder.io.ordered_map import Spread, in_threads
 from mmpr_builder.quality.likeness import (
     EQUAL,
     RADIUS,
+    Box,
     Likeness,
+    best_box,
     hashes_with_crops,
     likeness,
     ngrams,
     opened,
     picture_hash,
+    same_details,
     similarity,
     weight,
+    whole,
     words,
 )
 from mmpr_builder.records import Drop, ImageRef, Seed
@@ -174,14 +178,25 @@ class Decontaminator:
                 if not similar and (self._config.policy != "image" or alone is not None):
                     continue
                 other = self._open(row.images[place])
-                found = likeness(picture, other, cropped=True)
+                box = best_box(picture, other)
+                found = likeness(picture, other, box)
                 if alike >= self._config.text_similarity and picture.tobytes() == other.tobytes():
                     found = EQUAL  # Also where there is hardly anything on it.
+                elif found.is_same() and not self._same_details(ref, row.images[place], box):
+                    continue
                 if similar and found.is_same():
                     return Leak("question_and_image", row, alike, found)
                 if self._config.policy == "image" and found.is_same(strict=True):
                     alone = alone or Leak("image", row, alike, found)
         return alone
+
+    def _same_details(self, one: ImageRef, other: ImageRef, box: Box) -> bool:
+        """Whether `one` agrees with the `box` of `other` where values can be read."""
+        try:
+            pictures = whole(one, self._access), whole(other, self._access)
+        except RowError:  # It was there a moment ago.
+            return False
+        return same_details(*pictures, box)
 
     def _candidates(self, picture: Image) -> list[tuple[int, int]]:
         """(row, picture of it) whose hash is near, in the order of the rows."""

@@ -10,11 +10,13 @@ depends on earlier seeds is decided here, in order: the same input gives the sam
 number of workers. A seed whose look fails could be anything, so it is dropped, too.
 
     same pictures (resized, re-encoded), same words, same truth     near-duplicates
-    no picture, nearly the same long text, same numbers and truth   near-duplicates
+    no picture, the same long text but for articles and plurals,
+      same numbers and truth                                        near-duplicates
 
 "The same words" ignores case, blanks and punctuation only: next to one picture "How many red ones?"
 and "How many blue ones?" are two questions. The truth counts because two drawings can differ in one
-small label. Reading drops exact repetitions as `duplicate_seed`.
+small label, and pictures that look alike are compared patch by patch. Reading drops exact
+repetitions as `duplicate_seed`.
 """
 
 from __future__ import annotations
@@ -45,9 +47,13 @@ from mmpr_builder.quality.likeness import (
     likeness,
     ngrams,
     numbers,
+    only_forms_differ,
     opened,
     picture_hash,
+    same_details,
+    squared,
     weight,
+    whole,
     words,
 )
 from mmpr_builder.records import Drop, ImageRef, Seed
@@ -61,10 +67,10 @@ LONG_TEXT = 12
 """Words from which a text may differ a little; a shorter one must have the very same words."""
 
 _RADIUS = 6  # Bits of 64; resized and re-encoded pictures differ in 2 (95 %).
-_BANDS = 4  # Of 16 bits: two hashes that differ in less than 4 bits share one for certain.
-_CORRELATION, _WORST = 0.96, 16.0
+_BANDS = 8  # Of 8 bits: two hashes that differ in less than 8 bits share one for certain.
+_CORRELATION, _WORST = 0.88, 16.0
 _SCHEME: Literal["affine32"] = "affine32"
-_PERMUTATIONS, _ROWS = 32, 4  # 8 bands of 4: texts 0.8 alike meet in one with 98.5 %.
+_PERMUTATIONS, _ROWS = 32, 4  # 8 bands of 4: texts with 0.8 of their runs meet with 98.5 %.
 
 Images = tuple[ImageRef, ...]
 Comparison = tuple[Images, tuple[Images, ...]]
@@ -298,6 +304,7 @@ def _alike(one: Print, other: Print) -> bool:
             not one.hashes
             and min(weight(one.words), weight(other.words)) >= LONG_TEXT
             and numbers(one.words) == numbers(other.words)
+            and only_forms_differ(one.words, other.words)
             and in_order(one.words, other.words, TEXT_SIMILARITY) >= TEXT_SIMILARITY
         )
     hashes = zip(one.hashes, other.hashes, strict=True)
@@ -312,16 +319,18 @@ def _same_picture(one: ImageRef, other: ImageRef, access: Access) -> bool:
     if one == other:
         return True
     try:
-        found = likeness(opened(one, access), opened(other, access))
+        pictures = whole(one, access), whole(other, access)
     except RowError:  # It was there a moment ago.
         return False
-    return found.correlation >= _CORRELATION and found.worst <= _WORST
+    found = likeness(*map(squared, pictures))
+    alike = found.correlation >= _CORRELATION and found.worst <= _WORST
+    return alike and same_details(*pictures)
 
 
 def _keys(asked: Sequence[str], truth: Sequence[str], hashes: Sequence[int]) -> Iterator[int]:
     if hashes:
         for band in range(_BANDS):
-            bits = (hashes[0] >> (16 * band)) & 0xFFFF
+            bits = (hashes[0] >> (8 * band)) & 0xFF
             yield _key(f"picture {band} {bits} {len(hashes)}", *asked, "", *truth)
         return
     yield _key("text", *asked, "", *truth)
