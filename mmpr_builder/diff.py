@@ -136,7 +136,7 @@ def _changes(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[Change,
 
 def _counts(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[Change, ...]:
     """Every sum that differs, but for those by source and by single pass rates."""
-    skipped = ("sources", "pass_rates", "fates", "uses")
+    skipped = ("sources", "pass_rates", "shown_rates", "fates", "uses")
     flat = [flattened({k: v for k, v in c.items() if k not in skipped}) for c in (left, right)]
     # A reason that one build does not know has happened there no time.
     return tuple(

@@ -206,13 +206,16 @@ class Pair:
     chosen_finish_reason: str
     rejected_finish_reason: str
     pass_rate: float | None
-    """Right responses over decided ones (right + wrong + no answer); None without a truth."""
+    """Right responses over decided ones (right + wrong + no answer), smoothed where sampling
+    stopped early; None without a truth."""
     n_samples: int
     rng_seed: int = 0
     dropout_keep: float | None = None
     """Of kind "dropout_ntp": the ratio that was kept, which tells continuations apart."""
     blind_pass_rate: float | None = None
     """The pass rate without the images; None where it was not measured (`sampling.blind`)."""
+    unbiased_rate: float | None = None
+    """The pass rate for means over seeds; not stored."""
 
     def _repr_html_(self) -> str:
         """Both texts side by side, for notebooks; what a model wrote is text, never markup."""

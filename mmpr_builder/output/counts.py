@@ -20,7 +20,7 @@ from mmpr_builder.pairing.pooled import members_of, models_of
 from mmpr_builder.quality import Findings
 from mmpr_builder.records import Drop, Kind, Outcome, Pair, Rollout, Verdict
 
-_BY_SOURCE = ("outcomes", "finish_reasons", "pass_rates", "kinds", "drops")
+_BY_SOURCE = ("outcomes", "finish_reasons", "pass_rates", "shown_rates", "kinds", "drops")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +77,9 @@ class Counts:
     findings: Findings = field(default_factory=Findings)
     """What judging and pairing saw beside the pairs."""
 
-    def add_sampled(
-        self, rollout: Rollout, verdicts: Sequence[Verdict], rate: float | None
-    ) -> None:
-        """Count what was sampled of one seed and how it was judged. `rate` is the pass rate of its
-        pairs; None: the plain share."""
+    def add_sampled(self, rollout: Rollout, verdicts: Sequence[Verdict], pair: Pair | None) -> None:
+        """Count what was sampled of one seed and how it was judged. `pair` is one of its pairs,
+        which knows its rates; None: the plain share."""
         source, truth = rollout.seed.source, _truth(rollout.seed.has_truth)
         self._add("seeds", read=1)
         self.sums["seeds", truth] += 1
@@ -91,10 +89,12 @@ class Counts:
             self.sums.update(("rules", verdict.outcome, verdict.rule) for verdict in verdicts)
             decided = len(outcomes) - outcomes.count("undecided")
             if decided:
-                # Of adaptive sampling a pair knows the rate without its bias; with none or all
-                # right, where there are no pairs, there is none.
-                rate = outcomes.count("correct") / decided if rate is None else rate
-                self._count("pass_rates", [f"{rate:.3f}"], source)
+                # Of adaptive sampling a pair knows both rates; with none or all right, where
+                # there are no pairs, they are the same.
+                plain = outcomes.count("correct") / decided
+                rates = (None, None) if pair is None else (pair.unbiased_rate, pair.pass_rate)
+                for table, rate in zip(("pass_rates", "shown_rates"), rates, strict=True):
+                    self._count(table, [f"{plain if rate is None else rate:.3f}"], source)
         responses, blind = rollout.responses, rollout.blind
         self._count("finish_reasons", [response.finish_reason for response in responses], source)
         self._add(
@@ -186,6 +186,7 @@ class Counts:
                 "per_pair": round(generated / pairs, 1) if pairs else None,
             },
             "pass_rates": dict(sorted(tree["pass_rates"].items())),
+            "shown_rates": dict(sorted(tree["shown_rates"].items())),
             "sources": {
                 source: {
                     **_fixed(numbers, ("seeds", "with_pairs", "pairs", "responses", "tokens")),

@@ -201,7 +201,7 @@ def make_block(
                 pairs = []
                 dropped = [Drop(rollout.seed.id, "output", error.reason, error.detail)]
         drops += [(rollout.index, drop) for drop in dropped]
-        counts.add_sampled(rollout, verdicts, pairs[0].pass_rate if pairs else None)
+        counts.add_sampled(rollout, verdicts, pairs[0] if pairs else None)
         tally = tally_of(rollout, verdicts, pairs, weighed=weighed)
         if pairs and (balance.lengths or balance.answers):
             tallies.append(tally)

@@ -28,7 +28,7 @@ from mmpr_builder.config import Config, PairingConfig
 from mmpr_builder.pairing.balance import is_weighed, sums, weigh
 from mmpr_builder.pairing.candidates import Candidate, Material, continuation_outcomes
 from mmpr_builder.pairing.choosing import choose
-from mmpr_builder.pairing.pass_rate import outside_band, pass_rate
+from mmpr_builder.pairing.pass_rate import outside_band, pass_rate, shown_rate
 from mmpr_builder.pairing.pooled import (
     PooledRollout,
     continued_by,
@@ -139,6 +139,8 @@ def build_pairs(
 
 
 _DEFAULTS = Config()
+_Rate = tuple[float | None, float | None, int]
+"""Of a seed: `shown_rate`, `pass_rate`, and the number of its responses."""
 
 
 def _unfit(
@@ -165,7 +167,8 @@ def _pair_rollout(
     if not isinstance(rollout, PooledRollout):
         material = Material(seed, responses, verdicts, policy, models, policy.seed)
         return _pair(material, config, findings)
-    rate = pooled_rate(rollout, verdicts, responses), len(responses)
+    shown = pooled_rate(rollout, verdicts, responses, rate_by=shown_rate)
+    rate = shown, pooled_rate(rollout, verdicts, responses), len(responses)
 
     def pairs_of(indices: Sequence[int], noted: Findings) -> tuple[list[Pair], list[Drop]]:
         some, said = [responses[i] for i in indices], [verdicts[i] for i in indices]
@@ -179,10 +182,9 @@ def _pair(
     material: Material,
     config: Config,
     findings: Findings | None,
-    rate: tuple[float | None, int] | None = None,
+    rate: _Rate | None = None,
 ) -> tuple[list[Pair], list[Drop]]:
-    """Filter, choose, name the reason. `rate` is the seed's pass rate and number of responses
-    where it has more than these."""
+    """Filter, choose, name the reason. `rate` is given where the seed has more responses."""
     seed, responses, verdicts = material.seed, material.responses, material.verdicts
     balance = config.quality.balance
     found = filtered(seed, responses, verdicts, config.quality, material.may_stand)
@@ -193,20 +195,25 @@ def _pair(
         findings.continuations.update(continuation_outcomes(material))
     chosen = choose(material)
     if chosen:
-        rate = rate or (pass_rate(seed, responses, verdicts, config), len(responses))
-        outside = outside_band(seed, *rate, config.quality)
+        if rate is None:
+            given = seed, responses, verdicts, config
+            rate = shown_rate(*given), pass_rate(*given), len(responses)
+        outside = outside_band(seed, rate[0], rate[2], config.quality)
         if outside is not None:
             return [], [outside]
     if findings is not None and is_weighed(material.policy, balance):
-        free = (_pair_of(material, one, None, 0) for one in choose(material.of_any_length()))
+        free = (
+            _pair_of(material, one, (None, None, 0)) for one in choose(material.of_any_length())
+        )
         findings.uncontrolled.update(sums(seed.source, (weigh(seed, pair) for pair in free)))
     if not chosen or rate is None:
         return [], [why_unpaired(material)]
-    return [_pair_of(material, candidate, *rate) for candidate in chosen], []
+    return [_pair_of(material, candidate, rate) for candidate in chosen], []
 
 
-def _pair_of(material: Material, candidate: Candidate, rate: float | None, n: int) -> Pair:
+def _pair_of(material: Material, candidate: Candidate, rate: _Rate) -> Pair:
     chosen, rejected = candidate
+    shown, unbiased, n = rate
     return Pair(
         id=content_id(material.seed.id, rejected.kind, chosen.text, rejected.text),
         seed_id=material.seed.id,
@@ -221,7 +228,8 @@ def _pair_of(material: Material, candidate: Candidate, rate: float | None, n: in
         rejected_index=rejected.index,
         chosen_finish_reason=chosen.finish_reason,
         rejected_finish_reason=rejected.finish_reason,
-        pass_rate=rate,
+        pass_rate=shown,
+        unbiased_rate=unbiased,
         n_samples=n,
         rng_seed=material.rng_seed,
         dropout_keep=rejected.keep,

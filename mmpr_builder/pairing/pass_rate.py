@@ -2,6 +2,10 @@
 
     fixed n             4 right of 32 decided                      4/32
     adaptive            2 right of 12, stopped at the second       about 0.13, not 2/12
+                        the same seed alone                        2.5/13
+
+Two estimates, as no one is best for both. `pass_rate` is right on average: for means over seeds.
+`shown_rate` is as near as can be for one seed: for bands, the curriculum and what a pair says.
 
 Sampling that stops at a success counts too many successes. The rate of the first round is unbiased,
 but coarse. Its mean over all orders of the same responses in which the rule would have stopped at
@@ -9,7 +13,11 @@ the same place is unbiased, too, with most of the noise gone (Girshick, Mostelle
 Math. Stat. 17, "Unbiased estimates for certain binomial sampling problems"; Blackwell 1947, Ann.
 Math. Stat. 18, "Conditional expectation and unbiased sequential estimation"). A fixed number of
 shuffles, drawn from the seed's id, stands for all orders. Judged by another scorer than sampling
-used, responses may not stop where they did; then the rate of the first round counts as it is.
+used, responses may not stop where they did; then the rate of the first round counts as it is. For
+one seed it is noisier than the plain share, and can be 0 or 1 where there were both. So
+`shown_rate` is the mean of the rate given what was seen, with the reference prior Beta(1/2, 1/2)
+(Jeffreys 1946, Proc. R. Soc. A 186); it does not depend on why sampling stopped (Berger, Wolpert
+1988, "The Likelihood Principle").
 """
 
 from __future__ import annotations
@@ -46,6 +54,18 @@ def pass_rate(
         return naive
     items = list(zip(marks(seed, responses, verdicts, rule), right, strict=True))
     return _unbiased(items, rule, derived_seed(0, seed.id, "pass_rate"))
+
+
+def shown_rate(
+    seed: Seed, responses: Sequence[Response], verdicts: Sequence[Verdict], config: Config
+) -> float | None:
+    """The pass rate of one seed on its own; as `pass_rate`, but smoothed where sampling stopped
+    early and there are right and wrong ones."""
+    decided = [v.outcome == "correct" for v in verdicts if v.outcome != "undecided"]
+    naive = _share(decided)
+    if not seed.has_truth or naive in (None, 0.0, 1.0) or config.sampling.policy == "fixed":
+        return naive if seed.has_truth else None
+    return (sum(decided) + 0.5) / (len(decided) + 1)
 
 
 def outside_band(seed: Seed, rate: float | None, n: int, quality: QualityConfig) -> Drop | None:

@@ -18,7 +18,7 @@ from itertools import accumulate, chain, islice, pairwise, zip_longest
 from mmpr_builder.config import Config, DropoutConfig, PairingConfig
 from mmpr_builder.dropout import wants_continuation
 from mmpr_builder.pairing.candidates import normal
-from mmpr_builder.pairing.pass_rate import pass_rate
+from mmpr_builder.pairing.pass_rate import pass_rate, shown_rate
 from mmpr_builder.quality.filters import Findings
 from mmpr_builder.records import Drop, Pair, Response, Rollout, Verdict
 
@@ -100,18 +100,20 @@ def pooled_rate(
     verdicts: Sequence[Verdict],
     responses: Sequence[Response] | None = None,
     model: str | None = None,
+    rate_by: Callable[..., float | None] = pass_rate,
 ) -> float | None:
     """The pass rate of a pooled seed, or of one model: the mean of its builds' own rates, weighted
     by the number of responses asked for, as that of those there are depends on chance.
 
     A build without a decided response does not count. `responses` are the rollout's as pairing may
-    use them, by which adaptive sampling decided when to stop.
+    use them, by which adaptive sampling decided when to stop; `rate_by` is `pass_rate` or
+    `shown_rate`.
     """
     usable = rollout.responses if responses is None else responses
     rates = []
     for member, config, own in zip(rollout.members, rollout.settings, rollout.ranges, strict=True):
         part = slice(own.start, own.stop)
-        rate = pass_rate(rollout.seed, usable[part], verdicts[part], config)
+        rate = rate_by(rollout.seed, usable[part], verdicts[part], config)
         if rate is not None and model in (None, member.model):
             rates.append((rate, config.sampling.n))
     if len(rates) == 1:
@@ -121,10 +123,10 @@ def pooled_rate(
 
 
 def rate_of(rollout: Rollout, verdicts: Sequence[Verdict], config: Config) -> float | None:
-    """The pass rate of a seed, pooled or of one build (`pass_rate`)."""
+    """The pass rate of a seed on its own, pooled or of one build (`shown_rate`)."""
     if isinstance(rollout, PooledRollout):
-        return pooled_rate(rollout, verdicts)
-    return pass_rate(rollout.seed, rollout.responses, verdicts, config)
+        return pooled_rate(rollout, verdicts, rate_by=shown_rate)
+    return shown_rate(rollout.seed, rollout.responses, verdicts, config)
 
 
 def rates_by_model(rollout: Rollout, verdicts: Sequence[Verdict]) -> dict[str, float]:
@@ -134,7 +136,9 @@ def rates_by_model(rollout: Rollout, verdicts: Sequence[Verdict]) -> dict[str, f
     models = sorted({member.model for member in rollout.members})
     if len(models) < 2:
         return {}
-    rates = {model: pooled_rate(rollout, verdicts, model=model) for model in models}
+    rates = {
+        model: pooled_rate(rollout, verdicts, model=model, rate_by=shown_rate) for model in models
+    }
     return {model: rate for model, rate in rates.items() if rate is not None}
 
 
