@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,12 +43,12 @@ WORDS = Seed("w", "What animal is it?", answers=("a horse",))
 PLANTED = [
     # seed, answers, how many agree on what
     (NUMBER, ["15"] * 27 + ["12"] + ["9"] * 4, "27 of 32 answers agree on '15', 1 on the truth"),
-    (NUMBER, ["15", "15.0", "$15$", "15", "15"], "5 of 5 answers agree on '15'"),
-    (NUMBER, ["15"] * 7 + ["9"], "7 of 8 answers agree on '15'"),
+    (NUMBER, ["15", "15.0", "$15$", "15", "15", "15"], "6 of 6 answers agree on '15'"),
+    (NUMBER, ["15"] * 8 + ["9"], "8 of 9 answers agree on '15'"),
     (NUMBER, ["15"] * 8 + [None] * 8, "8 of 8 answers agree on '15'"),
     (LETTER, ["A"] * 26 + ["C"] * 6, "26 of 32 answers agree on 'A'"),
     (LETTER, ["A", "(A)", "A. 5 cm", "5 cm"] * 4, "16 of 16 answers agree on '"),
-    (YES, ["no"] * 10, "10 of 10 answers agree on 'no'"),
+    (YES, ["no"] * 11, "11 of 11 answers agree on 'no'"),
     (WORDS, ["a zebra"] * 9 + ["zebra"] * 5 + ["a mule"] * 2, "14 of 16 answers agree on 'a z"),
 ]
 
@@ -71,15 +72,16 @@ CLEAN = [
     # seed, answers, why nothing is wrong with its truth
     (NUMBER, ["15"] * 3 + ["12"], "few answers, and one is right"),
     (NUMBER, ["15"] * 4, "four of four may be luck"),
-    (NUMBER, ["15"] * 6 + ["9"] * 2, "six of eight, too"),
+    (NUMBER, ["15"] * 5, "five of five, too: there are several answers to agree on"),
+    (NUMBER, ["15"] * 7 + ["9"], "seven of eight, too"),
     (NUMBER, ["15"] * 27 + ["12"] * 5, "more than a tenth is right"),
     (NUMBER, ["15"] * 18 + ["9"] * 14, "no clear majority"),
     (NUMBER, ["15"] * 10 + [None] * 22, "most have no answer"),
     (NUMBER, [None] * 32, "none has one"),
     (NUMBER, [str(i) for i in range(100, 132)], "all wrong, each in its own way"),
-    (LETTER, ["A"] * 9, "a letter that a model prefers"),
+    (LETTER, ["A"] * 10, "a letter that a model prefers"),
     (LETTER, ["A"] * 25 + ["C"] * 7, "the same with more samples"),
-    (YES, ["no"] * 9, "a word that a model prefers"),
+    (YES, ["no"] * 10, "a word that a model prefers"),
     (YES, ["no"] * 25 + ["maybe"] * 7, "the same with more samples"),
     (Seed("o", "Describe it."), ["15"] * 32, "no truth to be wrong"),
     (NUMBER, ["12"] * 20 + ["15"] * 12, "the model is rather right"),
@@ -94,6 +96,30 @@ def test_what_luck_taste_or_silence_can_explain_is_left_alone(
     assert with_control == judge_and_pair(rolled(seed, answers), Config(), judge), why
 
 
+def test_draws_among_several_answers_flag_one_seed_in_a_thousand_at_most() -> None:
+    """The commonest of four answers, whichever it is; three of them are wrong."""
+    for n in (5, 6, 8, 12, 16):
+        needed = CONTROL.votes(n, closed=False)
+        tail = sum(math.comb(n, k) * 0.25**k * 0.75 ** (n - k) for k in range(needed, n + 1))
+        assert 3 * tail <= 0.001
+
+
+def test_the_list_tells_how_much_of_it_luck_explains(judge: Judge) -> None:
+    """40 wrong truths among 1,000 seeds, all answers of the others drawn from four."""
+    rng = random.Random(3)
+    rollouts = []
+    for i in range(1000):
+        seed, wrong = replace(NUMBER, id=f"q{i:04}"), i < 40
+        answers = ["15"] * 12 if wrong else [str(rng.choice((12, 13, 14, 15))) for _ in range(12)]
+        rollouts.append(rolled(seed, answers, i))
+    listed = list(audit.suspect_truths(rollouts, judge, truth_share=0.25, majority=0.5))
+    assert len(listed) > 40
+    sure = [one for one in listed if one.false_discovery <= 0.05]
+    assert {one.seed_id for one in sure} >= {f"q{i:04}" for i in range(40)}
+    assert sum(one.seed_id >= "q0040" for one in sure) <= 0.1 * len(sure)
+    assert max(one.false_discovery for one in listed) > 0.05
+
+
 def test_what_cannot_be_decided_makes_no_majority(judge: Judge) -> None:
     seed = Seed("u", "What is x?", answers=("\\sin(x)^2+1",))
     odd = "\\unknownmacro{x}{y}"
@@ -104,7 +130,7 @@ def test_what_cannot_be_decided_makes_no_majority(judge: Judge) -> None:
 
 @pytest.mark.parametrize(
     ("answered", "closed", "free"),
-    [(4, None, None), (5, None, 5), (8, None, 7), (10, 10, 8), (32, 26, 20)],
+    [(5, None, None), (6, None, 6), (8, None, 8), (10, None, 9), (11, 11, 9), (32, 26, 20)],
 )
 def test_the_fewer_answers_the_more_of_them_must_agree(
     answered: int, closed: int | None, free: int | None

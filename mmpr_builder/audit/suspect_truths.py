@@ -10,7 +10,7 @@ seeds in the same way, asks for more evidence, and drops them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mmpr_builder.extraction import extract_answer
@@ -35,6 +35,8 @@ class SuspectTruth:
     answered: int
     """Responses with a final answer."""
     responses: int
+    false_discovery: float
+    """Share of this seed and all clearer ones that draws alone would put on the list, at most."""
 
 
 def suspect_truths(
@@ -52,24 +54,40 @@ def suspect_truths(
     them right (`quality.suspects.agreement`).
     """
     bounds = Bounds(majority, truth_share, min_answered, answering=0.0, chance=1.0)
+    seeds, suspects = 0, []
     for rollout in rollouts:
         seed = rollout.seed
         if not seed.has_truth or len(rollout.responses) < min_answered:
             continue
+        seeds += 1
         found = _agreement(rollout, judge, scorer_of(seed), bounds)
         if found is not None:
-            yield SuspectTruth(
-                seed_id=seed.id,
-                origin=seed.origin,
-                source=seed.source,
-                question=seed.question,
-                truths=seed.answers,
-                majority=found.answer,
-                majority_share=found.votes / found.answered,
-                truth_share=found.right / found.answered,
-                answered=found.answered,
-                responses=len(rollout.responses),
-            )
+            suspects.append((rollout.seed, len(rollout.responses), found))
+    rates = _false_discovery([found.chance for _, _, found in suspects], seeds)
+    for (seed, responses, found), rate in zip(suspects, rates, strict=True):
+        yield SuspectTruth(
+            seed_id=seed.id,
+            origin=seed.origin,
+            source=seed.source,
+            question=seed.question,
+            truths=seed.answers,
+            majority=found.answer,
+            majority_share=found.votes / found.answered,
+            truth_share=found.right / found.answered,
+            answered=found.answered,
+            responses=responses,
+            false_discovery=rate,
+        )
+
+
+def _false_discovery(chances: Sequence[float], tests: int) -> list[float]:
+    """The rate for each of the clearest `chances` among so many tests (Benjamini, Hochberg)."""
+    rates, rate = [0.0] * len(chances), 1.0
+    places = sorted(range(len(chances)), key=chances.__getitem__)
+    for rank, place in zip(range(len(places), 0, -1), reversed(places), strict=True):
+        rate = min(rate, chances[place] * tests / rank)
+        rates[place] = rate
+    return rates
 
 
 def _agreement(rollout: Rollout, judge: Scores, scorer: str, bounds: Bounds) -> Agreement | None:

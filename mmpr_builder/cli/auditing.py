@@ -262,10 +262,14 @@ def _suspects(config: Config, out: str, bounds: dict[str, Any], show: int) -> Fo
         f"{len(suspects):,} suspect truths among {counts['with_truth']:,} seeds with a truth"
         f" ({counts['seeds']:,} in all)\n"
     )
-    clearest = sorted(suspects, key=lambda one: (-one.majority_share, one.seed_id))[:show]
+    clearest = sorted(suspects, key=_by_luck)[:show]
     content = {**bounds, **counts, "suspects": [asdict(suspect) for suspect in suspects]}
     shown: list[RenderableType] = [head, *map(_suspect, clearest), _rest(len(suspects), show)]
     return shown, bool(suspects), content
+
+
+def _by_luck(one: SuspectTruth) -> tuple[float, float, str]:
+    return one.false_discovery, -one.majority_share, one.seed_id
 
 
 def _suspect(one: SuspectTruth) -> Text:
@@ -274,7 +278,8 @@ def _suspect(one: SuspectTruth) -> Text:
         (one.origin, ""),
         _brief(one.question.replace("<image>", " ")),
         f"truth {_brief(' | '.join(one.truths), 40)!r}: {one.truth_share:.0%} right;"
-        f" {one.majority_share:.0%} of {one.answered} answers say {_brief(one.majority, 40)!r}",
+        f" {one.majority_share:.0%} of {one.answered} answers say {_brief(one.majority, 40)!r}"
+        f" (up to here {one.false_discovery:.0%} by luck)",
     )
 
 

@@ -10,12 +10,17 @@ another answer is at least as often a wrong truth as a wrong model. To drop a se
 
 - at least 60 % of the answers agree on one that is known to be wrong, and at most 10 % are right;
 - at least half of all responses have a final answer: with fewer, those that do are no fair sample;
-- if every response had drawn its answer, so many votes would come once in a thousand times at most.
-  A draw between options (yes and no among them) falls on the same one half of the time, because
-  models prefer a position: that takes 10 of 10, 15 of 16, 26 of 32. A free answer falls on the same
-  one a quarter of the time (small counts, the number in the picture): 5 of 5, 7 of 8, 20 of 32.
+- if every response had drawn its answer, so many votes for any of the answers would come once in a
+  thousand times at most (the chance for one answer, times their number: Bonferroni 1936). A draw
+  between options (yes and no among them) falls on the same one half of the time, because models
+  prefer a position: that takes 11 of 11, 15 of 16, 26 of 32. A free answer falls on the same one of
+  four (small counts, the number in the picture): 6 of 6, 8 of 8, 20 of 32.
 
-A model that nearly always says A still looks sure; the drop names the answer and its votes.
+So draws alone flag one seed in a thousand; where few truths are wrong that can be a good part of
+what is flagged. `mmpr audit` gives the false discovery rate of its list (Benjamini, Hochberg 1995,
+J. R. Stat. Soc. B 57). None of it knows a model that is wrong and sure: most seeds where one nearly
+always gives the same wrong answer are flagged. The drop names the answer and its votes; it is a
+list to look at.
 
 **Solved without the image.** A model answers a share of all questions from what it knows, or
 guesses (Chen et al. 2024, "Are We on the Right Way for Evaluating Large Vision-Language Models?",
@@ -43,7 +48,7 @@ MAX_DISTINCT = 24
 """Distinct answers of a seed that are grouped, the most frequent first."""
 MAX_GROUPS = 6
 """Groups that an answer is compared with; a majority is among the first."""
-_CLOSED, _FREE = 0.5, 0.25  # How often a draw is taken to fall on one and the same answer.
+_CLOSED, _FREE = 0.5, 0.25  # How often a draw is taken to fall on one of 2 or 4 answers.
 _SHOWN = 80
 SURE = 0.05
 """Share of the seeds just at the threshold that may be taken for solved."""
@@ -57,6 +62,12 @@ def at_least(hits: int, draws: int, rate: float) -> float:
     from scipy.special import bdtrc
 
     return round(float(bdtrc(hits - 1, draws, rate)), 12) if hits > 0 else 1.0
+
+
+def chance_of(votes: int, answered: int, *, closed: bool) -> float:
+    """At most with what probability draws alone give any answer so many votes."""
+    share = _CLOSED if closed else _FREE
+    return min(1.0, at_least(votes, answered, share) / share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +87,9 @@ class Bounds:
 
     def votes(self, answered: int, *, closed: bool) -> int:
         """Votes that make a majority among so many answers; more than there are if none can."""
-        share = _CLOSED if closed else _FREE
-        enough = (n for n in range(answered + 1) if at_least(n, answered, share) <= self.chance)
+        enough = (
+            n for n in range(answered + 1) if chance_of(n, answered, closed=closed) <= self.chance
+        )
         return max(math.ceil(self.majority * answered - 1e-9), next(enough, answered + 1))
 
 
@@ -88,12 +100,13 @@ CONTROL = Bounds()
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """Another answer than the truth, in its most frequent spelling, and how many agree on it;
-    `answered`: responses with a final answer."""
+    `answered`: responses with a final answer; `chance`: that draws alone would agree so."""
 
     answer: str
     votes: int
     right: int
     answered: int
+    chance: float = 1.0
 
 
 def suspicion(
@@ -135,7 +148,8 @@ def agreement(
         return None
     if answered < bounds.answering * responses:
         return None
-    needed = bounds.votes(answered, closed=_is_closed(seed))
+    closed = _is_closed(seed)
+    needed = bounds.votes(answered, closed=closed)
     # Most frequent first, and by text where that is equal: the order of responses says nothing.
     ranked = sorted(said, key=lambda answer: (-said[answer], answer))[:MAX_DISTINCT]
     outcomes = {answer: outcome_of(answer) for answer in ranked}
@@ -146,7 +160,8 @@ def agreement(
     spelling, votes = _largest_group(
         wrong, said, lambda one, other: is_right(one, other) and is_right(other, one)
     )
-    return Agreement(spelling, votes, right, answered) if votes >= needed else None
+    chance = chance_of(votes, answered, closed=closed)
+    return Agreement(spelling, votes, right, answered, chance) if votes >= needed else None
 
 
 def _largest_group(
