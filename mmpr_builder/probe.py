@@ -7,6 +7,12 @@
 The probe samples, scores and pairs in a temporary folder with the settings of the recipe. It draws
 seeds by the hash of their ids, from every source in proportion to its size, and extrapolates to all
 seeds of the source (a stratified estimate: Cochran 1977, "Sampling Techniques", chapter 5).
+
+A few seeds hardly tell how far they spread: three that give no pair look as if none did. So the
+spread of a source is that of its values with two pseudo-values beside them, as in Agresti and Coull
+1998, Am. Stat. 52: none at all, and the most that a seed can give. Of tokens, which have no such
+limit worth naming, it is four times the most that was seen: a few runaways in a large build are
+more than a small probe can foresee.
 """
 
 from __future__ import annotations
@@ -35,9 +41,9 @@ from mmpr_builder.runs.actors import max_in_flight
 from mmpr_builder.runs.pair_workers import PartJudge
 from mmpr_builder.sampling.scoring_threads import ScoringThreads
 
-_Z95 = 1.96
 _LEAST = 2
 """Seeds of every source that has as many: one alone says nothing of the spread."""
+_UNSEEN = 4.0  # How many times the largest value seen a value may be that was not.
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +139,9 @@ def _extrapolated(
     for rollout in rollouts:
         tokens[rollout.seed.source].append(generated_tokens(rollout))
         pairs[rollout.seed.source].append(made.get(rollout.seed.id, 0))
-    sources = []
+    sources, most = [], config.pairing.max_per_seed
     for name, values in tokens.items():
-        ranges = [estimate(sizes, {name: some}) for some in (values, pairs[name])]
+        ranges = estimate(sizes, {name: values}), estimate(sizes, {name: pairs[name]}, most)
         sources.append(SourceProbe(name, sizes[name], len(values), *ranges))
     total = estimate(sizes, tokens)
     seeds, probed = sum(sizes.values()), len(rollouts)
@@ -146,7 +152,7 @@ def _extrapolated(
         probed=probed,
         sources=tuple(sources),
         tokens=total,
-        pairs=estimate(sizes, pairs),
+        pairs=estimate(sizes, pairs, most),
         tokens_per_second=rate,
         engine_seconds=seconds[0],
         hours=Range(total.mean / per_hour, total.low / per_hour, total.high / per_hour),
@@ -156,22 +162,31 @@ def _extrapolated(
     )
 
 
-def estimate(sizes: Mapping[str, int], values: Mapping[str, Sequence[float]]) -> Range:
-    """The sum over all seeds from the values of some, stratum by stratum, with its 95 % interval.
+def estimate(
+    sizes: Mapping[str, int], values: Mapping[str, Sequence[float]], most: float | None = None
+) -> Range:
+    """The sum over all seeds from the values of some, source by source, with its 95 % interval.
 
-    A stratum with one value takes its spread from all values together.
+    `most` is the largest value that a seed can have. The interval is Student's, its degrees of
+    freedom those of Satterthwaite 1946, Biometrics Bull. 2, within what is possible.
     """
-    together = [value for some in values.values() for value in some]
-    overall = statistics.stdev(together) if len(together) > 1 else 0.0
-    mean = variance = 0.0
+    from scipy.special import stdtrit
+
+    mean = variance = squares = 0.0
     for name, some in values.items():
         seeds, probed = sizes[name], len(some)
-        spread = statistics.stdev(some) if probed > 1 else overall
+        spread = statistics.variance([*some, 0.0, _UNSEEN * max(some) if most is None else most])
+        part = seeds**2 * (1 - probed / seeds) * spread / (probed + 2)
         mean += seeds * statistics.fmean(some)
-        variance += seeds**2 * (1 - probed / seeds) * spread**2 / probed
-    half = _Z95 * math.sqrt(variance)
+        variance += part
+        squares += part**2 / (probed + 1)
+    half = math.sqrt(variance)
+    if half:
+        half *= float(stdtrit(variance**2 / squares, 0.975))
     # What was seen in the probe is there for certain.
-    return Range(mean, max(mean - half, float(sum(together))), mean + half)
+    seen = float(sum(map(sum, values.values())))
+    limit = math.inf if most is None else most * sum(sizes[name] for name in values)
+    return Range(mean, max(mean - half, seen), min(mean + half, limit))
 
 
 def draw(items: Iterable[Seed | Drop], n: int) -> dict[str, _Stratum]:

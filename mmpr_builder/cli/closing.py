@@ -112,7 +112,8 @@ def probed(config: Config, probe: Probe) -> RenderableType:
         f"Assumed: {probe.tokens_per_second:,.0f} tokens/s for each engine, as in the probe on this"
         " machine (a few seeds do not fill an engine, so a build is rather faster); loading it"
         f" ({probe.engine_seconds:,.0f} s here) comes on top. Ranges are 95 % intervals of the draw"
-        " of seeds alone; other machines, or seeds unlike those drawn, are not in them."
+        " of seeds alone; other machines, seeds unlike those drawn, and the few that run away to"
+        " `sampling.max_tokens` in a large build, are not in them."
     )
     if config.sampling.policy == "adaptive":
         said += " Sampling is adaptive: fewer tokens where seeds are easy, as in the probe."
