@@ -14,7 +14,7 @@ from build_files import write_jsonl
 from commands import mmpr
 from small_builds import SERVED
 
-from mmpr_builder import audit, build, prompts, runs, seeds
+from mmpr_builder import audit, engines, prompts, runs, seeds, stages
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.errors import BuildConflictError, InputError
 from mmpr_builder.io.tables import list_parts, read_parquet, rollouts_to_table, write_parquet
@@ -150,8 +150,8 @@ def test_planning_needs_no_symbolic_mathematics() -> None:
 
 ROWS: list[dict[str, Any]] = [
     {"id": "good", "question": "What is 2 + 3?", "answer": "5"},
-    {"id": "empty", "question": "What is 2 + 4?", "answer": "$$"},
-    {"id": "open", "question": "Say something."},
+    {"id": "empty", "question": "What is 2 + 4?", "answer": "$$", "image": "1.png"},
+    {"id": "open", "question": "Say something.", "image": "1.png"},
     {"id": "gone", "answer": "5"},
 ]
 
@@ -198,8 +198,9 @@ def test_what_becomes_of_unusable_truths_belongs_to_the_build(tmp_path: Path) ->
 def test_the_plan_counts_what_will_be_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "check", lambda config: None)  # There is no server to ask.
-    estimate = build.plan(make_config(tmp_path))
+    monkeypatch.setattr(stages, "_CHECKS", ())  # There is no server to ask.
+    monkeypatch.setattr(engines, "try_model", lambda config: ())
+    estimate = stages.plan(make_config(tmp_path))
     assert estimate.drops == {"unusable_truth": 1, "missing_question": 1}
     assert (estimate.seeds, estimate.with_truth) == (2, 1)
 

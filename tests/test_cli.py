@@ -216,11 +216,11 @@ def test_seeds_that_no_pair_can_come_of_end_with_a_code_of_their_own(
     tmp_path: Path, command: str
 ) -> None:
     rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"query": "How many?", "label": "3", "img": "1.png"}\n' * 2)
+    rows.write_text('{"query": "How many?", "verdict": "3", "scan": "1.png"}\n' * 2)
     done = mmpr(command, f"seeds={rows}", f"out={tmp_path / 'out'}")
     assert done.returncode == 6, done.stderr
-    assert "no pair can come of 1 seeds" in done.stderr
-    assert "images from image, images," in done.stderr
+    assert "2 unread_columns" in done.stderr
+    assert "{image: scan}" in done.stderr
 
 
 def test_a_run_that_makes_no_pair_says_so_and_fails(tmp_path: Path) -> None:

@@ -229,8 +229,8 @@ def test_no_rows_at_all_is_an_error(tmp_path: Path) -> None:
     ("rows", "says"),
     [
         ([{"x": 1}, {"y": 1}], r"none of 2 rows .* 2 missing_question. The first is missing_q"),
-        ([{"question": "Q", "label": "A"}] * 2, "no pair can come of 1 seeds: none has a truth"),
-        ([{"question": "Q", "img": "1.png"}, {"x": 1}], "images from image, images,"),
+        ([{"question": "Q", "verdict": "A"}] * 2, "1 no_possible_pair"),
+        ([{"question": "Q", "scan": "1.png"}, {"x": 1}], r"1 unread_columns.*'scan'"),
     ],
 )
 def test_seeds_of_which_no_pair_can_come_are_an_error_before_anything_starts(
