@@ -107,14 +107,14 @@ def test_grpo_takes_questions_of_the_band_with_what_its_reward_needs(tmp_path: P
     rollouts = sample_rollouts(tmp_path / "seeds")
     done = write("grpo", rollouts, tmp_path / "a")
     rows = rows_of(tmp_path / "a")
-    assert [row["id"] for row in rows] == ["one", "two", "none"]
-    assert [len(row["images"]) for row in rows] == [1, 2, 0]
-    assert done.drops == {"no_truth": 1, "too_easy": 1, "image_missing": 1}
+    assert [row["id"] for row in rows] == ["one", "two"]
+    assert [len(row["images"]) for row in rows] == [1, 2]
+    assert done.drops == {"text_only": 1, "no_truth": 1, "too_easy": 1, "image_missing": 1}
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    right = [[{"role": "assistant", "content": f"Final answer: {t}"}] for t in ("3", "yes", "2")]
-    assert trl_reward(completions=right, **columns) == [1.0, 1.0, 1.0]
-    wrong = ["Final answer: 77"] * 3
-    assert trl_reward(completions=wrong, **columns) == [0.0, 0.0, 0.0]
+    right = [[{"role": "assistant", "content": f"Final answer: {t}"}] for t in ("3", "yes")]
+    assert trl_reward(completions=right, **columns) == [1.0, 1.0]
+    wrong = ["Final answer: 77"] * 2
+    assert trl_reward(completions=wrong, **columns) == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -5,7 +5,8 @@
     grpo   prompt, answers, style, …     questions of middling pass rate; `trl_reward` judges them
 
 Each row has `images`, and its prompt is typed parts as in a build's pairs. What TRL's collators do
-with them is as for pairs (trl.py). Rejection sampling for `sft` is that of RFT (arXiv 2308.01825):
+with them is as for pairs (trl.py); GRPOTrainer (trl 1.16) stops at a batch in which some prompts
+have images and others none. Rejection sampling for `sft` is that of RFT (arXiv 2308.01825):
 right responses only, several for a question where they differ.
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 
 from mmpr_builder.config import Config, QualityConfig
 from mmpr_builder.errors import RowError
-from mmpr_builder.export.faults import pair_faults
+from mmpr_builder.export.faults import Fault, pair_faults
 from mmpr_builder.export.items import BadRow, Item, item_of
 from mmpr_builder.export.options import ExportOptions
 from mmpr_builder.export.trl import SplitFiles
@@ -212,11 +213,19 @@ def _row(rollout: Rollout, item: Item, config: Config, rate: float | None) -> di
     }
 
 
-def _format(name: str, how: str, rows: Rows, option: str, *, queries: bool = False) -> Format:
+def _grpo_faults(item: Item) -> Iterator[Fault]:
+    if not item.pictures:
+        yield Fault("text_only", "GRPOTrainer stops at batches with and without images")
+    yield from pair_faults(item)
+
+
+def _format(name: str, how: str, rows: Rows, option: str) -> Format:
+    queries = name == "grpo"
+    faults = _grpo_faults if queries else pair_faults
     writer = partial(StageWriter, name)
-    return Format(name, pair_faults, writer, how, (option,), queries=queries, rows=rows)
+    return Format(name, faults, writer, how, (option,), queries=queries, rows=rows)
 
 
 SFT = _format("sft", _HOW.format("SFT", "max_length=None"), _sft, "per_question")
 KTO = _format("kto", _HOW.format("KTO", "max_length=None"), _kto, "")
-GRPO = _format("grpo", _HOW.format("GRPO", "") + _REWARD, _grpo, "pass_rate", queries=True)
+GRPO = _format("grpo", _HOW.format("GRPO", "") + _REWARD, _grpo, "pass_rate")

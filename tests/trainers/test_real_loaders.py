@@ -151,7 +151,7 @@ def test_trl_reads_every_row_of_another_stage(tmp_path: Path, stage: str) -> Non
     made = [(rollout, Config()) for rollout in rollouts(tmp_path / "seeds")]
     done = write_queries(["out"], made, LastWord(), str(dest), ExportOptions(), form)
     found = read_by("trl-stage", "trl", dest, tmp_path / "rows.jsonl")
-    assert len(found) == done.rows >= 5
-    assert {len(row["images"]) for row in found} >= {0, 1, 2, 5}
+    assert len(found) == done.rows >= 4
+    assert {len(row["images"]) for row in found} >= ({1, 2, 5} if stage == "grpo" else {0, 1, 2, 5})
     by_datasets = read_by("datasets", "datasets36", dest, tmp_path / "again.jsonl")
     assert by_datasets == found
