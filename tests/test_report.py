@@ -248,11 +248,11 @@ def test_thumbnails_are_small_jpegs_and_the_same_each_time() -> None:
     ("rate", "label"),
     [
         ("0.000", "0"),
-        ("0.031", "1–10"),
-        ("0.100", "1–10"),
-        ("0.125", "11–20"),
-        ("0.500", "41–50"),
-        ("0.969", "91–99"),
+        ("0.031", "≤10"),
+        ("0.100", "≤10"),
+        ("0.125", "≤20"),
+        ("0.500", "≤50"),
+        ("0.969", "<100"),
         ("1.000", "100"),
     ],
 )
@@ -260,6 +260,18 @@ def test_pass_rates_fall_into_tenths_with_none_and_all_apart(rate: str, label: s
     bars = pass_rate_bars({rate: 3})
     assert [(bar.label, bar.count) for bar in bars if bar.count] == [(label, 3)]
     assert len(bars) == 12
+
+
+@pytest.mark.parametrize("samples", [2, 3, 4, 8, 10, 16, 32])
+def test_bars_of_pass_rates_have_no_gap_that_the_number_of_samples_makes(samples: int) -> None:
+    """Each possible share once: all bars in between are alike, but for the last one's end."""
+    rates = Counter(f"{right / samples:.3f}" for right in range(samples + 1))
+    bars = pass_rate_bars(rates, samples)
+    inner = [bar.count for bar in bars[1:-1]]
+    assert [bars[0].count, bars[-1].count] == [1, 1]
+    assert min(inner) >= max(1, max(inner) - 1)
+    assert sum(inner) == samples - 1
+    assert not any(bar.label.startswith(("-", "–")) for bar in bars)
 
 
 def test_drops_are_listed_by_number() -> None:
@@ -336,6 +348,7 @@ def test_length_bias_and_answer_priors_show_what_one_side_has_more_of(tmp_path: 
     sides = read_sides(pair_parts(tmp_path / "out"))
     biases = {bias.source: bias for bias in sides.biases}
     assert (biases["a"].chosen, biases["a"].rejected, biases["a"].chosen_longer) == (8, 2, 1.0)
+    assert biases["a"].tied == 0.0
     assert biases["a"].share == 0.75
     assert biases["all sources"].pairs == 9
     yes_no, letters = sides.priors

@@ -148,11 +148,20 @@ def _figures(out: str, run: Mapping[str, Any], parts: Sequence[str]) -> dict[str
         "response_flow": figures.response_flow(counts),
         "flow_width": figures.WIDTH,
         "flow_label": figures.LABEL,
-        "pass_rates": figures.pass_rate_bars(counts["pass_rates"]),
+        "pass_rates": figures.pass_rate_bars(
+            counts.get("shown_rates") or counts["pass_rates"], _samples(run)
+        ),
+        "samples": _samples(run),
         "stacks": {table: figures.stacks(counts, table) for table in figures.STACKED},
         "rules": figures.rule_bars(counts["rules"]),
         "drops": figures.drop_bars(counts["drops"]),
     }
+
+
+def _samples(run: Mapping[str, Any]) -> int:
+    """Responses that each seed has; 0 where that differs."""
+    sampling = run["config"]["sampling"]
+    return 0 if run.get("pooled") or sampling["policy"] != "fixed" else int(sampling["n"])
 
 
 def _data(name: str, browser: Browser, rejected: Sequence[str] | None) -> str:

@@ -210,18 +210,24 @@ def rule_bars(rules: Mapping[str, Mapping[str, int]]) -> list[Bar]:
     ]
 
 
-def pass_rate_bars(rates: Mapping[str, int]) -> list[Bar]:
-    """Seeds by their share of right responses: none, nine tenths in between, all.
+def pass_rate_bars(rates: Mapping[str, int], samples: int = 0) -> list[Bar]:
+    """Seeds by their share of right responses: none, equal parts in between, all.
 
-    Pairs come from what lies between none and all.
+    Pairs come from what lies between none and all. With `samples` decided responses each, the parts
+    hold equally many of the shares that there can be (of 8: each its own), so that none is empty
+    by the way it is cut; otherwise they are tenths.
     """
-    tenths = ((low + 1, min(low + 10, 99)) for low in range(0, 100, 10))
-    labels = ["0", *(f"{low}–{high}" for low, high in tenths), "100"]
+    parts = next((k for k in range(10, 4, -1) if samples % k == 0), 10) if samples else 10
+    alone = samples == parts or 1 < samples < 5
+    parts = samples - 1 if alone else parts
+    uppers = [i / samples if alone else i / parts for i in range(1, parts + 1)]
+    labels = ["0", *("<100" if u == 1 else f"≤{100 * u:.3g}" for u in uppers), "100"]
     counts = [0] * len(labels)
     for text, n in rates.items():
         rate = float(text)
-        place = 0 if rate == 0 else len(labels) - 1 if rate >= 1 else 1 + int(rate * 10 - 1e-9)
-        counts[place] += n
+        # Rates are rounded to thousandths.
+        inner = sum(rate > upper + 0.0006 for upper in uppers[:-1])
+        counts[0 if rate == 0 else len(labels) - 1 if rate >= 1 else 1 + inner] += n
     most = max(1, *counts)
     return [Bar(label, n, n / most) for label, n in zip(labels, counts, strict=True)]
 

@@ -50,7 +50,8 @@ class Lengths:
 class Bias:
     """Mean lengths in tokens; `share` is `chosen - rejected` over the longer of the two (-1 to 1).
 
-    `chosen_longer` is the share of pairs whose chosen text is the longer one.
+    `chosen_longer` is the share of pairs whose chosen text is the longer one, `tied` of those with
+    texts of one length.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class Bias:
     rejected: float
     share: float
     chosen_longer: float
+    tied: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class _Tally:
     """Tokens of a chosen text -> pairs."""
     rejected: Counter[int] = field(default_factory=Counter)
     chosen_longer: int = 0
+    tied: int = 0
 
     def add(self, rows: pa.Table) -> None:
         chosen, rejected = (rows[f"{side}_tokens"].to_numpy() for side in ("chosen", "rejected"))
@@ -100,6 +103,7 @@ class _Tally:
             values, numbers = np.unique(lengths, return_counts=True)
             counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
         self.chosen_longer += int((chosen > rejected).sum())
+        self.tied += int((chosen == rejected).sum())
 
     @property
     def pairs(self) -> int:
@@ -140,6 +144,7 @@ def _together(sources: Mapping[str, _Tally]) -> _Tally:
         whole.chosen.update(tally.chosen)
         whole.rejected.update(tally.rejected)
         whole.chosen_longer += tally.chosen_longer
+        whole.tied += tally.tied
     return whole
 
 
@@ -190,8 +195,8 @@ def _biases(kind: str, sources: Mapping[str, _Tally]) -> list[Bias]:
 def _bias(kind: str, source: str, tally: _Tally) -> Bias:
     means = _mean(tally.chosen), _mean(tally.rejected)
     share = (means[0] - means[1]) / max(1.0, *means)
-    longer = tally.chosen_longer / max(1, tally.pairs)
-    return Bias(kind, source, tally.pairs, *means, share, longer)
+    longer, tied = (n / max(1, tally.pairs) for n in (tally.chosen_longer, tally.tied))
+    return Bias(kind, source, tally.pairs, *means, share, longer, tied)
 
 
 def _priors(counts: tuple[Counter[str], Counter[str]]) -> tuple[tuple[Prior, ...], ...]:
