@@ -32,7 +32,7 @@ def main(pairs_folder: str, out: str, told: str) -> None:
         learning_rate=how["rate"],
         lr_scheduler_type="cosine",
         warmup_steps=10,
-        num_train_epochs=1,
+        max_steps=how["steps"],
         per_device_train_batch_size=how["batch"],
         seed=how["seed"],
         bf16=False,

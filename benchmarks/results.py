@@ -27,7 +27,7 @@ from typing import TextIO
 RESULTS = Path(__file__).with_name("RESULTS.md")
 ORDER = (
     *("gpu", "engine_rate", "reference_schedule", "blocking_batches", "adaptive", "scoring_speed"),
-    *("cpu_half", "scale", "quality", "screening", "decontamination"),
+    *("cpu_half", "scale", "controls", "quality", "screening", "decontamination"),
 )  # fmt: skip
 """Sections in the order of the page; others follow by name."""
 
