@@ -54,7 +54,8 @@ def suspect_truths(
     them right (`quality.suspects.agreement`).
     """
     bounds = Bounds(majority, truth_share, min_answered, answering=0.0, chance=1.0)
-    seeds, suspects = 0, []
+    seeds = 0
+    suspects: list[tuple[Seed, int, Agreement]] = []
     for rollout in rollouts:
         seed = rollout.seed
         if not seed.has_truth or len(rollout.responses) < min_answered:

@@ -319,12 +319,12 @@ def _same_picture(one: ImageRef, other: ImageRef, access: Access) -> bool:
     if one == other:
         return True
     try:
-        pictures = whole(one, access), whole(other, access)
+        mine, theirs = whole(one, access), whole(other, access)
     except RowError:  # It was there a moment ago.
         return False
-    found = likeness(*map(squared, pictures))
+    found = likeness(squared(mine), squared(theirs))
     alike = found.correlation >= _CORRELATION and found.worst <= _WORST
-    return alike and same_details(*pictures)
+    return alike and same_details(mine, theirs)
 
 
 def _keys(asked: Sequence[str], truth: Sequence[str], hashes: Sequence[int]) -> Iterator[int]:
