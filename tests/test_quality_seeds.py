@@ -253,7 +253,10 @@ def test_clean_seeds_and_drops_pass_both_controls_untouched(tmp_path: Path) -> N
 def test_planning_drops_leaks_before_anything_is_sampled(tmp_path: Path) -> None:
     evaluation = {"id": "e7", "question": TALE, "answer": "noon"}
     (tmp_path / "eval.jsonl").write_text(json.dumps(evaluation) + "\n")
-    rows = [{**evaluation, "id": "leak"}, {"id": "fine", "question": "What is 3 + 4?"}]
+    rows = [
+        {**evaluation, "id": "leak"},
+        {"id": "fine", "question": "What is 3 + 4?", "answer": "7"},
+    ]
     write_jsonl(tmp_path / "seeds.jsonl", rows)
     config = Config.model_validate(
         {
