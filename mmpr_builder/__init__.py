@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from mmpr_builder.output import load_pairs, write_pairs
     from mmpr_builder.pairing import build_pairs
+    from mmpr_builder.previews import Preview, preview
     from mmpr_builder.prompts import load_template, render
     from mmpr_builder.records import (
         Continuation,
@@ -93,6 +94,7 @@ _HOME = {
     ),
     "output": ("load_pairs", "write_pairs"),
     "pairing": ("build_pairs",),
+    "previews": ("Preview", "preview"),
     "prompts": ("load_template", "render"),
     "records": (
         "Continuation",
@@ -123,6 +125,7 @@ __all__ = [
     "MissingExtraError",
     "MmprError",
     "Pair",
+    "Preview",
     "Response",
     "Rollout",
     "RowError",
@@ -146,6 +149,7 @@ __all__ = [
     "make_sampler",
     "pair",
     "plan",
+    "preview",
     "read_images",
     "read_responses",
     "read_rollouts",

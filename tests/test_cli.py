@@ -16,7 +16,7 @@ from mmpr_builder.cli.app import read_settings, typed
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
     *("build", "sample", "pair", "plan", "settings", "report", "show", "diff", "status"),
-    *("audit", "export", "import", "lint", "push"),
+    *("audit", "export", "import", "lint", "preview", "push"),
 }
 PAIRED = (
     *("sampling.engine=endpoint", "sampling.endpoint.url=http://127.0.0.1:9/v1"),

@@ -24,7 +24,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("folder",),
     ("cluster",),
     ("runs",),
-    ("stages", "library", "probe"),
+    ("stages", "library", "probe", "previews"),
     ("cli",),
     ("__main__",),
 )

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from pair_samples import make_rollout, picture, sample_rollouts, write_build
 
-from mmpr_builder.config import Config, PairingConfig
+from mmpr_builder.config import Config, PairingConfig, ScoringConfig
 from mmpr_builder.output import read_run
+from mmpr_builder.pairing import read_labels
 from mmpr_builder.records import Rollout, Seed
 from mmpr_builder.report import write_report
 
@@ -210,6 +211,36 @@ def test_marked_pairs_are_left_out_of_the_next_build(
     assert page.locator("#save").is_disabled()
 
 
+def test_labels_of_undecided_answers_are_saved_and_decide_the_next_build(
+    opened: Opened, tmp_path: Path
+) -> None:
+    seeds = [Seed(f"odd{EVIL}", f"How many? {EVIL}", (), ("3",)), Seed("even", "2?", (), ("2",))]
+    texts = ["it is 3", "so 4", f"{EVIL} huh", "well huh"]
+    made = [make_rollout(seed, texts, index=i) for i, seed in enumerate(seeds)]
+    write_build(tmp_path / "out", made)
+    write_report(tmp_path / "out")
+    page = opened.open(tmp_path / "out")
+    assert page.locator("#save-labels").is_disabled()
+    assert page.locator(".open").count() == 2  # Both responses of a question give one answer.
+    page.locator(".open").nth(0).get_by_text("skip", exact=True).click()
+    page.locator(".open").nth(0).get_by_text("correct", exact=True).click()
+    page.locator(".open").nth(1).get_by_text("skip", exact=True).click()
+    page.reload()
+    assert page.locator("#save-labels").inner_text() == "save labels.jsonl (2)"
+    with page.expect_download() as download:
+        page.click("#save-labels")
+    saved = tmp_path / "labels.jsonl"
+    download.value.save_as(saved)
+    assert sorted(read_labels(str(saved)).values()) == ["correct", "skip"]
+
+    config = Config(scoring=ScoringConfig(labels=str(saved)))
+    write_build(tmp_path / "again", made, config)
+    before, after = (read_run(tmp_path / name)["counts"] for name in ("out", "again"))
+    assert after["pairs"]["total"] > before["pairs"]["total"]
+    write_report(tmp_path / "again")
+    assert opened.open(tmp_path / "again").locator(".open").count() == 0
+
+
 def test_marks_outlast_the_page(built: Path, opened: Opened) -> None:
     page = opened.open(built)
     page.keyboard.press("j")
@@ -239,6 +270,8 @@ def test_formulas_are_drawn_and_can_be_seen_as_written(built: Path, opened: Open
 def test_the_page_fits_its_window(built: Path, browser: Any, width: int) -> None:
     opened = Opened(browser, width)
     page = opened.open(built)
+    if width <= 720:  # There the filters are folded.
+        page.click("#more summary")
     page.fill("#words", "onerror")  # The longest words of all.
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     opened.context.close()

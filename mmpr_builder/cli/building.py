@@ -1,4 +1,4 @@
-"""`mmpr build | sample | pair | plan | settings`."""
+"""`mmpr build | sample | pair | plan | preview | settings`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from mmpr_builder.cli.app import (
     typed,
 )
 from mmpr_builder.errors import ConfigError, SetupError
+from mmpr_builder.escaping import visible
 
 if TYPE_CHECKING:
     from mmpr_builder.stages import BuildResult
@@ -118,6 +119,41 @@ def plan(
         with Progress.auto() as progress:
             found = run_probe(config, probe, progress, extend=extend)
         console.print(closing.probed(config, found))
+
+
+@command(BUILD)
+def preview(
+    settings: Settings = None,
+    n: Annotated[int, option("N", "Seeds to show, of all sources.", "--n", "-n", min=1)] = 3,
+    html: Annotated[str | None, option("FILE", "Write a page with the pictures, too.")] = None,
+) -> None:
+    """Show some seeds as they are read, and what the model would be asked for them.
+
+    The prompts have the model's own chat template and their image tokens; no weights are loaded,
+    nothing is sampled, no server is asked.
+
+    $ mmpr preview my_recipe.yaml -n 5
+    $ mmpr preview demo seeds=my/seeds.jsonl model=/models/my-vlm --html preview.html
+    """
+    no_other_bars()
+    config = read_settings(settings or [])
+    from rich.console import Console
+
+    from mmpr_builder.previews import preview as previewed
+
+    page, found = Console(highlight=False), previewed(config, n)
+    for one in found:
+        page.print(facts(one.facts()))
+        for title, text in one.texts():
+            page.print(Text(title, style="reverse"))
+            page.print(Text(visible(text)), soft_wrap=True)
+        page.print()
+    if html is not None:
+        from mmpr_builder.io.tables import put_text
+        from mmpr_builder.report import render_previews
+
+        put_text(render_previews(config.name, found), html)
+        say(f"wrote {html}")
 
 
 @command(BUILD, "settings")

@@ -9,6 +9,8 @@ Only this folder imports vllm, inside the functions that need it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError
 from mmpr_builder.sampling import Sampler
@@ -19,6 +21,7 @@ _SPREAD = (
     "data_parallel_size",
     "distributed_executor_backend",
 )
+NO_DEVICE = "there is no device for vLLM on this machine: the model's prompts were not tried"
 
 
 def make_sampler(config: Config) -> Sampler:
@@ -89,15 +92,21 @@ def try_model(config: Config) -> tuple[str, ...]:
 
     if config.sampling.engine != "vllm" or (config.model == "demo" and not budgets.wanted(config)):
         return ()
+    found = prepared(config)
+    return found[1].notes if found else (NO_DEVICE,)
+
+
+def prepared(config: Config) -> Any:
+    """What `vllm.prepare` gives; None on a machine without a device for vLLM."""
     from mmpr_builder.engines import arguments, vllm_internals
     from mmpr_builder.engines.vllm import prepare
 
     arguments.quiet_environment()
     if not vllm_internals.has_device():
-        return ("there is no device for vLLM on this machine: the model's prompts were not tried",)
+        return None
     # Over how many devices a model is spread changes no prompt, and they may be elsewhere.
     engine = {key: value for key, value in config.engine.items() if key not in _SPREAD}
-    return prepare(config.model_copy(update={"engine": engine}))[1].notes
+    return prepare(config.model_copy(update={"engine": engine}))
 
 
 def model_identity(config: Config) -> dict[str, str]:

@@ -12,6 +12,7 @@ Texts that a model wrote are only ever shown as text; its policy lets no script 
     examples.py            what was left aside, by the quality controls, too
     lookup.py              single pairs, for `mmpr show`
     page.html.j2 figures.html.j2 controls.html.j2 style.css browser.js
+    preview.html.j2        seeds and prompts, for `mmpr preview`
 """
 
 from __future__ import annotations
@@ -37,7 +38,13 @@ from mmpr_builder.report import figures
 from mmpr_builder.report.examples import read_examples, shown_controls
 from mmpr_builder.report.facts import build_facts, written_by
 from mmpr_builder.report.lookup import places_of
-from mmpr_builder.report.samples import Browser, in_order, pick_samples, read_browser
+from mmpr_builder.report.samples import (
+    Browser,
+    in_order,
+    pick_samples,
+    read_browser,
+    thumbnail,
+)
 from mmpr_builder.report.sides import read_sides
 from mmpr_builder.report.undecided import read_undecided
 from mmpr_builder.report.verdict import findings
@@ -162,6 +169,14 @@ def _samples(run: Mapping[str, Any]) -> int:
     """Responses that each seed has; 0 where that differs."""
     sampling = run["config"]["sampling"]
     return 0 if run.get("pooled") or sampling["policy"] != "fixed" else int(sampling["n"])
+
+
+def render_previews(name: str, previews: Sequence[Any]) -> str:
+    """A page of `previews.Preview`s with their pictures."""
+    shown = [(p.facts(), p.texts(), [thumbnail(data) for data in p.pictures]) for p in previews]
+    style = Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))
+    page = _environment().get_template("preview.html.j2")
+    return page.render(name=visible(name), shown=shown, style=style)
 
 
 def _data(name: str, browser: Browser, rejected: Sequence[str] | None) -> str:

@@ -82,10 +82,10 @@ def read_seeds(
         mapped=mapping(columns or {}),
         require_image=require_image,
     )
-    return islice(_items(_rows(str(path), split, layout, fixed.mapped), fixed), limit)
+    return islice(_items(raw_rows(str(path), split, layout, fixed.mapped), fixed), limit)
 
 
-def _rows(
+def raw_rows(
     path: str, split: str, layout: str, mapped: Mapped
 ) -> Iterator[tuple[SeedFile, str, Row]]:
     """(file, where its images lie, row) of all that `path` names."""

@@ -184,6 +184,21 @@ def standard(fields: Mapping[str, Any], mapped: Mapped = (), place: str = "") ->
     return row
 
 
+def read_from(fields: Mapping[str, Any], mapped: Mapped = ()) -> dict[str, str]:
+    """Role -> the names of the columns of a row that it is read from; for roles that it has."""
+    plan = _plan(tuple(fields), mapped)
+    own = {name: name for name in fields if name not in plan.gone}
+    own |= {new: old for old, new in plan.renamed}
+    row = {new: fields[old] for new, old in own.items()}
+    found = ((role, *find(row, role)) for role in ALIASES)
+    said = {role: own[name] for role, name, value in found if not is_empty(value)}
+    turns = next((own[name] for name in TURNS if isinstance(row.get(name), list)), None)
+    if turns and "question" not in said:
+        said = {"question": turns, "answer": turns, **said}
+    several = {"choices": plan.options, "image": plan.images, **dict(mapped)}
+    return said | {r: ", ".join(names) for r, names in several.items() if names and r not in said}
+
+
 def _gather(row: dict[str, Any], names: tuple[str, ...], role: str, place: str) -> None:
     values = _cells(role, [(name, row[name]) for name in names])
     if values and is_empty(find(row, role)[1]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from hashlib import blake2b
@@ -26,8 +26,8 @@ from mmpr_builder.io.stores import absolute, resolve
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds import layouts
 from mmpr_builder.seeds.formats import check_columns, load, open_parquet, read_rows
-from mmpr_builder.seeds.reading import check_root, read_seeds
-from mmpr_builder.seeds.roles import mapping
+from mmpr_builder.seeds.reading import check_root, raw_rows, read_seeds
+from mmpr_builder.seeds.roles import mapping, read_from
 
 
 def read_sources(
@@ -143,6 +143,21 @@ def refuse_forbidden(source: SourceConfig, files: Sequence[SeedFile] = ()) -> No
                 f"source {source_label(source)!r}: {what} {text!r} is off limits: its"
                 f" forbidden_splits are {', '.join(source.forbidden_splits)}; use another split"
             )
+
+
+def columns_of(source: SourceConfig, origins: Collection[str]) -> dict[str, dict[str, str]]:
+    """Origin of a seed -> role (`roles.ALIASES`) -> the columns that it was read from; {} for a
+    layout that has a `format`. Reads the source again, up to the last of these rows."""
+    found: dict[str, dict[str, str]] = {}
+    mapped = mapping(source.columns)
+    if not origins or source.format != "auto":
+        return found
+    for file, _, row in raw_rows(source.path, source.split, source.format, mapped):
+        if (origin := f"{file.name}:{row.number}") in origins and row.fields is not None:
+            found.setdefault(origin, read_from(row.fields, mapped))
+            if len(found) == len(origins):
+                break
+    return found
 
 
 def fingerprint(source: SourceConfig) -> dict[str, str]:

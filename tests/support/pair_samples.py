@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from mmpr_builder.config import Config
 from mmpr_builder.output import Block, BuildWriter, finish_build, make_block, rejected_ids
-from mmpr_builder.pairing import judge_and_pair
+from mmpr_builder.pairing import judge_and_pair, read_labels
 from mmpr_builder.quality import Findings
 from mmpr_builder.records import Continuation, Drop, ImageRef, Response, Rollout, Seed, Verdict
 
 
 class LastWord:
-    """A judge that compares the last word with the truths; "hm" gives no answer."""
+    """A judge that compares the last word with the truths; "hm" is none, "huh" undecided."""
 
     def score_response(
         self,
@@ -32,6 +33,8 @@ class LastWord:
         answer = text.split()[-1]
         if answer == "hm":
             return Verdict("no_answer", rule="no_marker")
+        if answer == "huh":
+            return Verdict("undecided", answer, rule="screened", reason="not a word")
         return Verdict("correct" if answer in gold else "incorrect", answer, rule="last_word")
 
 
@@ -110,12 +113,12 @@ def sample_rollouts(folder: Path) -> list[Rollout]:
 
 def blocks(rollouts: Sequence[Rollout], config: Config, per_block: int = 64) -> Iterator[Block]:
     """Judged and paired by the last word, so many seeds at a time."""
+    judge = partial(judge_and_pair, labels=read_labels(config.scoring.labels))
     for start in range(0, len(rollouts), per_block):
         part = rollouts[start : start + per_block]
         findings = Findings()
         judged = [
-            (rollout, *judge_and_pair(rollout, config, LastWord(), findings=findings))
-            for rollout in part
+            (rollout, *judge(rollout, config, LastWord(), findings=findings)) for rollout in part
         ]
         block = make_block(judged, config, rejected_ids(config))
         block.counts.findings.add(findings)
