@@ -31,6 +31,7 @@ from benchmarks import pool
 from benchmarks.results import parser, record, table
 from benchmarks.scale import MEMORY_GOAL, MOST, TIME_GOAL, Half, with_small_pictures
 from benchmarks.watch import Stages, Watch
+from mmpr_builder import stages
 from mmpr_builder.config import load_config
 from mmpr_builder.io import tables
 from mmpr_builder.io.columns import optional_columns
@@ -181,9 +182,9 @@ def watched(words: Sequence[str]) -> Half:
 
 def pair(words: Sequence[str]) -> int:
     """What `watched` starts; prints the seconds by stage as JSON."""
-    stages = Stages()
-    stages.pair(load_config(None, words), stages)
-    print(json.dumps(stages.seconds))
+    watched_stages = Stages()
+    stages.pair(load_config(None, words), watched_stages)
+    print(json.dumps(watched_stages.seconds))
     return 0
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks import pool
 from benchmarks.results import parser, record, table
 from benchmarks.watch import Stages, Watch
-from mmpr_builder import prompts
+from mmpr_builder import prompts, stages
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.io import tables
 from mmpr_builder.io.images import open_image, read_bytes
@@ -151,14 +151,14 @@ def watched(half: str, words: Sequence[str]) -> Half:
 
 def one_half(half: str, words: Sequence[str]) -> int:
     """What `watched` starts; prints the seconds by stage as JSON."""
-    config, stages = load_config(None, words), Stages()
+    config, watched_stages = load_config(None, words), Stages()
     if half == "sampling":
-        summary = stages.sample(config, stages).sampling
+        summary = stages.sample(config, watched_stages).sampling
         assert summary is not None
         assert summary.sampled.errors == 0, "some seeds were not found in the pool"
     else:
-        stages.pair(config, stages)
-    print(json.dumps(stages.seconds))
+        stages.pair(config, watched_stages)
+    print(json.dumps(watched_stages.seconds))
     return 0
 
 

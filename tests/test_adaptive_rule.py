@@ -322,10 +322,13 @@ def test_the_rate_that_a_pair_shows_is_nearer_than_the_unbiased_and_the_plain_on
 
 def test_a_band_just_inside_drops_no_seed_with_pairs() -> None:
     config = settings("quality.min_pass_rate=0.01", "quality.max_pass_rate=0.99")
-    for right in range(1, 13):
-        pattern = "-" * (13 - right) + "+" * right
+    mixed = 0
+    for right in range(1, 32):
+        pattern = "-" * (32 - right) + "+" * right
         taken, _ = bench.stops_after(SEED, *judged(pattern), settings())
         if 0 < pattern[:taken].count("+") < taken:
             pairs, drops = build_pairs(SEED, *judged(pattern[:taken]), config)
             assert pairs
             assert not drops
+            mixed += 1
+    assert mixed > 8
