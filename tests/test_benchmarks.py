@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -210,14 +211,15 @@ def test_controls_are_measured_on_and_off_and_find_what_was_planted(
     page: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = [r for r in pool.load(0) if r.seed.id in ("one", "open", "easy")]
-    monkeypatch.setattr(pool, "load", lambda seeds: plain)
+    # Faults are planted in the sixth response and the twelfth.
+    many = [replace(r, responses=(r.responses * 12)[:12]) for r in plain]
+    monkeypatch.setattr(pool, "load", lambda seeds: many)
     words = ["--sizes", "70,71", "--results", str(page), "distributed.scoring_workers=1"]
     assert quality.main(words) in (0, 1)
     text = page.read_text(encoding="utf-8")
     assert "| 71 |" in text
-    assert "length_balance" in text
     off, on = (line for line in text.splitlines() if line.startswith(("| off |", "| on |")))
-    assert off.split("|")[3] != on.split("|")[3]  # Pairs.
+    assert int(on.split("|")[3]) < int(off.split("|")[3]), "pairs"
 
 
 @pytest.mark.slow
