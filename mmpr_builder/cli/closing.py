@@ -76,7 +76,7 @@ def planned(config: Config, plan: Estimate) -> Rows:
     if (seen := plan.pictures).images:
         bad = ", ".join(f"{count:,} {reason}" for reason, count in sorted(seen.bad.items()))
         first = f": {bad}; the first is {seen.first}" if bad else ", nothing wrong found"
-        yield "images", f"{seen.images:,}, {seen.opened:,} of them opened{first}"
+        yield "images", f"{seen.images:,}, {seen.opened:,} of them tried{first}"
     most = " at most" if config.sampling.policy == "adaptive" else ""
     yield "responses", f"{plan.responses:,}{most} ({config.sampling.n} a seed)"
     yield "continuations", f"{plan.continuations:,}{most} without the image"

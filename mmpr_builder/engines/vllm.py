@@ -38,7 +38,6 @@ _TAIL = 16  # Tokens at the end of a prompt in which it may open a thought.
 # Seconds for the engine to end by itself before its processes are killed. They hold nothing that is
 # not on disk or with us, and take five to ten times as long.
 _GRACE_S = 1.0
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +246,7 @@ def _how_to_install(cause: BaseException) -> str:
     name = (cause.name or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""
     # Its ordinary wheel beside CPU torch: "operator torchvision::nms does not exist".
     if vllm_internals.runs_on_cpu() and (name == "torchvision" or "torchvision::" in str(cause)):
-        name = f"--force-reinstall --no-deps torchvision --index-url {CPU_INDEX}"
+        name = f"--force-reinstall --no-deps torchvision --index-url {vllm_internals.CPU_INDEX}"
     return f": run pip install {name}" if name else ""
 
 

@@ -43,6 +43,7 @@ from typing import Any
 from mmpr_builder.errors import MissingExtraError, SetupError
 from mmpr_builder.sampling import CacheHits
 
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 VERSIONS = "0.31 and 0.32"
 """The versions of vLLM that this file was checked against."""
 
@@ -506,7 +507,8 @@ def _source(*names: str) -> ast.Module:
     if spec is None or spec.origin is None:
         raise MissingExtraError(
             "sampling.engine = 'vllm', but vllm is not installed: run"
-            " pip install 'mmpr-builder[cuda]' (NVIDIA) or 'mmpr-builder[cpu]',"
+            " pip install 'mmpr-builder[cuda]' (NVIDIA), or"
+            f" pip install 'mmpr-builder[cpu]' --extra-index-url {CPU_INDEX},"
             " or set sampling.engine=endpoint"
         )
     source = Path(spec.origin).parent.joinpath(*names)
