@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 from commands import mmpr
-from openai_server import OpenAIServer, choices
+from openai_server import OpenAIServer, choices, examined
 from public_layouts import SOURCES, make_all, picture
 
 from mmpr_builder import runs, stages
@@ -307,7 +307,14 @@ def test_a_server_is_told_the_budget_where_there_is_one(tmp_path: Path) -> None:
                 pass
         await sampler.close()
 
+    def counting(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        status, reply = examined(path, body)
+        if "mm_processor_kwargs" in body:
+            reply["usage"]["prompt_tokens"] += sum(body["mm_processor_kwargs"].values())
+        return status, reply
+
     with OpenAIServer(lambda _: (200, choices("yes"))) as server:
+        server.examined = counting
         sampling = {"n": 1, "endpoint": {"url": server.url}}
         for images in ({"family": "internvl", "tiles": 18}, {}):
             asyncio.run(ask(two_sources(model="org/vlm", sampling=sampling, images=images)))

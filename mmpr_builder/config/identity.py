@@ -40,7 +40,8 @@ def sampling_identity(config: Config) -> dict[str, Any]:
     """The settings that decide what rollouts say, flat and without secrets: dotted key -> value."""
     settings = config.model_dump(mode="json")
     flat = flattened({key: settings[key] for key in _IDENTITY})
-    kept = {k: v for k, v in flat.items() if not k.startswith("sampling.endpoint.")}
+    beside = ("sampling.endpoint.", "images.asked")
+    kept = {k: v for k, v in flat.items() if not k.startswith(beside)}
     # With "open" the seeds that planning would drop are sampled, and continued.
     kept["scoring.unusable_truth"] = config.scoring.unusable_truth
     usual = flattened(Config().model_dump(mode="json", include={"sampling", "dropout", "images"}))

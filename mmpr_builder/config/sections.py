@@ -213,9 +213,8 @@ class ImagesConfig(Section):
         None, ge=1, description="The same in pixels, for sources without `tiles`."
     )
     kwargs: dict[str, Any] = follower("images.family", default_factory=dict)
-    asked: bool = Field(
-        True, exclude=True, json_schema_extra={"hidden": True}
-    )  # False: only a shipped recipe sets a budget.
+    asked: bool = Field(True, json_schema_extra={"hidden": True})
+    """False where only a shipped recipe sets a budget."""
 
     @model_validator(mode="before")
     @classmethod

@@ -19,7 +19,7 @@ MAX_WORDS = 12
 _LONGEST_LIST = 2**20
 
 _MARK = re.compile(r"(?:\bfinal answer|\banswer|答案)(?: is)?\s*[:：]\s*", re.IGNORECASE)
-_GSM8K = re.compile(r"(?:\A|\n)\s*####[ \t]*(.+?)\s*\Z")
+_GSM8K = re.compile(r"^[ \t]*####[ \t]*(\S[^\n]*)\s*\Z", re.MULTILINE)
 _LEADS = re.compile(
     r"\W*(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:(?:final|correct|right|best)\s+)?"
     r"(?:answer|option|答案)\W*(?:\s*is\b|\s*[:：]|是|为)",
@@ -47,7 +47,7 @@ def written(text: str) -> str:
     """The answer in a reference that is written as a reply: GSM8K's "####", a box, tags, or a text
     that begins with "The answer is"; any other text as it is."""
     if "####" in text and (found := _GSM8K.search(text)):
-        return found[1]
+        return found[1].rstrip()
     if "</answer>" in text or _LEADS.match(text):
         return extract_answer(text, "final_answer") or extract_answer(text, "boxed") or text
     if text.count("\\boxed{") == 1:
