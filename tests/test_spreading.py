@@ -34,8 +34,8 @@ LONG = "one two three four five six seven eight nine ten eleven twelve"
 def test_a_copy_of_a_copy_that_is_no_copy_of_the_first_stays() -> None:
     """Decided in order, although all three are noted before the first is settled."""
     first = Seed("first", LONG)
-    second = Seed("second", LONG.replace("twelve", "dozen"))
-    third = Seed("third", second.question.replace("one", "won"))
+    second = Seed("second", LONG.replace("twelve", "twelves"))
+    third = Seed("third", second.question.replace("one", "ones"))
     config = Config.model_validate({"quality": {"near_duplicates": True}})
     found = list(screen_seeds([first, second, third], config))
     assert [item.item_id for item in found if isinstance(item, Drop)] == ["second"]

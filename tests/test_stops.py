@@ -21,7 +21,7 @@ from mmpr_builder.config import Config, LimitsConfig
 from mmpr_builder.errors import EngineError, LimitReached
 from mmpr_builder.folder import parts
 from mmpr_builder.folder.manifest import Unit, read_manifest
-from mmpr_builder.runs import plan
+from mmpr_builder.runs import Pictures, plan
 from mmpr_builder.runs.actors import Counts, SamplerActor, UnitResult
 from mmpr_builder.runs.driver import Budget
 from mmpr_builder.sampling import Request, Sample
@@ -254,7 +254,7 @@ def test_a_plan_tells_the_limits_and_a_run_ends_with_a_code_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config(tmp_path, 2, "limits.tokens=1024", "limits.hours=2", "sampling.n=1")
-    found = Estimate(2, 2, Counter(), 2, 0, 0, 4096)
+    found = Estimate(2, 2, Counter(), {}, 2, 0, 0, 4096, Pictures(config))
     said = [f"{name} {text}".strip() for name, text in planned(config, found)]
     assert "stops at 1,024 tokens of all runs, 25% of that" in said
     assert "stops after 2 hours of sampling in all runs" in said
