@@ -160,16 +160,19 @@ def prepare_forks() -> bool:
     of its start. This process cannot fork them: Ray's and Arrow's threads run in it. Python's fork
     server is a process of its own that has no thread, so what is forked from it is sound.
     """
+    ahead = _ahead()
+    # vLLM itself sets the variable where it makes a configuration.
+    preloaded = {Path(path).name for path in os.environ.get("LD_PRELOAD", "").split(":") if path}
     if (
         not runs_on_cpu()
-        or os.environ.get("LD_PRELOAD")
+        or preloaded.difference(Path(path).name for path in ahead)
         or os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "auto") == "nobind"
     ):
         return False
     multiprocessing.set_forkserver_preload(_PRELOADED)
     # Libraries are loaded ahead of others, and OpenMP reads its settings, when a process begins.
     # With one thread OpenMP starts none: what is forked could not use it any more.
-    with _environment(LD_PRELOAD=":".join(_ahead()), OMP_NUM_THREADS="1"):
+    with _environment(LD_PRELOAD=":".join(ahead), OMP_NUM_THREADS="1"):
         forkserver.ensure_running()
     return True
 
