@@ -78,6 +78,7 @@ class FlippingJudge:
 
     def __init__(self, judge: Judge, share: float) -> None:
         self._judge, self._share = judge, share
+        self.score_answer = judge.score_answer
 
     def score_response(self, text: str, gold: Sequence[str], **how: Any) -> Verdict:
         """The judge's verdict, or the opposite."""

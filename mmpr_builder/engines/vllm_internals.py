@@ -1,6 +1,6 @@
 """Every use of vLLM beyond its public names, and what happens where one is missing.
 
-Run in vLLM 0.31 and 0.32 (0.30 gives the demo model empty pictures, and dies of them):
+Run in vLLM 0.31 and 0.32 (the engine of 0.30 dies at the demo model's first picture):
 
     function                  reaches for                               without it
     recorder                  v1.metrics.loggers.StatLoggerBase         no figures of its caches
@@ -156,8 +156,8 @@ def prepare_forks() -> bool:
 
     Whether that was begun: only vLLM for CPUs, with the OpenMP that it would choose itself.
 
-    vLLM for CPUs spawns its processes, one from the other, and each imports vLLM anew: two thirds
-    of its start. This process cannot fork them: Ray's and Arrow's threads run in it. Python's fork
+    vLLM for CPUs spawns its processes, one from the other, and each imports vLLM anew.
+    This process cannot fork them: Ray's and Arrow's threads run in it. Python's fork
     server is a process of its own that has no thread, so what is forked from it is sound.
     """
     ahead = _ahead()

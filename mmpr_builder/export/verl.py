@@ -47,7 +47,6 @@ from mmpr_builder.prompts import parts as prompt_parts
 from mmpr_builder.quality.suspects import SOLVED_BLIND, SUSPECT_TRUTH
 from mmpr_builder.records import Rollout, Verdict
 
-TRAIN = "train.parquet"
 ABILITY = "multimodal_reasoning"
 _ROUNDING = 1e-9
 

@@ -20,7 +20,6 @@ from mmpr_builder.records import Kind, Outcome
 WIDTH = 860
 _HEIGHT = 180
 _GAP = 14
-_NODE = 12
 LABEL = 180
 _LEAST = 1.5
 """What is there is drawn, however little it is."""
