@@ -7,7 +7,8 @@ ADDRESS ?= http://127.0.0.1:8265
 WITH   ?=
 EXTRA  ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 
-# Hands on what a caller named: a blank in a path stays one, and no shell evaluates anything.
+# Hands on what a caller named: a blank or a $ in a path stays one, and nothing evaluates anything.
+$(foreach name,RECIPE ARGS ADDRESS WITH,$(eval override $(name) := $$(value $(name))))
 export RECIPE ARGS ADDRESS WITH
 HAND_ON = $(BIN)/python -c 'import os, shlex, sys; \
   words = [*sys.argv[1:], os.environ["RECIPE"], *shlex.split(os.environ["ARGS"])]; os.execv(words[0], words)'
@@ -22,7 +23,7 @@ MMPR   := $(BIN)/mmpr
 BENCHES := engine_rate reference_schedule blocking_batches adaptive scoring_speed cpu_half decontamination
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build-mmpr submit test test-faults test-families test-trainers check docs wheel bench bench-gpu bench-scale bench-quality bench-mpo fuzz demo-model clean
+.PHONY: help setup build-mmpr submit test test-faults test-families test-trainers check docs wheel bench bench-gpu bench-scale bench-quality bench-mpo fuzz demo-model constraints audit-deps clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -45,6 +46,7 @@ $(STAMP): pyproject.toml constraints-$(EXTRA).txt Makefile tools/torchvision_cpu
 	fi; \
 	uv=$$(command -v uv || true); \
 	if [ -z "$$uv" ]; then $(BIN)/python -m pip install -q uv; uv=$(BIN)/uv; fi; \
+	: 'uv checks each file against the hashes in the constraints; what has none there is exempt.'; \
 	install() { "$$uv" pip install -q --python $(BIN)/python -c constraints-$(EXTRA).txt -e '.[$(EXTRA),dev]' "$$@"; }; \
 	if [ $(EXTRA) = cuda ]; then install --torch-backend auto; \
 	elif [ -n "$$PIP_FIND_LINKS" ]; then \
@@ -68,6 +70,7 @@ submit: setup  ## run it as a job on a Ray cluster: ADDRESS=http://head:8265 REC
 	set -ef; job=$$(mktemp -d); trap 'rm -rf "$$job"' EXIT; \
 	set -- mmpr_builder pipelines prompts $$WITH; \
 	case "$$RECIPE" in /*) ;; *) if [ -f "$$RECIPE" ]; then set -- "$$@" "$$RECIPE"; fi;; esac; \
+	for name in "$$@"; do [ -e "$$name" ] || { echo "$$name: no such file (RECIPE and WITH)" >&2; exit 2; }; done; \
 	tar -cf - --exclude=__pycache__ -- "$$@" | tar -xf - -C "$$job"; \
 	: 'Ray kills a stopped job after three seconds; writing finished rows can take longer.'; \
 	$(HAND_ON) $(BIN)/ray job submit --address "$$ADDRESS" --working-dir "$$job" \
@@ -80,7 +83,7 @@ test: check  ## run all tests, after `check`
 	  --max-worker-restart 0
 
 test-faults: setup  ## kill a build a hundred times (20 minutes), table to benchmarks/FAULTS.md
-	@HF_HUB_OFFLINE=1 FAULTS_WRITE=benchmarks/FAULTS.md $(BIN)/python -m pytest tests/faults -m faults -o faulthandler_timeout=3600 $(ARGS)
+	@HF_HUB_OFFLINE=1 FAULTS_WRITE=benchmarks/FAULTS.md $(BIN)/python -m pytest tests/faults tests/test_storage.py -m faults -o faulthandler_timeout=3600 $(ARGS)
 
 test-families: setup  ## prompts of every family of models, and the real engine for five (10 minutes)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/families -m "families or not families" $(ARGS)
@@ -130,6 +133,22 @@ bench-mpo: setup  ## does the data make the model better? MPO before and after, 
 
 demo-model: setup  ## rebuild the demo model from nothing (up to an hour on two cores)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m tools.demo_model.train $(ARGS)
+
+constraints: setup  ## write the hashes of all files of the versions in constraints-*.txt anew
+	@uv=$$(command -v uv || echo $(BIN)/uv); set -e; \
+	for file in constraints-cpu.txt constraints-cuda.txt; do \
+	  grep '^#' $$file >$$file.new; \
+	  sed -E '/^ +--hash/d; s/ *\\$$//' $$file >$$file.in; \
+	  "$$uv" pip compile -q --no-deps --universal --generate-hashes --no-annotate --no-header \
+	    --python-version 3.11.5 -o $$file.out $$file.in; \
+	  : 'PyTorch has builds of its own of torchvision, under the same version.'; \
+	  awk '/^[^ ]/ {own = /^torchvision==/; if (own) sub(/ .$$/, "")} !(own && /--hash/)' \
+	    $$file.out >>$$file.new; \
+	  mv $$file.new $$file; rm -f $$file.in $$file.out; \
+	done
+
+audit-deps: setup  ## known vulnerabilities of what is installed (asks PyPI; fails where it cannot)
+	@uv=$$(command -v uv || echo $(BIN)/uv); $(BIN)/python -m tools.audit_deps "$$uv"
 
 clean:  ## remove caches and build products, but never a build's output
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site *.egg-info
