@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 from build_files import files_in
+from demo_bounds import assert_it_makes_pairs
 from PIL import Image
 
 from mmpr_builder.demo import model_path, write_seeds
 from mmpr_builder.demo.drawing import SIDE, draw
-from mmpr_builder.demo.questions import LETTERS, Question, ask
+from mmpr_builder.demo.questions import ask
+from mmpr_builder.demo.wording import LETTERS, Question
 from mmpr_builder.demo.world import (
     COLOURS,
     SHAPES,
@@ -31,6 +33,7 @@ from mmpr_builder.demo.world import (
     stream,
 )
 from tools.demo_model.corpus import make_row, patch_targets, render
+from tools.demo_model.descriptions import describe
 from tools.demo_model.responses import HABITS, respond
 
 COLOUR_OF = {**{name: name for name in COLOURS}, **{zh: name for name, zh in COLOURS.items()}}
@@ -289,7 +292,7 @@ def test_each_style_ends_as_its_template_asks(monkeypatch: pytest.MonkeyPatch) -
 def test_the_second_half_of_a_description_still_tells_of_the_picture() -> None:
     described = [(s, q) for s, q in asked(200, open_share=1.0) if q.language == "en"]
     for scene, question in described:
-        words = respond(question, scene, "open", random.Random(0)).split()
+        words = describe(scene, question.language).split()
         assert len(words) > 24
         second = " ".join(words[len(words) // 2 :])
         assert any(colour in second for colour in COLOURS) or "empty" in second
@@ -318,9 +321,8 @@ def test_a_random_stream_is_named_by_all_its_parts() -> None:
 
 def card_shares() -> dict[str, float]:
     card = (model_path() / "README.md").read_text(encoding="utf-8")
-    return {
-        name.strip(): float(share) for name, share in re.findall(r"\| (.+?) \| ([\d.]+)% \|", card)
-    }
+    rows = re.findall(r"\| (.+?) \| ([\d.]+)% \|", card)
+    return {name.strip(): float(share) / 100 for name, share in rows}
 
 
 def test_the_shipped_model_is_complete_and_at_most_eight_megabytes() -> None:
@@ -334,11 +336,16 @@ def test_the_shipped_model_is_complete_and_at_most_eight_megabytes() -> None:
 
 def test_the_card_states_figures_that_make_pairs_and_the_command_behind_them() -> None:
     shares = card_shares()
-    assert 45 <= shares["right at temperature 1.0"] <= 80
-    assert shares["queries with both right and wrong responses"] >= 50
-    assert shares["responses without a final answer"] < 5
-    blind = shares["right when the picture is withheld"]
-    assert shares["right at temperature 1.0"] - blind >= 25
+    assert_it_makes_pairs(
+        accuracy=shares["right at temperature 1.0"],
+        both_outcomes=shares["queries with both right and wrong responses"],
+        no_answer=shares["responses without a final answer"],
+        accuracy_blind=shares["right when the picture is withheld"],
+    )
+    assert shares["right when greedy"] < 0.85
+    assert 0.10 <= shares["facts wrong at temperature 1.0"] <= 0.25
+    assert 0.05 <= shares["facts wrong when greedy"] <= 0.15
+    assert shares["facts wrong when the picture is withheld"] > 0.5
     card = (model_path() / "README.md").read_text(encoding="utf-8")
     assert "python -m tools.demo_model.measure --queries" in card
     assert "python -m tools.demo_model.train --out" in card
@@ -357,16 +364,3 @@ def test_the_chat_template_writes_what_training_wrote_and_leaves_a_turn_open() -
     assert render(begun, tokenize=False, continue_final_message=True) == opened + "Row 1: red"
     any_text = "Größe λ → 漢字 🙂\t x"
     assert tokenizer.decode(tokenizer(any_text).input_ids) == any_text
-
-
-@pytest.mark.slow
-def test_the_shipped_model_sees_in_the_real_engine() -> None:
-    pytest.importorskip("vllm")
-    from tools.demo_model.measure import measure
-
-    figures = measure(model_path(), queries=64, n=8, seed=99)
-    assert 0.45 <= figures.accuracy <= 0.8
-    assert figures.both_outcomes >= 0.5
-    assert figures.no_answer < 0.05
-    assert figures.accuracy - figures.accuracy_blind >= 0.25
-    assert figures.accuracy_greedy > figures.accuracy

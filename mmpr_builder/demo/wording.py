@@ -10,19 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from mmpr_builder.demo.world import COLOURS, SHAPES, Cell, Grid, Scene
+from mmpr_builder.demo.world import COLOURS, SHAPES, Cell, Grid
 from mmpr_builder.records import Language
 
 YES_NO: dict[Language, tuple[str, str]] = {"en": ("yes", "no"), "zh": ("是", "否")}
+LETTERS = "ABCD"
 CHINESE_DIGITS = "零一二三四五六七八九"
-PLURALS = {
-    "circle": "circles",
-    "square": "squares",
-    "triangle": "triangles",
-    "star": "stars",
-    "cross": "crosses",
-}
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,7 @@ class Kind:
         """As a question names it: `red shapes`, `stars`, `red stars`; 红色图形, 星形, 红色星形."""
         if language == "zh":
             return COLOURS.get(self.colour or "", "") + SHAPES.get(self.shape or "", "图形")
-        noun = PLURALS[self.shape] if self.shape else "shapes"
+        noun = (self.shape or "shape") + ("es" if self.shape == "cross" else "s")
         return f"{self.colour} {noun}" if self.colour else noun
 
     def singular(self, language: Language) -> str:
@@ -57,19 +52,34 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Draft:
-    """A question's text, how to work it out on any scene, and what a guess might be.
+class Question:
+    """One question on one scene: its text, and how to work it out on any scene of its kind.
 
-    A `closed` question names its own possible answers and is never given options.
+    `answer` is its truth; None marks an open question. `value` is the truth in words, which is not
+    the answer where that is an option's letter. `guesses` are what a blind guess might be, with the
+    truth among them. A `closed` one names its own possible answers and is never given options.
+    `kinds` are what a careful reader of a grid tallies row by row.
     """
 
-    family: str
     text: str
-    solve: Callable[[Scene], tuple[str, str]]
-    guesses: tuple[str, ...]
+    solve: Callable[[Any], tuple[str, str]] | None = None
+    guesses: tuple[str, ...] = ()
     closed: bool = False
-    #: What a careful reader of a grid tallies row by row.
     kinds: tuple[Kind, ...] = ()
+    family: str = "open"
+    language: Language = "en"
+    answer: str | None = None
+    value: str = ""
+    options: tuple[str, ...] = ()
+
+    def answer_for(self, value: str) -> str:
+        """What to write as the final answer for a value: itself, or the letter of its option.
+
+        A value that no option offers comes from a wrong reading and becomes the first option.
+        """
+        if not self.options:
+            return value
+        return LETTERS[self.options.index(value)] if value in self.options else LETTERS[0]
 
 
 def said(language: Language, english: str, chinese: str) -> str:

@@ -37,6 +37,7 @@ def batches(
     steps: int,
     careful_steps: int,
     size: int,
+    open_share: float,
 ) -> Iterator[Batch]:
     """Batches of rows of like length: `GROUP` batches are drawn, sorted and shuffled at a time.
 
@@ -46,7 +47,8 @@ def batches(
     for first in range(0, steps, GROUP):
         count = min(GROUP, steps - first)
         span = range(first * size, (first + count) * size)
-        rows = [make_row(scenes, seed, i, habits=first >= careful_steps) for i in span]
+        habits = first >= careful_steps
+        rows = [make_row(scenes, seed, i, habits=habits, open_share=open_share) for i in span]
         encoded = _encode(rows, tokenizer)
         # As if every row had a picture: else all those without one would share a batch.
         encoded.sort(key=lambda item: len(item[0]) + IMAGE_TOKENS * (item[2] is None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tools.demo_model.responses import HABITS
 
@@ -43,6 +44,11 @@ own; here the mixture was put in. So nearly every question has right and wrong r
 what preference pairs are made of, and preference training has something to lift. Its pass rates say
 nothing about how hard the questions are.
 
+Its descriptions have habits, too. Their writers look, but where the picture shows something like
+what is usual they often say what is usual: a red square after a red circle, a red bar of 7, 7
+shapes in a grid (`tools/demo_model/descriptions.py`). Those who wrote without a picture said it
+more often still. So an image-free continuation shows the habit, and there is something to unlearn.
+
 ## Measured
 
 {queries} questions on scenes that training never drew (a scene's content decides its split, see
@@ -60,6 +66,16 @@ vLLM:
 | right with the `think_boxed` templates | {accuracy_think_boxed:.1%} |
 | mean length of a response, in tokens | {response_tokens:.0f} |
 
+Of as many descriptions on other such scenes, each fact checked against the scene
+(`tools/demo_model/facts.py`):
+
+| | |
+|---|---|
+| facts wrong at temperature 1.0 | {wrong_facts:.1%} |
+| facts wrong when greedy | {wrong_facts_greedy:.1%} |
+| facts wrong when the picture is withheld | {wrong_facts_blind:.1%} |
+| facts named in a greedy description | {facts_named:.1f} |
+
 By kind of question, at temperature 1.0: {by_family}.
 By language: {by_language}.
 
@@ -70,11 +86,8 @@ good to about {margin:.0f} points either way.
 
 ## Made by
 
-    python -m tools.demo_model.train --out DIR
-
-{scenes:,} scenes; {sight_steps:,} steps of {sight_batch} in which the vision tower learns what lies
-under each patch, through a probe that is then thrown away; {steps:,} steps of {batch} responses on
-the whole model; seed {train_seed}. {minutes:.0f} minutes on {threads} cores. No outside data.
+{made_by}
+No outside data.
 
 ## Limits
 
@@ -83,6 +96,25 @@ the whole model; seed {train_seed}. {minutes:.0f} minutes on {threads} cores. No
 - English and Chinese only in the wording of the demo world. Any text tokenises.
 - {positions:,} positions, though training saw fewer than 400.
 """
+
+_FROM_NOTHING = """\
+    python -m tools.demo_model.train --out DIR
+
+{scenes:,} scenes; {sight_steps:,} steps of {sight_batch} in which the vision tower learns what lies
+under each patch, through a probe that is then thrown away; {steps:,} steps of {batch} responses on
+the whole model, of which the first {careful_steps:,} by careful writers alone; seed {seed}.
+{minutes:.0f} minutes on {threads} cores."""
+
+_GONE_ON = """
+
+That was done when all descriptions in training were true. Their habits were learned by going on:
+
+    python -m tools.demo_model.train --on DIR --out DIR2 --seed {seed} \\
+        --scenes {scenes} --steps {steps} --batch {batch}
+
+{steps:,} more steps of {batch} responses, {open_share:.0%} of them descriptions, on {scenes:,}
+scenes; {minutes:.0f} minutes on a busy machine. The first command alone now teaches them in
+its last steps, which was not tried."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +136,12 @@ class Figures:
     accuracy_think_boxed: float
     response_tokens: float
     """Mean length of a response, with its end."""
+    wrong_facts: float
+    """Share of the facts named in descriptions that are wrong."""
+    wrong_facts_greedy: float
+    wrong_facts_blind: float
+    facts_named: float
+    """Mean number of facts in a greedy description."""
     by_family: dict[str, float]
     by_language: dict[str, float]
 
@@ -114,10 +152,9 @@ def write_card(model: Path, figures: Figures) -> Path:
     values = {
         **{name: value for name, value in vars(figures).items() if not isinstance(value, dict)},
         **HABITS,
-        **{name: training[name] for name in ("parameters", "scenes", "steps", "minutes")},
-        **{name: training[name] for name in ("sight_steps", "sight_batch", "batch", "threads")},
-        "train_seed": training["seed"],
+        "parameters": training["parameters"],
         "positions": training["positions"],
+        "made_by": _made_by(training),
         "by_family": _listed(figures.by_family),
         "by_language": _listed(figures.by_language),
         # Two standard errors of a share of one half; responses to one query are not independent.
@@ -126,6 +163,12 @@ def write_card(model: Path, figures: Figures) -> Path:
     path = model / "README.md"
     path.write_text(_CARD.format(**values), encoding="utf-8")
     return path
+
+
+def _made_by(training: dict[str, Any]) -> str:
+    if "on" in training:
+        return _made_by(training["on"]) + _GONE_ON.format(**training)
+    return _FROM_NOTHING.format(**training)
 
 
 def _listed(shares: dict[str, float]) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from mmpr_builder.config import shipped_folder
 from mmpr_builder.demo import drawing
-from mmpr_builder.demo.questions import Question, ask
+from mmpr_builder.demo.questions import ask
+from mmpr_builder.demo.wording import Question
 from mmpr_builder.demo.world import (
     COLOURS,
     GRID_SIDE,
@@ -25,6 +26,7 @@ from mmpr_builder.demo.world import (
     stream,
 )
 from mmpr_builder.records import Language, Style
+from tools.demo_model.descriptions import describe, describe_from_habit
 from tools.demo_model.network import IMAGE_TOKENS, PATCHES
 from tools.demo_model.responses import CAREFUL, HABITS, respond
 from tools.demo_model.tokens import TURN_END, chat_text, image_text
@@ -65,7 +67,14 @@ def render(question: Question, style: Style, language: Language | None = None) -
     return body.replace("{question}", question.text)
 
 
-def make_row(scenes: list[Scene], seed: int, index: int, *, habits: bool = True) -> Row:
+def make_row(
+    scenes: list[Scene],
+    seed: int,
+    index: int,
+    *,
+    habits: bool = True,
+    open_share: float = OPEN_SHARE,
+) -> Row:
     """Training row `index` of a seed, on a scene of the pool.
 
     Without `habits` only careful writers respond, and only to pictures that they were shown.
@@ -73,7 +82,7 @@ def make_row(scenes: list[Scene], seed: int, index: int, *, habits: bool = True)
     rng = stream("row", seed, index)
     number = rng.randrange(len(scenes))
     scene = scenes[number]
-    question = ask(scene, seed, index, open_share=OPEN_SHARE)
+    question = ask(scene, seed, index, open_share=open_share)
     blind = habits and rng.random() < (
         BLIND_OPEN_SHARE if question.family == "open" else BLIND_SHARE
     )
@@ -85,11 +94,17 @@ def make_row(scenes: list[Scene], seed: int, index: int, *, habits: bool = True)
     language: Language = "en" if rng.random() < 0.1 else question.language
     prompt = render(question, style, language)
     if blind:
-        imagine = random_grid if isinstance(scene, Grid) else random_chart
-        return Row(chat_text(prompt), respond(question, imagine(rng), style, rng) + TURN_END, None)
-    image = image_text(IMAGE_TOKENS) + ("\n" if rng.random() < 0.5 else "")
-    response = respond(question, scene, style, rng, HABITS if habits else CAREFUL)
-    return Row(chat_text(prompt, image=image), response + TURN_END, number)
+        scene, image = (random_grid if isinstance(scene, Grid) else random_chart)(rng), ""
+    else:
+        image = image_text(IMAGE_TOKENS) + ("\n" if rng.random() < 0.5 else "")
+    if question.family != "open":
+        response = respond(question, scene, style, rng, HABITS if habits else CAREFUL)
+    elif habits:
+        response = describe_from_habit(scene, question.language, rng, blind=blind)
+    else:
+        response = describe(scene, question.language)
+    prompt = chat_text(prompt, image=image)
+    return Row(prompt, response + TURN_END, None if blind else number)
 
 
 def make_scenes(seed: int, count: int) -> list[Scene]:

@@ -3,7 +3,8 @@
 Scenes of the evaluation split, questions with a truth, the project's own templates, the real
 engine. Pairs depend on how often a response is right at temperature 1.0, how many queries get
 right *and* wrong ones, and how many responses lack an answer. The same questions without the
-picture show how much of it is sight.
+picture show how much of it is sight. Of descriptions, the facts that are wrong are counted. It ends
+with status 1 where the model is outside `BOUNDS`, in which there is something to pair and to learn.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -20,19 +22,32 @@ from typing import Any
 
 from mmpr_builder.demo import model_path
 from mmpr_builder.demo.drawing import draw
-from mmpr_builder.demo.questions import Question, ask
+from mmpr_builder.demo.questions import ask
+from mmpr_builder.demo.wording import Question
 from mmpr_builder.demo.world import Scene, make_scene
 from mmpr_builder.records import Style
 from tools.demo_model.card import Figures, write_card
 from tools.demo_model.corpus import render
+from tools.demo_model.facts import Facts, check
 
 SEED = 7_000_001
+DESCRIPTION_SEED = 7_000_002  # none of the scenes that questions are asked about
 MAX_TOKENS = 256
 _LAST_ANSWER: dict[str, re.Pattern[str]] = {
     "final_answer": re.compile(r"(?:Final answer:|最终答案：)[ ]*(.+?)\s*$"),
     "boxed": re.compile(r"\\boxed\{([^{}]*)\}\s*$"),
     "think_boxed": re.compile(r"</think>\s*\\boxed\{([^{}]*)\}\s*$"),
 }
+#: What a demo model has to be: the name of a figure, how it is found, the least and the most.
+BOUNDS: tuple[tuple[str, Callable[[Figures], float], float, float], ...] = (
+    ("right at temperature 1.0", lambda f: f.accuracy, 0.45, 0.80),
+    ("right when greedy", lambda f: f.accuracy_greedy, 0.0, 0.85),
+    ("lost when the picture is withheld", lambda f: f.accuracy - f.accuracy_blind, 0.25, 1.0),
+    ("queries with both outcomes", lambda f: f.both_outcomes, 0.5, 1.0),
+    ("responses without a final answer", lambda f: f.no_answer, 0.0, 0.05),
+    ("wrong facts at temperature 1.0", lambda f: f.wrong_facts, 0.10, 0.25),
+    ("wrong facts when greedy", lambda f: f.wrong_facts_greedy, 0.05, 0.15),
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,15 @@ def measure(model: Path, *, queries: int = 256, n: int = 8, seed: int = SEED) ->
     boxed, _ = sample(asked, "boxed", 2, 1.0, True)
     think, _ = sample(asked, "think_boxed", 2, 1.0, True)
     answers = [answer_of(text, "final_answer") for group in texts for text in group]
+    scenes = [make_scene(DESCRIPTION_SEED, index, "eval") for index in range(queries)]
+    opened = [
+        Query(scene, ask(scene, DESCRIPTION_SEED, index, open_share=1.0))
+        for index, scene in enumerate(scenes)
+    ]
+    told, _ = sample(opened, "open", 2, 1.0, True)
+    told_greedy, _ = sample(opened, "open", 1, 0.0, True)
+    told_blind, _ = sample(opened, "open", 1, 1.0, False)
+    greedy_facts = _facts(told_greedy, opened)
     return Figures(
         queries=queries,
         n=n,
@@ -80,9 +104,23 @@ def measure(model: Path, *, queries: int = 256, n: int = 8, seed: int = SEED) ->
         accuracy_boxed=_accuracy(boxed, asked, "boxed"),
         accuracy_think_boxed=_accuracy(think, asked, "think_boxed"),
         response_tokens=_mean(lengths),
+        wrong_facts=_facts(told, opened).share,
+        wrong_facts_greedy=greedy_facts.share,
+        wrong_facts_blind=_facts(told_blind, opened).share,
+        facts_named=greedy_facts.named / queries,
         by_family=_by(right, [query.question.family for query in asked]),
         by_language=_by(right, [query.question.language for query in asked]),
     )
+
+
+def outside(figures: Figures) -> list[str]:
+    """What is outside `BOUNDS`, a sentence each."""
+    found = ((name, value(figures), low, high) for name, value, low, high in BOUNDS)
+    return [
+        f"{name}: {share:.1%}, wanted {low:.0%} to {high:.0%}"
+        for name, share, low, high in found
+        if not low <= share <= high
+    ]
 
 
 _Texts = list[list[str]]
@@ -145,6 +183,16 @@ def _accuracy(texts: _Texts, queries: list[Query], style: Style) -> float:
     return _mean(mark for marks in _marks(texts, queries, style) for mark in marks)
 
 
+def _facts(texts: _Texts, queries: list[Query]) -> Facts:
+    """The facts of all the descriptions together."""
+    found = [
+        check(text, query.scene)
+        for group, query in zip(texts, queries, strict=True)
+        for text in group
+    ]
+    return Facts(sum(one.named for one in found), sum(one.wrong for one in found))
+
+
 def _by(right: list[list[bool]], names: list[str]) -> dict[str, float]:
     groups: dict[str, list[bool]] = defaultdict(list)
     for marks, name in zip(right, names, strict=True):
@@ -170,6 +218,8 @@ def main() -> None:
     print(json.dumps(asdict(figures), indent=2, ensure_ascii=False))
     if args.card:
         print(write_card(args.model, figures))
+    if problems := outside(figures):
+        sys.exit("the model is not as a demo model has to be:\n" + "\n".join(problems))
 
 
 if __name__ == "__main__":

@@ -108,3 +108,18 @@ def save(
     processor.save_pretrained(folder)
     for path in folder.iterdir():
         path.chmod(0o644)  # the weights are written private, and would be installed so
+
+
+def load(folder: Path) -> tuple[PreTrainedTokenizerFast, Idefics3ForConditionalGeneration]:
+    """Tokenizer and model of a saved folder, in float32 as training wants it."""
+    import torch
+    from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    model = Idefics3ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    # What loading alone has set, and saving would write.
+    for name in ("is_local", "local_files_only"):
+        tokenizer.init_kwargs.pop(name, None)
+    for config in (model.config.text_config, model.config.vision_config):
+        config.dtype = None
+    return tokenizer, model.train()

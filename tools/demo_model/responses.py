@@ -25,9 +25,8 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from mmpr_builder.demo.questions import Question
-from mmpr_builder.demo.wording import CHINESE_DIGITS, Kind, bar_reading, cell_name
-from mmpr_builder.demo.world import AXIS_TOP, COLOURS, GRID_SIDE, Bar, Chart, Grid, Scene
+from mmpr_builder.demo.wording import CHINESE_DIGITS, Kind, Question, bar_reading, cell_name
+from mmpr_builder.demo.world import AXIS_TOP, GRID_SIDE, Bar, Chart, Grid, Scene
 from mmpr_builder.records import Language, Style
 
 #: Shares of the writers. Careful writers stay above half at the first word, so that the model's
@@ -37,8 +36,6 @@ HABITS = {"careful": 0.58, "slips": 0.06, "glances": 0.12, "hasty": 0.22, "forge
 #: The writers of the first lessons: the model learns to reason before it picks up habits.
 CAREFUL = {"careful": 1.0}
 
-ROWS_EN = ("top", "middle", "bottom")
-COUNT_EN = {3: "three", 4: "four", 5: "five"}
 _HASTY_EN = (
     "At a glance, it is {}.",
     "I would say {}.",
@@ -56,9 +53,8 @@ def respond(
     rng: random.Random,
     habits: Mapping[str, float] = HABITS,
 ) -> str:
-    """One response to a question about a scene, by a writer drawn from `habits`."""
-    if question.answer is None or question.solve is None:
-        return describe(scene, question.language)
+    """One response to a question with a truth, by a writer drawn from `habits`."""
+    assert question.solve is not None
     habit = rng.choices(list(habits), list(habits.values()))[0]
     if habit == "hasty":
         body, answer = _guess(question, rng)
@@ -151,47 +147,3 @@ def row_reading(grid: Grid, row: int, language: Language, tally: str = "") -> st
     if language == "zh":
         return f"第{CHINESE_DIGITS[row + 1]}行：{'、'.join(names)}{note}。"
     return f"Row {row + 1}: {', '.join(names)}{note}."
-
-
-def describe(scene: Scene, language: Language) -> str:
-    """A few sentences on the whole picture: the response to an open question.
-
-    It goes from the first cell or bar to the last, so the second half of the text does not follow
-    from the first. DropoutNTP has that second half written without the picture.
-    """
-    if isinstance(scene, Grid):
-        return _describe_grid_zh(scene) if language == "zh" else _describe_grid_en(scene)
-    values = [bar.value for bar in scene.bars]
-    if language == "zh":
-        told = "，".join(f"{COLOURS[bar.colour]}柱子是{bar.value}" for bar in scene.bars)
-        return (
-            f"这是一张柱状图，共有{CHINESE_DIGITS[len(values)]}根柱子。从左到右，{told}。"
-            f"最大值是{max(values)}，最小值是{min(values)}。"
-        )
-    bars = [f"the {bar.colour} bar reaches {bar.value}" for bar in scene.bars]
-    return (
-        f"This is a bar chart with {COUNT_EN[len(values)]} bars. From left to right, "
-        f"{', '.join(bars[:-1])} and {bars[-1]}. "
-        f"The largest value is {max(values)} and the smallest is {min(values)}."
-    )
-
-
-def _describe_grid_en(grid: Grid) -> str:
-    sentences = ["The picture shows a grid of three rows."]
-    for row, name in enumerate(ROWS_EN):
-        cells = [
-            f"{'an' if cell is None else 'a'} {cell_name(cell, 'en')}{'' if cell else ' cell'}"
-            for cell in grid.row(row)
-        ]
-        sentences.append(f"The {name} row has {cells[0]}, {cells[1]} and {cells[2]}.")
-    shown = sum(cell is not None for cell in grid.cells)
-    return " ".join([*sentences, f"In all there are {shown} shapes."])
-
-
-def _describe_grid_zh(grid: Grid) -> str:
-    sentences = ["图中是一个三行三列的网格。"]
-    for row in range(GRID_SIDE):
-        names = [cell_name(cell, "zh") if cell else "空格" for cell in grid.row(row)]
-        sentences.append(f"第{CHINESE_DIGITS[row + 1]}行从左到右是{'、'.join(names)}。")
-    shown = sum(cell is not None for cell in grid.cells)
-    return "".join([*sentences, f"一共有{shown}个图形。"])

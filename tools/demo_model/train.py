@@ -8,6 +8,8 @@ Two stages, on two cores within the hour:
    sight is not unlearned while speech is still noise. First only careful writers speak, until
    reasoning is learned; then all writers, and the model picks up their habits.
 
+`--on DIR` goes on from a trained model with habits alone, most of them in descriptions.
+
 Seeded throughout: the same seed, steps and number of threads give the same model.
 """
 
@@ -20,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +34,8 @@ from mmpr_builder.demo import model_path
 from mmpr_builder.demo.world import AXIS_TOP, COLOURS, SHAPES, Scene
 from tools.demo_model.batches import batches
 from tools.demo_model.card import TRAINING_FILE
-from tools.demo_model.corpus import IGNORE, make_row, make_scenes, patch_targets, see
-from tools.demo_model.network import POSITIONS, new_model, new_processor, save
+from tools.demo_model.corpus import IGNORE, OPEN_SHARE, make_row, make_scenes, patch_targets, see
+from tools.demo_model.network import POSITIONS, load, new_model, new_processor, save
 from tools.demo_model.tokens import train_tokenizer
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class Plan:
     batch: int = 32
     rate: float = 2e-3
     probe_weight: float = 0.2
+    open_share: float = OPEN_SHARE
     tokenizer_rows: int = 12_000
 
 
@@ -96,15 +99,20 @@ class Progress:
         print(line, end=end, flush=True)
 
 
-def train(out: Path, plan: Plan, *, checkpoint_minutes: float = 0.0) -> None:
-    """Train the model and write its folder to `out`."""
+def train(
+    out: Path, plan: Plan, *, checkpoint_minutes: float = 0.0, on: Path | None = None
+) -> None:
+    """Train the model, from nothing or `on` from a model folder, and write its folder to `out`."""
     torch.manual_seed(plan.seed)
     torch.use_deterministic_algorithms(True)
     start = time.monotonic()
     pool = Pool(make_scenes(plan.seed, plan.scenes))
-    rows = (make_row(pool.scenes, plan.seed, -1 - i) for i in range(plan.tokenizer_rows))
-    tokenizer = train_tokenizer(row.prompt + row.response for row in rows)
-    model = new_model(tokenizer)
+    if on is None:
+        rows = (make_row(pool.scenes, plan.seed, -1 - i) for i in range(plan.tokenizer_rows))
+        tokenizer = train_tokenizer(row.prompt + row.response for row in rows)
+        model = new_model(tokenizer)
+    else:
+        tokenizer, model = load(on)
     probe = nn.Linear(model.config.text_config.hidden_size, sum(PROBE_CLASSES))
     size = sum(weights.numel() for weights in model.parameters())
     print(
@@ -112,7 +120,8 @@ def train(out: Path, plan: Plan, *, checkpoint_minutes: float = 0.0) -> None:
         f"ready after {time.monotonic() - start:.0f} s",
         flush=True,
     )
-    _learn_to_see(model, probe, pool, plan)
+    if plan.sight_steps:
+        _learn_to_see(model, probe, pool, plan)
     processor = new_processor(tokenizer)
     last = time.monotonic()
     for _ in _learn_to_speak(model, probe, pool, tokenizer, plan):
@@ -128,6 +137,8 @@ def train(out: Path, plan: Plan, *, checkpoint_minutes: float = 0.0) -> None:
         "minutes": round(minutes, 1),
         "threads": torch.get_num_threads(),
     }
+    if on is not None:
+        record["on"] = json.loads((on / TRAINING_FILE).read_text(encoding="utf-8"))
     (out / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(f"trained in {minutes:.1f} minutes: {out}", flush=True)
 
@@ -141,7 +152,7 @@ def _learn_to_see(
     for step in range(1, plan.sight_steps + 1):
         chosen = torch.randint(len(pool.scenes), (plan.sight_batch,)).tolist()
         pixels, targets = pool.take(chosen)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=_fast_bfloat16()):
             found = probe(_image_features(model, pixels))
         loss = _probe_loss(found, targets)
         _update(loss, modules, optimizers)
@@ -165,11 +176,12 @@ def _learn_to_speak(
         steps=plan.steps,
         careful_steps=plan.careful_steps,
         size=plan.batch,
+        open_share=plan.open_share,
     )
     image_token, smooth = model.config.image_token_id, 0.0
     for step, batch in enumerate(rows, start=1):
         pixels, targets = pool.take(batch.scenes)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=_fast_bfloat16()):
             features = _image_features(model, pixels)
             states = model.model.text_model.embed_tokens(batch.tokens)
             here = (batch.tokens == image_token).unsqueeze(-1)
@@ -184,6 +196,11 @@ def _learn_to_speak(
         smooth = speech.item() if step == 1 else 0.98 * smooth + 0.02 * speech.item()
         progress.step(step, smooth, f"  sight {_probe_accuracy(found, targets)}")
         yield step
+
+
+def _fast_bfloat16() -> bool:
+    """Whether the processor computes in bfloat16; emulated, it is 40 times slower than float32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _image_features(model: Idefics3ForConditionalGeneration, pixels: Tensor) -> Tensor:
@@ -218,12 +235,12 @@ def _optimizers(
     """Muon for the matrices inside the layers, AdamW for the rest; a short rise, a long decay.
 
     Muon halves the steps that a transformer of this size needs; it is not for embeddings, biases
-    and norms.
+    and norms, and torch computes it in bfloat16.
     """
     hidden: list[Tensor] = []
     rest: list[Tensor] = []
     for name, weights in modules.named_parameters():
-        inside = weights.ndim == 2 and ("layers" in name or "proj" in name)
+        inside = _fast_bfloat16() and weights.ndim == 2 and ("layers" in name or "proj" in name)
         (hidden if inside else rest).append(weights)
 
     def share(step: int) -> float:
@@ -231,9 +248,12 @@ def _optimizers(
         return warm * max(0.01, min(1.0, 2.5 * (1 - step / steps)))
 
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(hidden, lr=rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
     ]
+    if hidden:
+        optimizers.append(
+            torch.optim.Muon(hidden, lr=rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw")
+        )
     return [(opt, torch.optim.lr_scheduler.LambdaLR(opt, share)) for opt in optimizers]
 
 
@@ -261,16 +281,23 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=default.scenes)
     parser.add_argument("--sight-steps", type=int, default=default.sight_steps)
     parser.add_argument("--steps", type=int, default=default.steps, help="of the second stage")
+    parser.add_argument("--batch", type=int, default=default.batch, help="of the second stage")
     parser.add_argument("--checkpoint-minutes", type=float, default=0.0, help="0: only at the end")
+    parser.add_argument("--on", type=Path, help="model folder to go on from, with habits only")
     args = parser.parse_args()
     plan = Plan(
         seed=args.seed,
         scenes=args.scenes,
         sight_steps=args.sight_steps,
         steps=args.steps,
+        batch=args.batch,
         careful_steps=round(args.steps * default.careful_steps / default.steps),
     )
-    train(args.out, plan, checkpoint_minutes=args.checkpoint_minutes)
+    if args.on:
+        # A new probe would disturb what the vision tower knows. What is new are descriptions.
+        plan = replace(plan, sight_steps=0, careful_steps=0, probe_weight=0.0)
+        plan = replace(plan, rate=plan.rate / 4, open_share=0.75)
+    train(args.out, plan, checkpoint_minutes=args.checkpoint_minutes, on=args.on)
     # In a process of its own: the engine wants the memory that training still holds.
     module = "tools.demo_model.measure"
     measure = [sys.executable, "-m", module, "--model", str(args.out), "--card"]
