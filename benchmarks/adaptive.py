@@ -109,17 +109,14 @@ def simulate(config: Config) -> bool:
     """Tables over all mixes and settings; whether the target on even pass rates is missed."""
     print(f"simulated: {RUNS} runs of {SEEDS} seeds a line, adaptive against fixed {_n(config)}")
     print(_HEAD)
-    reached = {
-        name: _line(name, config, lambda seed, r, mix=mix: _truth_seed(seed, r, mix(r)))
-        for name, mix in MIXES.items()
-    }
+    reached = {name: _line(name, config, _drawn(mix)) for name, mix in MIXES.items()}
     _line("even, few texts", config, lambda s, r: _truth_seed(s, r, r.random(), texts=4))
     _line("even, 10 % undecided", config, lambda s, r: _truth_seed(s, r, r.random(), undecided=0.1))
     print("with other settings:")
     for key in ("sampling.stop_error=0.1", "sampling.stop_error=0", "sampling.min_distinct=2"):
         for name in ("even", "U-shaped"):
             other = _with(config, key)
-            _line(f"{name}, {key[9:]}", other, lambda s, r, m=MIXES[name]: _truth_seed(s, r, m(r)))
+            _line(f"{name}, {key[9:]}", other, _drawn(MIXES[name]))
     print("DropoutNTP:")
     _line("5 % unusable", config, lambda s, r: _open_seed(s, r, 0.05))
     ratio, loss = reached["even"]
@@ -130,6 +127,11 @@ _HEAD = (
     f"{'':28}{'tokens/pair':^17}{'ratio':>7} {'(range)':<14}{'bound':>7}{'pairs/seed':^13}"
     f"{'lost':>7}{'samples':>9}{'texts/seed':^13}{'pass rate: bias':>17}{'naive':>8}{'noise':>7}"
 )
+
+
+def _drawn(mix: Callable[[random.Random], float]) -> Callable[[int, random.Random], Any]:
+    """Questions with pass rates of this mix."""
+    return lambda number, rng: _truth_seed(number, rng, mix(rng))
 
 
 def _line(
@@ -313,13 +315,12 @@ async def _sample(seeds: list[Seed], config: Config, sampler: Any) -> dict[str, 
             for name in (branch, "both"):
                 sums[name].add(rollout.responses, pairs, rollout.stop)
                 sums[name].needed += needed
-    after = sampler.cache_hits()
+    saved = sampler.cache_hits() - hits
     cuts = ", three cuts" if len(config.dropout.keep) > 1 else ""
     print(
         f"{config.sampling.policy}{cuts}: {sums['both'].tokens / took:,.0f} tokens/s"
         f" over {took:.0f} s,"
-        f" prefix cache {after.prefix_hits - hits.prefix_hits:,} of"
-        f" {after.prefix_queries - hits.prefix_queries:,} prompt tokens"
+        f" prefix cache {saved['prefix_hits']:,} of {saved['prefix_queries']:,} prompt tokens"
     )
     return sums
 

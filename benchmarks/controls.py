@@ -3,8 +3,8 @@
     python -m benchmarks.controls
 
 Balance of lengths, giving up in adaptive sampling, pass rates of seeds that stopped early, ranges
-of a probe (for pictures see decontamination). Each table has the figures of the
-version before the control was changed (commit 9c48426, same cases) beside today's.
+of a probe, near-duplicates among texts (for pictures see decontamination). Each table has the
+figures of the version before the control was changed (commit 9c48426, same cases) beside today's.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from mmpr_builder.pairing.balance import Balance, Weighed
 from mmpr_builder.pairing.need import patience
 from mmpr_builder.pairing.pass_rate import shown_rate
 from mmpr_builder.probe import estimate
+from mmpr_builder.quality.screening import screen_seeds
 from mmpr_builder.quality.suspects import CONTROL
-from mmpr_builder.records import content_id
+from mmpr_builder.records import Drop, Seed, content_id
 
 LENGTH = 200
 
@@ -31,7 +32,7 @@ def main() -> None:
     options = parser("controls", seeds=2000)
     args = options.parse_args()
     lines = [*lengths(), "", *stops(args.seeds), "", *rates(args.seeds), "", *suspects(), ""]
-    record("controls", "Controls", [*lines, *ranges()], args.results)
+    record("controls", "Controls", [*lines, *ranges(), "", *repeats()], args.results)
 
 
 def lengths() -> list[str]:
@@ -174,6 +175,21 @@ def ranges() -> list[str]:
             shares.append(f"{held / 500:.0%}")
         rows.append((name, before, ", ".join(shares)))
     return table(("range of a probe, stated 95 %; 2, 4, 24 probed", "before", "now"), rows)
+
+
+def repeats() -> list[str]:
+    """Long texts that share nine words in ten with an earlier one and differ in plurals."""
+    rng, seeds = random.Random(5), list[Seed]()
+    for number in range(1000):
+        text = [f"w{number}x{place}" for place in range(rng.randrange(12, 40))]
+        seeds.append(Seed(f"{number}", " ".join(text)))
+        for place in rng.sample(range(len(text)), len(text) // 10):
+            text[place] += "s"
+        seeds.append(Seed(f"{number} again", " ".join(text)))
+    near = Config.model_validate({"quality": {"near_duplicates": True}})
+    found = sum(isinstance(item, Drop) for item in screen_seeds(seeds, near))
+    header = ("texts of 12 to 39 words, similarity 0.9", "found before", "found")
+    return table(header, [("1,000, other plurals", "50 to 61 %", f"{found / 1000:.1%}")])
 
 
 if __name__ == "__main__":

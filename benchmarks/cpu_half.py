@@ -15,9 +15,10 @@ import pstats
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 
 from benchmarks import pool
@@ -120,7 +121,7 @@ def phases(config: Config, responses: int) -> list[tuple[str, str, str]]:
     total = sum(spent.values())
     return [
         (name, f"{1e6 * seconds / responses:.1f}", f"{100 * seconds / total:.0f} %")
-        for name, seconds in spent.most_common()
+        for name, seconds in sorted(spent.items(), key=itemgetter(1), reverse=True)
     ]
 
 
@@ -128,13 +129,13 @@ class Laps:
     """CPU time of this process, lap by lap, summed up by name."""
 
     def __init__(self) -> None:
-        self.spent: Counter[str] = Counter()
+        self.spent: defaultdict[str, float] = defaultdict(float)
         self._last = time.process_time()
 
     def end(self, name: str) -> None:
         """What was used since the last lap was for `name`."""
         now = time.process_time()
-        self.spent[name] += now - self._last  # type: ignore[assignment]
+        self.spent[name] += now - self._last
         self._last = now
 
 

@@ -3,12 +3,12 @@
     python -m benchmarks.decontamination --seeds data/a.jsonl data/b.jsonl
 
 The evaluation set are all rows of the given files whose pictures open. Leaks are those rows, their
-picture changed in one way and their question paraphrased a little by rules. Unrelated are the
-pictures of one file against the rows of all others (rows of one file can show the same map), whole,
-mirrored and in quarters; then pictures of the demo's world against others of it, which are flat
-and collide in perceptual hashes. Their question is taken to be similar to every other
-(`question_similarity=0`), the hardest case: only the pictures can tell. Without --seeds the demo's
-world serves for both.
+picture changed in one way and their question paraphrased a little by rules; with their own question
+they are near-duplicates. Unrelated are the pictures of one file against the rows of all others
+(rows of one file can show the same map), whole, mirrored and in quarters; then pictures of the
+demo's world against others of it, which are flat and collide in perceptual hashes. Their question
+is taken to be similar to every other (`question_similarity=0`), the hardest case: only the pictures
+can tell. Without --seeds the demo's world serves for both.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from benchmarks.results import parser, record, table
-from mmpr_builder.config import DecontaminateConfig
+from mmpr_builder.config import Config, DecontaminateConfig
 from mmpr_builder.demo.drawing import draw
 from mmpr_builder.demo.questions import ask
 from mmpr_builder.demo.world import make_scene
 from mmpr_builder.errors import RowError
 from mmpr_builder.io.images import open_image, read_bytes
-from mmpr_builder.quality import Decontaminator, index_evaluation
-from mmpr_builder.records import ImageRef, Seed
+from mmpr_builder.quality.contamination import Decontaminator, index_evaluation
+from mmpr_builder.quality.screening import screen_seeds
+from mmpr_builder.records import Drop, ImageRef, Seed
 from mmpr_builder.seeds import read_seeds
 
 Change = Callable[[Image.Image, random.Random], Image.Image]
@@ -128,6 +129,7 @@ def recall_lines(folder: Path, rows: Sequence[Row]) -> list[str]:
     for name, change in CHANGES.items():
         leaks = list(planted(folder, rows, change))
         hits = [sum(checker.leak(leak) is not None for leak in leaks) for checker in checkers]
+        hits.append(near_duplicates(rows, leaks))
         found.append((name, *(f"{hit} of {len(leaks)} ({hit / len(leaks):.1%})" for hit in hits)))
     texts = [row.seed for row in rows if len(row.seed.question) >= 100]
     bare = [replace(seed, images=(), question=paraphrased(seed.question, random.Random(i)))
@@ -135,9 +137,20 @@ def recall_lines(folder: Path, rows: Sequence[Row]) -> list[str]:
     hit = sum(checkers[0].leak(seed) is not None for seed in bare)
     if bare:
         share = f"{hit} of {len(bare)} ({hit / len(bare):.1%})"
-        found.append(("no picture, question of 100 characters or more", share, "–"))
+        found.append(("no picture, question of 100 characters or more", share, "–", "–"))
     head = ("planted leak, question paraphrased", "found", "found by the picture alone")
-    return table(head, found)
+    return table((*head, "near-duplicates, same question"), found)
+
+
+def near_duplicates(rows: Sequence[Row], leaks: Sequence[Seed]) -> int:
+    """How many of the changed pictures, each with its own question, repeat a row."""
+    copies = [
+        replace(leak, id=f"copy {number}", question=row.seed.question)
+        for number, (row, leak) in enumerate(zip(rows, leaks, strict=True))
+    ]
+    config = Config.model_validate({"quality": {"near_duplicates": True}})
+    found = screen_seeds([*(row.seed for row in rows), *copies], config)
+    return sum(isinstance(item, Drop) and item.item_id.startswith("copy ") for item in found)
 
 
 def planted(folder: Path, rows: Sequence[Row], change: Change) -> Iterator[Seed]:

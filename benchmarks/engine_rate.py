@@ -24,7 +24,6 @@ import os
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -161,10 +160,10 @@ async def measured(engine: Any, ask: bare.Ask, seeds: Sequence[Seed], root: int)
     return Run(tokens / seconds, since(before, root, tokens))
 
 
-def since(before: Counter[str], root: int, tokens: int) -> dict[str, float]:
+def since(before: dict[str, float], root: int, tokens: int) -> dict[str, float]:
     """CPU µs per token by role since `before`."""
     now = cpu_by_role(root, os.getpid())
-    return {role: 1e6 * (now[role] - before[role]) / tokens for role in now}
+    return {role: 1e6 * (now[role] - before.get(role, 0.0)) / tokens for role in now}
 
 
 class MeasuredSampler:
@@ -183,7 +182,7 @@ class MeasuredSampler:
         self._measured: asyncio.Task[None] | None = None
         self._alone = Run(0.0, {})
         self._began = 0.0
-        self._before: Counter[str] = Counter()
+        self._before: dict[str, float] = {}
         self._tokens = 0
 
     async def sample(self, request: sampling.Request) -> AsyncGenerator[sampling.Sample, None]:

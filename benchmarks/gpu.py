@@ -12,8 +12,9 @@ downloaded, and every response runs to its `sampling.max_tokens`. On one loaded 
                              the paper (arXiv 2411.10442, section 3.1)
     memory                   of the GPU, as nvidia-smi says
 
-A whole build on Ray comes last, with an engine of its own. What there is no time left for is named
-in the report, and so is what failed. `--size tiny` rehearses all of it where there is no GPU.
+A whole build on Ray comes last, with an engine of its own. Each model has its share of the time;
+what there is none left for is named in the report, and so is what failed. `needed` is the sum that
+the defaults were chosen by. `--size tiny` rehearses all of it where there is no GPU.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ from mmpr_builder.seeds import read_seeds
 
 SIDES = (448, 896, 1344)
 TOKENS_PER_PAIR = 571.2
+RATE, LOADING_S, BESIDE_S = 8_000, 60, 25
+"""What `needed` assumes of a card of 80 GiB: tokens per second, seconds until an engine is up, and
+those for warming up, the reference's schedule and Ray."""
 GOALS = {"bare": engine_rate.GOAL, "reference": reference_schedule.GOAL}
 SETTINGS = ("dropout.apply=none", "engine.load_format=dummy", "engine.max_model_len=8192")
 
@@ -51,12 +55,13 @@ SETTINGS = ("dropout.apply=none", "engine.load_format=dummy", "engine.max_model_
 def main(words: list[str]) -> int:
     """Measure what time allows, and record it; 1 if a goal is missed or something failed."""
     options = _options(words)
-    deadline = time.monotonic() + 60 * options.minutes
     lines, fine = [f"GPU: {gpu_name()}. Random weights; {options.seeds} seeds x {options.n}"], True
     lines[0] += f" responses of {options.tokens} tokens, {options.rounds} rounds."
-    for name in options.shapes.split(","):
+    shapes, start = options.shapes.split(","), time.monotonic()
+    for number, name in enumerate(shapes, 1):
+        deadline = start + 60 * options.minutes * number / len(shapes)
         with tempfile.TemporaryDirectory() as folder:
-            found: dict[str, Any] = {}
+            found: dict[Any, Any] = {}
             try:
                 measure_shape(SHAPES[name], Path(folder), options, deadline, found)
             except Exception as error:  # noqa: BLE001 - the other shape is still to be measured
@@ -70,7 +75,7 @@ def main(words: list[str]) -> int:
 
 
 def _options(words: list[str]) -> Any:
-    found = parser("gpu", seeds=48, n=32, tokens=256, rounds=2, minutes=10)
+    found = parser("gpu", seeds=32, n=32, tokens=128, rounds=2, minutes=10)
     found.add_argument("--shapes", default=",".join(SHAPES), help="default: %(default)s")
     found.add_argument("--size", choices=("full", "tiny"), default="full")
     options = found.parse_args(words)
@@ -80,8 +85,15 @@ def _options(words: list[str]) -> Any:
     return options
 
 
+def needed(options: Any) -> float:
+    """Seconds that it all takes at `RATE`."""
+    runs = 2 * options.rounds + len(SIDES) + 2  # Each round and the build with the bare engine's.
+    tokens = runs * options.seeds * options.n * options.tokens
+    return float(len(options.shapes.split(",")) * (tokens / RATE + 2 * LOADING_S + BESIDE_S))
+
+
 def measure_shape(
-    shape: Shape, folder: Path, options: Any, deadline: float, found: dict[str, Any]
+    shape: Shape, folder: Path, options: Any, deadline: float, found: dict[Any, Any]
 ) -> None:
     """All figures of one model, put into `found` as they come."""
     model = folder / "model"
@@ -96,7 +108,7 @@ def measure_shape(
         ],
     )
     asyncio.run(_on_one_engine(shape, folder, config, options, deadline, found))
-    if time.monotonic() + found["loading"] + found["round"] * 2 > deadline:
+    if time.monotonic() + found["loading"] + 1.2 * found["round"] > deadline:
         found["left out"] = [*found.get("left out", []), "the whole build"]
         return
     seeds = read(path)
@@ -105,7 +117,7 @@ def measure_shape(
 
 
 async def _on_one_engine(
-    shape: Shape, folder: Path, config: Config, options: Any, deadline: float, found: dict[str, Any]
+    shape: Shape, folder: Path, config: Config, options: Any, deadline: float, found: dict[Any, Any]
 ) -> None:
     start = time.monotonic()
     sampler: Any = make_sampler(config)
@@ -126,7 +138,7 @@ async def _on_one_engine(
             return sum(response.tokens for response in rollout.responses)
 
         for side in SIDES:
-            if time.monotonic() + found["round"] > deadline:
+            if time.monotonic() + 0.75 * found["round"] > deadline:  # Half of one, if not larger.
                 found["left out"] = [*found.get("left out", []), f"{side} px"]
                 continue
             path = write_pictures(folder / f"seeds-{side}", options.seeds, side, first=side)
@@ -163,12 +175,12 @@ def read(path: Path) -> list[Seed]:
     return [item for item in read_seeds(str(path)) if isinstance(item, Seed)]
 
 
-def missed(found: dict[str, Any]) -> list[str]:
+def missed(found: dict[Any, Any]) -> list[str]:
     """The goals that were measured and not reached."""
     return [n for n, goal in GOALS.items() if n in found and spread(found[n]).median < goal]
 
 
-def report(shape: Shape, size: str, found: dict[str, Any]) -> list[str]:
+def report(shape: Shape, size: str, found: dict[Any, Any]) -> list[str]:
     """The section of one model."""
     rows: list[tuple[str, object]] = []
     if "rates" in found:

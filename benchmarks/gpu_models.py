@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.bare import Frame
 
-_TEXT = {
+_TEXT: dict[str, dict[str, Any]] = {
     "full": {
         **{"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28},
         **{"num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064},

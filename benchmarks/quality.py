@@ -34,8 +34,8 @@ from benchmarks.watch import Stages, Watch
 from mmpr_builder import stages
 from mmpr_builder.config import load_config
 from mmpr_builder.io import tables
-from mmpr_builder.io.columns import optional_columns
 from mmpr_builder.io.images import read_bytes
+from mmpr_builder.io.tables import optional_columns
 from mmpr_builder.records import Continuation, Response, Rollout
 
 BLIND, RATIOS = 8, (0.25, 0.5, 0.75)

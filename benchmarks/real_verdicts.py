@@ -24,7 +24,7 @@ from pathlib import Path
 
 from benchmarks.results import RESULTS, parser, record, table
 from benchmarks.scoring_speed import core_seconds, empty_caches
-from mmpr_builder.audit import LabelledCase, Rate, judge_case, read_cases
+from mmpr_builder.audit.labels import LabelledCase, Rate, judge_case, read_cases
 from mmpr_builder.records import Verdict
 from mmpr_builder.scoring import Judge
 

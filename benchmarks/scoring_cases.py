@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmpr_builder.audit import Confusion, LabelledCase, confusion, judge_case, read_cases
+from mmpr_builder.audit.labels import Confusion, LabelledCase, confusion, judge_case, read_cases
 from mmpr_builder.config import ScoringConfig
 from mmpr_builder.records import Verdict
 from mmpr_builder.scoring import Judge

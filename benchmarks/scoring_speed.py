@@ -132,11 +132,10 @@ def one_round(asks: list[Ask], *, ours_first: bool) -> dict[str, float]:
     empty_caches()
     with Judge() as judge:
         judge.score_answer("x+2", "2+x+0", scorer="math")  # the worker has started
-        run = lambda: ours(judge, asks)  # noqa: E731
-        seconds = core_seconds(run)
+        seconds = core_seconds(lambda: ours(judge, asks))
         found["ours"] = len(asks) / seconds
         found["once"] = len(set(asks)) / seconds
-        found["cached"] = 20 * len(asks) / core_seconds(lambda: [run() for _ in range(20)])
+        found["cached"] = 20 * len(asks) / core_seconds(lambda: ours(judge, asks * 20))
     if ours_first:
         with_math_verify()
     return found

@@ -30,7 +30,7 @@ from mmpr_builder.cluster.session import ray_session
 from mmpr_builder.config import Config
 from mmpr_builder.io.ordered_map import Spread, in_threads
 from mmpr_builder.progress import Progress
-from mmpr_builder.quality import screen_seeds
+from mmpr_builder.quality.screening import screen_seeds
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds import read_seeds
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from statistics import median
@@ -34,17 +34,17 @@ class Stages(Progress):
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
 
 
-def cpu_by_role(root: int, front: int) -> Counter[str]:
+def cpu_by_role(root: int, front: int) -> dict[str, float]:
     """CPU seconds so far of a process and its descendants: `engine` is vLLM's core, `front` the
     process of that number, which asks it, `rest` all others (a driver, Ray's own)."""
-    used: Counter[str] = Counter()
+    used: dict[str, float] = defaultdict(float)
     process = psutil.Process(root)
     for one in [process, *process.children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):
             times = one.cpu_times()
             is_engine = one.name().startswith("VLLM") or one.ppid() == front
             role = "front" if one.pid == front else "engine" if is_engine else "rest"
-            used[role] += times.user + times.system  # type: ignore[assignment]
+            used[role] += times.user + times.system
     return used
 
 

@@ -1,10 +1,12 @@
-"""Two builds compared: settings, counts, pass rates, verdicts that flipped, pairs in one only.
+"""Two builds compared: settings, counts, pass rates, verdicts that flipped, pairs in one only; and
+how the model drifted between them on the questions that both asked.
 
     diff = compare_builds("out/run-1", "out/run-2")
     diff.settings    (Change("pairing.max_per_seed", 15, 5),)
     diff.flips       (Flip("q17", "correct", "incorrect", "Bars: red 4 …"),)
 
-Only what the builds left is read (run.json, pairs without images, drops): no engine, no scoring.
+Only what the builds left is read (run.json, pairs without images, drops, rollouts): no engine, no
+scoring.
 Verdicts are compared where both builds show them: on texts that stand in a pair of each.
 """
 
@@ -12,12 +14,22 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, get_args
 
 from mmpr_builder.config import flattened
-from mmpr_builder.output import mean_rate, pair_parts, read_drops, read_rows, read_run
+from mmpr_builder.extraction import extract_answer
+from mmpr_builder.io.tables import list_parts
+from mmpr_builder.output import (
+    mean_rate,
+    pair_parts,
+    read_drops,
+    read_rollouts,
+    read_rows,
+    read_run,
+)
 from mmpr_builder.records import Kind
 
 _COLUMNS = (
@@ -71,6 +83,9 @@ class BuildDiff:
     """Seeds with another pass rate, the greatest change first."""
     flips: tuple[Flip, ...]
     pairs: Mapping[str, tuple[int, int, int]]
+    drift: Mapping[str, tuple[Change, ...]]
+    """Means over the questions that both asked, over all and by source; empty where a build has no
+    rollouts of its own. That two answers differ is a chance, which does not depend on n."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +115,7 @@ def compare_builds(left: str, right: str) -> BuildDiff:
         rates=tuple(sorted(moved, key=lambda c: (-abs(c.left - c.right), c.name))),
         flips=_flips(a, b),
         pairs=_pairs(a, b),
+        drift=_drift((a, _sampled(left)), (b, _sampled(right))),
     )
 
 
@@ -156,6 +172,48 @@ def _mean_rates(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[Chan
         sides.append(rates)
     names = sorted(sides[0].keys() | sides[1].keys(), key=lambda n: (n != "all sources", n))
     return tuple(Change(name, sides[0].get(name), sides[1].get(name)) for name in names)
+
+
+_Sampled = dict[str, tuple[str, float, float | None]]
+"""Seed id -> source, mean tokens of a response, chance that two answers differ."""
+
+
+def _drift(*sides: tuple[_Build, _Sampled]) -> dict[str, tuple[Change, ...]]:
+    (_, left), (_, right) = sides
+    of_source: dict[str, list[str]] = {}
+    for seed in sorted(left.keys() & right.keys()):
+        for name in ("all sources", left[seed][0] or "(unnamed)"):
+            of_source.setdefault(name, []).append(seed)
+    measures: dict[str, list[Mapping[str, float | None]]] = {
+        "share right": [build.rates for build, _ in sides],
+        "tokens of a response": [{s: v[1] for s, v in found.items()} for _, found in sides],
+        "two answers differ": [{s: v[2] for s, v in found.items()} for _, found in sides],
+    }
+    return {
+        measure: tuple(Change(name, *_means(values, seeds)) for name, seeds in of_source.items())
+        for measure, values in measures.items()
+        if of_source
+    }
+
+
+def _means(sides: Sequence[Mapping[str, float | None]], seeds: Sequence[str]) -> Iterator[Any]:
+    """Those of each side over the seeds that both know; None without one."""
+    known = [pair for s in seeds if None not in (pair := [side.get(s) for side in sides])]
+    for place in range(len(sides)):
+        yield round(fmean(pair[place] or 0.0 for pair in known), 4) if known else None
+
+
+def _sampled(out: str) -> _Sampled:
+    found: _Sampled = {}
+    for rollout in read_rollouts(list_parts(f"{out.rstrip('/')}/rollouts")):
+        n, differing = len(rollout.responses), None
+        if n > 1 and rollout.style != "open":
+            answers = Counter(extract_answer(r.text, rollout.style) for r in rollout.responses)
+            differing = 1 - sum(k * (k - 1) for k in answers.values()) / (n * (n - 1))
+        if n:
+            tokens = fmean(response.tokens for response in rollout.responses)
+            found[rollout.seed.id] = (rollout.seed.source, tokens, differing)
+    return found
 
 
 def _flips(a: _Build, b: _Build) -> tuple[Flip, ...]:

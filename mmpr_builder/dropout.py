@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mmpr_builder.config import Config, DropoutConfig
+from mmpr_builder.config import Config, DropoutConfig, asks_majority, compares
 from mmpr_builder.errors import ConfigError
 from mmpr_builder.extraction import open_thought, thought_of
 from mmpr_builder.records import Seed
@@ -83,15 +83,18 @@ def wants_continuation(seed: Seed, dropout: DropoutConfig) -> bool:
     return dropout.apply == "all" or not seed.has_truth
 
 
-def may_pair(seed: Seed, dropout: DropoutConfig) -> bool:
-    """Whether a pair can come of a seed: there is a truth to judge by, or something to continue."""
-    return seed.has_truth or wants_continuation(seed, dropout)
+def may_pair(seed: Seed, config: Config) -> bool:
+    """Whether a pair can come of a seed: there is a truth to judge by, or may be, or a judge, or
+    something to continue."""
+    asked = asks_majority(seed, config) or compares(seed, config)
+    return seed.has_truth or asked or wants_continuation(seed, config.dropout)
 
 
 def wants_blind(seed: Seed, config: Config) -> bool:
     """Whether a seed is answered without its images, too (`sampling.blind`): where it has some, and
-    a truth to judge the answers by."""
-    return config.sampling.blind > 0 and bool(seed.images) and seed.has_truth
+    a truth to judge the answers by, or may have one."""
+    wanted = config.sampling.blind > 0 and bool(seed.images)
+    return wanted and (seed.has_truth or asks_majority(seed, config))
 
 
 def part_of(text: str, part: Part) -> tuple[int, int] | None:
@@ -137,29 +140,40 @@ def truncate(text: str, keep: float = 0.5, part: Part = "whole") -> str:
 
 
 def cut_tokens(
-    ids: Sequence[int], text: str, keep: float, decode: Decode, part: Part = "whole"
+    ids: Sequence[int],
+    text: str,
+    keep: float,
+    decode: Decode,
+    part: Part = "whole",
+    gap: tuple[int, int] | None = None,
 ) -> Cut | None:
     """The token-level cut nearest to `keep` x tokens whose text ends at a clean boundary.
 
     `ids` are a response's tokens without its stop token and `text` its exact text, behind what its
     prompt opened of it, if anything. None when it is too short to be cut, has no such part (see
-    `part_of`), or no prefix of its tokens decodes to a prefix of its text.
+    `part_of`), or no prefix of its tokens decodes to a prefix of its text. With a `gap` of the text
+    the cut is the last one that ends in it, blanks included; None where a token spans it.
     """
     span = part_of(text, part)
     if span is None:
         return None
     whole = _complete(decode(ids), text)
     lead = text[: len(text) - len(whole)] if ids and text.endswith(whole) else ""
+
+    def reached(count: int) -> int:
+        return len(lead) + len(decode(ids[:count]))
+
+    if gap is not None:
+        last = bisect.bisect_right(range(len(ids)), gap[1], key=reached) - 1
+        prefix = lead + decode(ids[: max(0, last)])
+        there = last > 0 and gap[0] <= len(prefix) <= gap[1] and text.startswith(prefix)
+        return Cut(tuple(ids[:last]), prefix, lead) if there else None
     if keep <= 0 and span[0] <= len(lead):
         return Cut((), open_thought(lead), lead)
     if len(ids) < 2:
         return None
     low, high = 0, len(ids)
     if part != "whole":
-
-        def reached(count: int) -> int:
-            return len(lead) + len(decode(ids[:count]))
-
         low, high = (bisect.bisect_left(range(len(ids)), edge, key=reached) for edge in span)
     atoms = _atoms(text)
     possible: Cut | None = None

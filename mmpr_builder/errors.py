@@ -68,7 +68,8 @@ class RowError(MmprError):
 
 
 class StorageError(MmprError, OSError):
-    """A place cannot be read or written: full, read-only, or away for longer than we wait."""
+    """A place cannot be read or written: full, read-only, or away for longer than we wait; or a
+    server that judges is."""
 
 
 class EngineError(MmprError):

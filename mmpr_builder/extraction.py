@@ -13,7 +13,6 @@ every style.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from mmpr_builder.errors import ConfigError
 
@@ -44,38 +43,34 @@ _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _HTML = re.compile(r"</?(?:answer|b|strong|i|em|u|p|span|div|h[1-6]|center|big)\s*>|<br\s*/?>")
 BOLD_INSIDE = re.compile(r"(?<![\w)*])\*\*([^*\s](?:[^*\n]*[^*\s])?)\*\*(?!\*)")
 
-_WINDOW = 80
-"""A marker and its dress fit into so many characters; what is matched is bounded by it, which keeps
-extraction linear in the length of a response, whatever it contains."""
-_STRONG_PHRASES = ("final answer", "最终答案", "最后答案")
+_DRESS = r"[*_\s]{0,40}+"  # Bounds keep extraction linear in the length of a response.
 _STRONG = re.compile(
-    r"s?[*_`#\s]*(?:[:：=]|-\s|\b(?:is|are|should be|would be)\b[*_\s]*[:：]?"
-    r"|(?:应该)?[是为][*_\s]*[:：]?|\n)",
+    r"(?:final answer|最终答案|最后答案)s?[*_`#\s]{0,40}"
+    rf"(?:[:：=]|-\s|\n|(?:应该)?[是为]{_DRESS}[:：]?"
+    rf"|\b(?:is|are|should be|would be)\b{_DRESS}[:：]?)",
     re.IGNORECASE,
 )
-_WEAK_PHRASES = (
-    *("answer", "option", "choice", "答案", "故选", "应选", "所以选", "因此选", "答:", "答："),
-    *("正确的选项", "正确选项", "对应选项"),
-)
-_BEFORE_ENGLISH = re.compile(
-    r"(?:(?P<line>(?:\A|\n|\{\s*)[*_#>\[\-\s]*)|\b(?P<the>the\s+))"
-    r"(?P<correct>(?:most\s+)?(?:correct|right|best|appropriate)\s+)?\Z",
+"""`Final answer` counts with a colon, "is", or as a heading of its own line."""
+_LINE_START = r"(?:\A|\n|\{)[*_#>\[【\-\s]{0,40}+"
+_CORRECT = r"(?:most\s+)?(?:correct|right|best|appropriate)\s+"
+_OF_QUESTION = rf"(?:\s+to\s+(?:the|this|your)\s+question)?{_DRESS}"
+_COLON = r"(?:[:：]|\](?:\s*+[:：](?=\s*\n)|\s*(?=\n)))"
+_WEAK = re.compile(
+    rf"{_LINE_START}(?:(?:{_CORRECT})?answer{_OF_QUESTION}{_COLON}|答[:：]"
+    r"|答案[*_#]*(?:】[*_]*[:：]?|[ \t]*\n)\s*)"
+    rf"|\bthe\s+(?:(?:{_CORRECT})?answer|{_CORRECT}(?:option|choice)){_OF_QUESTION}"
+    rf"(?:{_COLON}|(?:is|are|should be|would be|must be)\b\s*[:：]?)"
+    rf"|答案{_DRESS}(?:应该|应)?[:：是为选]{_DRESS}[:：]?"
+    r"|(?:故选|应选|所以选|因此选)(?!项)"
+    r"|(?:正确的?|对应)选项\s*+(?:[是为:：]\s*+)?(?=[(（]?(?-i:[A-Z]))",
     re.IGNORECASE,
 )
-_AFTER_ENGLISH = re.compile(
-    r"(?:\s+to\s+(?:the|this|your)\s+question)?[*_\s]*"
-    r"(?:(?P<colon>[:：]|\]\s*[:：]?(?=\s*\n))"
-    r"|(?P<verb>(?:is|are|should be|would be|must be)\b)\s*[:：]?)",
-    re.IGNORECASE,
-)
-_AFTER_CHINESE = re.compile(r"[*_\s]*(?:应该|应)?[:：是为选][*_\s]*[:：]?")
+"""`Answer:` at the start of a line, `the answer is`, 答案是, 故选, 【答案】, a line of 答案."""
 _CONFIRMED = re.compile(
     r"\(?\b(?P<letter>[A-Z])\)?\**\s+is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice))?\b"
     r"|选项\s*(?P<zh>[A-Z])\s*(?:是|为)?(?:最)?正确"
 )
 """`B is the correct answer`, 选项B正确: the letter stands before its marker."""
-_HEADING_CHINESE = re.compile(r"[*_#]*(?:】[*_]*[:：]?|[ \t]*\n)\s*")
-"""【答案】 and 答案 in a line of its own."""
 STYLES = ("final_answer", "boxed", "think_boxed")
 
 
@@ -186,13 +181,9 @@ def _box_at(text: str, at: int) -> tuple[str, int] | None:
 
 def _marked_answer(text: str) -> str | None:
     """What follows the last marker. `The answer is` counts only where `Final answer` is absent."""
-    lowered = text.lower()
-    if len(lowered) != len(text):  # a few letters change length, and indices with it
-        lowered = text
-    start = _last_marker(text, lowered, _STRONG_PHRASES, _after_strong)
-    if start is None:
-        start = _last_marker(text, lowered, _WEAK_PHRASES, _after_weak)
-    if start is None:
+    ends = (max(map(re.Match.end, mark.finditer(text)), default=0) for mark in (_STRONG, _WEAK))
+    start = next(ends) or next(ends)
+    if not start:
         return _confirmed_letter(text)
     answer = _first_piece(text[start:])
     if answer is None or (answer.rstrip("*_ ").endswith((":", "：")) and not _OPTION.match(answer)):
@@ -217,58 +208,6 @@ _LAST_LINES = 1000
 _LINE = re.compile(r"\s*\([A-Z]\)\s*\S")  # The climate is:\n(C) temperate
 
 
-def _last_marker(
-    text: str, lowered: str, phrases: tuple[str, ...], after: Callable[[str, int, str], int | None]
-) -> int | None:
-    """Where the answer begins after the last of the phrases that is a marker, or None."""
-    best: int | None = None
-    for phrase in phrases:
-        at = lowered.rfind(phrase)
-        while at >= 0 and (best is None or at >= best):
-            end = after(text, at, phrase)
-            if end is not None:
-                best = end
-                break
-            at = lowered.rfind(phrase, 0, at)
-    return best
-
-
-def _after_strong(text: str, at: int, phrase: str) -> int | None:
-    """`Final answer` counts with a colon, "is", or as a heading of its own line."""
-    end = at + len(phrase)
-    found = _STRONG.match(text[end : end + _WINDOW])
-    return end + found.end() if found else None
-
-
-def _after_weak(text: str, at: int, phrase: str) -> int | None:
-    """`Answer:` at the start of a line, `the answer is`, `答案是`, `故选`."""
-    end = at + len(phrase)
-    following = text[end : end + _WINDOW]
-    if phrase.isascii():
-        before = _BEFORE_ENGLISH.search(text[max(0, at - _WINDOW) : at])
-        found = _AFTER_ENGLISH.match(following)
-        if before is None or found is None or not (found["colon"] or before["the"]):
-            return None
-        named = before["the"] and before["correct"]
-        return end + found.end() if phrase == "answer" or named else None
-    if phrase == "答案":
-        found = _AFTER_CHINESE.match(following)
-        if found is None and _begins_line(text, at):
-            found = _HEADING_CHINESE.match(following)
-        return end + found.end() if found else None
-    if phrase.startswith("答"):
-        return end if _begins_line(text, at) else None
-    if phrase.endswith("选项"):
-        found = re.compile(r"\s*[是为:：]?\s*(?=[(（]?[A-Z])").match(following)
-        return end + found.end() if found else None
-    return None if following.startswith("项") else end
-
-
-def _begins_line(text: str, at: int) -> bool:
-    """Whether nothing but dress stands before `at` in its line."""
-    return not text[max(0, at - _WINDOW) : at].rpartition("\n")[2].strip(" *_>#-【[")
-
-
 _LINES = (("\\[", "\\]"), ("$$", "$$"), ("\\begin{", "\\end{"), ("```", "```"))
 _LEADING_DRESS = re.compile(r"[*_#`~:：\s]*")
 _DRESS_OF_LINE = re.compile(r"(?:[*_#>`~:：\s]|-(?=[-\s]))*")
@@ -288,9 +227,7 @@ def _first_piece(text: str) -> str | None:
             line = text.find("\n", end)
             return text[: line if line > 0 else len(text)]
     first, _, rest = text.partition("\n")
-    letters = [
-        found[1] if (found := _OPTION.match(line)) else "" for line in (first, rest[:_WINDOW])
-    ]
+    letters = [found[1] if (found := _OPTION.match(line)) else "" for line in (first, rest[:80])]
     if letters == ["A", "B"]:
         return text[:MAX_OPTIONS]  # the options over again, which are no answer
     box = _BOX.search(first)
@@ -319,7 +256,7 @@ _NESTED_MARKER = re.compile(
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9]{1,20}(?: [0-9]{1,20})?\s*\Z")
-_TICK = re.compile(r"\s+[✓✔✅☑\ufe0f]+\Z")
+_TICK = re.compile(r"(?<!\s)\s++[✓✔✅☑\ufe0f]++\Z")
 _ENDS_WITH_POINTS = re.compile(r"(?:\.\.|(?:\b\w\.){2})\Z")  # an ellipsis, U.S.
 
 

@@ -29,8 +29,8 @@ from mmpr_builder.dropout import truncate
 from mmpr_builder.errors import InputError
 from mmpr_builder.folder.manifest import has_manifest
 from mmpr_builder.io import images, tables
-from mmpr_builder.io.access import named_access
-from mmpr_builder.pairing import judge_and_pair, read_labels
+from mmpr_builder.io.access import access_of, source_of
+from mmpr_builder.pairing import judge_and_pair, read_labels, settled
 from mmpr_builder.records import (
     Continuation,
     Drop,
@@ -42,7 +42,7 @@ from mmpr_builder.records import (
     Template,
     Verdict,
 )
-from mmpr_builder.sampling import Request, Sampler, without_images
+from mmpr_builder.sampling import Request, Sampler, scores_while_sampling, without_images
 from mmpr_builder.sampling import roll_out as roll_out_one
 
 
@@ -53,7 +53,7 @@ def read_images(seed: Seed | ImageRef, *, allow: Sequence[str] = ()) -> tuple[by
     an image that is missing, too large or not allowed.
     """
     refs = (seed,) if isinstance(seed, ImageRef) else seed.images
-    return images.read_all(refs, named_access("", allow=allow))
+    return images.read_all(refs, access_of([source_of("", allow=allow)]))
 
 
 def chat_request(
@@ -104,8 +104,8 @@ def read_responses(completion: Any, *, seed: int = 0) -> list[Response]:
 
     reply = completion.model_dump() if hasattr(completion, "model_dump") else completion
     return [
-        Response(choice.text, choice.tokens, choice.finish_reason, seed + i, choice.logprob)
-        for i, choice in enumerate(read_choices(reply))
+        Response(one.text, one.tokens, one.finish_reason, seed + one.seed, one.logprob)
+        for one in read_choices(reply)
     ]
 
 
@@ -157,7 +157,7 @@ def judge_rollout(
 
     config = config or Config()
     labels = read_labels(config.scoring.labels)
-    return judge_and_pair(rollout, config, scoring, labels=labels)
+    return judge_and_pair(settled(rollout, config, scoring), config, scoring, labels=labels)
 
 
 async def aroll_out(
@@ -172,24 +172,27 @@ async def aroll_out(
     from mmpr_builder.sampling.scoring_threads import ScoringThreads
 
     templates = prompts.load_templates(config)
+    judge = await asyncio.to_thread(engines.make_judge, config)
     mine = None if sampler is not None else await asyncio.to_thread(engines.make_sampler, config)
     uses: Sampler | None = sampler or mine
     assert uses is not None
-    scoring = ScoringThreads(config) if config.sampling.policy == "adaptive" else None
+    scoring = ScoringThreads(config) if scores_while_sampling(config) else None
     room = asyncio.Semaphore(config.distributed.unit_queries)
 
     async def one(index: int, seed: Seed) -> Rollout:
         async with room:
             template = templates.pick(seed)
-            return await roll_out_one(seed, index, template, config, uses, config.model, scoring)
+            how = (template, config, uses, config.model, scoring, judge)
+            return await roll_out_one(seed, index, *how)
 
     try:
         return list(await asyncio.gather(*(one(i, seed) for i, seed in enumerate(seeds))))
     finally:
         if scoring is not None:
             scoring.close()
-        if mine is not None:
-            await mine.close()
+        for made in (mine, judge):
+            if made is not None:
+                await made.close()
 
 
 def roll_out(seeds: Iterable[Seed], config: Config) -> list[Rollout]:

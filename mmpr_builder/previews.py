@@ -7,10 +7,9 @@ for one in mb.preview(mb.load_config("my_recipe.yaml"), n=3):
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import islice, zip_longest
-from typing import TypeVar
+from itertools import islice
 
 from mmpr_builder import prompts, seeds
 from mmpr_builder.config import Config, DecontaminateConfig, source_label
@@ -24,12 +23,11 @@ from mmpr_builder.io.seed_files import tell
 from mmpr_builder.pairing import scorer_for
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Seed
+from mmpr_builder.report.samples import in_turns, thumbnail
 from mmpr_builder.runs.inputs import Usable, read_rows, with_demo
-from mmpr_builder.sampling import request_for
+from mmpr_builder.sampling import Request, request_for
 from mmpr_builder.scoring.auto import counted, kind_of
 from mmpr_builder.scoring.clean import clean
-
-T = TypeVar("T")
 
 _LOOKED_AT = 64
 """Seeds of each source among which those that differ in kind are found."""
@@ -42,7 +40,7 @@ class Preview(Shown):
     `columns` says in which columns of its file question, image, answer, … stood. `scorer` judges
     the responses ("" without a truth; "auto: math" is what "auto" takes for this one).
     `continued` is "" where the build continues nothing of it; `blind_samples` counts those of
-    `blind`. `pictures` are the images' bytes.
+    `blind`. `sizes` are (width, height) of the images, `thumbnails` data URLs of small ones.
     """
 
     seed: Seed
@@ -50,13 +48,14 @@ class Preview(Shown):
     scorer: str
     template: str
     blind_samples: int
-    pictures: tuple[bytes, ...] = field(repr=False)
+    sizes: tuple[tuple[int, int], ...]
+    thumbnails: tuple[str, ...] = field(repr=False)
     notes: tuple[str, ...]
 
     def facts(self) -> list[tuple[str, str]]:
         """Labels and what there is to say of the seed, without its prompts."""
         seed, found = self.seed, self.columns.items()
-        sizes = ["{} x {}".format(*open_image(data).size) for data in self.pictures]
+        sizes = ["{} x {}".format(*size) for size in self.sizes]
         names = [
             "data URL" if ref.uri.startswith("data:") else line(ref.uri.rpartition("/")[2])
             for ref in seed.images
@@ -105,27 +104,30 @@ def preview(config: Config, n: int = 3) -> tuple[Preview, ...]:
         chosen = _spread(here)[:n]
         origins = [{s.origin for s, of in chosen if of == at} for at in range(len(here.seeds))]
         columns = [seeds.columns_of(*one) for one in zip(here.seeds, origins, strict=True)]
-        read = [_pictures(seed, here) for seed, _ in chosen]
-    asked = [templates.pick(seed) for seed, _ in chosen]
-    requests = {
-        i: request_for(seed, prompts.render(asked[i], seed), found, config)
-        for i, ((seed, _), found) in enumerate(zip(chosen, read, strict=True))
-        if isinstance(found, tuple)
-    }
-    answers, notes = show_prompts(config, [*requests.values()])
-    shown = dict(zip(requests, answers, strict=True))
+        asked = [templates.pick(seed) for seed, _ in chosen]
+        opened = _Opened(here)
+        requests = (
+            request
+            for (seed, _), template in zip(chosen, asked, strict=True)
+            if (request := opened.request(seed, prompts.render(template, seed)))
+        )
+        with_images = any(seed.images for seed, _ in chosen)
+        answers, notes = show_prompts(config, requests, with_images=with_images)
+    shown = iter(answers)
     made = []
-    for i, ((seed, of), found) in enumerate(zip(chosen, read, strict=True)):
-        what = shown[i] if isinstance(found, tuple) else Shown(error=found)
+    for (seed, of), template, looked in zip(chosen, asked, opened.looked, strict=True):
+        what = Shown(error=looked) if isinstance(looked, str) else next(shown)
+        sizes, thumbnails = ((), ()) if isinstance(looked, str) else looked
         continued = what.continued if wants_continuation(seed, config.dropout) else ""
         one = Preview(
             **asdict(what) | {"continued": continued},
             seed=seed,
             columns=columns[of].get(seed.origin, {}),
             scorer=_scorer(seed, config),
-            template=asked[i].name,
+            template=template.name,
             blind_samples=config.sampling.blind * wants_blind(seed, config),
-            pictures=found if isinstance(found, tuple) else (),
+            sizes=sizes,
+            thumbnails=thumbnails,
             notes=notes,
         )
         made.append(one)
@@ -151,24 +153,32 @@ def _spread(config: Config) -> list[tuple[Seed, int]]:
             kinds.setdefault(kind, []).append((seed, at))
         if not kinds:
             tell(f"{source_label(source)}: no row can be used: `mmpr plan` says why")
-        lanes.append(_turns(kinds.values()))
+        lanes.append(in_turns(kinds.values()))
     usable.check()
-    return _turns(lanes)
+    return in_turns(lanes)
 
 
-def _turns(lanes: Iterable[Sequence[T]]) -> list[T]:
-    return [item for turn in zip_longest(*lanes) for item in turn if item is not None]
+class _Opened:
+    """Opens the pictures of seeds, each once, when their request is made."""
 
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.looked: list[tuple[tuple[tuple[int, int], ...], tuple[str, ...]] | str] = []
+        """Of each seed sizes and thumbnails, or why a picture does not open."""
 
-def _pictures(seed: Seed, config: Config) -> tuple[bytes, ...] | str:
-    """The images' bytes, or why one of them does not open."""
-    try:
-        found = read_all(seed.images, access_of(config.seeds))
-        for data in found:
-            open_image(data)
-        return found
-    except RowError as error:
-        return f"{error.reason}: {error.detail}"
+    def request(self, seed: Seed, prompt: str) -> Request | None:
+        """None where a picture does not open."""
+        try:
+            found = read_all(seed.images, access_of(self._config.seeds))
+            opened = [open_image(data) for data in found]
+        except RowError as error:
+            self.looked.append(f"{error.reason}: {error.detail}")
+            return None
+        sizes = tuple(picture.size for picture in opened)
+        self.looked.append((sizes, tuple(map(thumbnail, opened))))
+        request = request_for(seed, prompt, found, self._config)
+        request.memo["opened"] = opened
+        return request
 
 
 def _scorer(seed: Seed, config: Config) -> str:

@@ -26,7 +26,9 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from mmpr_builder import engines, prompts, runs, sampling
@@ -86,26 +88,16 @@ class Probe:
     pair_bytes: float
 
 
-@dataclass
-class _Stratum:
-    """One source: how many seeds it has, and those with the lowest hashes."""
-
-    seeds: int = 0
-    kept: list[tuple[int, int, Seed]] = field(default_factory=list)
-    """(minus the hash, position, seed)"""
-
-
 def run_probe(config: Config, n: int, progress: Progress, *, extend: bool = False) -> Probe:
     """Sample about `n` seeds with the engine of `config` on this machine and extrapolate.
 
     Raises `SetupError` like a build, `InputError` when there are no seeds.
     """
     with progress.stage("reading the seeds"):
-        strata = draw(runs.read_inputs(config, extend=extend), n)
-    if not strata:
+        drawn = draw(runs.read_inputs(config, extend=extend), n)
+    if not drawn:
         raise InputError("no seeds to probe: give other seeds=")
-    drawn = (sorted(one.kept, key=lambda entry: entry[1]) for one in strata.values())
-    seeds = [seed for kept in drawn for _, _, seed in kept]
+    seeds = [seed for _, some in drawn.values() for seed in some]
     with tempfile.TemporaryDirectory(prefix="mmpr-probe-") as folder:
         there = config.model_copy(update={"out": folder})
         with progress.stage("probing", total=len(seeds)):
@@ -114,12 +106,14 @@ def run_probe(config: Config, n: int, progress: Progress, *, extend: bool = Fals
         uri = f"{folder}/rollouts/probe.parquet"
         table = tables.rollouts_to_table(rollouts, tables.optional_columns(config))
         tables.write_parquet(table, uri)
-        with progress.stage("pairing", total=len(rollouts)):
-            _pair(there, uri)
+        with progress.stage("pairing", total=len(rollouts)), closing(PartJudge(there)) as judge:
+            block, _ = judge.pair(Slice(uri))
+            with BuildWriter(there) as writer:
+                writer.add(block)
         pairs = tables.list_parts(f"{folder}/pairs")
         made = Counter(row["seed_id"] for row in read_rows(pairs, ["seed_id"]))
         stored = _bytes([uri]), _bytes(pairs)
-    sizes = {name: stratum.seeds for name, stratum in strata.items()}
+    sizes = {name: size for name, (size, _) in drawn.items()}
     return _extrapolated(config, sizes, rollouts, made, (started, took), stored)
 
 
@@ -189,27 +183,25 @@ def estimate(
     return Range(mean, max(mean - half, seen), min(mean + half, limit))
 
 
-def draw(items: Iterable[Seed | Drop], n: int) -> dict[str, _Stratum]:
-    """About `n` seeds by source, in proportion to the sizes but two of each; sorted by name.
+def draw(items: Iterable[Seed | Drop], n: int) -> dict[str, tuple[int, list[Seed]]]:
+    """(size, about `n` seeds in all, in their order) by source, sorted by name: in proportion to
+    the sizes but two of each.
 
     The lowest hashes of the ids are a repeatable draw. At most `n` seeds of each source are held.
     """
-    strata: dict[str, _Stratum] = {}
-    for position, item in enumerate(items):
-        if isinstance(item, Drop):
-            continue
-        stratum = strata.setdefault(item.source, _Stratum())
-        stratum.seeds += 1
-        entry = (-int(content_id(item.id)[:16], 16), position, item)
-        if len(stratum.kept) < max(n, _LEAST):
-            heapq.heappush(stratum.kept, entry)
-        elif entry[0] > stratum.kept[0][0]:
-            heapq.heapreplace(stratum.kept, entry)
-    total = sum(stratum.seeds for stratum in strata.values())
-    for stratum in strata.values():
-        share = max(_LEAST, round(n * stratum.seeds / total))
-        stratum.kept = heapq.nlargest(share, stratum.kept)
-    return dict(sorted(strata.items()))
+    sizes: Counter[str] = Counter()
+    kept: dict[str, list[tuple[int, int, Seed]]] = defaultdict(list)  # (minus the hash, place, …)
+    for place, seed in enumerate(item for item in items if isinstance(item, Seed)):
+        sizes[seed.source] += 1
+        heapq.heappush(kept[seed.source], (-int(content_id(seed.id)[:16], 16), place, seed))
+        if len(kept[seed.source]) > max(n, _LEAST):
+            heapq.heappop(kept[seed.source])
+    drawn = {}
+    for source, size in sorted(sizes.items()):
+        share = max(_LEAST, round(n * size / sizes.total()))
+        lowest = sorted(heapq.nlargest(share, kept[source]), key=itemgetter(1))
+        drawn[source] = size, [seed for *_, seed in lowest]
+    return drawn
 
 
 async def _sample(
@@ -217,16 +209,16 @@ async def _sample(
 ) -> tuple[list[Rollout], float, float]:
     """(rollouts, seconds until the engine was ready, seconds of sampling)."""
     templates = prompts.load_templates(config)
-    scoring = ScoringThreads(config) if config.sampling.policy == "adaptive" else None
+    scoring = ScoringThreads(config) if sampling.scores_while_sampling(config) else None
     began = time.monotonic()
-    sampler = engines.make_sampler(config)
+    judge, sampler = engines.make_judge(config), engines.make_sampler(config)
     ready = time.monotonic()
     room = asyncio.Semaphore(max_in_flight(config))
     done: list[Rollout] = []
 
     async def one(index: int, seed: Seed) -> None:
         async with room:
-            how = (templates.pick(seed), config, sampler, config.model, scoring)
+            how = (templates.pick(seed), config, sampler, config.model, scoring, judge)
             done.append(await sampling.roll_out(seed, index, *how))
         progress.update(done=len(done), tokens=sum(map(generated_tokens, done)))
 
@@ -234,20 +226,12 @@ async def _sample(
         await asyncio.gather(*(one(index, seed) for index, seed in enumerate(seeds)))
     finally:
         await sampler.close()
+        if judge is not None:
+            await judge.close()
         if scoring is not None:
             scoring.close()
     took = time.monotonic() - ready
     return sorted(done, key=lambda rollout: rollout.index), ready - began, took
-
-
-def _pair(config: Config, part: str) -> None:
-    judge = PartJudge(config)
-    try:
-        block, _ = judge.pair(Slice(part))
-    finally:
-        judge.close()
-    with BuildWriter(config) as writer:
-        writer.add(block)
 
 
 def _bytes(parts: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Any, Self, TextIO
 
 from tqdm import tqdm
@@ -38,30 +38,15 @@ Watcher = Callable[["Progress", bool], None]
 """Is called at every update, and with True when a stage ends (its figures are still there)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Totals of the running stage. None means: not a figure of this stage."""
-
-    done: int = 0
-    units: int | None = None
-    """Shards whose rollouts are in the folder, of `units_total`."""
-    units_total: int | None = None
-    tokens: int | None = None
-    responses: int | None = None
-    correct: int | None = None
-    """Correct responses of the `decided` ones; known where responses are scored while sampling."""
-    decided: int | None = None
-    undecided: int | None = None
-    saved: int | None = None
-    """Responses that adaptive sampling did not need."""
-    pairs: int | None = None
-    engines: int | None = None
-    """Engines that work now."""
-    retries: int | None = None
-    detail: str = ""
-
-
-_COUNTS = tuple(f.name for f in fields(Figures) if f.name not in ("done", "detail"))
+_COUNTS = (
+    *("units", "units_total"),  # Shards whose rollouts are in the folder, and all.
+    *("tokens", "responses"),
+    *("correct", "decided", "undecided"),  # Known where responses are scored while sampling.
+    "saved",  # Responses that adaptive sampling did not need.
+    "pairs",
+    "engines",  # Those that work now.
+    "retries",
+)
 
 
 @dataclass
@@ -70,9 +55,9 @@ class Stage:
     total: int | None
     unit: str
     started: float
-    figures: Figures = field(default_factory=Figures)
-    base: Figures | None = None
-    """The first figures: what was there before (a resumed build) does not count as speed."""
+    figures: dict[str, Any] = field(default_factory=lambda: {"done": 0, "detail": ""})
+    base: int | None = None
+    """Done at the first figures: what was there before (a resumed build) is no speed."""
     base_at: float = 0.0
     recent: deque[tuple[float, int]] = field(default_factory=deque)
 
@@ -136,16 +121,18 @@ class Progress:
             self._watchers.remove(watcher)
 
     def update(self, **figures: Any) -> None:
-        """Set figures of the running stage (see `Figures`); the others stay."""
+        """Set figures of the running stage: `done`, `detail` in words, `_COUNTS`; others stay."""
         stage = self._stage
         if stage is None:
             return
         now = self._clock()
-        stage.figures = replace(stage.figures, **figures)
+        if unknown := figures.keys() - {"done", "detail", *_COUNTS}:
+            raise TypeError(f"no figures of a stage: {', '.join(sorted(unknown))}")
+        stage.figures = {**stage.figures, **figures}  # Anew: a thread may be drawing the others.
         if stage.base is None:
-            stage.base, stage.base_at = stage.figures, now
+            stage.base, stage.base_at = stage.figures["done"], now
         if not stage.recent or now - stage.recent[-1][0] >= 1.0:
-            stage.recent.append((now, stage.figures.tokens or 0))
+            stage.recent.append((now, stage.figures.get("tokens") or 0))
             while len(stage.recent) > 2 and now - stage.recent[0][0] > _WINDOW_S:
                 stage.recent.popleft()
         self._changed()
@@ -160,24 +147,24 @@ class Progress:
         if stage is None:
             return {}
         now, figures = self._clock(), stage.figures
-        per_second = _rate(figures.done - (stage.base or figures).done, now - stage.base_at)
-        known = {name: value for name in _COUNTS if (value := getattr(figures, name)) is not None}
-        left = None if stage.total is None else max(0, stage.total - figures.done)
+        done, tokens = figures["done"], figures.get("tokens")
+        per_second = _rate(done - (stage.base or 0), now - stage.base_at)
+        left = None if stage.total is None else max(0, stage.total - done)
         token_rate = None
-        if stage.recent and figures.tokens is not None:
+        if stage.recent and tokens is not None:
             since, before = stage.recent[0]
-            token_rate = _rate(figures.tokens - before, now - since)
+            token_rate = _rate(tokens - before, now - since)
         return {
             "stage": stage.name,
             "unit": stage.unit,
-            "done": figures.done,
+            "done": done,
             "total": stage.total,
-            **known,
+            **{name: figures[name] for name in _COUNTS if figures.get(name) is not None},
             "per_second": per_second,
             "tokens_per_second": token_rate,
             "seconds": now - stage.started,
             "seconds_left": None if left is None or not per_second else left / per_second,
-            "detail": figures.detail,
+            "detail": figures["detail"],
         }
 
     def _tell(self, *, ended: bool) -> None:
@@ -291,12 +278,8 @@ def laid_out(snapshot: dict[str, Any], width: int) -> tuple[str, str]:
     return head, tail[1:] if snapshot["total"] else tail
 
 
-def told(snapshot: dict[str, Any]) -> list[str]:
+def told(snapshot: dict[str, Any]) -> Iterator[str]:
     """What is known of a stage, in words, the most important first."""
-    return [*_how_far(snapshot), *_how_fast(snapshot)]
-
-
-def _how_far(snapshot: dict[str, Any]) -> Iterator[str]:
     done, total, unit = snapshot["done"], snapshot["total"], snapshot["unit"]
     left = snapshot["seconds_left"]
     if total is None:
@@ -310,10 +293,6 @@ def _how_far(snapshot: dict[str, Any]) -> Iterator[str]:
         yield f"{done:,}/{total:,} {unit}"
     if snapshot["detail"]:
         yield snapshot["detail"]
-
-
-def _how_fast(snapshot: dict[str, Any]) -> Iterator[str]:
-    """How fast, and how good what is made."""
     if snapshot["tokens_per_second"]:
         yield f"{snapshot['tokens_per_second']:,.0f} tokens/s"
     if snapshot["per_second"]:
@@ -342,8 +321,8 @@ def summary(snapshot: dict[str, Any]) -> str:
 
 
 def clock_time(seconds: float) -> str:
-    """`4:07`, or `1:02:09` from an hour on."""
-    minutes, rest = divmod(round(seconds), 60)
+    """`4:07`, or `1:02:09` from an hour on; never negative, though clocks are set back."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 

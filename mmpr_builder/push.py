@@ -8,7 +8,6 @@ Parts of an earlier upload that this build does not have are removed in the same
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmpr_builder.errors import InputError, MmprError, SetupError
@@ -26,16 +25,8 @@ class PushError(MmprError):
     """The hub refused or could not be reached; nothing of the commit is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """One file that goes: its path in the folder and its size in bytes."""
-
-    path: str
-    size: int
-
-
-def uploads(out: str, *, rollouts: bool = False) -> list[Upload]:
-    """What would go, sorted by path.
+def uploads(out: str, *, rollouts: bool = False) -> dict[str, int]:
+    """What would go: path in the folder -> size in bytes, sorted by path.
 
     Raises `InputError` when `out` holds no finished build or is not a folder of this machine.
     """
@@ -45,7 +36,7 @@ def uploads(out: str, *, rollouts: bool = False) -> list[Upload]:
     read_run(out)
     pair_parts(out)
     found = [path for pattern in _patterns(rollouts) for path in fs.glob(f"{root}/{pattern}")]
-    return [Upload(path[len(root) :].lstrip("/"), fs.size(path)) for path in sorted(found)]
+    return {path[len(root) :].lstrip("/"): fs.size(path) for path in sorted(found)}
 
 
 def push(

@@ -14,15 +14,16 @@ accepted truths of a seed, `tokens` counts generated tokens.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Literal
 
 Outcome = Literal["correct", "incorrect", "no_answer", "undecided"]
 Style = Literal["final_answer", "boxed", "think_boxed", "open"]
 Language = Literal["en", "zh"]
-Kind = Literal["correctness", "format", "truncated", "dropout_ntp"]
+Kind = Literal["correctness", "format", "truncated", "dropout_ntp", "step", "judged"]
 
 IMAGE_PLACEHOLDER = "<image>"
 """Marks in a question where an image stands (the placeholder of MMPR's released data)."""
@@ -59,6 +60,10 @@ class Seed:
     scorer: str = "auto"
     origin: str = ""
     """Where it was read, for messages: `seeds.jsonl:118`."""
+    truth_source: Literal["given", "majority", "no_majority", "majority_blind"] = field(
+        default="given", repr=False
+    )
+    """Where `answers` come from, or why a majority is none; found in pairing, not stored."""
 
     @property
     def has_truth(self) -> bool:
@@ -79,12 +84,30 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """What log-probabilities, in nats, a generated text has (`sampling.logprobs=tokens`).
+
+    `token_ids` are the generated tokens with their stop token, and `logprob` the sum of their raw
+    log-probabilities. `reference` is the sum over the tokens that a trainer makes of the whole text
+    and the end of its turn, behind the prompt with its images; None where `missing` says why. `by`
+    tells model, adapter and chat template apart (`engines.models.reference_of`).
+    """
+
+    token_ids: tuple[int, ...]
+    logprob: float
+    reference: float | None = None
+    missing: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Continuation:
     """A DropoutNTP continuation: the first `keep` of a response, continued by the same model.
 
     The rejected text is `prefix + text`. `image` says whether the image was shown (it is not, by
     default). `tokens` counts the newly generated tokens only, `prefix_tokens` those of the prefix
-    where the engine cut by tokens (None where only text is known).
+    where the engine cut by tokens (None where only text is known). Of `Response.with_image` a
+    `keep` from 1 on counts the steps that were kept.
     """
 
     prefix: str
@@ -95,6 +118,34 @@ class Continuation:
     keep: float
     image: bool = False
     prefix_tokens: int | None = None
+    trace: Trace | None = None
+    """Of its own tokens, as it was shown; its `reference` is that of prefix and text together."""
+    verdict: Verdict | None = None
+    """What scoring says of `prefix + text`, of those with the image; not stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a judge replied on a response and another text of its seed, known by its `content_id`:
+    the end of the reply where the response was shown as A (`first`), and where as B; "" without
+    one. `tokens` are all that the judge wrote for it."""
+
+    other: str
+    first: str
+    second: str
+    rubric: str
+    tokens: int
+
+    @property
+    def outcome(self) -> str:
+        """The response is the "better" or the "worse" text if both orders say so, in one of the
+        words asked for, behind a thought if any; "tie", "orders_differ", "malformed" decide
+        nothing."""
+        ends = (reply.rpartition("</think>")[2].strip() for reply in (self.first, self.second))
+        said = " ".join(ends)
+        if not re.fullmatch("(A|B|TIE) (A|B|TIE)", said):
+            return "malformed"
+        return {"A B": "better", "B A": "worse", "TIE TIE": "tie"}.get(said, "orders_differ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +161,24 @@ class Response:
     continuation: Continuation | None = None
     further: tuple[Continuation, ...] = ()
     """More continuations of it, each at another ratio, where `dropout.keep` names several."""
+    with_image: tuple[Continuation, ...] = ()
+    """Continuations that saw the image: from its middle, from the ends of its steps (`steps`)."""
+    trace: Trace | None = None
+    compared: tuple[Comparison, ...] = ()
+    """With other responses and its continuations, by a judge (`scoring.judge.open`)."""
+    first_wrong: int | None = None
+    """Steps before the first wrong one, as scoring finds it; not stored."""
 
     @property
     def continuations(self) -> tuple[Continuation, ...]:
         """All of them, by rising ratio."""
         first = () if self.continuation is None else (self.continuation,)
         return (*first, *self.further)
+
+    @property
+    def traces(self) -> tuple[Trace | None, ...]:
+        """Its own, and those of its continuations."""
+        return (self.trace, *(continuation.trace for continuation in self.continuations))
 
     def with_continuations(self, continuations: Iterable[Continuation]) -> Response:
         """The same response with these continuations and no others."""
@@ -151,8 +214,10 @@ class Rollout:
 
 
 def generated_tokens(rollout: Rollout) -> int:
-    """All that was generated for a seed: responses, continuations, samples without images."""
-    continued = sum(c.tokens for response in rollout.responses for c in response.continuations)
+    """All that was generated for a seed: responses, continuations, samples without images, what a
+    judge said."""
+    continued = sum(c.tokens for r in rollout.responses for c in (*r.continuations, *r.with_image))
+    continued += sum(c.tokens for r in rollout.responses for c in r.compared)
     return continued + sum(r.tokens for r in (*rollout.responses, *rollout.blind))
 
 
@@ -189,7 +254,9 @@ class Pair:
     """One chosen/rejected pair. `chosen` and `rejected` point at responses of the same seed.
 
     For kind "dropout_ntp" both indices are the same response: chosen is its text, rejected its
-    image-free continuation.
+    image-free continuation. For kind "step" rejected is its text, chosen its beginning up to the
+    first wrong step and a continuation that gets to a right answer. For kind "judged" rejected is
+    another response, or a continuation of the chosen one.
     """
 
     id: str
@@ -211,7 +278,12 @@ class Pair:
     n_samples: int
     rng_seed: int = 0
     dropout_keep: float | None = None
-    """Of kind "dropout_ntp": the ratio that was kept, which tells continuations apart."""
+    """Of a rejected continuation: the ratio that was kept, which tells continuations apart."""
+    shared_steps: int | None = None
+    """Of kind "step": the steps that both sides begin with."""
+    faithfulness: float | None = None
+    """Share of the continuations from the chosen side's middle that get to a right answer; None
+    where none were sampled (`steps.faithful`)."""
     blind_pass_rate: float | None = None
     """The pass rate without the images; None where it was not measured (`sampling.blind`)."""
     unbiased_rate: float | None = None

@@ -16,15 +16,17 @@ from typing import Any
 
 from mmpr_builder import engines, prompts, runs, seeds
 from mmpr_builder.cluster.session import has_ray_at_hand
-from mmpr_builder.config import Config
+from mmpr_builder.config import Config, compares
+from mmpr_builder.dropout import wants_blind, wants_continuation
 from mmpr_builder.errors import ConfigError, SetupError
 from mmpr_builder.pairing import read_labels
 from mmpr_builder.pairing.unpaired import read_reject_list
 from mmpr_builder.progress import Progress
-from mmpr_builder.quality import least_samples
+from mmpr_builder.quality.suspects import least_samples
 from mmpr_builder.records import Drop
 from mmpr_builder.report import write_report
-from mmpr_builder.sampling import wants_blind, wants_continuation
+from mmpr_builder.sampling.comparing import most_tokens
+from mmpr_builder.steps import most_continuations, wants_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +103,15 @@ def sample(
     return BuildResult(runs.run_sampling(config, progress, extend=extend), None)
 
 
-def pair(config: Config, progress: Progress | None = None) -> BuildResult:
+def pair(config: Config, progress: Progress | None = None, *, partial: bool = False) -> BuildResult:
     """The second half: rollouts in `config.out` to pairs, card and report, without an engine.
+    With `partial` those of a build that is not sampled to its end, too.
 
     Returns the content of run.json (`.run`). Raises `SetupError` where there are no rollouts.
     """
-    paired = runs.run_pairing(config, progress or Progress(), lambda: write_report(config.out))
+    paired = runs.run_pairing(
+        config, progress or Progress(), lambda: write_report(config.out), partial=partial
+    )
     return BuildResult(None, paired.run)
 
 
@@ -138,6 +143,10 @@ class Estimate:
     """What a build would be refused for, such as a server that does not answer."""
     notes: tuple[str, ...] = ()
     """What the user should know of the model's prompts."""
+    steps: int = 0
+    """Continuations with the image, at most."""
+    compared: int = 0
+    """Seeds whose responses a judge compares."""
 
 
 def plan(config: Config, *, extend: bool = False, all_images: bool = False) -> Estimate:
@@ -156,7 +165,8 @@ def plan(config: Config, *, extend: bool = False, all_images: bool = False) -> E
             if one is _check_sources:
                 raise
             problems.append(str(error))
-    seeds_read, with_truth, continued, blind, drops = 0, 0, 0, 0, Counter[str]()
+    seeds_read, with_truth, continued, blind, stepped, drops = 0, 0, 0, 0, 0, Counter[str]()
+    compared = 0
     usable, pictures = runs.Usable(config), runs.Pictures(config, every=all_images)
     for item in usable.watch(runs.read_inputs(config, extend=extend)):
         if isinstance(item, Drop):
@@ -167,6 +177,8 @@ def plan(config: Config, *, extend: bool = False, all_images: bool = False) -> E
             with_truth += item.has_truth
             continued += wants_continuation(item, config.dropout)
             blind += wants_blind(item, config)
+            stepped += wants_steps(item, config)
+            compared += compares(item, config)
     if not extend:
         usable.check()
     if pictures.images and not problems:
@@ -184,6 +196,8 @@ def plan(config: Config, *, extend: bool = False, all_images: bool = False) -> E
     responses, without_images = seeds_read * sampling.n, blind * sampling.blind
     continuations = continued * sampling.n * len(config.dropout.keep)
     longest = config.dropout.max_tokens or sampling.max_tokens
+    steps = stepped * most_continuations(config)
+    whole = responses + without_images + steps
     return Estimate(
         seeds=seeds_read,
         with_truth=with_truth,
@@ -192,7 +206,11 @@ def plan(config: Config, *, extend: bool = False, all_images: bool = False) -> E
         responses=responses,
         continuations=continuations,
         blind=without_images,
-        most_tokens=(responses + without_images) * sampling.max_tokens + continuations * longest,
+        steps=steps,
+        compared=compared,
+        most_tokens=whole * sampling.max_tokens
+        + continuations * longest
+        + compared * most_tokens(config),
         pictures=pictures,
         problems=tuple(problems),
         notes=notes,

@@ -278,7 +278,7 @@ def test_a_server_that_drips_is_left_at_the_deadline(path: str) -> None:
         began = time.monotonic()
         with pytest.raises(RowError, match="not there after 1 s"):
             fetching.fetch(web.url + path, Access(urls=(web.url,)), 10**6, deadline_s=1.0)
-        assert time.monotonic() - began < 60  # It would drip for minutes, or for ever.
+        assert time.monotonic() - began < 300  # It would drip for minutes, or for ever.
 
 
 def test_a_body_without_end_is_read_to_the_limit() -> None:

@@ -14,7 +14,10 @@ from build_files import write_jsonl
 from commands import mmpr
 from small_builds import SERVED
 
-from mmpr_builder import audit, engines, prompts, runs, seeds, stages
+from mmpr_builder import engines, prompts, runs, seeds, stages
+from mmpr_builder.audit.labels import Rate, confusion, judge_case, read_cases
+from mmpr_builder.audit.suspect_truths import suspect_truths
+from mmpr_builder.audit.truths import Finding, audit_seeds, check_seed, check_truth, screen
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.errors import BuildConflictError, InputError
 from mmpr_builder.io.tables import list_parts, read_parquet, rollouts_to_table, write_parquet
@@ -29,8 +32,8 @@ LABELLED = ROOT.parent / "shared" / "data" / "scoring"
 
 def findings(
     seed: Seed, judge: Judge, scorer: str = "auto", style: Style = "final_answer"
-) -> list[audit.Finding]:
-    return audit.check_seed(seed, judge, scorer=scorer, style=style, language=seed.language)
+) -> list[Finding]:
+    return check_seed(seed, judge, scorer=scorer, style=style, language=seed.language)
 
 
 # --- truths ---------------------------------------------------------------------------------
@@ -52,7 +55,7 @@ def test_a_truth_that_no_response_can_match_is_unusable(
     truths: tuple[str, ...], choices: tuple[str, ...], scorer: str, reason: str, judge: Judge
 ) -> None:
     seed = Seed("q", "Which?", answers=truths, choices=choices, origin="seeds.jsonl:118")
-    finding = audit.check_truth(seed, judge, scorer)
+    finding = check_truth(seed, judge, scorer)
     assert finding is not None
     assert (finding.reason, finding.unusable, finding.origin) == (reason, True, "seeds.jsonl:118")
     assert finding.detail
@@ -106,7 +109,7 @@ def test_a_doubtful_truth_is_listed_and_the_seed_kept(
     truths: tuple[str, ...], choices: tuple[str, ...], reason: str, names: str, judge: Judge
 ) -> None:
     seed = Seed("q", "Which?", answers=truths, choices=choices)
-    assert audit.check_truth(seed, judge) is None
+    assert check_truth(seed, judge) is None
     (finding,) = findings(seed, judge)
     assert (finding.reason, finding.unusable) == (reason, False)
     assert names in finding.detail
@@ -129,7 +132,7 @@ def test_annotators_who_agree_in_other_words_are_no_contradiction(judge: Judge) 
 
 
 def test_a_seed_without_a_truth_has_nothing_to_audit(judge: Judge) -> None:
-    assert audit.check_truth(Seed("q", "Describe it."), judge) is None
+    assert check_truth(Seed("q", "Describe it."), judge) is None
     assert findings(Seed("q", "Describe it."), judge) == []
 
 
@@ -143,7 +146,7 @@ def test_planning_needs_no_symbolic_mathematics() -> None:
     judge = Judge(symbolic=never)
     for seed in [*with_choices, *(Seed("q", "?", answers=(truth,)) for truth in truths)]:
         for scorer in ("auto", "math", "relaxed"):
-            assert audit.check_truth(seed, judge, scorer) is None
+            assert check_truth(seed, judge, scorer) is None
 
 
 # --- before sampling ------------------------------------------------------------------------
@@ -183,7 +186,7 @@ def test_with_open_such_a_seed_goes_on_without_a_truth(tmp_path: Path) -> None:
     config = make_config(tmp_path, "scoring.unusable_truth=open")
     runs.plan(config)
     assert planned_seeds(config) == ["good", "empty", "open"]
-    items = list(audit.screen(seeds.read_sources(config.seeds), config))
+    items = list(screen(seeds.read_sources(config.seeds), config))
     assert [item.has_truth for item in items if isinstance(item, Seed)] == [True, False, False]
 
 
@@ -210,7 +213,7 @@ def test_the_plan_counts_what_will_be_dropped(
 def test_no_truth_of_real_data_is_unusable_or_lost_in_extraction(style: str, judge: Judge) -> None:
     config = load_config(None, [f"seeds={REAL}", f"prompts.style={style}"])
     templates = prompts.load_templates(config)
-    result = audit.audit_seeds(seeds.read_sources(config.seeds), config, templates, judge)
+    result = audit_seeds(seeds.read_sources(config.seeds), config, templates, judge)
     assert result.seeds > 150
     wrong = ("lost_in_extraction", "unequal_to_itself", "undecided_truth")
     assert [f for f in result.findings if f.unusable or f.reason in wrong] == []
@@ -233,10 +236,10 @@ LABELS: list[dict[str, Any]] = [
 def test_a_labelled_file_gives_the_confusion_table_and_each_disagreement(
     tmp_path: Path, judge: Judge
 ) -> None:
-    cases = list(audit.read_cases(write_jsonl(tmp_path / "labels.jsonl", LABELS)))
-    judged = [(case, audit.judge_case(judge, case)) for case in cases]
+    cases = list(read_cases(write_jsonl(tmp_path / "labels.jsonl", LABELS)))
+    judged = [(case, judge_case(judge, case)) for case in cases]
     assert [case.id for case, verdict in judged if not case.agrees(verdict)] == ["f"]
-    table = audit.confusion(judged)
+    table = confusion(judged)
     assert table.counts["correct", "correct"] == 2
     assert table.counts["correct", "incorrect"] == 1
     assert (table.false_positives.hits, table.false_positives.of) == (0, 3)
@@ -255,12 +258,12 @@ WILSON = [
 
 @pytest.mark.parametrize(("hits", "of", "low", "high"), WILSON)
 def test_rates_have_wilson_s_interval(hits: int, of: int, low: float, high: float) -> None:
-    assert audit.Rate(hits, of).interval == pytest.approx((low, high), abs=1e-4)
+    assert Rate(hits, of).interval == pytest.approx((low, high), abs=1e-4)
 
 
 def test_a_rate_of_nothing_says_nothing() -> None:
-    assert audit.Rate(0, 0).share is None
-    assert audit.Rate(0, 0).interval == (0.0, 1.0)
+    assert Rate(0, 0).share is None
+    assert Rate(0, 0).interval == (0.0, 1.0)
 
 
 BAD_LABELS = [
@@ -281,7 +284,7 @@ def test_a_bad_row_of_labels_is_named_with_its_line(tmp_path: Path, line: str, s
     path = tmp_path / "labels.jsonl"
     path.write_text('{"pred": "1", "gold": "1", "label": true}\n\n' + line, encoding="utf-8")
     with pytest.raises(InputError, match=r"labels\.jsonl:3") as caught:
-        list(audit.read_cases(path))
+        list(read_cases(path))
     assert says in str(caught.value)
 
 
@@ -319,7 +322,7 @@ def test_a_seed_is_suspect_where_a_clear_majority_agrees_on_another_answer(
     judge: Judge,
 ) -> None:
     seed = Seed("q", "<image>\nHow long?", answers=truths, choices=choices, origin="a.jsonl:7")
-    found = list(audit.suspect_truths([rollout(seed, answers)], judge))
+    found = list(suspect_truths([rollout(seed, answers)], judge))
     assert [one.majority for one in found] == ([] if majority is None else [majority])
     for one in found:
         assert (one.seed_id, one.origin, one.truths) == ("q", "a.jsonl:7", truths)
@@ -330,23 +333,23 @@ def test_a_seed_is_suspect_where_a_clear_majority_agrees_on_another_answer(
 def test_the_order_of_responses_says_nothing(judge: Judge) -> None:
     seed = Seed("q", "?", answers=("1/3",))
     answers: list[str | None] = ["0.5", "1/2", "1/2", "0.5", "7", None, "8"]
-    first = list(audit.suspect_truths([rollout(seed, answers)], judge))
+    first = list(suspect_truths([rollout(seed, answers)], judge))
     assert first
     for number in range(5):
         random.Random(number).shuffle(answers)
-        assert list(audit.suspect_truths([rollout(seed, answers)], judge)) == first
+        assert list(suspect_truths([rollout(seed, answers)], judge)) == first
 
 
 def test_the_bounds_of_suspicion_can_be_set(judge: Judge) -> None:
     seed = Seed("q", "?", answers=("12",))
     one = rollout(seed, ["15", "15", "16", "12"])
-    assert list(audit.suspect_truths([one], judge)) == []
-    found = list(audit.suspect_truths([one], judge, majority=0.5, truth_share=0.25))
+    assert list(suspect_truths([one], judge)) == []
+    found = list(suspect_truths([one], judge, majority=0.5, truth_share=0.25))
     assert [(f.majority_share, f.truth_share) for f in found] == [(0.5, 0.25)]
 
 
 class Undecided:
-    """A judge that never knows; counts how often it is asked."""
+    """A judge that never knows; counts how often it compares answers."""
 
     def __init__(self, outcome: Any) -> None:
         self.asked = 0
@@ -357,19 +360,19 @@ class Undecided:
         return Verdict(self.outcome, predicted)
 
     def score_response(self, text: str, gold: Any, **_: Any) -> Verdict:
-        raise AssertionError("answers are compared, not responses")
+        return Verdict(self.outcome, text.rpartition(" ")[2])
 
 
 def test_what_cannot_be_judged_makes_no_seed_suspect() -> None:
     seed = Seed("q", "?", answers=("12",))
-    assert list(audit.suspect_truths([rollout(seed, ["15"] * 9)], Undecided("undecided"))) == []
+    assert list(suspect_truths([rollout(seed, ["15"] * 9)], Undecided("undecided"))) == []
 
 
 def test_comparisons_are_bounded_however_many_answers_differ() -> None:
     seed = Seed("q", "?", answers=("12",))
     many = rollout(seed, [str(1000 + i) for i in range(500)] + ["7"] * 900)
     judge = Undecided("incorrect")
-    (found,) = audit.suspect_truths([many], judge)
+    (found,) = suspect_truths([many], judge)
     assert found.majority == "7"
     assert judge.asked < 400
 
@@ -395,6 +398,14 @@ def test_a_place_where_no_list_can_be_written_is_found_out_first(tmp_path: Path)
         assert done.returncode == 2
         assert "error: --json" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_rows_of_which_none_is_a_seed_are_a_finding(tmp_path: Path) -> None:
+    done = mmpr("audit", write_jsonl(tmp_path / "seeds.jsonl", [{**ROWS[0], "scan": "1.png"}]))
+    assert done.returncode == 4, done.stderr
+    assert "unread_columns 1" in done.stderr
+    assert "no truth to check" in done.stderr
+    assert "nothing found" not in done.stderr
 
 
 def test_audit_of_clean_seeds_ends_with_0_and_takes_a_bare_path(tmp_path: Path) -> None:
@@ -429,4 +440,4 @@ def test_audit_of_rollouts_lists_suspect_truths(tmp_path: Path) -> None:
 
 def test_screening_leaves_drops_as_they_are() -> None:
     drop = Drop("x", "seeds", "missing_question")
-    assert list(audit.screen([drop], Config())) == [drop]
+    assert list(screen([drop], Config())) == [drop]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pair_samples import LastWord, make_rollout, write_build
 
 from mmpr_builder.config import BalanceConfig, Config, load_config
+from mmpr_builder.errors import ConfigError
 from mmpr_builder.io import tables
 from mmpr_builder.output import BuildWriter, load_pairs, pair_schema, read_run
 from mmpr_builder.output.rows import TEXT_SCHEMA
@@ -24,8 +25,8 @@ from mmpr_builder.output.shards import Rows
 from mmpr_builder.output.writer import balanced, make_block
 from mmpr_builder.pairing import judge_and_pair
 from mmpr_builder.pairing.balance import Balance, Weighed
-from mmpr_builder.quality import Findings
-from mmpr_builder.records import Rollout, Seed, content_id
+from mmpr_builder.quality.filters import Findings
+from mmpr_builder.records import Kind, Rollout, Seed, content_id
 
 LENGTH = 200
 
@@ -474,3 +475,69 @@ def test_seeds_without_a_truth_spread_over_the_whole_course() -> None:
     counts = Counter(int(place * 10) for place in places)
     assert set(counts) == set(range(10))
     assert min(counts.values()) > 150
+
+
+# kind -> pairs; shares; floor; what stays
+SHARES: list[tuple[dict[Kind, int], dict[Kind, float], float, dict[Kind, int]]] = [
+    (
+        {"correctness": 300, "dropout_ntp": 100},
+        {"correctness": 1, "dropout_ntp": 1},
+        0.5,
+        {"correctness": 100, "dropout_ntp": 100},
+    ),
+    (  # too few of one: the other keeps what the floor takes
+        {"correctness": 300, "dropout_ntp": 100},
+        {"correctness": 1, "dropout_ntp": 9},
+        0.5,
+        {"correctness": 100, "dropout_ntp": 100},
+    ),
+    ({"correctness": 90}, {"correctness": 0.5, "format": 0.5}, 0.5, {"correctness": 45}),
+    (  # what is not named stays as it is
+        {"correctness": 80, "format": 10, "dropout_ntp": 20},
+        {"correctness": 2, "format": 1},
+        0.1,
+        {"correctness": 20, "format": 10, "dropout_ntp": 20},
+    ),
+    ({"correctness": 60, "format": 30}, {"correctness": 1, "format": 0}, 0, {"correctness": 60}),
+    ({}, {"correctness": 1}, 0.5, {}),
+]
+
+
+@pytest.mark.parametrize(("there", "shares", "floor", "stay"), SHARES)
+def test_kinds_get_their_shares_of_a_whole_build(
+    there: dict[Kind, int], shares: dict[Kind, float], floor: float, stay: dict[Kind, int]
+) -> None:
+    pairs = [
+        ("s", Weighed(kind, 9, 9, None, drawn(kind, number), number % 10 / 10))
+        for kind, count in there.items()
+        for number in range(count)
+    ]
+    config = BalanceConfig(shares=shares, floor=floor)
+    kept = staying(pairs, config)
+    assert Counter(pair.kind for _, pair in kept) == stay
+    turned = staying(pairs[::-1], config)
+    assert sorted(turned, key=repr) == sorted(kept, key=repr)
+    hard = [sum((pair.rate or 0) < 0.3 for _, pair in some) for some in (pairs, kept)]
+    assert hard[1] * len(pairs) == pytest.approx(hard[0] * len(kept), abs=3 * len(pairs))
+
+
+def test_a_build_tells_what_shares_left_out(tmp_path: Path) -> None:
+    kinds = "{correctness: 1, format: 1}"
+    words = (f"quality.balance.shares={kinds}", "quality.balance.floor=0")
+    seeds = [Seed(f"q{i}", "How many?", (), ("3",), source="s") for i in range(40)]
+    texts = [["so 3", "I say 4" if i % 4 else "well hm"] for i in range(40)]
+    rollouts = [
+        make_rollout(s, t, index=i) for i, (s, t) in enumerate(zip(seeds, texts, strict=True))
+    ]
+    counts = build(tmp_path / "out", rollouts, *words)
+    assert {kind: counts["pairs"][kind] for kind in ("correctness", "format")} == {
+        "correctness": 10,
+        "format": 10,
+    }
+    assert counts["balance"]["left_out"] == {"kind_shares": {"correctness": 20}}
+    assert counts["drops"] == {"quality": {"kind_shares": 20}}
+
+
+def test_shares_of_kinds_that_are_not_made_are_refused() -> None:
+    with pytest.raises(ConfigError, match="names truncated, which"):
+        load_config(None, ["quality.balance.shares={truncated: 1}"])

@@ -171,6 +171,12 @@ def test_a_gpu_run_records_what_it_has_when_a_model_fails(
     assert gpu.main(["--shapes", "internvl", "--results", str(page)]) == 0
 
 
+def test_the_defaults_for_a_gpu_take_the_time_that_is_given() -> None:
+    options = gpu._options([])
+    assert gpu.needed(options) <= 60 * options.minutes
+    assert gpu.needed(gpu._options(["--tokens", "256"])) > 60 * options.minutes
+
+
 def test_goals_of_a_gpu_are_held_against_what_was_measured() -> None:
     assert gpu.missed({"bare": [0.96, 0.98], "reference": [2.9]}) == ["reference"]
     assert gpu.missed({}) == []
@@ -235,11 +241,17 @@ def test_screening_drops_the_same_wherever_it_runs(
 
 
 @pytest.mark.slow
-def test_a_build_is_measured_beside_the_bare_engine(tmp_path: Path) -> None:
+def test_a_build_is_measured_beside_the_bare_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole build for real, in an actor; the sampler alone on an engine that is none."""
     pytest.importorskip("vllm")
+    fake: Any = FakeSampler()
+    fake.engine = FakeEngine()
+    monkeypatch.setattr(engine_rate, "make_sampler", lambda config: fake)
     page = tmp_path / "RESULTS.md"
     words = ["--seeds", "6", "--n", "2", "--rounds", "1", "--results", str(page)]
-    assert engine_rate.main(words) in (0, 1)
+    assert engine_rate.main([*words, "sampling.max_tokens=64"]) in (0, 1)
     text = page.read_text(encoding="utf-8")
     assert "the whole build on Ray" in text
     assert "loading the engine" in text

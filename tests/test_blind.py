@@ -13,7 +13,6 @@ import fake_samplers
 import pyarrow.parquet as pq
 import pytest
 from build_files import files_in, rollouts_in, write_jsonl
-from commands import mmpr
 from openai_server import OpenAIServer, choices
 from pair_samples import LastWord, make_rollout, picture, write_build
 from small_builds import SERVED, sample_here
@@ -24,8 +23,6 @@ from mmpr_builder.engines import check_engine, make_sampler
 from mmpr_builder.errors import ConfigError, EngineError, RowError
 from mmpr_builder.io.tables import (
     list_parts,
-    read_parquet,
-    rollouts_from_table,
     rollouts_to_table,
     write_parquet,
 )
@@ -33,7 +30,8 @@ from mmpr_builder.output import read_run
 from mmpr_builder.pairing import judge_and_pair
 from mmpr_builder.probe import run_probe
 from mmpr_builder.progress import Progress
-from mmpr_builder.quality import Findings, blind_result, least_samples
+from mmpr_builder.quality.filters import Findings
+from mmpr_builder.quality.suspects import blind_result, least_samples
 from mmpr_builder.records import (
     ImageRef,
     Outcome,
@@ -508,41 +506,3 @@ def test_the_column_is_written_and_null_where_it_was_not_measured(
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "among 4 without the images" in card
     assert read_run(config.out)["counts"]["tokens"]["blind"] == 16
-
-
-# The real engine
-
-
-@pytest.mark.slow
-def test_a_real_build_has_both_samples_without_images_and_several_ratios(tmp_path: Path) -> None:
-    """One start of the engine for what only it can show, for `test_ratios` as well."""
-    out = tmp_path / "out"
-    words = [
-        *("build", "demo", f"out={out}", "limit=8", "sampling.n=4", "sampling.blind=3"),
-        *("sampling.max_tokens=128", "dropout.keep=0.25,0.75", "dropout.apply=all"),
-    ]
-    done = [mmpr(*words) for _ in range(2)]
-    assert [run.returncode for run in done] == [0, 0], done[0].stderr + done[1].stderr
-    assert "loading the engine" not in done[1].stderr
-    (part,) = list_parts(out / "rollouts")
-    rollouts = rollouts_from_table(read_parquet(part))
-    assert {len(r.blind) for r in rollouts if r.seed.has_truth} == {3}
-    assert {len(r.blind) for r in rollouts if not r.seed.has_truth} <= {0}
-    assert len({sample.text for r in rollouts for sample in r.blind}) > 3
-    both = [r for rollout in rollouts for r in rollout.responses if len(r.continuations) == 2]
-    assert len(both) > 16
-    for response in both:
-        quarter, most = response.continuations
-        assert (quarter.keep, most.keep) == (0.25, 0.75)
-        assert len(quarter.prefix) < len(most.prefix) < len(response.text)
-        assert response.text.startswith(most.prefix)
-        assert quarter.seed != most.seed
-    run = read_run(out)["counts"]
-    assert run["tokens"]["generated"] == sum(map(generated_tokens, rollouts))
-    assert run["blind"]["seeds"]["measured"] == sum(r.seed.has_truth for r in rollouts)
-    columns = ["kind", "dropout_keep", "blind_pass_rate"]
-    rows = pq.read_table(out / "pairs", columns=columns).to_pylist()
-    kept = {row["dropout_keep"] for row in rows if row["kind"] == "dropout_ntp"}
-    assert kept == {0.25, 0.75}
-    assert {"0.25", "0.75"} == {*run["continuations"]}
-    assert any(row["blind_pass_rate"] is not None for row in rows)

@@ -74,4 +74,4 @@ def test_prose_is_no_options(question: str) -> None:
 def test_hostile_questions_take_no_time(question: str) -> None:
     started = time.process_time()
     find_choices(question)
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 60  # Milliseconds; minutes where it was square.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from build_files import write_jsonl
-from commands import mmpr
+from commands import mmpr, mmpr_alone
 from small_builds import make_config, sample_here
 
 from mmpr_builder.cli.app import read_settings, typed
@@ -45,6 +45,7 @@ BAD_SET_UP = [
     (["engine.tensor_parallel_sise=2"], ["tensor_parallel_sise", "tensor_parallel_size"]),
     (["sampling.engine=replay"], ["replay_from"]),
     (["sampling.max_tokens=100000000"], ["100,000,000", "whole context of 4,096 tokens"]),
+    (["dropout.max_tokens=4096"], ["dropout.max_tokens = 4,096 leaves no room for a prompt"]),
     (["sampling.engine=endpoint"], ["endpoint.url"]),
     (["pairing.reject_list=/nowhere/list.txt"], ["/nowhere/list.txt", "saved in a report"]),
 ]
@@ -161,7 +162,7 @@ def test_quiet_says_nothing_but_errors(tmp_path: Path) -> None:
     config = make_config(tmp_path, 6)
     sample_here(config)
     words = [*PAIRED, f"seeds={tmp_path / 'seeds.jsonl'}", f"out={config.out}"]
-    done = mmpr("pair", *words, "--quiet")
+    done = mmpr_alone("pair", *words, "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     done = mmpr("pair", *words, "pairing.kinds=truncated", "-q")
     assert done.returncode == 6

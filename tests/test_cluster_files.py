@@ -158,13 +158,16 @@ def test_a_job_gets_what_it_needs_and_nothing_else_of_the_folder(checkout: Path)
     assert files == [*needed, "pipelines/demo.yaml", "prompts/p.txt"]
     assert arguments[arguments.index("--address") + 1] == "http://head:1;touch hacked"
     assert arguments[-4:] == [
-        "pipelines/build_mmpr.py", "my recipes/r.yaml", "out=s3://b/a b", "name="
+        "pipelines/build_mmpr.py", "my recipes/r.yaml", "out=s3://b/a b", "name=$(touch hacked)"
     ]  # fmt: skip
     assert not (checkout / "hacked").exists()
 
 
 def test_words_of_a_build_are_handed_on_as_they_are(checkout: Path) -> None:
-    words = ["RECIPE=my recipes/r.yaml", "ARGS=out='a b' name=`touch hacked`;x seeds=*"]
+    words = [
+        "RECIPE=my recipes/r.yaml",
+        "ARGS=out='a b' name=`touch hacked`;x seeds=* '$(shell touch hacked)$x'",
+    ]
     arguments, _ = called(checkout, "build-mmpr", *words)
     assert arguments == [
         "build",
@@ -173,5 +176,12 @@ def test_words_of_a_build_are_handed_on_as_they_are(checkout: Path) -> None:
         "name=`touch",
         "hacked`;x",
         "seeds=*",
+        "$(shell touch hacked)$x",
     ]
     assert not (checkout / "hacked").exists()
+
+
+def test_a_job_without_a_file_that_it_needs_is_not_submitted(checkout: Path) -> None:
+    with pytest.raises(AssertionError, match="my/promts: no such file"):
+        called(checkout, "submit", "RECIPE=my recipes/r.yaml", "WITH=my/promts")
+    assert not (checkout / "called.json").exists()

@@ -29,14 +29,17 @@ ALL_ON: dict[str, Any] = {
     "quality.min_pass_rate": 0.2,
     "quality.hygiene": True,
     "quality.distinct": 0.95,
+    "quality.min_faithful": 0.5,
     "quality.dropout_gate": True,
     "quality.balance.lengths": True,
     "quality.balance.answers": True,
+    "quality.balance.shares": {"correctness": 1.0},
     "pairing.max_per_response": 4,
 }
 FAULTS = {
     "refusal": 1,
     "near_copy": 7,
+    "unfaithful": 2,
     "continuation_missing_image": 3,
     "continuation_near_equal": 2,
 }

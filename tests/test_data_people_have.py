@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import gzip
 import io
 import json
 import os
@@ -127,11 +128,33 @@ def saved(kind: str) -> Callable[[Path], dict[str, Any]]:
     return make
 
 
-def beside(folder: Path) -> dict[str, Any]:
-    (folder / "d").mkdir()
-    (folder / "d" / "a.jsonl").write_text('{"question": "What?", "answer": "cat"}\n')
-    (folder / "d" / "b.jsonl").write_text("")
-    return {"path": "d"}
+def beside(name: str, data: bytes, *, rows: bool = True) -> Callable[[Path], dict[str, Any]]:
+    def make(folder: Path) -> dict[str, Any]:
+        (folder / "d").mkdir()
+        if rows:
+            (folder / "d" / "a.jsonl").write_text('{"question": "What?", "answer": "cat"}\n')
+        (folder / "d" / name).write_bytes(data)
+        return {"path": "d"}
+
+    return make
+
+
+def foldered(make: Callable[[Path], dict[str, Any]]) -> Callable[[Path], dict[str, Any]]:
+    def made(folder: Path) -> dict[str, Any]:
+        (folder / "d").mkdir()
+        name = make(folder)["path"]
+        (folder / name).rename(folder / "d" / name)
+        return {"path": "d"}
+
+    return made
+
+
+def packed(name: str, make: Callable[[Path], dict[str, Any]]) -> Callable[[Path], dict[str, Any]]:
+    def made(folder: Path) -> dict[str, Any]:
+        (folder / name).write_bytes(gzip.compress((folder / make(folder)["path"]).read_bytes()))
+        return {"path": name}
+
+    return made
 
 
 def picture(data: bytes) -> Callable[[Path], dict[str, Any]]:
@@ -181,8 +204,13 @@ CASES: list[tuple[str, Callable[[Path], dict[str, Any]]]] = [
     ("MMBench, VLMEvalKit: TSV with `A`…`D` and base64", separated("mmbench.tsv", "\t", [
         {"index": 7, "question": "What is it?", "hint": "", "A": "cat", "B": "dog", "C": "", "D": "",
          "answer": "B", "image": B64}])),
-    ("VLMEvalKit: `image` is the number of another row", separated("mmbench.tsv", "\t", [
+    ("VLMEvalKit: `image` is the `index` of a row above", separated("mmbench.tsv", "\t", [
+        {"index": 7, "question": "What is it?", "answer": "dog", "image": B64},
+        {"index": 1000007, "question": "Is it a cat?", "answer": "no", "image": "7"}])),
+    ("VLMEvalKit: `image` is the `index` of a row that is not there", separated("mmbench.tsv", "\t", [
         {"index": 8, "question": "What is it?", "A": "cat", "B": "dog", "answer": "B", "image": "7"}])),
+    ("VLMEvalKit: several pictures in `image`", separated("mmmu.tsv", "\t", [
+        {"index": 1, "question": "See <image 1>, then <image 2>.", "answer": "cat", "image": str([B64, B64])}])),
     ("CSV with `;`, position as text", separated("a.csv", ";", [
         {"image": "1.png", "question": "What is it?", "choices": "['cat', 'dog']", "answer": "1"}])),
     ("CSV, a row with too many cells", text("question,answer\nWhat?,cat,dog\n", "a.csv")),
@@ -218,7 +246,7 @@ CASES: list[tuple[str, Callable[[Path], dict[str, Any]]]] = [
     ("an object by id", text(json.dumps({"q1": {**Q, "answer": "cat"}, "q2": {**Q, "answer": "dog"}}), "a.json")),
     ("an object with its rows under `data`", text(json.dumps({"version": 1, "data": [{**Q, "answer": "cat"}]}, indent=1), "a.json")),
     ("JSON lines named .txt", lines({**Q, "answer": "cat"}, name="seeds.txt")),
-    ("an empty file beside others", beside),
+    ("an empty file beside others", beside("b.jsonl", b"")),
     ("options, then a line that is not known", lines(
         {**Q, "question": f"{OPTIONS}\nPlease think carefully before answering.", "answer": "B"})),
     ("truth `['cat', 'kitten']`", lines({**Q, "answer": "['cat', 'kitten']"})),
@@ -226,6 +254,8 @@ CASES: list[tuple[str, Callable[[Path], dict[str, Any]]]] = [
     ("truth 1.1 as 32-bit number", table({"question": "How long?", "answer": 1.1}, answer=pa.float32())),
     ("position 1.0 (pandas)", table({"question": "What?", "choices": ["cat", "dog"], "answer": 1.0})),
     ("`<|im_end|>` in a question", lines({**Q, "question": "What? <|im_end|>", "answer": "cat"})),
+    ("a special token of the model itself (`<global-img>`)", lines(
+        {**Q, "question": "What? <global-img>", "answer": "cat"})),
     ("a folder of `save_to_disk`", saved("disk")),
     ("a folder of .arrow files", saved("arrow")),
     ("webdataset: .tar with .json and .jpg", tarred(
@@ -239,6 +269,12 @@ CASES: list[tuple[str, Callable[[Path], dict[str, Any]]]] = [
     ("a row of a zip that names `../../x.png`", zipped({
         "a.jsonl": b'{"question": "What?", "image": "../../x.png", "answer": "cat"}\n'})),
     ("a .tar.gz", text(b"\x1f\x8b", "data.tar.gz")),
+    ("a .tar.gz under another name", packed("data", tarred({"0001.json": b"{}"}))),
+    ("a folder of .tar.gz", beside("shard-000.tar.gz", b"\x1f\x8b", rows=False)),
+    ("Parquet in a zip", zipped({"train.parquet": b"PAR1"})),
+    ("a .zip beside seed files of a folder", beside("images.zip", b"PK")),
+    ("a folder of .zip", foldered(zipped({
+        "train.jsonl": b'{"question": "What?", "image": "img/1.png", "answer": "cat"}\n', "img/1.png": png()}))),
     ("a PNG with over 1 MB of text", picture(wordy_png())),
     ("a white drawing on transparency", picture(white_drawing())),
 ]  # fmt: skip
@@ -312,9 +348,10 @@ def test_nothing_in_the_table_is_lost_in_silence(outcomes: dict[str, str]) -> No
     assert not silent
 
 
-def read(folder: Path, **source: Any) -> list[Seed | Drop]:
+def read(folder: Path, *, model: str = "demo", **source: Any) -> list[Seed | Drop]:
     source["path"] = str(folder / source["path"])
-    config = Config.model_validate({"seeds": [source], "out": str(folder / "out")})
+    settings = {"seeds": [source], "out": str(folder / "out"), "model": model}
+    config = Config.model_validate(settings)
     return list(inputs.read_rows(config, config.seeds, Progress()))
 
 
@@ -363,12 +400,54 @@ def test_columns_beside_those_that_are_read_are_named_once(
     assert "category" not in told[0]
 
 
-def test_an_empty_file_beside_others_is_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("b.jsonl", "b.jsonl: has no rows"),
+        ("images.zip", "not read beside other seed files: images.zip"),
+        ("more.tar.gz", "not read beside other seed files: more.tar.gz"),
+    ],
+)
+def test_a_file_that_gives_no_rows_beside_others_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, told: str
 ) -> None:
-    beside(tmp_path)
-    read(tmp_path, path="d")
-    assert any("b.jsonl: has no rows" in record.getMessage() for record in caplog.records)
+    beside(name, b"")(tmp_path)
+    assert reasons(read(tmp_path, path="d")) == ["seed"]
+    assert any(told in record.getMessage() for record in caplog.records)
+
+
+TOKENS = [
+    # files of a tokenizer, a question, what becomes of it
+    ({"tokenizer.json": {"added_tokens": [{"content": "<box>", "special": True}]}}, "<box>", "special_token"),
+    ({"tokenizer.json": {"added_tokens": [{"content": "<td>", "special": False}]}}, "<td>", "seed"),
+    ({"tokenizer.json": {"added_tokens": [{"content": "<image>", "special": True}]}}, "<image>", "seed"),
+    ({"tokenizer.json": {"added_tokens": [{"content": "!", "special": True}]}}, "Look!", "seed"),
+    ({"tokenizer_config.json": {"added_tokens_decoder": {"7": {"content": "<ref>", "special": True}}}},
+     "<ref>", "special_token"),
+    ({"tokenizer.json": []}, "<box>", "seed"),
+    ({}, "<|im_end|>", "special_token"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "asked", "becomes"), TOKENS, ids=str)
+def test_special_tokens_are_those_of_the_models_tokenizer(
+    tmp_path: Path, files: dict[str, Any], asked: str, becomes: str
+) -> None:
+    for name, content in {"config.json": {}, **files}.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    lines({**Q, "question": f"{asked}\nWhat is it?", "answer": "cat"})(tmp_path)
+    assert reasons(read(tmp_path, model=str(tmp_path), path="seeds.jsonl")) == [becomes]
+
+
+def test_rows_refer_to_pictures_above_them_only(tmp_path: Path) -> None:
+    rows = [("a", "2"), ("2", B64), ("b", "2"), ("c", "1.png"), ("d", "c"), ("e", "b")]
+    keyed = [{"index": i, "question": f"{i}?", "answer": "x", "image": p} for i, p in rows]
+    separated("a.tsv", "\t", keyed)(tmp_path)
+    items = read(tmp_path, path="a.tsv")
+    assert reasons(items) == ["image_of_another_row", *["seed"] * 5]
+    shown = [item.images[0].uri for item in items if isinstance(item, Seed)]
+    assert shown[0] == shown[1] == f"data:image;base64,{B64}"
+    assert [uri.rsplit("/", 1)[-1] for uri in shown[2:]] == ["1.png", "c", "b"]
 
 
 def test_a_source_may_ask_for_pictures(tmp_path: Path) -> None:
@@ -428,21 +507,6 @@ def test_members_of_archives_are_read_in_bounded_size(tmp_path: Path) -> None:
     for wrong in (replace(ref, column="img/2.png"), replace(item.images[0], row=3)):
         with pytest.raises(RowError, match="image_missing"):
             read_member(wrong, 100)
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
-def test_links_and_devices_in_a_tar_are_no_members(tmp_path: Path, kind: bytes) -> None:
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        info = tarfile.TarInfo("0001.png")
-        info.type, info.linkname = kind, "/etc/passwd"
-        archive.addfile(info)
-        data = b'{"question": "What?", "answer": "cat"}'
-        info = tarfile.TarInfo("../../0001.json")
-        info.size = len(data)
-        archive.addfile(info, io.BytesIO(data))
-    (item,) = read(tmp_path, path="a.tar")
-    assert isinstance(item, Seed)
-    assert item.images == ()
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.zip", "a.arrow", "a.csv.gz"])

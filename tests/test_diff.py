@@ -10,8 +10,9 @@ import pytest
 from pair_samples import make_rollout, sample_rollouts, write_build
 
 from mmpr_builder.config import Config, PairingConfig
-from mmpr_builder.diff import compare_builds
+from mmpr_builder.diff import Change, compare_builds
 from mmpr_builder.errors import InputError
+from mmpr_builder.io.tables import rollouts_to_table, write_parquet
 from mmpr_builder.records import Rollout, Seed
 
 
@@ -95,3 +96,28 @@ def test_no_build_is_an_input_error(tmp_path: Path) -> None:
     left = build(tmp_path / "a", sample_rollouts(tmp_path))
     with pytest.raises(InputError, match="no finished build"):
         compare_builds(left, str(tmp_path / "b"))
+
+
+def test_drift_is_measured_on_the_questions_that_both_builds_asked(tmp_path: Path) -> None:
+    def asked(seed: str, words: Sequence[str], index: int, tokens: int) -> Rollout:
+        made = make_rollout(
+            Seed(seed, "How many?", (), ("3",), source="sums"),
+            [f"{i} so\nFinal answer: {word}" for i, word in enumerate(words)],
+            index=index,
+        )
+        return replace(made, responses=tuple(replace(r, tokens=tokens) for r in made.responses))
+
+    first = [asked("a", "3345", 0, 10), asked("b", "3333", 1, 30), asked("c", "4444", 2, 99)]
+    second = [asked("a", "34", 0, 20), asked("b", "3344", 1, 50)]
+    folders = [build(tmp_path / "first", first), build(tmp_path / "second", second)]
+    for folder, rollouts in zip(folders, (first, second), strict=True):
+        write_parquet(rollouts_to_table(rollouts), f"{folder}/rollouts/unit-00000.parquet")
+    drift = compare_builds(*folders).drift
+    assert drift["tokens of a response"] == (Change("all sources", 20, 35), Change("sums", 20, 35))
+    assert drift["share right"][1] == Change("sums", 0.75, 0.5)
+    _, differ = drift["two answers differ"]
+    # Of 3, 3, 4, 5 five pairs in six differ; of 3, 3, 4, 4 four.
+    assert (differ.left, differ.right) == pytest.approx(
+        ((5 / 6 + 0) / 2, (1 + 4 / 6) / 2), abs=1e-4
+    )
+    assert compare_builds(folders[0], build(tmp_path / "bare", first)).drift == {}

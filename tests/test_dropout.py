@@ -107,7 +107,7 @@ def test_more_than_one_word_is_never_kept_whole(words: list[str]) -> None:
 def test_hostile_text_costs_little_time(text: str) -> None:
     start = time.perf_counter()
     truncate(text, 0.5)
-    assert time.perf_counter() - start < 120
+    assert time.perf_counter() - start < 300
 
 
 class Bytes:

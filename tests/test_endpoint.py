@@ -15,6 +15,7 @@ from PIL import Image
 
 from mmpr_builder.config import Config
 from mmpr_builder.engines import check_engine, make_sampler
+from mmpr_builder.engines.endpoint import read_choices
 from mmpr_builder.errors import ConfigError, EngineError, InputError, RowError
 from mmpr_builder.records import Continuation
 from mmpr_builder.sampling import Continue, Sample
@@ -410,3 +411,17 @@ def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
 def test_an_endpoint_needs_a_url() -> None:
     with pytest.raises(ConfigError, match=r"sampling\.endpoint\.url"):
         check_engine(settings("sampling.engine=endpoint"))
+
+
+WRONG = [
+    {"choices": [{"message": {"content": ["a part"]}}]},
+    {"choices": [{"message": {"content": 7}}]},
+    *({**choices("yes"), "usage": {"completion_tokens": n}} for n in (-1, 10**30, float("inf"))),
+    {**choices("yes"), "usage": {"prompt_tokens": -1}},
+]
+
+
+@pytest.mark.parametrize("reply", WRONG, ids=str)
+def test_what_cannot_be_stored_is_no_chat_completion(reply: dict[str, Any]) -> None:
+    with pytest.raises(EngineError, match="not a chat completion"):
+        read_choices(reply)

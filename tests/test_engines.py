@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -167,6 +168,10 @@ def test_identity_changes_with_the_model_and_not_with_its_place(model: Path) -> 
     third = model_identity(settings(f"model={moved}"))
     assert third["model.weights"] != second["model.weights"]
     assert third["model.config"] == second["model.config"]
+    (moved / "model.safetensors").write_bytes(b"1" * 101)
+    trained = model_identity(settings(f"model={moved}"))
+    assert trained["model.weights"] == third["model.weights"]
+    assert trained["model.content"] != third["model.content"]
 
 
 def with_class(model: Path, name: str, *overrides: str) -> Config:
@@ -178,7 +183,8 @@ def test_a_model_that_takes_no_images_is_refused_for_seeds_that_have_some(model:
     with pytest.raises(InputError, match=r"Qwen2ForCausalLM\) takes no images, and the seeds have"):
         check_images(with_class(model, "Qwen2ForCausalLM"))
     check_images(with_class(model, "Qwen2_5_VLForConditionalGeneration"))
-    check_images(with_class(model, "SomethingNewForCausalLM"))  # Not ours to say.
+    with pytest.raises(ConfigError, match="vLLM cannot load model"):  # Which it is asked of others.
+        check_images(with_class(model, "SomethingNewForCausalLM"))
     with pytest.raises(ConfigError, match=r"allows no image.*raise its `image`"):
         check_images(
             with_class(
@@ -205,12 +211,15 @@ def images_are_kept() -> bool:
 @pytest.mark.parametrize(
     ("missing", "left"),
     [
-        ("v1.metrics.loggers", lambda: not vllm_internals.recorder(vllm_internals.CacheCounter())),
+        ("v1.metrics.loggers", lambda: not vllm_internals.recorder(Counter())),
         ("usage.usage_lib", lambda: not vllm_internals.usage_context()),
         ("platforms", lambda: not vllm_internals.runs_on_cpu()),
         ("platforms", lambda: not vllm_internals.prepare_forks()),
-        ("exceptions", lambda: not vllm_internals.errors().of_request),
-        ("v1.engine.exceptions", lambda: not vllm_internals.errors().dead),
+        ("exceptions", lambda: not vllm_internals.errors("exceptions", "VLLMClientError")),
+        (
+            "v1.engine.exceptions",
+            lambda: not vllm_internals.errors("v1.engine.exceptions", "EngineDeadError"),
+        ),
         ("multimodal.cache.lru", lambda: not images_are_kept()),
     ],
 )

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import psutil
 import pytest
+from commands import mmpr
 from engine_asks import drawn, picture, settings, using
 
 from mmpr_builder.demo import model_path
+from mmpr_builder.demo.drawing import draw
+from mmpr_builder.demo.questions import ask as ask_about
+from mmpr_builder.demo.world import make_scene
 from mmpr_builder.engines import check_engine, make_sampler
 from mmpr_builder.engines.vllm_internals import WHOLE, runs_on_cpu
 from mmpr_builder.errors import ConfigError, EngineError, RowError
+from mmpr_builder.records import Response, Rollout, Seed
 from mmpr_builder.sampling import Continue, Request, Sample
+from mmpr_builder.sampling.comparing import compared
+from tools.demo_model.corpus import render
+from tools.demo_model.measure import answer_of
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +68,9 @@ async def _engine_contract(sampler: Any) -> None:
     await _pictures_sent_once(sampler, ask, at_once)
     await _continuations(sampler, ask, at_once)
     await _rounds(sampler, replace(ask, n=8))
+    await _judges(sampler, ask, at_once)
     await _refusals(sampler, ask)
+    await _greedy(sampler)
 
 
 async def _pictures_sent_once(sampler: Any, ask: Request, samples: list[Sample]) -> None:
@@ -102,6 +115,18 @@ async def _continuations(sampler: Any, ask: Request, samples: list[Sample]) -> N
     assert (await sampler.continue_response(ask, samples[0], nothing)).prefix == ""
 
 
+async def _judges(sampler: Any, ask: Request, samples: list[Sample]) -> None:
+    """It compares its own responses by a rubric; the demo model never learned to say A or B."""
+    texts = tuple(Response(s.text, s.tokens, "stop", s.seed) for s in samples)
+    done = Rollout(Seed("a", ask.prompt), ask.prompt, "bare", "open", "demo", responses=texts)
+    config = settings("scoring.judge.open=2", "pairing.kinds=judged")
+    found = await compared(ask, done, config, sampler)
+    one, other = (c for response in found.responses for c in response.compared)
+    assert one.rubric == other.rubric != ""
+    assert min(one.tokens, other.tokens) >= 2
+    assert {one.outcome, other.outcome} == {"malformed"}
+
+
 async def _rounds(sampler: Any, ask: Request) -> None:
     """Rounds give what one request gives, from one rendering, and find their prompt computed."""
     whole = await drawn(sampler, replace(ask, id="whole", memo={}))
@@ -114,13 +139,13 @@ async def _rounds(sampler: Any, ask: Request) -> None:
     assert [(s.index, s.text, s.seed) for s in found] == [(s.index, s.text, s.seed) for s in whole]
     hits = sampler.cache_hits()
     # The first round found the picture in the front end's cache; later ones did not look.
-    assert after_first.image_queries - before.image_queries == 1
-    assert after_first.image_hits - before.image_hits == 1
-    assert hits.image_queries == after_first.image_queries
+    assert after_first["image_queries"] - before["image_queries"] == 1
+    assert after_first["image_hits"] - before["image_hits"] == 1
+    assert hits["image_queries"] == after_first["image_queries"]
     # Blocks of 32 tokens: one of a prompt's 51 is whole.
-    queries = hits.prefix_queries - after_first.prefix_queries
-    assert queries == 4 * found[0].prompt_tokens
-    assert hits.prefix_hits - after_first.prefix_hits == 4 * (found[0].prompt_tokens // 32) * 32
+    later = hits - after_first
+    assert later["prefix_queries"] == 4 * found[0].prompt_tokens
+    assert later["prefix_hits"] == 4 * (found[0].prompt_tokens // 32) * 32
     await _displaced(sampler, ask, whole)
 
 
@@ -148,6 +173,29 @@ async def _refusals(sampler: Any, ask: Request) -> None:
     assert sample.prompt_tokens + sample.tokens <= 4_096
     again = await drawn(sampler, replace(ask, id="after the refusals", n=1))
     assert len(again) == 1
+
+
+async def _greedy(sampler: Any) -> None:
+    """The demo model has more ability than habit: at temperature 0 it is right more often."""
+    asks, truths = [], []
+    for index in range(24):
+        scene = make_scene(99, index, "eval")
+        question = ask_about(scene, 99, index)
+        draw(scene).save(png := io.BytesIO(), "PNG")
+        prompt = "<image>\n" + render(question, "final_answer")
+        asks.append(Request(str(index), prompt, (png.getvalue(),), max_tokens=256))
+        truths.append(question.answer)
+
+    async def right(n: int, temperature: float) -> float:
+        how = (replace(ask, n=n, temperature=temperature) for ask in asks)
+        found = await asyncio.gather(*(drawn(sampler, ask) for ask in how))
+        return fmean(
+            answer_of(sample.text, "final_answer") == truth
+            for samples, truth in zip(found, truths, strict=True)
+            for sample in samples
+        )
+
+    assert await right(1, 0.0) > await right(2, 1.0) > 0
 
 
 def _processes_are_forked(sampler: Any) -> None:
@@ -192,3 +240,14 @@ def test_an_engine_that_dies_says_so_and_arguments_that_are_wrong_too() -> None:
             await drawn(sampler, request)
 
     using(sampler, killed())
+
+
+@pytest.mark.slow
+@pytestmark_engine
+def test_plan_probes_with_the_real_engine(tmp_path: Path) -> None:
+    words = (f"out={tmp_path / 'out'}", "limit=60", "sampling.n=4", "sampling.max_tokens=96")
+    done = mmpr("plan", "demo", "--probe", "12", *words)
+    assert done.returncode == 0, done.stderr
+    for words in ("really sampled", "tokens per pair", "hours", "disk", "demo_open", "Assumed"):
+        assert words in done.stderr
+    assert not (tmp_path / "out" / "rollouts").exists()

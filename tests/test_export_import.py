@@ -330,11 +330,21 @@ def test_what_is_no_release_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_rows_with_images_keep_their_pictures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["images", "img", "image_1"])
+def test_rows_keep_their_pictures_whatever_their_column_is_called(
+    tmp_path: Path, name: str
+) -> None:
     single = row()
-    several = {**single, "images": [single["image"]]}
-    del several["image"]
-    meta = str(release(tmp_path, {"a_correctness": [several]}))
-    import_pairs(meta, str(tmp_path / "out"))
+    image = single.pop("image")
+    other = {**single, name: [image] if name == "images" else image}
+    import_pairs(str(release(tmp_path, {"a_correctness": [other]})), str(tmp_path / "out"))
     (pair,) = load_pairs(tmp_path / "out")
     assert len(pair["images"]) == 1
+
+
+def test_a_column_that_looks_like_a_picture_is_not_passed_over(tmp_path: Path) -> None:
+    scanned = row()
+    scanned["scan"] = scanned.pop("image")
+    meta = release(tmp_path, {"a_correctness": [row(question="Another?"), scanned]})
+    import_pairs(str(meta), str(tmp_path / "out"))
+    assert drops(tmp_path / "out") == {"a_correctness.jsonl:2": "unread_columns"}

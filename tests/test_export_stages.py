@@ -15,14 +15,14 @@ from commands import mmpr
 from pair_samples import LastWord, make_rollout, picture, sample_rollouts, write_build
 
 from mmpr_builder import Config, load_pairs
+from mmpr_builder.config import StepsConfig
 from mmpr_builder.demo import model_path
 from mmpr_builder.errors import ConfigError, InputError
-from mmpr_builder.export import FORMATS, Exported, ExportOptions, responses, write_export
+from mmpr_builder.export import FORMATS, Exported, ExportOptions, write_export
 from mmpr_builder.export.choice import Draw
 from mmpr_builder.export.items import Item
 from mmpr_builder.export.lint import lint_folder
 from mmpr_builder.export.readback import read_export
-from mmpr_builder.export.verl import write_queries
 from mmpr_builder.export.verl_reward import trl_reward
 from mmpr_builder.io import tables
 from mmpr_builder.records import Response, Rollout, Seed
@@ -35,11 +35,11 @@ ALL = tuple(FORMATS)
 
 
 def write(form: str, rollouts: Sequence[Rollout], dest: Path, **options: Any) -> Exported:
-    config = options.pop("config", Config())
+    config = options.pop("config", Config(steps=StepsConfig(apply="exact")))
     pairs = [(rollout, config) for rollout in rollouts]
     how = ExportOptions(**options)
     if FORMATS[form].rows is not None:
-        return write_queries(["out"], pairs, LastWord(), str(dest), how, FORMATS[form])
+        return write_export(["out"], FORMATS[form], str(dest), how, lambda: pairs, LastWord())
     out = dest.parent / f"build-{dest.name}"
     write_build(out, rollouts, config)
     return write_export(
@@ -47,7 +47,8 @@ def write(form: str, rollouts: Sequence[Rollout], dest: Path, **options: Any) ->
         FORMATS[form],
         str(dest),
         how,
-        lambda: responses.unfiltered_pairs(pairs, LastWord()),
+        lambda: pairs,
+        LastWord(),
     )
 
 
@@ -267,7 +268,7 @@ def test_questions_whose_truth_is_suspect_are_in_no_stage(tmp_path: Path) -> Non
     for stage in STAGES:
         dest, form = str(tmp_path / stage), FORMATS[stage]
         with Judge() as judge:
-            done = write_queries(["out"], rollouts, judge, dest, ExportOptions(), form)
+            done = write_export(["out"], form, dest, ExportOptions(), lambda: rollouts, judge)
         assert done.drops == {"suspect_truth": 1}, (stage, done.drops)
 
 

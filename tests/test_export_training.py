@@ -14,7 +14,6 @@ from mmpr_builder.demo import model_path
 from mmpr_builder.export import FORMATS, ExportOptions, write_export
 from mmpr_builder.export.importing import import_pairs
 from mmpr_builder.export.lint import lint_folder
-from mmpr_builder.export.verl import write_queries
 from mmpr_builder.export.verl_reward import trl_reward
 
 
@@ -80,7 +79,7 @@ def test_the_other_stages_train_in_trl(
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     rollouts = [(rollout, Config()) for rollout in sample_rollouts(tmp_path / "images")]
     dest, form = tmp_path / "dest", FORMATS[stage]
-    write_queries(["out"], rollouts, LastWord(), str(dest), ExportOptions(), form)
+    write_export(["out"], form, str(dest), ExportOptions(), lambda: rollouts, LastWord())
     files = str(dest / "train" / "*.parquet")
     data = datasets.load_dataset("parquet", data_files=files, split="train")
     counts = {len(row["images"]) for row in data}

@@ -17,9 +17,8 @@ from pair_samples import LastWord, make_rollout, picture, sample_rollouts, write
 
 from mmpr_builder import Config, Verdict
 from mmpr_builder.errors import ConfigError, InputError
-from mmpr_builder.export import Exported, ExportOptions, verl
+from mmpr_builder.export import FORMATS, Exported, ExportOptions, responses, write_export
 from mmpr_builder.export.importing import import_pairs
-from mmpr_builder.export.verl import write_queries
 from mmpr_builder.export.verl_reward import compute_score
 from mmpr_builder.io import tables
 from mmpr_builder.io.images import open_image, read_bytes
@@ -41,7 +40,9 @@ class Unsure(LastWord):
 def write(rollouts: list[Rollout], dest: Path, **options: Any) -> Exported:
     config = Config()
     pairs = [(rollout, config) for rollout in rollouts]
-    return write_queries(["out"], pairs, Unsure(), str(dest), ExportOptions(**options))
+    return write_export(
+        ["out"], FORMATS["verl"], str(dest), ExportOptions(**options), lambda: pairs, Unsure()
+    )
 
 
 def with_rate(folder: Path, name: str, right: int, wrong: int, unsure: int = 0) -> Rollout:
@@ -110,7 +111,7 @@ def test_the_pass_rate_is_over_decided_responses_ends_included(
 def test_a_mean_rate_that_is_rounded_past_the_end_is_inside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verl, "rate_of", lambda *_: sum([0.8] * 3) / 3)
+    monkeypatch.setattr(responses, "rate_of", lambda *_: sum([0.8] * 3) / 3)
     assert write([with_rate(tmp_path, "q", 4, 1)], tmp_path / "dest").rows == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from pair_samples import picture
 from mmpr_builder.config import Config
 from mmpr_builder.errors import BuildConflictError, InputError
 from mmpr_builder.folder import parts
-from mmpr_builder.folder.manifest import Identity, Manifest, Unit, read_manifest
-from mmpr_builder.folder.order import in_order, shifts_of
+from mmpr_builder.folder.manifest import Unit, read_manifest
+from mmpr_builder.folder.order import Slice, in_order, shifts_of
 from mmpr_builder.io.tables import list_parts, read_parquet
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.runs import plan, planning, read_inputs, run_pairing
-from mmpr_builder.runs.extending import Found, known_seeds, new_seeds
+from mmpr_builder.runs.extending import Found, Known, new_seeds
 
 
 def pairs_and_drops(config: Config) -> dict[str, bytes]:
@@ -187,11 +188,10 @@ def test_what_would_change_rollouts_is_refused_by_name(case: Any, tmp_path: Path
 def test_a_scorer_that_cannot_use_a_truth_of_the_build_is_named_as_the_reason() -> None:
     seeds = [Seed(f"q{i}", f"What is {i}?", answers=("1",)) for i in range(2)]
     unit = Unit("unit-00000", 0, 2, 0, "digest")
-    manifest = Manifest(Identity({}, {}, {}, {}), (unit,), 0, {})
     detail = "a.jsonl:1: undecided_truth: undecided against itself"
     items = [Drop("q0", "audit", "unusable_truth", detail), seeds[1]]
     with (
-        known_seeds(manifest, lambda _: list(enumerate(seeds))) as known,
+        closing(Known((unit,), lambda _: list(enumerate(seeds)))) as known,
         pytest.raises(BuildConflictError, match=rf"1 seeds .* no usable truth .*'q0' \({detail}"),
     ):
         list(new_seeds("out", items, known, Found()))
@@ -365,8 +365,8 @@ def test_slices_go_through_all_rows_in_the_order_of_the_input(data: st.DataObjec
     for start in range(0, count, size):
         held = indices[start : start + size]
         unit = Unit(f"unit-{start:05}", held[0], len(held), 0, "")
-        units.append((unit, f"out/{unit.name}.parquet"))
-        rows[units[-1][1]] = held
+        units.append((unit, Slice(f"out/{unit.name}.parquet")))
+        rows[units[-1][1].uri] = held
     place_of = dict(zip(indices, places, strict=True))
     slices = in_order(units, shifts_of(place_of.items()))
     seen = [

@@ -61,7 +61,7 @@ REPETITIVE = (
 def test_extraction_is_quick_on_repetitive_text(text: str, style: str) -> None:
     start = time.process_time()
     extract_answer(text, style)
-    assert time.process_time() - start < 2.0
+    assert time.process_time() - start < 60  # A tenth of a second; minutes where it was square.
 
 
 @settings(deadline=None)

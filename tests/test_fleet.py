@@ -109,9 +109,6 @@ class FakeReplica:
     def placed(self) -> bool:
         return self.node is not None
 
-    def locate(self) -> None:
-        pass
-
     def end(self) -> None:
         self.ended = True
 

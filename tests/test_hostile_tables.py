@@ -18,6 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mmpr_builder.io.tables import rollouts_to_table
+from mmpr_builder.records import Response, Rollout, Seed
+
 HUGE = [b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\0\0\0\0"]
 
 # In a process of its own, because Arrow followed what such a file said to a segmentation fault.
@@ -26,11 +29,14 @@ import json, sys
 from mmpr_builder.config import SourceConfig
 from mmpr_builder.errors import MmprError
 from mmpr_builder.io.images import read_bytes
+from mmpr_builder.output import read_rollouts
 from mmpr_builder.records import Drop
 from mmpr_builder.seeds import check_sources, read_seeds
 
 def read(path):
     try:
+        if path.endswith("rollouts.parquet"):
+            return "read" if list(read_rollouts([path])) else "empty"
         check_sources([SourceConfig(path=path)])
         for item in read_seeds(path):
             for ref in () if isinstance(item, Drop) else item.images:
@@ -70,6 +76,15 @@ def write_arrow(path: Path) -> None:
         writer.write_table(table(), max_chunksize=10)
 
 
+def write_rollouts(path: Path) -> None:
+    def answers(seed: Seed) -> tuple[Response, ...]:
+        return tuple(Response(f"Ein Weg – {n}.\nFinal answer: {n}", 5, "stop", n) for n in range(4))
+
+    seeds = [Seed(f"q{i}", f"Wie viele Kreise? {i}", answers=(str(i),)) for i in range(40)]
+    rows = [Rollout(s, s.question, "t", "final_answer", "m", responses=answers(s)) for s in seeds]
+    pq.write_table(rollouts_to_table(rows), path, row_group_size=10)
+
+
 def broken(data: bytes, number: int) -> bytes:
     draw, found = random.Random(number), bytearray(data)
     if number % 4 == 0:
@@ -85,7 +100,14 @@ def broken(data: bytes, number: int) -> bytes:
     return bytes(found)
 
 
-@pytest.mark.parametrize(("suffix", "write"), [("arrow", write_arrow), ("parquet", write_parquet)])
+@pytest.mark.parametrize(
+    ("suffix", "write"),
+    [
+        ("arrow", write_arrow),
+        ("parquet", write_parquet),
+        ("rollouts.parquet", write_rollouts),
+    ],
+)
 def test_a_damaged_table_never_ends_the_process(tmp_path: Path, suffix: str, write: object) -> None:
     whole = tmp_path / f"whole.{suffix}"
     write(whole)  # type: ignore[operator]

@@ -265,6 +265,51 @@ def test_a_picture_is_measured_by_what_decoding_it_takes() -> None:
             open_image(data)
 
 
+def chunk(kind: bytes, content: bytes = b"") -> bytes:
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+JPEG, PNG, GIF = (encode(half_red(), kind) for kind in ("JPEG", "PNG", "GIF"))
+SCANS = encode(Image.new("L", (4096, 4096)), "JPEG", progressive=True)
+LENGTHY = {
+    "JPEG, fill bytes": (JPEG[:2] + b"\xff" * 9_000_000 + JPEG[2:], "unreadable"),
+    "JPEG, comments": (JPEG[:2] + b"\xff\xfe\0\2" * 300_000 + JPEG[2:], "unreadable"),
+    "JPEG, notes that are joined": (
+        JPEG[:2] + (b"\xff\xe1\xff\xffExif\0\0" + b"a" * 65_527) * 150 + JPEG[2:],
+        "unreadable",
+    ),
+    "JPEG, scans": (SCANS[:-2] + SCANS[SCANS.rfind(b"\xff\xda") : -2] * 260, "too_large"),
+    "GIF, a comment": (
+        GIF[:13] + b"!\xfe" + (b"\xff" + b"a" * 255) * 40_000 + b"\0" + GIF[13:],
+        "unreadable",
+    ),
+    "PNG, chunks before": (PNG[:33] + chunk(b"gAMA", b"\0\0\0\1") * 9_999 + PNG[33:], "unreadable"),
+    "PNG, empty data": (PNG[:33] + chunk(b"IDAT") * 200_000 + PNG[33:], "unreadable"),
+    "PPM, a comment": (b"P6 #" + b"a" * 999_999 + b"\n1 1 255\n123", "unreadable"),
+    "PPM, plain": (b"P3 1500 1500 255\n" + b"0 " * 6_750_000, "too_large"),
+    "BMP, runs": (encode(half_red("L"), "BMP")[:30] + b"\1" + b"\0" * 5_000_000, "too_large"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LENGTHY)
+def test_a_picture_with_more_parts_than_any_has_is_left_unread(name: str) -> None:
+    data, reason = LENGTHY[name]
+    assert reason_of(data) == f"image_{reason}"
+
+
+def test_notes_of_usual_size_cost_no_picture() -> None:
+    notes = (b"\xff\xe1\xff\xffhttp" + b"a" * 65_529) * 80  # 5 MB, as phones write for depth.
+    assert open_image(JPEG[:2] + notes + JPEG[2:]).size == (40, 20)
+    assert open_image(PNG[:33] + chunk(b"tEXt", b"a\0" + b"b" * 9_000_000) + PNG[33:]).size == (
+        40,
+        20,
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+    pieces = encode(Image.fromarray(noise))
+    assert open_image(pieces).size == open_image(encode(Image.fromarray(noise), "PPM")).size
+
+
 PEAK = """
 import io, resource, sys
 from PIL import Image

@@ -15,7 +15,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("records", "escaping"),
     ("errors",),
     ("config", "progress", "extraction"),
-    ("io", "prompts", "dropout", "scoring", "demo"),
+    ("io", "prompts", "dropout", "steps", "scoring", "demo"),
     ("seeds",),
     ("quality",),
     ("pairing",),
@@ -24,7 +24,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("folder",),
     ("cluster",),
     ("runs",),
-    ("stages", "library", "probe", "previews"),
+    ("stages", "library", "probe", "previews", "reference"),
     ("cli",),
     ("__main__",),
 )

@@ -172,7 +172,7 @@ def test_each_question_of_a_conversation_is_a_seed(tmp_path: Path, suffix: str) 
     row = {"id": "r7", "image": "a.png", "conversations": turns}
     text = json.dumps([row]) if suffix == "json" else json.dumps(row) + "\n{}\n"
     write(tmp_path / f"talk.{suffix}", text)
-    items = list(read_seeds(tmp_path / f"talk.{suffix}", layout="conversations"))
+    items = list(read_seeds(tmp_path / f"talk.{suffix}", format="conversations"))
     found = seeds_of(items)
     assert [(s.id, s.question, s.answers) for s in found] == [
         ("r7_0", "<image>\nWhat is the total?", ("31.00",)),
@@ -233,7 +233,7 @@ def test_a_file_that_is_broken_as_a_whole_stops_the_reading(
 ) -> None:
     write(tmp_path / "train.json", text)
     with pytest.raises(InputError, match=said) as caught:
-        list(read_seeds(tmp_path / "train.json", layout="answer_lists"))
+        list(read_seeds(tmp_path / "train.json", format="answer_lists"))
     assert "train.json" in str(caught.value)
 
 
@@ -246,8 +246,8 @@ def test_json_entry_by_entry_takes_no_broken_json(text: str) -> None:
 def test_json_entry_by_entry_gives_what_a_parser_gives() -> None:
     value = {"a": [1, {"b": "]}"}], "key": [{"x": "é\n"}, [], None, 2.50]}
     text = json.dumps(value, indent=1)
-    assert [(k, v) for _, k, v in entries(text, "f")] == list(value.items())
-    assert [v for _, _, v in entries(text, "f", "key")] == value["key"]
+    assert list(entries(text, "f")) == list(value.items())
+    assert [v for _, v in entries(text, "f", "key")] == value["key"]
 
 
 @pytest.mark.parametrize(

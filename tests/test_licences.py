@@ -115,7 +115,9 @@ def test_the_others_are_left_out_before_anything_is_looked_for(tmp_path: Path) -
         for path in sorted((tmp_path / name).rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
     words = [f"data={tmp_path}", f"out={tmp_path}/out", "model=demo", "engine={}"]
-    config = load_config("mmpr_v1", [*words, "images.family=null", "licenses=commercial"])
+    config = load_config(
+        "mmpr_v1", [*words, "images.family=null", "licenses=commercial", "sampling.max_tokens=1024"]
+    )
     stages.check(config)
     items = [item for item in runs.read_inputs(config) if isinstance(item, Seed)]
     assert {seed.source for seed in items} == COMMERCIAL

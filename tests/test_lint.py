@@ -26,7 +26,6 @@ from mmpr_builder.export.faults import REMEDIES
 from mmpr_builder.export.items import Item, Picture, read_items
 from mmpr_builder.export.lint import LintResult, lint_folder
 from mmpr_builder.export.lint_checks import ImageChecker, TokenCounter
-from mmpr_builder.export.verl import read_rollouts, rollout_parts, write_queries
 from mmpr_builder.io import images, tables
 from mmpr_builder.output import pair_parts
 from mmpr_builder.records import Seed
@@ -318,11 +317,11 @@ def test_an_export_for_verl_is_clean_and_its_faults_are_found(tmp_path: Path) ->
         )
         for i in range(2)
     ]
-    tables.write_parquet(tables.rollouts_to_table(rollouts), tmp_path / "out/rollouts/u.parquet")
     config = Config()
     with Judge() as judge:
-        pairs = read_rollouts(rollout_parts(str(tmp_path / "out")), config)
-        write_queries(["out"], pairs, judge, str(tmp_path / "dest"), ExportOptions())
+        pairs = [(rollout, config) for rollout in rollouts]
+        dest = str(tmp_path / "dest")
+        write_export(["out"], FORMATS["verl"], dest, ExportOptions(), lambda: pairs, judge)
     assert lint(tmp_path / "dest", "verl").rows == 2
     assert not lint(tmp_path / "dest", "verl", model=DEMO).counts
     part = tmp_path / "dest/train.parquet"

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from mmpr_builder.export.importing import import_pairs
 from mmpr_builder.io import tables
 from mmpr_builder.output import pair_parts
 from mmpr_builder.records import Seed
-from mmpr_builder.report.lookup import Wanted, find_drop, find_pairs
+from mmpr_builder.report.lookup import find_drop, find_pairs
 
 ATTACK = "[red]no markup[/] \x1b[31mand no codes\x1b[0m"
 
@@ -47,24 +47,24 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_pairs_are_found_by_question_pair_kind_and_source(built: Path) -> None:
     parts = pair_parts(built)
-    every, total = find_pairs(parts, Wanted(), n=100)
+    every, total = find_pairs(parts, n=100)
     assert total == len(every) == 11
-    two, found = find_pairs(parts, Wanted("two"), n=100)
+    two, found = find_pairs(parts, name="two", n=100)
     assert found == 2
     assert {row["seed_id"] for row in two} == {"two"}
-    (one,), _ = find_pairs(parts, Wanted(every[3]["id"][:8].upper()), n=100)
+    (one,), _ = find_pairs(parts, name=every[3]["id"][:8].upper(), n=100)
     assert one["id"] == every[3]["id"]
-    assert find_pairs(parts, Wanted(every[3]["id"][:4]), n=100)[1] == 0
-    open_ones, found = find_pairs(parts, Wanted(kind="dropout_ntp", source="grid"), n=2)
+    assert find_pairs(parts, name=every[3]["id"][:4], n=100)[1] == 0
+    open_ones, found = find_pairs(parts, kind="dropout_ntp", source="grid", n=2)
     assert (len(open_ones), found) == (2, 3)
 
 
 def test_pairs_come_in_order_from_a_place_or_by_a_draw_that_can_be_repeated(built: Path) -> None:
     parts = pair_parts(built)
-    ids = [row["id"] for row in find_pairs(parts, Wanted(), n=100)[0]]
-    assert [r["id"] for r in find_pairs(parts, Wanted(), n=3, skip=4)[0]] == ids[4:7]
-    drawn = [row["id"] for row in find_pairs(parts, Wanted(), n=5, draw=1)[0]]
-    assert drawn == [row["id"] for row in find_pairs(parts, Wanted(), n=5, draw=1)[0]]
+    ids = [row["id"] for row in find_pairs(parts, n=100)[0]]
+    assert [r["id"] for r in find_pairs(parts, n=3, skip=4)[0]] == ids[4:7]
+    drawn = [row["id"] for row in find_pairs(parts, n=5, draw=1)[0]]
+    assert drawn == [row["id"] for row in find_pairs(parts, n=5, draw=1)[0]]
     assert drawn != ids[:5]
     assert set(drawn) < set(ids)
 
@@ -163,13 +163,13 @@ def test_show_reads_a_row_group_once(built: Path, monkeypatch: pytest.MonkeyPatc
     read: list[Any] = []
 
     class Counted(tables.ParquetFile):
-        def batches(self, *words: Any) -> Iterator[pa.RecordBatch]:
-            read.append(words)
-            return super().batches(*words)
+        def read(self, columns: Sequence[str] | None = None, group: int | None = None) -> pa.Table:
+            read.append(columns)
+            return super().read(columns, group)
 
     monkeypatch.setattr(tables, "ParquetFile", Counted)
-    rows, _ = find_pairs(pair_parts(built), Wanted(), n=100)
-    assert (len(rows), len(read)) == (11, 1)
+    rows, _ = find_pairs(pair_parts(built), n=100)
+    assert (len(rows), sum("chosen_text" in columns for columns in read)) == (11, 1)
 
 
 def test_a_place_in_a_random_draw_is_refused(built: Path) -> None:
@@ -257,7 +257,7 @@ def test_every_key_is_offered() -> None:
 
     few = {key: values_of(key) for key in valid_keys() if values_of(key)}
     assert few["dropout.apply"] == ("no_truth", "all", "none")
-    assert few["sampling.logprobs"] == ("true", "false")
+    assert few["sampling.logprobs"] == ("true", "false", "tokens")
     assert few["seeds.N.scorer"][0] == "auto"
     assert "dropout_ntp" in few["pairing.kinds"]
     assert "out" not in few

@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,13 @@ from mmpr_builder.config import Config, load_config
 from mmpr_builder.errors import BuildConflictError, InputError, NothingUsableError, SetupError
 from mmpr_builder.folder import lock
 from mmpr_builder.folder.lock import LOCK_NAME, build_lock
-from mmpr_builder.folder.manifest import as_planned, read_manifest
+from mmpr_builder.folder.manifest import as_planned, read_manifest, refuse_other_build
 from mmpr_builder.io.stores import resolve
 from mmpr_builder.io.tables import read_parquet, seeds_from_table, write_parquet
 from mmpr_builder.records import ImageRef, Seed
 from mmpr_builder.runs import plan
 from mmpr_builder.runs.inputs import with_demo
-from mmpr_builder.runs.planning import ASSUMED_IMAGE_BYTES, cut, image_size, read_drops
+from mmpr_builder.runs.planning import ASSUMED_IMAGE_BYTES, cut, image_size, read_drops, seed_size
 
 
 def write_rows(path: Path, count: int, bad: tuple[int, ...] = ()) -> Path:
@@ -168,6 +169,16 @@ def test_a_plan_keeps_what_adaptive_sampling_aims_for(tmp_path: Path) -> None:
     assert (sampling.target_gap, len(sampling.target_kinds)) == (9, 3)
 
 
+def test_a_plan_whose_recipe_named_the_family_goes_on_without_it(tmp_path: Path) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 3)
+    first = plan(make_config(tmp_path, "images.tiles=6", "images.family=internvl"))
+    later = make_config(tmp_path, "images.tiles=6")
+    assert plan(later) == first
+    assert as_planned(later).images.family == "internvl"
+    with pytest.raises(BuildConflictError, match=r'images\.family: "internvl" in that build'):
+        plan(make_config(tmp_path, "images.tiles=6", "images.family=qwen_vl"))
+
+
 def test_a_key_that_the_older_version_did_not_know_counts_as_its_default(tmp_path: Path) -> None:
     write_rows(tmp_path / "seeds.jsonl", 3)
     plan(make_config(tmp_path))
@@ -179,6 +190,17 @@ def test_a_key_that_the_older_version_did_not_know_counts_as_its_default(tmp_pat
     plan(make_config(tmp_path))
     with pytest.raises(BuildConflictError, match=r"sampling\.top_k: 0 in that build, 5 now"):
         plan(make_config(tmp_path, "sampling.top_k=5"))
+
+
+def test_other_weights_of_the_same_size_are_another_model(tmp_path: Path) -> None:
+    write_rows(tmp_path / "seeds.jsonl", 3)
+    plan(make_config(tmp_path))
+    earlier = read_manifest(str(tmp_path / "out")).identity
+    old, new = (replace(earlier, model={**earlier.model, "model.content": c}) for c in "ab")
+    refuse_other_build("out", old, old)
+    refuse_other_build("out", earlier, new)  # Plans of earlier versions have no digest.
+    with pytest.raises(BuildConflictError, match=r'model\.content: "a" in that build, "b" now'):
+        refuse_other_build("out", old, new)
 
 
 def test_changed_input_is_noticed_and_named(tmp_path: Path) -> None:
@@ -298,7 +320,7 @@ def test_units_are_bounded_in_rows_and_in_bytes(
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
     size = (tmp_path / "x.png").stat().st_size
     rows = seeds_of(count, str(tmp_path / "x.png"))
-    units = list(cut(rows, max_rows, int(max_images * size)))
+    units = list(cut(rows, seed_size, max_rows, int(max_images * size)))
     assert [len(part) for part, _ in units] == sizes
     assert [row for part, _ in units for row in part] == rows
     assert [image_bytes for _, image_bytes in units] == [size * n for n in sizes]

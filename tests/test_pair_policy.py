@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmpr_builder.config import Config, PairingConfig, load_config, with_stated_aims
+from mmpr_builder.config import Config, PairingConfig, as_stated, load_config
 from mmpr_builder.errors import ConfigError
 from mmpr_builder.pairing import build_pairs
 from mmpr_builder.pairing.balance import common_answer, common_answers
@@ -415,7 +415,7 @@ def test_limits_that_a_plan_does_not_aim_for_are_named(
 ) -> None:
     config = load_config(None, ["sampling.policy=adaptive", override])
     assert missed_aims(config) == ""
-    missed = missed_aims(with_stated_aims(config, planned))
+    missed = missed_aims(as_stated(config, planned))
     assert bool(missed) is bool(says)
     assert re.search(says, missed)
 

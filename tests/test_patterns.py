@@ -11,7 +11,9 @@ import re._parser as parser
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,12 @@ import pytest
 import mmpr_builder
 from mmpr_builder import score_response
 
-LENGTH = 1000
-MOST_S = 0.5
-"""Of the processor. What is quadratic takes some 0.05 s here, what is cubic much longer."""
+LENGTH = 8000
+SHARE = 0.2
+"""Of the time of a pattern that is known to be quadratic; what is linear takes a twentieth."""
 
 METHODS = {"search", "match", "fullmatch", "sub", "subn", "split", "finditer", "findall"}
+Pattern = re.Pattern[str]
 REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT)
 CLASSES = {
     sre.CATEGORY_DIGIT: "1", sre.CATEGORY_SPACE: " ", sre.CATEGORY_WORD: "a",
@@ -36,25 +39,48 @@ USUAL = (
 )  # fmt: skip
 
 
-def patterns() -> dict[str, tuple[re.Pattern[str], bool]]:
-    """Every compiled pattern by its name, and whether it is only matched at a place."""
-    used = defaultdict(set)
-    for file in Path(mmpr_builder.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if isinstance(node, ast.Attribute) and node.attr in METHODS:
-                owner = node.value
-                used[getattr(owner, "id", getattr(owner, "attr", ""))].add(node.attr)
-    found = {}
+def patterns() -> dict[str, tuple[Pattern, set[str]]]:
+    """Every compiled pattern by its name, and the methods that are called of it; none: not seen."""
+    found: dict[int, tuple[str, Pattern, set[str]]] = {}
     for module in pkgutil.walk_packages(mmpr_builder.__path__, "mmpr_builder."):
         if not module.name.endswith("__main__"):
-            for name, value in vars(importlib.import_module(module.name)).items():
-                anchored = bool(used[name]) and used[name] <= {"match", "fullmatch"}
+            loaded = importlib.import_module(module.name)
+            used = called_in(Path(str(loaded.__file__)))
+            for name, value in vars(loaded).items():
                 for i, pattern in enumerate(_patterns_in(value)):
-                    found[f"{module.name}.{name}.{i}"] = (pattern, anchored)
-    return found
+                    first = (f"{module.name}.{name}.{i}", pattern, set())
+                    # Other modules import it, under the same name.
+                    found.setdefault(id(pattern), first)[2].update(used[name])
+    return {name: (pattern, used) for name, pattern, used in found.values()}
 
 
-def _patterns_in(value: Any) -> Iterator[re.Pattern[str]]:
+def called_in(file: Path) -> defaultdict[str, set[str]]:
+    """Name -> methods of patterns that a file calls of it, or of what a loop takes from it."""
+    tree = ast.parse(file.read_text("utf-8"))
+    used = defaultdict(set)
+    for owner, method in _calls(tree):
+        used[owner].add(method)
+    for node in ast.walk(tree):
+        loops = [node] if isinstance(node, ast.For) else getattr(node, "generators", ())
+        for loop in loops:
+            taken, sources = _names(loop.target), _names(loop.iter)
+            methods = {method for owner, method in _calls(node) if owner in taken}
+            for source in sources if not sources & METHODS else ():
+                used[source] |= methods
+    return used
+
+
+def _calls(tree: ast.AST) -> list[tuple[str, str]]:
+    found = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr in METHODS]
+    return [(name, node.attr) for node in found for name in _names(node.value)]
+
+
+def _names(tree: ast.AST) -> set[str]:
+    found = (getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(tree))
+    return {name for name in found if isinstance(name, str)}
+
+
+def _patterns_in(value: Any) -> Iterator[Pattern]:
     if isinstance(value, re.Pattern) and isinstance(value.pattern, str):
         yield value
     elif isinstance(value, dict | tuple | list | set | frozenset):
@@ -128,46 +154,69 @@ def hostile(pattern: re.Pattern[str]) -> Iterator[str]:
             yield before + (body * (LENGTH // len(body) + 1))[:LENGTH] + end
 
 
+def uses(pattern: Pattern, methods: set[str]) -> Iterator[Callable[[str], object]]:
+    if not methods or "match" in methods:
+        yield pattern.match
+    if not methods or "fullmatch" in methods:
+        yield pattern.fullmatch
+    if not methods or methods - {"match", "fullmatch"}:
+        yield lambda text: all(pattern.finditer(text))
+
+
 class TooLongError(BaseException):
     pass
 
 
-def test_no_pattern_takes_more_than_square_time_on_any_text(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def seconds(run: Callable[[str], object], text: str, most: float) -> float:
+    """Of this process, not of the clock: other work does not count."""
+    began = time.process_time()
+    signal.setitimer(signal.ITIMER_VIRTUAL, most)
+    run(text)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    return time.process_time() - began
+
+
+def takes_over(most: float, run: Callable[[str], object], text: str) -> bool:
+    """Whether it takes longer three times; once a collection of garbage may have fallen into it."""
+    for _ in range(3):
+        with suppress(TooLongError):
+            seconds(run, text, most)
+            return False
+    return True
+
+
+def test_every_pattern_takes_linear_time_on_any_text() -> None:
     def over(*_: object) -> None:
         raise TooLongError
 
-    before = signal.signal(signal.SIGVTALRM, over)
+    square = re.compile(r"\s*;")
     every = patterns()
     assert len(every) > 300
-    every["a known one"] = (re.compile(r"(a|aa)+\Z"), False)
+    every["a square one"] = (square, set())
+    every["a nested one"] = (re.compile(r"(?:_?(?:a|\d+))*"), {"fullmatch"})
     slow = {}
+    before = signal.signal(signal.SIGVTALRM, over)
     try:
-        for name, (pattern, anchored) in every.items():
-            for text in hostile(pattern):
-                began = time.process_time()
-                try:
-                    # The time of this process, not of the clock: other work does not count.
-                    signal.setitimer(signal.ITIMER_VIRTUAL, MOST_S)
-                    (pattern.match if anchored else pattern.search)(text)
-                    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-                except TooLongError:
-                    slow[name] = (text[:40], time.process_time() - began)
+        known = min(seconds(square.search, " " * LENGTH, 60) for _ in range(3))
+        for name, (pattern, methods) in every.items():
+            for text, run in product(hostile(pattern), uses(pattern, methods)):
+                if takes_over(SHARE * known, run, text):
+                    slow[name] = (text[:40], pattern.pattern)
                     break
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
-    assert slow.pop("a known one")
+    assert slow.pop("a square one")
+    assert slow.pop("a nested one")
     assert not slow
 
 
 @pytest.mark.parametrize("said", ["半", "、", "零是", "圆和", "平方分", "的", "上。", "不是红色的"])
-def test_a_long_chinese_answer_costs_no_more_than_its_length_squared(said: str) -> None:
-    """Ratios of one run: 300 characters took a second once, and twice as many eight."""
+def test_a_long_chinese_answer_costs_in_proportion_to_its_length(said: str) -> None:
+    """Ratios of one run, six times the text: 300 characters took a second once, 600 eight."""
     question = "图中有多少个红色的圆？"
 
-    def seconds(length: int, gold: str) -> float:
+    def taken(length: int, gold: str) -> float:
         text = "最终答案：" + (said * length)[:length]
         began = time.process_time()
         for _ in range(3):
@@ -175,5 +224,6 @@ def test_a_long_chinese_answer_costs_no_more_than_its_length_squared(said: str) 
         return time.process_time() - began
 
     for gold in ("三", "1:2", "有三个红色的圆形"):
-        seconds(300, gold)
-        assert seconds(1200, gold) < 40 * seconds(300, gold) + 0.5
+        taken(300, gold)
+        # Any of three: other work on the core slows one side of a ratio, too.
+        assert any(taken(1800, gold) < 15 * taken(300, gold) + 0.1 for _ in range(3))

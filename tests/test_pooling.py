@@ -23,10 +23,10 @@ from mmpr_builder.folder import parts
 from mmpr_builder.folder.manifest import read_manifest
 from mmpr_builder.io.tables import read_parquet, rollouts_to_table, write_parquet
 from mmpr_builder.output import load_pairs, read_run
-from mmpr_builder.pairing import build_pairs, judge_and_pair, scorer_for
-from mmpr_builder.pairing.pooled import pool, pooled_rate, rates_by_model
+from mmpr_builder.pairing import build_pairs, judge_and_pair, pass_rate, scorer_for
+from mmpr_builder.pairing.pooled import pool, rate_of, rates_by_model
 from mmpr_builder.progress import Progress
-from mmpr_builder.quality import Findings
+from mmpr_builder.quality.filters import Findings
 from mmpr_builder.records import (
     Continuation,
     Drop,
@@ -342,11 +342,15 @@ def test_each_response_is_judged_in_the_style_of_its_own_prompt(tmp_path: Path) 
     }  # fmt: skip
 
 
+def unbiased(rollout: Rollout, verdicts: Sequence[Verdict]) -> float | None:
+    return rate_of(rollout, verdicts, Config(), rate_by=pass_rate)
+
+
 def test_the_pass_rate_is_of_all_builds_and_of_each_model() -> None:
     members = [of("A", "3", "3", "3", "4"), of("B", "3", *["4"] * 7, n=8)]
     rollout = pool(*zip(*members, strict=True))
     verdicts, pairs, _ = judge_and_pair(rollout, Config(), LastWord())
-    assert pooled_rate(rollout, verdicts) == pytest.approx(4 / 12)
+    assert unbiased(rollout, verdicts) == pytest.approx(4 / 12)
     assert {pair.n_samples for pair in pairs} == {12}
     assert all(pair.pass_rate == pytest.approx(4 / 12) for pair in pairs)
     assert rates_by_model(rollout, verdicts) == {"A": 0.75, "B": 0.125}
@@ -356,7 +360,7 @@ def test_a_rate_on_the_edge_of_the_band_is_within_it() -> None:
     members = [of(model, *"33334", n=n) for model, n in (("A", 2), ("B", 2), ("C", 2))]
     rollout = pool(*zip(*members, strict=True))
     verdicts, _, _ = judge_and_pair(rollout, Config(), LastWord())
-    rate = pooled_rate(rollout, verdicts)
+    rate = unbiased(rollout, verdicts)
     assert rate is not None
     assert 0.8 < rate == pytest.approx(0.8)  # By a last bit.
     config = load_config(None, ["quality.min_pass_rate=0.8", "quality.max_pass_rate=0.8"])
@@ -369,7 +373,7 @@ def test_what_stops_early_does_not_bias_the_pooled_rate() -> None:
     adaptive = load_config(None, ["sampling.policy=adaptive", "sampling.n=12"])
     rollout = pool([early, of("B", *["4"] * 4, n=4)[0]], [adaptive, config])
     verdicts, _, _ = judge_and_pair(rollout, Config(), LastWord())
-    assert pooled_rate(rollout, verdicts) == pytest.approx((0.5 * 12 + 0 * 4) / 16)
+    assert unbiased(rollout, verdicts) == pytest.approx((0.5 * 12 + 0 * 4) / 16)
 
 
 def test_a_build_that_stops_early_has_the_rate_in_a_pool_that_it_has_alone() -> None:

@@ -15,6 +15,7 @@ import mmpr_builder as mb
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.engines.shown import counted_images
 from mmpr_builder.errors import NothingUsableError
+from mmpr_builder.io import images
 from mmpr_builder.report import render_previews
 from mmpr_builder.seeds.roles import mapping, read_from
 
@@ -107,6 +108,15 @@ def test_the_page_shows_hostile_text_and_its_pictures_and_runs_nothing(config: C
     assert "&lt;script&gt;alert(1)" in page
     assert "\x1b" not in page
     assert page.count('<img src="data:image/jpeg;base64,') == 3
+
+
+def test_each_picture_is_opened_once(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    load = images._opened
+    monkeypatch.setattr(images, "_opened", lambda *args: opened.append(1) or load(*args))
+    found = mb.preview(config, 3)
+    render_previews(config.name, found)
+    assert sum(len(one.thumbnails) for one in found) == len(opened) == 3
 
 
 def test_the_command_prints_and_writes_one_file(words: list[str], tmp_path: Path) -> None:

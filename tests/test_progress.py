@@ -272,27 +272,25 @@ def test_verbose_gives_lines_on_a_terminal() -> None:
 
 
 def test_everything_known_is_told_the_most_important_first() -> None:
-    words = told(
-        {
-            "unit": "seeds",
-            "done": 1024,
-            "total": 4096,
-            "per_second": 13.2,
-            "tokens_per_second": 5210.4,
-            "units": 16,
-            "units_total": 64,
-            "correct": 30,
-            "decided": 80,
-            "undecided": 4,
-            "pairs": 12,
-            "engines": 2,
-            "retries": 3,
-            "seconds": 78.0,
-            "seconds_left": 232.7,
-            "detail": "waiting for storage",
-        }
-    )
-    assert words == [
+    known = {
+        "unit": "seeds",
+        "done": 1024,
+        "total": 4096,
+        "per_second": 13.2,
+        "tokens_per_second": 5210.4,
+        "units": 16,
+        "units_total": 64,
+        "correct": 30,
+        "decided": 80,
+        "undecided": 4,
+        "pairs": 12,
+        "engines": 2,
+        "retries": 3,
+        "seconds": 78.0,
+        "seconds_left": 232.7,
+        "detail": "waiting for storage",
+    }
+    assert list(told(known)) == [
         *("25 %", "ETA 3:53", "1,024/4,096 seeds", "waiting for storage", "5,210 tokens/s"),
         *("13.2 seeds/s", "2 engines", "3 retries", "12 pairs", "38 % right", "4 undecided"),
         *("16/64 shards", "after 1:18"),

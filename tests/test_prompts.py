@@ -80,6 +80,8 @@ def test_a_users_file_has_the_style_it_asks_for(
         ("---\nstyle: [\n---\n{question}", "not YAML"),
         ("---\njust words\n---\n{question}", "'just words'"),
         ("style: boxed\n---\n{question} \\boxed{}", "between two lines of ---"),
+        ("name: x\n---\n{question} \\boxed{}", "between two lines of ---"),
+        ("name: x\nstyle: boxed\n\n{question} \\boxed{}", "between two lines of ---"),
         ("---\nstyle: boxed\n{question} \\boxed{}", "between two lines of ---"),
         ("{image}\n{question}\n{choices} \\boxed{}", r"holds \{image\}, which nothing fills in"),
         ("{question}\n{choices}\n \\boxed{}", r"holds \{choices\}"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import mmpr_builder as mb
 
@@ -14,6 +16,12 @@ def test_all_is_sorted_and_every_name_resolves() -> None:
     assert mb.__all__ == sorted(mb.__all__)
     for name in mb.__all__:
         assert getattr(mb, name) is not None
+
+
+def test_type_checkers_and_docs_see_the_names_that_there_are() -> None:
+    stub = Path(mb.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+    (listed,) = (node for node in ast.parse(stub).body if isinstance(node, ast.Assign))
+    assert ast.literal_eval(listed.value) == mb.__all__
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -136,11 +136,10 @@ def mmpr(
 
 
 def test_pairs_card_drops_and_report_go_and_rollouts_only_when_asked_for(built: Path) -> None:
-    assert [file.path for file in uploads(str(built))] == USUAL
-    with_rollouts = [file.path for file in uploads(str(built), rollouts=True)]
+    assert list(uploads(str(built))) == USUAL
+    with_rollouts = uploads(str(built), rollouts=True)
     assert sorted({*with_rollouts} - {*USUAL}) == ["rollouts/unit-0.parquet"]
-    sizes = {file.path: file.size for file in uploads(str(built))}
-    assert sizes["run.json"] == (built / "run.json").stat().st_size
+    assert uploads(str(built))["run.json"] == (built / "run.json").stat().st_size
 
 
 def test_what_is_no_build_is_not_sent(tmp_path: Path) -> None:

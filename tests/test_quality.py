@@ -13,16 +13,16 @@ from mmpr_builder.demo.world import make_scene
 from mmpr_builder.extraction import extract_answer
 from mmpr_builder.output.counts import Counts
 from mmpr_builder.pairing import build_pairs
-from mmpr_builder.quality import (
-    Findings,
+from mmpr_builder.quality.filters import Findings, distinct_responses
+from mmpr_builder.quality.hygiene import (
     continuation_fault,
     contradiction,
-    distinct_responses,
     find_loop,
     misses_image,
     response_fault,
 )
 from mmpr_builder.records import Continuation, Language, Pair, Response, Seed, Verdict
+from tools.demo_model.descriptions import describe_from_habit
 from tools.demo_model.responses import respond
 
 SEED = Seed(id="s", question="How many?", answers=("3",))
@@ -108,7 +108,11 @@ def clean_responses(count: int = 120) -> list[tuple[str, Language]]:
     for number in range(count):
         scene = make_scene(11, number, "eval")
         question = ask(scene, 11, number, open_share=0.2)
-        text = respond(question, scene, "final_answer", random.Random(number))
+        rng = random.Random(number)
+        if question.answer is None:
+            text = describe_from_habit(scene, question.language, rng)
+        else:
+            text = respond(question, scene, "final_answer", rng)
         found.append((text, question.language))
     return found
 

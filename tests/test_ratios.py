@@ -28,7 +28,7 @@ from mmpr_builder.output import read_run
 from mmpr_builder.pairing import build_pairs, judge_and_pair, judge_responses
 from mmpr_builder.pairing.need import Mark, Tally, marks, rule_for
 from mmpr_builder.pairing.pooled import pool
-from mmpr_builder.quality import Findings
+from mmpr_builder.quality.filters import Findings
 from mmpr_builder.records import (
     Continuation,
     ImageRef,

@@ -182,7 +182,7 @@ def test_what_decides_rollouts_is_in_the_identity_and_facts_are_not() -> None:
 
 def test_the_page_on_seeds_names_every_layout_and_its_example_is_one() -> None:
     page = (Path(__file__).parents[1] / "docs" / "seeds.md").read_text(encoding="utf-8")
-    assert set(LAYOUTS) | {"auto"} == set(get_args(LayoutName))
+    assert set(LAYOUTS) | {"auto", "conversations"} == set(get_args(LayoutName))
     assert all(f"| `{name}` |" in page for name in LAYOUTS)
     (example,) = re.findall(r"^```yaml\n(.*?)^```", page, flags=re.S | re.M)
     given = yaml.safe_load(example)["seeds"]

@@ -17,12 +17,14 @@ from pages import Page
 from pair_samples import make_rollout, picture, sample_rollouts, write_build
 from PIL import Image
 
+from mmpr_builder import report
 from mmpr_builder.config import Config
 from mmpr_builder.errors import InputError
 from mmpr_builder.escaping import visible
+from mmpr_builder.io.images import open_image
 from mmpr_builder.output import pair_parts, read_run
 from mmpr_builder.records import Seed
-from mmpr_builder.report import KINDS, render_report, samples, write_report
+from mmpr_builder.report import KINDS, write_report
 from mmpr_builder.report.examples import read_examples
 from mmpr_builder.report.facts import build_facts
 from mmpr_builder.report.figures import (
@@ -32,6 +34,7 @@ from mmpr_builder.report.figures import (
     seed_flow,
     stacks,
 )
+from mmpr_builder.report.lookup import places_of
 from mmpr_builder.report.samples import (
     MOST_CHARACTERS,
     in_order,
@@ -84,6 +87,18 @@ def test_nothing_a_model_wrote_can_end_or_begin_an_element(tmp_path: Path) -> No
     assert not [a for a in page.attributes if a[1].startswith("on") or a[1] == "src"]
 
 
+def test_what_rows_name_is_in_the_page_without_control_characters(tmp_path: Path) -> None:
+    """Of many sources: tables, lists and the filter have their names."""
+    build = []
+    for i, attack in enumerate(["\x1b[31mred", "a\0b", "\x9b31m", "\u202egnp", "_\x1b_"]):
+        seed = Seed(attack, f"How many? {attack}", answers=("2",), source=attack)
+        build.append(make_rollout(seed, [f"{attack} so 2", f"so 3{attack}", attack], index=i))
+    write_build(tmp_path / "out", build)
+    html = page_of(tmp_path / "out")
+    assert "[31mred" in html
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", html)
+
+
 def test_only_the_pages_own_script_may_run(tmp_path: Path) -> None:
     write_build(tmp_path / "out", sample_rollouts(tmp_path))
     page = Page(page_of(tmp_path / "out"))
@@ -122,7 +137,7 @@ def test_samples_are_shared_by_kinds_and_sources_and_come_from_different_seeds(
         rollouts.append(make_rollout(Seed(f"s{i}", "?", (), ("3",), source=source), texts, index=i))
     write_build(tmp_path / "out", rollouts)
     parts = pair_parts(tmp_path / "out")
-    places = pick_samples(parts, 12)
+    places = pick_samples(places_of(parts), 12)
     assert Counter((p.kind, p.source) for p in places) == {
         ("correctness", "big"): 3,
         ("correctness", "small"): 3,
@@ -134,21 +149,9 @@ def test_samples_are_shared_by_kinds_and_sources_and_come_from_different_seeds(
     assert len(set(correctness)) == len(correctness)
     formless = Counter(pair["seed"] for pair in pairs if pair["kind"] == "format")
     assert sorted(formless.values()) == [2, 2, 2]
-    assert pick_samples(parts, 12) == places
+    assert pick_samples(places_of(parts), 12) == places
     # Any first part of them is as even.
     assert Counter(p.kind for p in places[:6]) == {"correctness": 3, "format": 3}
-
-
-def test_forgetting_seeds_on_the_way_changes_no_draw(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    texts = ["so 3", "thus 3", "so 4", "thus 5"]
-    rollouts = [make_rollout(Seed(f"s{i}", "?", (), ("3",)), texts, index=i) for i in range(50)]
-    write_build(tmp_path / "out", rollouts)
-    parts = pair_parts(tmp_path / "out")
-    drawn = pick_samples(parts, 3)
-    monkeypatch.setattr(samples, "_lowest", lambda lane, limit: lane)
-    assert pick_samples(parts, 3) == drawn
 
 
 def test_the_page_holds_as_many_pairs_as_fit(tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_the_page_holds_as_many_pairs_as_fit(tmp_path: Path) -> None:
         for i in range(20)
     ]
     write_build(tmp_path / "out", rollouts)
-    places = pick_samples(pair_parts(tmp_path / "out"), 20)
+    places = pick_samples(places_of(pair_parts(tmp_path / "out")), 20)
     browser = read_browser(places, 20_000)
     assert 5 <= len(browser.pairs) <= 7
     shown = {pair["id"] for pair in browser.pairs}
@@ -236,9 +239,9 @@ def test_thumbnails_are_small_jpegs_and_the_same_each_time() -> None:
     noise = Image.effect_noise((1600, 900), 120).convert("RGB")
     buffer = io.BytesIO()
     noise.save(buffer, "PNG")
-    url = thumbnail(buffer.getvalue())
+    url = thumbnail(open_image(buffer.getvalue()))
     assert len(url) <= MOST_CHARACTERS
-    assert thumbnail(buffer.getvalue()) == url
+    assert thumbnail(open_image(buffer.getvalue())) == url
     small = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
     assert small.format == "JPEG"
     assert 240 <= max(small.size) <= 640
@@ -332,6 +335,20 @@ def test_all_pairs_have_a_page_and_old_pages_go(tmp_path: Path) -> None:
     (out / "report" / "labels.jsonl").touch()
     write_report(out)
     assert sorted(p.name for p in (out / "report").iterdir()) == ["index.html", "labels.jsonl"]
+
+
+def test_pairs_without_room_on_the_first_page_have_one_where_all_were_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["so 3", "word " * 500 + "4"]
+    rollouts = [make_rollout(Seed(f"s{i}", "?", (), ("3",)), texts, index=i) for i in range(9)]
+    out = tmp_path / "out"
+    write_build(out, rollouts)
+    monkeypatch.setattr(report, "MOST_BYTES", 20_000)
+    write_report(out)
+    pages = [Page(p.read_text(encoding="utf-8")) for p in sorted((out / "report").iterdir())]
+    assert len(pages) == 2
+    assert sum(len(page.data["pairs"]) for page in pages) == 9
 
 
 def test_length_bias_and_answer_priors_show_what_one_side_has_more_of(tmp_path: Path) -> None:
@@ -436,7 +453,7 @@ def test_figures_by_source_add_up(tmp_path: Path) -> None:
     costs = counts["sources"]
     assert sum(cost["tokens"] for cost in costs.values()) == counts["tokens"]["generated"]
     assert costs["sums"]["pairs"] == 1
-    (row,) = re.findall(r"<tr><td class=\"name\">sums</td>.*?</tr>", render_report(str(out)))
+    (row,) = re.findall(r"<tr><td class=\"name\">sums</td>.*?</tr>", page_of(out))
     assert f"{costs['sums']['tokens']:.1f}</td>" in row
 
 

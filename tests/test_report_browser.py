@@ -247,7 +247,7 @@ def test_marks_outlast_the_page(built: Path, opened: Opened) -> None:
     page.keyboard.press("x")
     marked = opened.current()
     page.reload()
-    assert page.locator(f".marked[id='{marked}']").count() == 1
+    page.locator(f".marked[id='{marked}']").wait_for(state="attached")
 
 
 def test_formulas_are_drawn_and_can_be_seen_as_written(built: Path, opened: Opened) -> None:

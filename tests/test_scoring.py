@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -62,7 +62,7 @@ def test_hostile_answers_are_answered_in_time_and_never_correct(
             start = time.perf_counter()
             verdict = hurried.score_answer(answer, gold, scorer=scorer)
             assert verdict.outcome != "correct", (answer, gold)
-            assert time.perf_counter() - start < 120, (answer, gold)  # a hang would last for ever
+            assert time.perf_counter() - start < 300, (answer, gold)  # a hang would last for ever
 
 
 def test_nothing_an_answer_says_is_run(judge: Judge, tmp_path: Path) -> None:
@@ -194,10 +194,10 @@ def test_work_over_its_time_is_killed_and_the_next_is_answered_at_once() -> None
     start = time.perf_counter()
     decision = pool(EXPLODING)
     assert (decision.equal, decision.rule) == (None, "timeout")
-    assert time.perf_counter() - start < 120
+    assert time.perf_counter() - start < 300
     start = time.perf_counter()
     assert pool(fine).equal is True
-    assert time.perf_counter() - start < 120
+    assert time.perf_counter() - start < 300
     pool.close()
 
 
@@ -291,10 +291,37 @@ def _alive(pid: int) -> bool:
 def test_simple_answers_are_judged_fast() -> None:
     judge = Judge()
     response = "I read the bars one after the other. " * 20 + "\n\nFinal answer: {}"
-    texts = [response.format(i % 30) for i in range(20_000)]
-    start = time.process_time()
-    for text in texts:
-        judge.score_response(text, "12")
-    rate = len(texts) / (time.process_time() - start)
-    assert rate > 15_000  # 50,000 and more on an idle core; a wide margin for a shared one
+    texts = [response.format(i % 30) for i in range(1_000)]
+
+    def seconds(run: Callable[[str], object]) -> float:
+        started = time.process_time()
+        for text in texts:
+            run(text)
+        return time.process_time() - started
+
+    def score(text: str) -> object:
+        return judge.score_response(text, "12")
+
+    def count(text: str) -> object:
+        return sum(map(ord, text))
+
+    ratios = [seconds(score) / seconds(count) for _ in range(20)]
+    assert min(ratios) < 8  # Some 2.5 adding-ups of the letters of the text.
     judge.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "outcome"),
+    [
+        *(("1.200", "1200", "undecided"), ("1.2", "1200", "incorrect")),
+        *(("1.500 m", "1500 m", "undecided"), ("1.234.567", "1234567", "undecided")),
+        *(("5,0", "5.0", "undecided"), ("7", "7,000", "incorrect"), ("6,0", "5.0", "incorrect")),
+        *(("III", "3", "undecided"), ("3", "III", "undecided"), ("IV", "5", "incorrect")),
+        *(("type II", "Type 2", "undecided"), ("type II", "Type 3", "incorrect")),
+        *(("3:30", "3:30 PM", "undecided"), ("3:30 AM", "3:30 PM", "incorrect")),
+    ],
+)
+def test_a_number_written_as_elsewhere_is_not_called_wrong(
+    judge: Judge, answer: str, gold: str, outcome: str
+) -> None:
+    assert judge.score_answer(answer, gold).outcome == outcome

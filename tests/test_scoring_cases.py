@@ -100,4 +100,4 @@ def test_hostile_answers_are_never_correct_and_never_slow(scorer: str, hurried: 
         start = time.perf_counter()
         verdict = hurried.score_answer(answer, gold, scorer=scorer)
         assert verdict.outcome != "correct", (answer[:60], gold)
-        assert time.perf_counter() - start < 120, answer[:60]  # a hang would last for ever
+        assert time.perf_counter() - start < 300, answer[:60]  # a hang would last for ever

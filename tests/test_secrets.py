@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import mmpr, mmpr_alone
 from openai_server import OpenAIServer, choices
 from pair_samples import picture
 from web import serving
@@ -101,7 +99,7 @@ def test_paths_of_a_storage_keep_the_marks_that_they_may_hold() -> None:
 def test_redacting_takes_time_in_proportion_to_the_text(hostile: str) -> None:
     began = time.process_time()
     redacted(hostile)
-    assert time.process_time() - began < 20  # Some milliseconds; minutes where it was quadratic.
+    assert time.process_time() - began < 60  # Some milliseconds; minutes where it was quadratic.
 
 
 def test_errors_hold_no_secrets() -> None:
@@ -212,27 +210,19 @@ def test_secrets_planted_everywhere_are_in_no_output_of_a_build(tmp_path: Path) 
             "engine.model_loader_extra_config={cookie_secret: cookie-planted}",
             *("sampling.n=4", f"out={tmp_path / 'out'}", "name=planted"),
         ]
-        run = [sys.executable, "-m", "mmpr_builder"]
         printed = ""
-        for command in (["plan"], ["build"], ["pair"]):
-            done = subprocess.run(
-                [*run, *command, *words],
-                capture_output=True,
-                text=True,
-                env={**os.environ, "HF_HUB_OFFLINE": "1"},
-                cwd=tmp_path,
-            )
+        for command in ("plan", "build", "pair"):
+            # Of a process that starts others everything is seen, by whomever it is written.
+            done = (mmpr_alone if command == "build" else mmpr)(command, *words)
             assert done.returncode == 0, done.stderr
             printed += done.stdout + done.stderr
-        for command in (["status"], ["show"], ["audit"]):
-            more = words if command == ["audit"] else [str(tmp_path / "out")]
-            done = subprocess.run([*run, *command, *more], capture_output=True, text=True)
+        for command in ("status", "show", "audit"):
+            more = words if command == "audit" else [str(tmp_path / "out")]
+            done = mmpr(command, *more)
             printed += done.stdout + done.stderr
         # A run that is refused tells no more.
         for bad in ("limit=2", f"seeds.0.path={base}/none.jsonl?sig=sig-77c1"):
-            done = subprocess.run(
-                [*run, "build", *words, bad], capture_output=True, text=True, cwd=tmp_path
-            )
+            done = mmpr("build", *words, bad)
             assert done.returncode == 2, done.stderr
             printed += done.stdout + done.stderr
     outputs = {**every_output(tmp_path / "out"), "printed": printed}

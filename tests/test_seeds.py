@@ -183,6 +183,8 @@ def test_unusable_truths_are_drops(tmp_path: Path, answer: str) -> None:
         ({"question": "Q?\nA. x\nB. y", "choices": ["y", "x"]}, "choices_mismatch", "agree"),
         ({"id": [1]}, "bad_id_field", "'id'"),
         ({"source": 5}, "bad_source_field", "'source'"),
+        ({"id": "x" * 1001}, "bad_id_field", "1000 characters"),
+        ({"source": "x" * 1001}, "bad_source_field", "over 1000"),
     ],
 )
 def test_bad_fields_are_drops_that_quote_the_value(
@@ -258,7 +260,7 @@ def test_source_is_the_argument_then_the_row_then_the_file(tmp_path: Path) -> No
         tmp_path / "stem.v2.jsonl", [{"question": "Q", "source": "row"}, {"question": "Q"}]
     )
     assert [s.source for s in read_seeds(path) if isinstance(s, Seed)] == ["row", "stem"]
-    assert {s.source for s in read_seeds(path, source="x") if isinstance(s, Seed)} == {"x"}
+    assert {s.source for s in read_seeds(path, name="x") if isinstance(s, Seed)} == {"x"}
 
 
 def test_a_content_id_depends_on_content_and_not_on_place(tmp_path: Path) -> None:
@@ -631,7 +633,7 @@ def test_many_rows_under_one_id_stay_fast(tmp_path: Path) -> None:
     started = time.process_time()
     ids = {s.id for s in read_sources([SourceConfig(path=path)]) if isinstance(s, Seed)}
     assert len(ids) == 20_000
-    assert time.process_time() - started < 10  # some 0.6 s; quadratic numbering takes minutes
+    assert time.process_time() - started < 60  # some 0.6 s; quadratic numbering takes minutes
 
 
 @pytest.mark.parametrize(

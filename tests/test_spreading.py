@@ -23,8 +23,7 @@ from mmpr_builder.errors import InputError, SetupError
 from mmpr_builder.folder.parts import DropFile, PlannedDrops
 from mmpr_builder.io.ordered_map import in_threads
 from mmpr_builder.progress import Progress
-from mmpr_builder.quality import screen_seeds
-from mmpr_builder.quality.screening import NearDuplicates, print_of
+from mmpr_builder.quality.screening import NearDuplicates, print_of, screen_seeds
 from mmpr_builder.records import Drop, ImageRef, Seed
 from mmpr_builder.runs import inputs, plan
 
@@ -53,9 +52,9 @@ def test_what_was_dropped_is_forgotten_and_its_pictures_are_compared_no_more(
     ]
     assert [len(note.alike) for note in notes] == [0, 1, 2]
     assert earlier.settle(notes[0], None) is None
-    assert earlier.settle(notes[1], 0) == seeds[0].id
+    assert earlier.settle(notes[1], (0,)) == seeds[0].id
     # Its pictures were found to be those of the second one only, which is gone by now.
-    assert earlier.settle(notes[2], 1) is None
+    assert earlier.settle(notes[2], (1,)) is None
     again = earlier.note("again", replace_images(prints[2], seeds[2].images))
     assert [one.id for one in again.alike] == [seeds[0].id, seeds[2].id]
     earlier.close()

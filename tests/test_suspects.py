@@ -12,12 +12,12 @@ import pytest
 from build_files import drops_in
 from pair_samples import make_rollout
 
-from mmpr_builder import audit
+from mmpr_builder.audit.suspect_truths import suspect_truths
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.io.tables import read_parquet, rollouts_to_table, write_parquet
 from mmpr_builder.pairing import judge_and_pair
 from mmpr_builder.progress import Progress
-from mmpr_builder.quality import Findings
+from mmpr_builder.quality.filters import Findings
 from mmpr_builder.quality.suspects import CONTROL
 from mmpr_builder.records import Continuation, Rollout, Seed
 from mmpr_builder.runs import run_pairing
@@ -112,7 +112,7 @@ def test_the_list_tells_how_much_of_it_luck_explains(judge: Judge) -> None:
         seed, wrong = replace(NUMBER, id=f"q{i:04}"), i < 40
         answers = ["15"] * 12 if wrong else [str(rng.choice((12, 13, 14, 15))) for _ in range(12)]
         rollouts.append(rolled(seed, answers, i))
-    listed = list(audit.suspect_truths(rollouts, judge, truth_share=0.25, majority=0.5))
+    listed = list(suspect_truths(rollouts, judge, truth_share=0.25, majority=0.5))
     assert len(listed) > 40
     sure = [one for one in listed if one.false_discovery <= 0.05]
     assert {one.seed_id for one in sure} >= {f"q{i:04}" for i in range(40)}
@@ -160,7 +160,7 @@ def test_a_build_lists_them_in_its_drops_and_the_audit_finds_the_same(
     dropped = drops_in(tmp_path)
     assert [drop.item_id for drop in dropped] == ["q3", "q13", "q23", "q33"]
     assert {drop.reason for drop in dropped} == {"suspect_truth"}
-    found = [one.seed_id for one in audit.suspect_truths(rollouts, judge)]
+    found = [one.seed_id for one in suspect_truths(rollouts, judge)]
     assert found == ["q3", "q13", "q23", "q33"]
 
 

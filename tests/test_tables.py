@@ -13,8 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmpr_builder.errors import InputError
-from mmpr_builder.io import columns, tables
-from mmpr_builder.records import Continuation, Drop, ImageRef, Response, Rollout, Seed
+from mmpr_builder.io import tables
+from mmpr_builder.records import (
+    Comparison,
+    Continuation,
+    Drop,
+    ImageRef,
+    Response,
+    Rollout,
+    Seed,
+    Trace,
+)
 
 TEXT = st.text(max_size=12)  # Hypothesis leaves surrogates out by itself.
 INT = st.integers(0, 2**40)
@@ -37,6 +46,14 @@ FLOAT = st.floats(allow_nan=False, allow_infinity=False)
 CONTINUATIONS = st.builds(
     Continuation, prefix=TEXT, text=TEXT, tokens=INT, finish_reason=TEXT, seed=INT, keep=FLOAT
 )
+TRACES = st.builds(
+    Trace,
+    token_ids=st.lists(st.integers(0, 2**18), max_size=3).map(tuple),
+    logprob=FLOAT,
+    reference=st.none() | FLOAT,
+    missing=TEXT,
+    by=TEXT,
+)
 RESPONSES = st.builds(
     Response,
     text=TEXT,
@@ -46,8 +63,18 @@ RESPONSES = st.builds(
     logprob=st.none() | FLOAT,
     continuation=st.none() | CONTINUATIONS,
 )
+TRACED = st.builds(dataclasses.replace, CONTINUATIONS, trace=st.none() | TRACES)
+COMPARISONS = st.builds(Comparison, TEXT, TEXT, TEXT, TEXT, st.integers(0, 4096))
 CONTINUED = st.builds(
-    Response.with_continuations, RESPONSES, st.lists(CONTINUATIONS, max_size=4).map(tuple)
+    Response.with_continuations,
+    st.builds(
+        dataclasses.replace,
+        RESPONSES,
+        trace=st.none() | TRACES,
+        with_image=st.lists(CONTINUATIONS, max_size=2).map(tuple),
+        compared=st.lists(COMPARISONS, max_size=2).map(tuple),
+    ),
+    st.lists(TRACED, max_size=4).map(tuple),
 )
 SAMPLES = RESPONSES.map(lambda response: response.with_continuations(()))
 ROLLOUTS = st.builds(
@@ -96,17 +123,20 @@ UNSEEN = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(UNSEEN, max_size=4), st.sets(st.sampled_from(sorted(columns.OPTIONAL_COLUMNS))))
-def test_samples_without_images_and_further_ratios_come_back_unchanged(
+@given(st.lists(UNSEEN, max_size=4), st.sets(st.sampled_from(sorted(tables.OPTIONAL_COLUMNS))))
+def test_samples_without_images_further_ratios_and_traces_come_back_unchanged(
     rollouts: list[Rollout], asked: set[str]
 ) -> None:
-    filled = {columns.BLIND: any(r.blind for r in rollouts)}
-    filled[columns.FURTHER] = any(r.further for one in rollouts for r in one.responses)
+    filled = {tables.BLIND: any(r.blind for r in rollouts)}
+    filled[tables.FURTHER] = any(r.further for one in rollouts for r in one.responses)
+    filled[tables.WITH_IMAGE] = any(r.with_image for one in rollouts for r in one.responses)
+    filled[tables.COMPARED] = any(r.compared for one in rollouts for r in one.responses)
+    filled[tables.TRACES] = any(t for one in rollouts for r in one.responses for t in r.traces)
     table = tables.rollouts_to_table(rollouts, sorted(asked))
     assert table.schema.names[: len(tables.ROLLOUT_SCHEMA)] == tables.ROLLOUT_SCHEMA.names
     more = {name for name in filled if filled[name] or name in asked}
     assert {*table.schema.names} == {*tables.ROLLOUT_SCHEMA.names} | more
-    assert columns.fits(table.schema, tables.ROLLOUT_SCHEMA)
+    assert tables.fits(table.schema, tables.ROLLOUT_SCHEMA)
     assert tables.rollouts_from_table(table) == rollouts
     assert tables.rollouts_from_table(table.slice(1, 2)) == rollouts[1:3]
 
@@ -114,8 +144,8 @@ def test_samples_without_images_and_further_ratios_come_back_unchanged(
 def test_other_columns_than_the_optional_ones_are_another_schema() -> None:
     table = tables.rollouts_to_table([rollout(0)])
     odd = table.append_column("blind", pa.array([3]))
-    assert not columns.fits(odd.schema, tables.ROLLOUT_SCHEMA)
-    assert not columns.fits(table.append_column("x", pa.array([3])).schema, tables.ROLLOUT_SCHEMA)
+    assert not tables.fits(odd.schema, tables.ROLLOUT_SCHEMA)
+    assert not tables.fits(table.append_column("x", pa.array([3])).schema, tables.ROLLOUT_SCHEMA)
 
 
 @settings(max_examples=60, deadline=None)
@@ -264,9 +294,10 @@ def test_schemas_name_every_field_of_their_records() -> None:
     def names(record: type) -> set[str]:
         return {field.name for field in dataclasses.fields(record)}
 
-    assert set(tables.SEED_SCHEMA.names) == names(Seed) | {"index"}
-    rollouts = {*tables.ROLLOUT_SCHEMA.names, columns.BLIND}
-    assert rollouts == (names(Rollout) - {"seed"}) | names(Seed)
+    of_seed = names(Seed) - {"truth_source"}  # Found in pairing.
+    assert set(tables.SEED_SCHEMA.names) == of_seed | {"index"}
+    rollouts = {*tables.ROLLOUT_SCHEMA.names, tables.BLIND}
+    assert rollouts == (names(Rollout) - {"seed"}) | of_seed
     assert tables.DROP_SCHEMA.names == ["item_id", "stage", "reason", "detail"]
 
 

@@ -1,4 +1,5 @@
-r"""A labelled file against the scorer: confusion table, error rates, and every disagreement.
+r"""A labelled file against the scorer: confusion table, error rates, and every disagreement; and
+people's preferences against the judge of open questions.
 
     {"id": "a1", "pred": "12 cm", "gold": "12", "expected": true}
     {"response": "…\nFinal answer: B", "gold": ["B"], "choices": ["5", "12"], "label": "correct"}
@@ -18,15 +19,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from mmpr_builder.errors import InputError
 from mmpr_builder.extraction import STYLES
-from mmpr_builder.pairing.verdicts import Scores, judge_answer, judge_text
-from mmpr_builder.records import Asked, Outcome, Style, Verdict
+from mmpr_builder.pairing.verdicts import Scores, judge_answer, judge_text, saved_lines
+from mmpr_builder.records import Asked, Outcome, Rollout, Style, Verdict, content_id
 from mmpr_builder.scoring.auto import SCORERS
 
 NOT_CORRECT = "not_correct"
@@ -100,12 +101,12 @@ class Confusion:
     @property
     def false_positives(self) -> Rate:
         """Called correct, of the cases that are labelled anything else."""
-        return self._rate(lambda label, outcome: outcome == "correct", right=False)
+        return self._rate(right=False)
 
     @property
     def misses(self) -> Rate:
         """Not called correct, of the cases that are labelled correct."""
-        return self._rate(lambda label, outcome: outcome != "correct", right=True)
+        return self._rate(right=True)
 
     def to_json(self) -> dict[str, Any]:
         """The table and both error rates as plain values."""
@@ -116,21 +117,46 @@ class Confusion:
         rates = {"false_positives": self.false_positives, "misses": self.misses}
         return {"confusion": table, **{name: rate.to_json() for name, rate in rates.items()}}
 
-    def _rate(self, is_hit: Callable[[str, str], bool], *, right: bool) -> Rate:
+    def _rate(self, *, right: bool) -> Rate:
+        """How many of the cases labelled correct, or of the others, are called the other one."""
         of = {key: n for key, n in self.counts.items() if (key[0] == "correct") == right}
-        return Rate(sum(n for key, n in of.items() if is_hit(*key)), sum(of.values()))
+        missed = sum(n for (_, outcome), n in of.items() if (outcome == "correct") != right)
+        return Rate(missed, sum(of.values()))
 
 
 def read_cases(path: str | Path) -> Iterator[LabelledCase]:
     """The cases of a labelled file. Raises `InputError` naming line and field of a bad one."""
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in saved_lines("--labels", path):
         if line.strip():
-            yield _case(line, f"{path.name}:{number}")
+            yield _case(line, f"{Path(path).name}:{number}")
+
+
+def compare_preferences(path: str | Path, rollouts: Iterable[Rollout]) -> Counter[str]:
+    """What a build's judge found of texts that people prefer, by outcome; "not_compared" where it
+    was not asked. Raises `InputError` for a line that is no preference.
+
+    {"seed": "q7", "better": "A dog lies on a red sofa.", "worse": "A cat lies on a red sofa."}
+    """
+    found: dict[tuple[str, ...], str] = {}
+    turned = {"better": "worse", "worse": "better"}
+    for rollout in rollouts:
+        for response in rollout.responses:
+            for one in response.compared:
+                pair = content_id(response.text), one.other
+                found[rollout.seed.id, *pair] = one.outcome
+                found[rollout.seed.id, *pair[::-1]] = turned.get(one.outcome, one.outcome)
+    counts: Counter[str] = Counter()
+    for number, line in saved_lines("--preferences", path):
+        try:
+            row = json.loads(line) if line.strip() else None
+            texts = row and (row["seed"], content_id(row["better"]), content_id(row["worse"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InputError(
+                f"{path}:{number}: {line[:80]!r} is no preference: give an object with `seed`, and"
+                " two texts as `better` and `worse`"
+            ) from None
+        counts.update([found.get(texts, "not_compared")] if texts else [])
+    return counts
 
 
 def judge_case(judge: Scores, case: LabelledCase) -> Verdict:

@@ -9,14 +9,13 @@ seeds in the same way, asks for more evidence, and drops them.
 
 from __future__ import annotations
 
-from collections import Counter
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mmpr_builder.extraction import extract_answer
-from mmpr_builder.pairing.verdicts import Scores, asked_of, judge_answer, right_with
+from mmpr_builder.pairing.verdicts import Scores, asked_of, judge_text, right_with
 from mmpr_builder.quality.suspects import Agreement, Bounds, agreement
-from mmpr_builder.records import Outcome, Rollout, Seed
+from mmpr_builder.records import Rollout, Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,10 @@ def suspect_truths(
         if not seed.has_truth or len(rollout.responses) < min_answered:
             continue
         seeds += 1
-        found = _agreement(rollout, judge, scorer_of(seed), bounds)
+        asked = asked_of(seed, scorer_of(seed), rollout.style)
+        score = functools.cache(functools.partial(judge_text, judge, asked=asked))
+        verdicts = [score(response.text) for response in rollout.responses]
+        found = agreement(seed, verdicts, right_with(judge, asked), bounds)
         if found is not None:
             suspects.append((rollout.seed, len(rollout.responses), found))
     rates = _false_discovery([found.chance for _, _, found in suspects], seeds)
@@ -89,18 +91,3 @@ def _false_discovery(chances: Sequence[float], tests: int) -> list[float]:
         rate = min(rate, chances[place] * tests / rank)
         rates[place] = rate
     return rates
-
-
-def _agreement(rollout: Rollout, judge: Scores, scorer: str, bounds: Bounds) -> Agreement | None:
-    asked = asked_of(rollout.seed, scorer)
-    said: Counter[str] = Counter()
-    for text, count in Counter(response.text for response in rollout.responses).items():
-        answer = extract_answer(text, rollout.style)
-        if answer is not None:
-            said[answer] += count
-
-    def outcome_of(answer: str) -> Outcome:
-        return judge_answer(judge, answer, asked).outcome
-
-    is_right = right_with(judge, asked)
-    return agreement(rollout.seed, said, len(rollout.responses), outcome_of, is_right, bounds)

@@ -57,6 +57,8 @@ REMEDIES = {
 }
 """Reason of a finding -> what to do about it."""
 
+_Found = tuple[str, str, str]  # Reason, detail, truth or option.
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -74,16 +76,16 @@ class Finding:
     value: str
     detail: str
 
+    @classmethod
+    def of(cls, seed: Seed, kind: str, found: _Found, *, unusable: bool) -> Finding:
+        """A finding about a truth of this seed."""
+        reason, detail, value = found
+        shown = value if len(value) <= SHOWN else f"{value[:SHOWN]}…"
+        return cls(seed.id, seed.origin, seed.source, kind, reason, unusable, shown, detail)
+
     @property
     def remedy(self) -> str:
         return REMEDIES[self.reason]
-
-
-def finding_of(
-    seed: Seed, kind: str, reason: str, detail: str, value: str, *, unusable: bool
-) -> Finding:
-    shown = value if len(value) <= SHOWN else f"{value[:SHOWN]}…"
-    return Finding(seed.id, seed.origin, seed.source, kind, reason, unusable, shown, detail)
 
 
 UNUSABLE_TRUTH = "unusable_truth"
@@ -111,7 +113,7 @@ def check_truth(seed: Seed, judge: Scores, scorer: str = "auto") -> Finding | No
         if problem is None:
             return None
         problems.append((*problem, truth))
-    return finding_of(seed, kind_of_seed(seed, scorer), *problems[0], unusable=True)
+    return Finding.of(seed, kind_of_seed(seed, scorer), problems[0], unusable=True)
 
 
 def screen(items: Iterable[Seed | Drop], config: Config) -> Iterator[Seed | Drop]:
@@ -216,7 +218,7 @@ def check_seed(
     if unusable is not None:
         return [unusable]
     kind = kind_of_seed(seed, scorer)
-    found: list[tuple[str, str, str]] = []
+    found: list[_Found] = []
     for truth in dict.fromkeys(seed.answers):
         problem = (
             problem_of(truth, seed, judge, scorer)
@@ -229,7 +231,7 @@ def check_seed(
             found.append((*problem, truth))
     found += _few_annotators(seed, judge, scorer)
     found += _contradiction(seed, judge, scorer)
-    return [finding_of(seed, kind, *one, unusable=False) for one in found]
+    return [Finding.of(seed, kind, one, unusable=False) for one in found]
 
 
 def _beyond_options(truth: str, seed: Seed) -> tuple[str, str] | None:
@@ -286,7 +288,7 @@ def _letter(index: int) -> str:
     return chr(ord("A") + index)
 
 
-def _contradiction(seed: Seed, judge: Scores, scorer: str) -> Iterator[tuple[str, str, str]]:
+def _contradiction(seed: Seed, judge: Scores, scorer: str) -> Iterator[_Found]:
     """Two accepted truths that are numbers, and not the same one under the seed's scorer."""
     numbers = [
         truth
@@ -300,8 +302,8 @@ def _contradiction(seed: Seed, judge: Scores, scorer: str) -> Iterator[tuple[str
             return
 
 
-def _few_annotators(seed: Seed, judge: Scores, scorer: str) -> Iterator[tuple[str, str, str]]:
-    """Ten annotators of whom no three agree: no response can be right."""
+def _few_annotators(seed: Seed, judge: Scores, scorer: str) -> Iterator[_Found]:
+    """No three of ten annotators agree: no response can be right."""
     truths = counted(seed.answers)
     asked = asked_of(seed, scorer)
     if of_annotators(truths) and not any(

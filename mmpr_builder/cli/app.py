@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from inspect import cleandoc
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -138,6 +139,7 @@ Settings = Annotated[
     ),
 ]
 Out = Annotated[str, argument("OUT", "A build's folder.")]
+JsonFile = Annotated[Path | None, option("FILE", "Write the complete list to this file.", "--json")]
 
 
 def read_settings(words: Sequence[str]) -> Config:
@@ -145,8 +147,6 @@ def read_settings(words: Sequence[str]) -> Config:
 
     Where model and seeds are local nothing needs a hub, and none is asked.
     """
-    from pathlib import Path
-
     from mmpr_builder.config import load_config
 
     words = list(words)

@@ -74,13 +74,20 @@ def sample(
 
 
 @command(BUILD)
-def pair(settings: Settings = None, quiet: Quiet = False, verbose: Verbose = False) -> None:
+def pair(
+    settings: Settings = None,
+    partial: Annotated[
+        bool, switch("--partial", "Pair what is there of a build that is not sampled to its end.")
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Do the second half only: rollouts to pairs (no engine, any number of times).
 
     $ mmpr pair demo out=out/run-1 pairing.max_per_seed=5
     $ mmpr pair demo out=out/run-1 pairing.reject_list=reject_list.txt
     """
-    _run("pair", settings, quiet=quiet, verbose=verbose)
+    _run("pair", settings, quiet=quiet, verbose=verbose, partial=partial)
 
 
 @command(BUILD)

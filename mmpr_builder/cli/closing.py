@@ -7,12 +7,12 @@ responses   1,920 sampled, 576 continued without the image
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
+from rich.filesize import decimal
 from rich.text import Text
 
 from mmpr_builder.cli.app import columns, facts, typed
@@ -34,6 +34,7 @@ def finished(config: Config, run: Mapping[str, Any]) -> RenderableType:
     counts, now = run["counts"], run["this_run"]
     rows = [
         *_responses(counts, now["sampling"].get("saved") or 0),
+        *_steps(counts),
         *_outcomes(counts, now["scoring"].get("judge")),
         *_pairs(counts),
     ]
@@ -82,6 +83,11 @@ def planned(config: Config, plan: Estimate) -> Rows:
     yield "continuations", f"{plan.continuations:,}{most} without the image"
     if plan.blind:
         yield "blind samples", f"{plan.blind:,} without the image, of seeds with a truth"
+    if plan.steps:
+        yield "from steps", f"{plan.steps:,} continuations at most, with the image"
+    if plan.compared:
+        asked = 1 + 2 * config.scoring.judge.open
+        yield "judged", f"{plan.compared:,} seeds, with {asked} questions to a judge each at most"
     yield "tokens", f"{plan.most_tokens:,} at most"
     limits = config.limits
     if limits.tokens is not None:
@@ -126,23 +132,15 @@ def _probed(probe: Probe) -> Rows:
     yield "pairs", _range(probe.pairs)
     if probe.pairs.mean:
         yield "tokens per pair", f"{probe.tokens.mean / probe.pairs.mean:,.1f}"
-    hours = probe.hours
-    if probe.gpus_per_engine > 1:
-        many = probe.gpus_per_engine
-        hours = replace(hours, mean=many * hours.mean, low=many * hours.low, high=many * hours.high)
+    many = max(1, probe.gpus_per_engine)
+    hours = type(probe.hours)(*(many * value for value in astuple(probe.hours)))
     yield "GPU-hours" if probe.gpus_per_engine else "hours of one engine", _range(hours, ".3g")
-    yield "disk", f"rollouts {_size(probe.rollout_bytes)}, pairs {_size(probe.pair_bytes)}"
+    rollouts, pairs = (decimal(round(n)) for n in (probe.rollout_bytes, probe.pair_bytes))
+    yield "disk", f"rollouts {rollouts}, pairs {pairs}"
 
 
 def _range(value: Range, form: str = ",.0f") -> str:
     return f"{value.mean:{form}}  ({value.low:{form}} to {value.high:{form}})"
-
-
-def _size(count: float) -> str:
-    """Bytes with a unit that keeps the number short."""
-    units = ("B", "kB", "MB", "GB", "TB")
-    step = min(len(units) - 1, int(math.log10(max(1.0, count)) // 3))
-    return f"{count / 1000**step:,.3g} {units[step]}"
 
 
 def _responses(counts: Mapping[str, Any], saved: int) -> Rows:
@@ -166,6 +164,26 @@ def _responses(counts: Mapping[str, Any], saved: int) -> Rows:
         told = f"{responses['blind']:,} samples, {blind['responses']['correct']:,} of them right"
         solved = blind["seeds"]["solved"]
         yield "  blind", told + (f" · {solved:,} seeds solved without the image" if solved else "")
+
+
+def _steps(counts: Mapping[str, Any]) -> Rows:
+    steps = counts.get("steps") or {"continuations": {}, "middle": {}, "first_wrong": {}}
+    first = steps["first_wrong"]
+    known = sum(n for name, n in first.items() if name.isdecimal())
+    wrong = sum(first.values()) - first.get("none", 0)
+    for name, of in (("continuations", "from steps"), ("middle", "from the middle")):
+        if made := sum(steps[name].values()):
+            yield of, f"{made:,} continuations, {steps[name]['correct']:,} of them right"
+    if majority := counts.get("majority"):
+        taken, asked = majority.get("majority", 0), sum(majority.values())
+        yield "majority", f"the truth of {taken:,} of {asked:,} questions without one"
+    if judged := counts.get("judged"):
+        said = judged.get("comparisons", {})
+        told = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in said.items())
+        lost = judged["seeds"].get("not_compared", 0)
+        yield "judged", (told or "nothing") + (f" · {lost:,} seeds not compared" if lost else "")
+    if wrong:
+        yield "", f"the first wrong step of {known:,} of {wrong:,} wrong responses is known"
 
 
 def _outcomes(counts: Mapping[str, Any], judge: Mapping[str, int] | None) -> Rows:
@@ -192,7 +210,7 @@ def _pairs(counts: Mapping[str, Any]) -> Rows:
     pairs, listed = counts["pairs"], counts["reject_list"]
     yield "pairs", f"{pairs['total']:,}"
     for kind, note in KINDS.items():
-        if pairs[kind]:
+        if pairs.get(kind):
             yield f"  {kind}", f"{pairs[kind]:,}  ({note})"
     if listed["listed"]:
         yield "  left out", f"{listed['left_out']:,} of {listed['listed']:,} on the reject list"

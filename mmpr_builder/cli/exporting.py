@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from mmpr_builder.cli.app import (
     EXIT_LINT,
     HAND_ON,
+    JsonFile,
     Out,
     argument,
     columns,
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from mmpr_builder.config import Config
     from mmpr_builder.export import Exported, ExportOptions, Format
     from mmpr_builder.export.importing import Imported
-    from mmpr_builder.export.lint import Finding, LintResult
+    from mmpr_builder.export.lint import LintResult
     from mmpr_builder.records import Rollout
 
-TRAINERS = ("internvl", "nemo-rl", "verl", "ms-swift", "llama-factory", "trl", "sft", "kto", "grpo")
+TRAINERS = (
+    *("internvl", "nemo-rl", "verl", "ms-swift", "llama-factory", "trl"),
+    *("sft", "kto", "grpo", "prm", "stepwise"),
+)
 """The keys of `export.FORMATS`, which takes long to import."""
 
 _ENTRIES = 12  # A release has over a hundred; export.json and import.json list all.
@@ -185,9 +188,7 @@ def lint(
     max_pixels: Annotated[
         int, option("N", "An image with more pixels is a finding.", min=1)
     ] = 16_777_216,
-    json_file: Annotated[
-        Path | None, option("FILE", "Write the complete list to this file.", "--json")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Say what would go wrong in training, before it does.
 
@@ -228,8 +229,8 @@ def push(
 
     if dry_run:
         files = sending.uploads(out, rollouts=rollouts)
-        rows = [(file.path, f"{file.size:,}") for file in files]
-        total = (f"{len(files)} files", f"{sum(file.size for file in files):,}")
+        rows = [(path, f"{size:,}") for path, size in files.items()]
+        total = (f"{len(files)} files", f"{sum(files.values()):,}")
         console.print(columns(("would be sent", "bytes"), [*rows, total]))
         return
     url = sending.push(
@@ -265,41 +266,26 @@ def _names(words: str) -> tuple[str, ...]:
 def _export_rollouts(outs: list[str], form: Format, dest: str, options: ExportOptions) -> Exported:
     from mmpr_builder import export
     from mmpr_builder.errors import InputError
-    from mmpr_builder.export import responses, verl
+    from mmpr_builder.library import read_rollouts
+    from mmpr_builder.runs.pooling import pooled_rollouts
     from mmpr_builder.scoring import Judge
 
-    builds: list[tuple[Config, list[str]]] = []
-    for out in outs:
-        config = config_of(out)
-        if builds and config.scoring != builds[0][0].scoring:
+    configs = [config_of(out) for out in outs]
+    for out, config in zip(outs, configs, strict=True):
+        if config.scoring != configs[0].scoring:
             raise InputError(
                 f"{out} was judged by other settings (scoring) than {outs[0]}: export them apart"
             )
-        builds.append((config, [] if config.rollouts else verl.rollout_parts(out)))
-    rollouts = _Rollouts(builds)
-    with Judge(builds[0][0].scoring) as judge:
-        if form.rows is not None:
-            return verl.write_queries(outs, rollouts, judge, dest, options, form)
-        return export.write_export(
-            outs, form, dest, options, lambda: responses.unfiltered_pairs(rollouts, judge)
-        )
+        if not config.rollouts:
+            read_rollouts(out)  # Raises where there are none.
 
+    def rollouts() -> Iterator[tuple[Rollout, Config]]:
+        for out, config in zip(outs, configs, strict=True):
+            found = pooled_rollouts(config) if config.rollouts else read_rollouts(out)
+            yield from ((rollout, config) for rollout in found)
 
-class _Rollouts:
-    """Those of some builds, read anew for each loop."""
-
-    def __init__(self, builds: list[tuple[Config, list[str]]]) -> None:
-        self._builds = builds
-
-    def __iter__(self) -> Iterator[tuple[Rollout, Config]]:
-        from mmpr_builder.export import verl
-        from mmpr_builder.runs.pooling import pooled_rollouts
-
-        for config, parts in self._builds:
-            if config.rollouts:
-                yield from ((rollout, config) for rollout in pooled_rollouts(config))
-            else:
-                yield from verl.read_rollouts(parts, config)
+    with Judge(configs[0].scoring) as judge:
+        return export.write_export(outs, form, dest, options, rollouts, judge)
 
 
 def _exported(form: Format, done: Exported) -> Iterator[tuple[str, str]]:
@@ -338,14 +324,12 @@ def _show_lint(result: LintResult, folder: str) -> None:
         say(f"nothing would go wrong in {result.trainer}: {rows}")
         return
     for reason, count in result.counts.items():
-        examples = (_example(one, folder) for one in result.examples[reason])
+        examples = (
+            f"{one.where.removeprefix(folder.rstrip('/') + '/')}"
+            f"{f' ({one.id[:12]})' if one.id else ''}: {one.detail}"
+            for one in result.examples[reason]
+        )
         console.print(
             entry(reason, (f"{count:,} times", "yellow"), *examples, result.remedies[reason])
         )
     say(rows)
-
-
-def _example(found: Finding, folder: str) -> str:
-    name = f" ({found.id[:12]})" if found.id else ""
-    where = found.where.removeprefix(f"{folder.rstrip('/')}/")
-    return f"{where}{name}: {found.detail}"

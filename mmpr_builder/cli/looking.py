@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -27,7 +27,6 @@ from mmpr_builder.records import Kind
 
 if TYPE_CHECKING:
     from mmpr_builder.folder.status import Overview, Status
-    from mmpr_builder.report.lookup import Wanted
 
 _PAIRS = 3
 _GO_ON = "run the same command again to go on"
@@ -95,15 +94,15 @@ def show(
     """
     from mmpr_builder.errors import InputError
     from mmpr_builder.output import pair_parts
-    from mmpr_builder.report.lookup import Wanted, find_pairs
+    from mmpr_builder.report.lookup import find_pairs
 
     if kind is not None and kind not in _KINDS:
         raise InputError(f"--kind {kind!r}: the kinds are {', '.join(_KINDS)}")
     if skip and random is not None:
         raise InputError("--skip means nothing to a draw at random: leave out one of the two")
-    wanted = Wanted(name, kind, source)
     limit = n or (_PAIRS if name is None else sys.maxsize)
-    rows, found = find_pairs(pair_parts(out), wanted, n=limit, skip=skip, draw=random)
+    wanted = {"name": name, "kind": kind, "source": source}
+    rows, found = find_pairs(pair_parts(out), n=limit, **wanted, skip=skip, draw=random)
     if not rows:
         _explain_none(out, wanted, found)
     if as_json:
@@ -125,19 +124,19 @@ def _print_pairs(rows: list[dict[str, Any]], found: int, skip: int | None) -> No
     page.print(Text(f"{len(rows):,} of {found:,} pairs{more}", style="dim"))
 
 
-def _explain_none(out: str, wanted: Wanted, found: int) -> None:
+def _explain_none(out: str, wanted: Mapping[str, str | None], found: int) -> None:
     from mmpr_builder.errors import InputError
     from mmpr_builder.report.lookup import find_drop
 
-    drop = find_drop(out, wanted.name) if wanted.name else None
+    drop = find_drop(out, wanted["name"]) if wanted["name"] else None
     if drop is not None:
         detail = f": {drop.detail}" if drop.detail else ""
         say(f"{drop.item_id} gave no pair: {drop.reason} ({drop.stage}){detail}")
         raise typer.Exit(1)
-    asked = {"ID": wanted.name, "--kind": wanted.kind, "--source": wanted.source}
-    words = " ".join(f"{key} {value}" for key, value in asked.items() if value is not None)
     if found:
         raise InputError(f"{out}: only {found:,} pairs fit: give a smaller --skip")
+    flags = {"name": "ID", "kind": "--kind", "source": "--source"}
+    words = " ".join(f"{flags[key]} {value}" for key, value in wanted.items() if value is not None)
     if not words:
         raise InputError(f"{out}: this build gave no pair: its report and its drops/ say why")
     raise InputError(
@@ -200,26 +199,26 @@ def state(found: Overview) -> str:
 
 def rows(out: str, found: Overview, now: float) -> Iterator[tuple[str, str]]:
     """The lines of the table, as (label, text)."""
+    told, name, alive = found.status, state(found), found.life == "alive"
+    words = _STATES[name]
+    if told is not None:
+        words += f" ({told.half})" if told.state in ("running", "interrupted", "failed") else ""
+        words += f": {told.message}" if told.message else ""
     yield "build", out
-    yield "state", _state(found)
+    yield "state", words
     if found.units_total:
         yield "shards", f"{found.units:,}/{found.units_total:,} sampled"
-    if state(found) == "done" and found.paired:
+    if name == "done" and found.paired:
         yield from _stages(out)
-    elif found.status is not None:
-        yield from _figures(found.status.figures, found.life == "alive")
-    if found.status is not None:
-        yield from _run(found.status, found.life == "alive", now)
-    if (hint := _next(found)) is not None:
-        yield "next", hint
-
-
-def _state(found: Overview) -> str:
-    told, words = found.status, _STATES[state(found)]
-    if told is None:
-        return words
-    half = f" ({told.half})" if told.state in ("running", "interrupted", "failed") else ""
-    return f"{words}{half}" + (f": {told.message}" if told.message else "")
+    elif told is not None:
+        yield from _figures(told.figures, alive)
+    if told is not None:
+        yield from _run(told, alive, now)
+    if name == "silent":
+        yield "next", f"check the machine; once the process is gone, {_GO_ON}"
+    elif name not in ("running", "done"):
+        sampled = name == "sampled" or (found.units_total and found.units == found.units_total)
+        yield "next", "mmpr pair (or the same command again)" if sampled else _GO_ON
 
 
 def _stages(out: str) -> Iterator[tuple[str, str]]:
@@ -281,15 +280,4 @@ def _run(status: Status, alive: bool, now: float) -> Iterator[tuple[str, str]]:
     yield "started", f"{began}, ran {clock_time(status.updated - status.started)}"
     if status.state == "running":
         word = "last sign" if alive else "last heard"
-        yield word, f"{clock_time(max(0.0, now - status.updated))} ago"
-
-
-def _next(found: Overview) -> str | None:
-    now = state(found)
-    if now in ("running", "done"):
-        return None
-    if now == "silent":
-        return f"check the machine; once the process is gone, {_GO_ON}"
-    if now == "sampled" or (found.units_total and found.units == found.units_total):
-        return "mmpr pair (or the same command again)"
-    return _GO_ON
+        yield word, f"{clock_time(now - status.updated)} ago"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -101,6 +102,10 @@ def difference(diff: BuildDiff, left: str, right: str, show: int) -> RenderableT
             ((kind, *(f"{n:,}" for n in counts)) for kind, counts in diff.pairs.items()),
         ),
         *_changes("mean share right", rates, percent=True),
+        *chain.from_iterable(
+            _changes(f"in both: {name}", found, numbers=True, percent="tokens" not in name)
+            for name, found in diff.drift.items()
+        ),
         *_changes("questions that end differently", diff.seeds, most=show),
         *_changes("questions with another share right", diff.rates, percent=True, most=show),
         *_flips(diff, show),

@@ -2,7 +2,7 @@
 
     here, in threads ── after 20 s, if there is more ──▶ batches as Ray tasks, in order, some ahead
 
-The driver reads, decides and writes; tasks do the expensive part (pictures, their hashes, MinHash).
+The driver reads, decides and writes; tasks do the expensive part (pictures and their hashes).
 Ray spreads them over the nodes that are there and repeats the work of a lost one. A picture that
 ends every process which opens it, or that never finds enough memory, is tried alone and then has no
 answer; callers must not take it for a clean one.
@@ -17,9 +17,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Generic
+from typing import Any
 
 from mmpr_builder.cluster.session import has_ray_at_hand, ray_session
 from mmpr_builder.config import Config
@@ -39,6 +38,8 @@ _THREADS = 4  # In each task: reading waits for storage.
 _TRIES = 3  # Of a task whose process ends, perhaps for want of memory or with its node.
 _NODES_LOST = 10  # Nodes that may be lost with the same item; the functions end no process.
 _KEPT_WORKS = 4  # Functions that a worker process holds ready.
+
+_Batch = list[tuple[Any, Any]]  # Consecutive items, each with what is asked of it, if anything.
 
 
 @contextmanager
@@ -93,15 +94,6 @@ def _until(items: Iterator[Item], deadline: float) -> Iterator[Item]:
             return
 
 
-@dataclass(slots=True)
-class _Batch(Generic[Item, Asked]):
-    """Consecutive items; `places` of those that need work, and what is asked of them."""
-
-    items: list[Item] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
-
-
 def on_ray(
     open_work: Callable[[], Callable[[Asked], Answer]],
     items: Iterable[Item],
@@ -119,13 +111,18 @@ def on_ray(
         # In a list it is fetched only by processes that do not have it yet.
         return task.remote(shared.hex(), [shared], asked)
 
-    def full(waiting: Sequence[tuple[_Batch[Item, Asked], Any]], _: object) -> bool:
+    def start(batch: _Batch) -> Any:
+        asked = _asked(batch)
+        return submit(asked) if asked else None
+
+    def full(waiting: Sequence[tuple[_Batch, Any]], _: object) -> bool:
         cores = int(ray.cluster_resources().get("CPU", 1))
         return waiting[0][1] is None or len(waiting) >= min(_MOST_AHEAD, _AHEAD * cores)
 
-    batches = _batches(items, ask)
-    for batch, ref in ahead(batches, lambda b: submit(b.asked) if b.asked else None, full):
-        yield from _in_place(batch, ref, submit)
+    for batch, ref in ahead(_batches(items, ask), start, full):
+        answers = iter([] if ref is None else _fetched(_asked(batch), ref, submit))
+        for item, asked in batch:
+            yield item, None if asked is None else next(answers)
 
 
 def in_tasks(
@@ -148,31 +145,21 @@ def in_tasks(
         yield ray.get(ref)
 
 
-def _batches(
-    items: Iterable[Item], ask: Callable[[Item], Asked | None]
-) -> Iterator[_Batch[Item, Asked]]:
-    batch = _Batch[Item, Asked]()
+def _batches(items: Iterable[Any], ask: Callable[[Any], Any]) -> Iterator[_Batch]:
+    batch: _Batch = []
+    wanted = 0
     for item in items:
-        asked = ask(item)
-        if asked is not None:
-            batch.places.append(len(batch.items))
-            batch.asked.append(asked)
-        batch.items.append(item)
-        if len(batch.asked) >= _BATCH or len(batch.items) >= _BATCH_SPAN:
+        batch.append((item, ask(item)))
+        wanted += batch[-1][1] is not None
+        if wanted >= _BATCH or len(batch) >= _BATCH_SPAN:
             yield batch
-            batch = _Batch()
-    if batch.items:
+            batch, wanted = [], 0
+    if batch:
         yield batch
 
 
-def _in_place(
-    batch: _Batch[Item, Asked], ref: Any, submit: Callable[[list[Asked]], Any]
-) -> Iterator[tuple[Item, Any]]:
-    answers: list[Any] = [None] * len(batch.items)
-    if ref is not None:
-        for place, answer in zip(batch.places, _fetched(batch.asked, ref, submit), strict=True):
-            answers[place] = answer
-    yield from zip(batch.items, answers, strict=True)
+def _asked(batch: _Batch) -> list[Any]:
+    return [asked for _, asked in batch if asked is not None]
 
 
 def _fetched(asked: list[Asked], ref: Any, submit: Callable[[list[Asked]], Any]) -> list[Any]:

@@ -10,14 +10,13 @@ runs in the first. This follows vLLM 0.32's rules; it was not tried on GPUs of s
 
 from __future__ import annotations
 
-import itertools
 import os
 import secrets
 import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,8 +84,6 @@ def end_children_with_us() -> None:
     tempfile.tempdir = None  # Python looks it up again.
 
 
-_KEYS: Iterator[int] = itertools.count()
-_CLOSE_S = 30.0
 _LOG_TAIL_BYTES = 64 * 2**10
 
 
@@ -97,21 +94,19 @@ class Replica:
     actor: Any
     started: Any
     """Reference to the result of `start`; None once the engine is there."""
-    where: Any = None
-    """Reference to the id of its node; None once that is known."""
-    node: str | None = None
-    """Where it runs; None while it waits for resources."""
+    where: Any
+    """Reference to the id of its node."""
     aimed_at: str | None = None
     """The only node that it may start on, if any."""
     nodes_then: frozenset[str] = frozenset()
     """The nodes that were alive when it was requested."""
     group: Any = None
     """Its own placement group, if any."""
-    open: dict[Any, tuple[int, Any]] = field(default_factory=dict)
-    """Result reference -> (key, work)."""
+    open: dict[Any, Any] = field(default_factory=dict)
+    """Result reference -> work."""
     progress_ref: Any = None
-    progress: dict[int, Any] = field(default_factory=dict)
-    """Key -> progress of that work, as of the last answer."""
+    progress: dict[Any, Any] = field(default_factory=dict)
+    """Work -> its progress, as of the last answer."""
     failure: Exception | None = None
     """Why it no longer answers requests for progress."""
 
@@ -127,27 +122,22 @@ class Replica:
     @property
     def placed(self) -> bool:
         """Whether its process runs somewhere (and loads its engine, or has it)."""
-        self.locate()
-        return self.where is None
+        return bool(ended([self.where], 0, at_least=1))
 
-    def locate(self) -> None:
-        """Learn where it runs, if that is known by now."""
-        import ray
-
-        if self.where is not None and ray.wait([self.where], timeout=0)[0]:
-            # If it died meanwhile, `started` or the open work tells the run.
-            with suppress(ray.exceptions.RayError):
-                self.node = ray.get(self.where)
-            self.where = None
+    @property
+    def node(self) -> str | None:
+        """Where it runs; None while it waits for resources."""
+        with suppress(CallError):  # If it died, `started` or the open work tells the run.
+            return str(fetched(self.where)) if self.placed else None
+        return None
 
     @property
     def works(self) -> list[Any]:
-        return [work for _, work in self.open.values()]
+        return list(self.open.values())
 
     def submit(self, work: Any, *arguments: Any) -> None:
-        """Call `sample(key, *arguments)` of the actor; `work` is kept until it ends."""
-        key = next(_KEYS)
-        self.open[self.actor.sample.remote(key, *arguments)] = (key, work)
+        """Call `sample(work, *arguments)` of the actor; `work` is kept until it ends."""
+        self.open[self.actor.sample.remote(work, *arguments)] = work
 
     def poll(self) -> list[Any]:
         """Progress of the open work, as of the last answer; requests the next one."""
@@ -166,8 +156,8 @@ class Replica:
             self.progress_ref = self.actor.progress.remote()
         # An answer may be older or newer than a result under way: work counts here until its result
         # is in, and then elsewhere.
-        open_keys = {key for key, _ in self.open.values()}
-        self.progress = {key: counts for key, counts in self.progress.items() if key in open_keys}
+        works = {*self.open.values()}
+        self.progress = {work: counts for work, counts in self.progress.items() if work in works}
         return list(self.progress.values())
 
     def end(self) -> None:
@@ -193,12 +183,20 @@ def start_replica(
     or fails.
     """
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    from ray.util.placement_group import placement_group
+    from ray.util.scheduling_strategies import (
+        NodeAffinitySchedulingStrategy,
+        PlacementGroupSchedulingStrategy,
+    )
 
-    group = _reserve(shape) if shape.stages > 1 else None
+    group: Any = None
     strategy: Any = "SPREAD" if shape.per_node else "DEFAULT"
-    if group is not None:
-        strategy = _first_bundle(group)
+    if shape.stages > 1:
+        # Filling node after node keeps the GPUs of one stage together.
+        group = placement_group(bundles(shape), strategy="PACK")
+        strategy = PlacementGroupSchedulingStrategy(
+            group, 0, placement_group_capture_child_tasks=True
+        )
     elif aimed_at is not None:
         strategy = NodeAffinitySchedulingStrategy(aimed_at, soft=False)
     remote = ray.remote(kind).options(
@@ -211,13 +209,13 @@ def start_replica(
     )
     actor = remote.remote(*arguments)
     # Before `start`, which keeps the actor busy until its engine is loaded.
-    actor.__ray_call__.remote(_guard)
-    where = actor.__ray_call__.remote(_node_id)
+    actor.__ray_call__.remote(lambda _: end_children_with_us())
+    where = actor.__ray_call__.remote(lambda _: str(ray.get_runtime_context().get_node_id()))
     return Replica(
         actor,
         actor.start.remote(),
-        where=where,
-        aimed_at=aimed_at,
+        where,
+        aimed_at,
         nodes_then=frozenset(node.id for node in nodes),
         group=group,
     )
@@ -256,47 +254,11 @@ def ended(refs: Sequence[Any], timeout_s: float, *, at_least: int) -> list[Any]:
     return []
 
 
-def close_replicas(replicas: Sequence[Replica]) -> None:
-    """Shut engines down, and end those that do not answer."""
-    closing = [replica.actor.close.remote() for replica in replicas if replica.ready]
-    ended(closing, _CLOSE_S, at_least=len(closing))
-    for replica in replicas:
-        replica.end()
-
-
 def bundles(shape: Shape) -> list[dict[str, float]]:
     """One GPU each, as vLLM's Ray executor expects; the first also has the actor's CPU."""
     gpus: list[dict[str, float]] = [{"GPU": 1.0} for _ in range(shape.gpus * shape.stages)]
     gpus[0]["CPU"] = 1.0
     return gpus
-
-
-def _reserve(shape: Shape) -> Any:
-    from ray.util.placement_group import placement_group
-
-    # Filling node after node keeps the GPUs of one stage together.
-    return placement_group(bundles(shape), strategy="PACK")
-
-
-def _first_bundle(group: Any) -> Any:
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
-    return PlacementGroupSchedulingStrategy(
-        placement_group=group,
-        placement_group_bundle_index=0,
-        placement_group_capture_child_tasks=True,
-    )
-
-
-def _guard(_: object) -> None:
-    """Runs in the actor's process, before its engine starts processes."""
-    end_children_with_us()
-
-
-def _node_id(_: object) -> str:
-    import ray
-
-    return str(ray.get_runtime_context().get_node_id())
 
 
 def explained(error: BaseException) -> str:

@@ -8,8 +8,8 @@ be open to the network.
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -25,24 +25,19 @@ from typing import Any
 from mmpr_builder.config import Config
 from mmpr_builder.errors import ConfigError, SetupError
 from mmpr_builder.escaping import redacted
+from mmpr_builder.folder.status import ray_job
 from mmpr_builder.progress import Progress
 
 _OBJECT_STORE_BYTES = 256 * 2**20  # Rollouts go to disk, not through it.
 _FOLDER = "mmpr-ray"
-_START_TRIES = 4  # Ray waits half a minute for itself; a busy machine needs longer.
+_START_TRIES = 8  # Ray waits half a minute for itself; a busy machine needs longer.
 _SOCKET_PATH_ROOM = 40  # Of the 107 bytes of a Unix socket's path, Ray adds about 65.
 
 
-def uses_cluster(config: Config) -> bool:
-    """Whether to use an existing Ray: one in this process, or the configured one."""
-    import ray
-
-    return bool(ray.is_initialized()) or _address(config) is not None
-
-
 def has_ray_at_hand(config: Config) -> bool:
-    """`uses_cluster` without importing Ray."""
-    return _address(config) is not None or ("ray" in sys.modules and uses_cluster(config))
+    """Whether there is a Ray to use: the configured one, or one in this process."""
+    ray = sys.modules.get("ray")  # Not imported for this.
+    return _address(config) is not None or (ray is not None and bool(ray.is_initialized()))
 
 
 def refuse_passing_folder(config: Config) -> None:
@@ -50,7 +45,7 @@ def refuse_passing_folder(config: Config) -> None:
 
     That folder ends with the job, and every node has its own.
     """
-    unpacked = "working_dir" in ((_job() or {}).get("runtime_env") or {})
+    unpacked = "working_dir" in ((ray_job() or {}).get("runtime_env") or {})
     if unpacked and "://" not in config.out and not Path(config.out).is_absolute():
         raise ConfigError(
             f"out={config.out}: a relative path in a Ray job lies in the job's passing folder: give"
@@ -82,16 +77,10 @@ def ray_session(config: Config, progress: Progress) -> Iterator[bool]:
     finally:
         # When a job's driver disconnects, Ray removes the job's folder, with the code and the
         # current folder of what has still to run.
-        if _job() is None:
+        if ray_job() is None:
             ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _job() -> dict[str, Any] | None:
-    """Ray's configuration of this job; None in a process that `ray job submit` did not start."""
-    said = os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR")
-    return dict(json.loads(said)) if said else None
 
 
 def _address(config: Config) -> str | None:
@@ -184,16 +173,11 @@ def _temporary_folder() -> Path:
     parent = Path(tempfile.gettempdir())
     if len(str(parent)) > _SOCKET_PATH_ROOM - len(f"/{_FOLDER}-1234567-12345678"):
         parent = Path("/tmp")
-    _remove_leftovers(parent)
-    return Path(tempfile.mkdtemp(prefix=f"{_FOLDER}-{os.getpid()}-", dir=parent))
-
-
-def _remove_leftovers(parent: Path) -> None:
-    """Remove the folders of killed runs."""
-    for folder in parent.glob(f"{_FOLDER}-*-*"):
-        pid = folder.name.split("-")[2]
+    for left in parent.glob(f"{_FOLDER}-*-*"):  # Those of killed runs.
+        pid = left.name.split("-")[2]
         if pid.isdigit() and not Path("/proc", pid).exists() and Path("/proc").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_FOLDER}-{os.getpid()}-", dir=parent))
 
 
 # --- figures of a running build as Ray metrics --------------------------------------------------
@@ -232,56 +216,44 @@ def exported(config: Config, progress: Progress) -> Iterator[None]:
 
     Where Ray refuses one, the run goes on without them.
     """
-    try:
-        watch = _Exporter(config).watch
-    except Exception as error:  # noqa: BLE001
-        progress.note(f"no metrics of this run in Ray: {error!r}"[:300])
-        yield
-        return
+    from ray.util.metrics import Counter, Gauge
+
+    tags = {"build": config.name, "out": redacted(config.out)}
+    # Ray takes ASCII only.
+    tags = {k: v.encode("ascii", "backslashreplace").decode() for k, v in tags.items()}
+    metrics: dict[str, Any] = {}
+    counted: dict[str, float] = {}
+    next_at = 0.0
+
+    def export(now: dict[str, Any]) -> None:
+        here = {**tags, "stage": now["stage"]}
+        for kind, table in ((Gauge, GAUGES), (Counter, COUNTERS)):
+            for name, (figure, meaning) in table.items():
+                value = now.get(figure)
+                if value is None:
+                    continue
+                if name not in metrics:
+                    metrics[name] = kind(name, description=meaning, tag_keys=tuple(here))
+                # A counter cannot go back when work is done again after a failure.
+                more = value - counted.get(name, 0)
+                if kind is Gauge:
+                    metrics[name].set(value, here)
+                elif more > 0:
+                    counted[name] = value
+                    metrics[name].inc(more, here)
+
+    def watch(progress: Progress, ended: bool) -> None:
+        """In the working thread, never during Ray's shutdown."""
+        nonlocal next_at
+        if next_at == math.inf or (not ended and time.monotonic() < next_at):
+            return
+        next_at = time.monotonic() + _EVERY_S
+        try:
+            export(progress.snapshot())
+        except Exception as error:  # noqa: BLE001
+            next_at = math.inf
+            more = "more " if metrics else ""
+            progress.note(f"no {more}metrics of this run in Ray: {error!r}"[:300])
+
     with progress.watched_by(watch):
         yield
-
-
-class _Exporter:
-    """Ray's metric objects; set in the working thread, never during Ray's shutdown."""
-
-    def __init__(self, config: Config) -> None:
-        from ray.util.metrics import Counter, Gauge
-
-        keys = ("build", "out", "stage")
-        tags = {"build": config.name, "out": redacted(config.out)}
-        # Ray takes ASCII only.
-        self._tags = {k: v.encode("ascii", "backslashreplace").decode() for k, v in tags.items()}
-        self._refused = False
-        self._gauges = {
-            figure: Gauge(name, description=meaning, tag_keys=keys)
-            for name, (figure, meaning) in GAUGES.items()
-        }
-        self._counters = {
-            figure: Counter(name, description=meaning, tag_keys=keys)
-            for name, (figure, meaning) in COUNTERS.items()
-        }
-        self._counted: dict[str, float] = {}
-        self._next = 0.0
-
-    def watch(self, progress: Progress, ended: bool) -> None:
-        if self._refused or (not ended and time.monotonic() < self._next):
-            return
-        self._next = time.monotonic() + _EVERY_S
-        try:
-            self._set(progress.snapshot())
-        except Exception as error:  # noqa: BLE001
-            self._refused = True
-            progress.note(f"no more metrics of this run in Ray: {error!r}"[:300])
-
-    def _set(self, snapshot: dict[str, Any]) -> None:
-        tags = {**self._tags, "stage": snapshot["stage"]}
-        for figure, gauge in self._gauges.items():
-            if (value := snapshot.get(figure)) is not None:
-                gauge.set(value, tags)
-        for figure, counter in self._counters.items():
-            value = snapshot.get(figure)
-            # A counter cannot go back when work is done again after a failure.
-            if value is not None and (more := value - self._counted.get(figure, 0)) > 0:
-                self._counted[figure] = value
-                counter.inc(more, tags)

@@ -10,10 +10,10 @@ change between runs.
 from __future__ import annotations
 
 from mmpr_builder.config.identity import (
+    as_stated,
     flattened,
     identity_hash,
     sampling_identity,
-    with_stated_aims,
 )
 from mmpr_builder.config.recipes import (
     find_shipped,
@@ -40,8 +40,17 @@ from mmpr_builder.config.sections import (
     SamplingConfig,
     ScoringConfig,
     SourceConfig,
+    StepsConfig,
 )
-from mmpr_builder.config.whole import Config, source_label, tiles_for
+from mmpr_builder.config.whole import (
+    Config,
+    asks_majority,
+    comes_from,
+    compares,
+    source_label,
+    sources_of,
+    tiles_for,
+)
 
 __all__ = [
     "NETWORK",
@@ -61,6 +70,11 @@ __all__ = [
     "SamplingConfig",
     "ScoringConfig",
     "SourceConfig",
+    "StepsConfig",
+    "as_stated",
+    "asks_majority",
+    "comes_from",
+    "compares",
     "find_shipped",
     "flattened",
     "identity_hash",
@@ -70,7 +84,7 @@ __all__ = [
     "shipped_folder",
     "shipped_names",
     "source_label",
+    "sources_of",
     "tiles_for",
     "valid_keys",
-    "with_stated_aims",
 ]

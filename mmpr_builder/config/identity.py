@@ -21,6 +21,7 @@ _IDENTITY = (
     "prompts",
     "sampling",
     "dropout",
+    "steps",
     "images",
     "engine",
 )
@@ -44,6 +45,12 @@ def sampling_identity(config: Config) -> dict[str, Any]:
     kept = {k: v for k, v in flat.items() if not k.startswith(beside)}
     # With "open" the seeds that planning would drop are sampled, and continued.
     kept["scoring.unusable_truth"] = config.scoring.unusable_truth
+    judge = config.scoring.judge
+    if judge.open:
+        asked = {"open": judge.open, "model": judge.model, "max_tokens": judge.max_tokens}
+        kept |= flattened(asked, "scoring.judge")
+    if not config.steps.is_on:
+        kept = {k: v for k, v in kept.items() if not k.startswith("steps.")}
     usual = flattened(Config().model_dump(mode="json", include={"sampling", "dropout", "images"}))
     for name in _ADDED:
         if kept[name] == usual[name]:
@@ -64,14 +71,21 @@ def sampling_identity(config: Config) -> dict[str, Any]:
     return redacted(kept)
 
 
-def with_stated_aims(config: Config, identity: Mapping[str, Any]) -> Config:
-    """`config` with what adaptive sampling aims for as a plan's `sampling_identity` states it: the
-    limits of pairing that it follows can change between runs, and the plan stays."""
+def as_stated(config: Config, identity: Mapping[str, Any]) -> Config:
+    """`config` with what a plan's `sampling_identity` states and a run need not repeat.
+
+    What adaptive sampling aims for: the limits of pairing that it follows can change between runs.
+    `images.family=internvl`: the recipes of MMPR set it while a model's class did not decide.
+    """
     stated = {name: identity.get(f"sampling.{name}") for name in _AIMS}
     if stated["target_kinds"] is None:
         del stated["target_kinds"]
-    sampling = SamplingConfig.model_validate({**config.sampling.model_dump(), **stated})
-    return config.model_copy(update={"sampling": sampling})
+    aims = SamplingConfig.model_validate(stated)
+    sampling = config.sampling.model_copy(update={name: getattr(aims, name) for name in stated})
+    images = config.images
+    if not (images.family or images.kwargs) and identity.get("images.family") == "internvl":
+        images = images.model_copy(update={"family": "internvl"})
+    return config.model_copy(update={"sampling": sampling, "images": images})
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:

@@ -44,9 +44,11 @@ _NON_COMMERCIAL = re.compile(r"\bnc\b|non[- ]?commercial", re.IGNORECASE)
 _RESEARCH = re.compile(r"\b(?:research|academic|educational)\b", re.IGNORECASE)
 _NO_DERIVATIVES = re.compile(r"\bnd\b|no[- ]?deriv", re.IGNORECASE)
 _UNKNOWN = re.compile(r"\s*(?:unknown|other|not stated|unspecified|none|n/a)\b", re.IGNORECASE)
-_OR = re.compile(r"\s+or\s+(?!later)", re.IGNORECASE)
-_AND = re.compile(r"\s+(?:and|with)\s+|\s*[,;/&+]\s+(?!v?\d)", re.IGNORECASE)
-_VERSION = re.compile(r"[-v]*\d+(?:\.\d+)*(?:-(?:only|or-later))?\+?\Z")
+_OR = re.compile(r"(?<!\s)\s++or\s+(?!later)", re.IGNORECASE)
+_AND = re.compile(r"(?<!\s)\s++(?:and|with)\s+|(?:(?<!\s)\s++)?[,;/&+]\s+(?!v?\d)", re.IGNORECASE)
+_VERSION = re.compile(
+    r"(?:(?<![-v])[-v]++|(?<![-v\d])(?<!\d\.))\d++(?:\.\d++)*+(?:-(?:only|or-later))?\+?\Z"
+)
 _LONG_NAMES = (
     (re.compile(r"\b(?:creative commons|cc)[- ]*(?:zero|0)\b"), "cc0"),
     (re.compile(r"\bcreative commons\b"), "cc"),

@@ -50,7 +50,7 @@ def split_commas(value: object) -> object:
 
 ScorerName = Literal["auto", "math", "choice", "relaxed", "vqa", "anls", "exact"]
 Domain = Literal["general", "science", "chart", "math", "ocr", "document"]
-Branch = Literal["auto", "correctness", "dropout", "both"]
+Branch = Literal["auto", "correctness", "dropout", "both", "majority"]
 LayoutName = Literal[
     "auto",
     "ai2d",
@@ -112,7 +112,8 @@ class SourceConfig(Section):
     )
     branch: Branch = Field(
         "auto",
-        description="Use truths (correctness), ignore them (dropout), both; `auto`: where given.",
+        description="Use truths (correctness), ignore them (dropout), both; `auto`: where given;"
+        " `majority`: as `auto`, and for closed questions without one a clear majority is it.",
     )
     scorer: ScorerName = Field("auto", description="How answers of this source are scored.")
     template: str | dict[str, str] | None = Field(
@@ -265,7 +266,11 @@ class SamplingConfig(Section):
     top_k: int = Field(0, ge=0, description="Sample from the k likeliest tokens; 0 = off.")
     max_tokens: int = Field(4096, ge=1, description="Longest response in tokens.")
     seed: int = Field(0, ge=0, description="Run seed; each seed's own derives from it by hash.")
-    logprobs: bool = Field(False, description="Keep each response's mean log-probability.")
+    logprobs: bool | Literal["tokens"] = Field(
+        False,
+        description="`true`: keep each response's mean log-probability; `tokens`: its tokens, too,"
+        " and reference log-probabilities for trainers.",
+    )
     blind: int = Field(
         0,
         ge=0,
@@ -295,6 +300,11 @@ class SamplingConfig(Section):
     endpoint: EndpointConfig = Field(default_factory=lambda: EndpointConfig())
 
     _accept_commas = field_validator("target_kinds", mode="before")(split_commas)
+
+    @property
+    def traced(self) -> bool:
+        """Whether tokens and reference log-probabilities are kept."""
+        return self.logprobs == "tokens"
 
 
 class DropoutConfig(Section):
@@ -337,11 +347,44 @@ class DropoutConfig(Section):
         return value[0] if len(value) == 1 else list(value)
 
 
+class StepsConfig(Section):
+    """Steps: cut a judged response at the ends of its steps, and let the same model go on with the
+    image."""
+
+    apply: Literal["none", "exact", "frugal"] = Field(
+        "none",
+        description="Which step goes wrong first? `exact`: `samples` continuations from each step,"
+        " to train process reward models; `frugal`: until one is right, by bisection, for pairs of"
+        " kind `step` at a fraction of the tokens.",
+    )
+    cut: str = Field(
+        "lines",
+        min_length=1,
+        description="What ends a step: `lines`, `sentences`, or a text of your own.",
+    )
+    samples: int = Field(16, ge=1, le=256, description="Continuations from a step (at most).")
+    responses: int = Field(
+        4, ge=1, description="Responses of a seed whose steps are tried, wrong and right in turn."
+    )
+    faithful: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Continuations from the middle of each right response: how many agree tells"
+        " reasons from luck. Use 4 where many answers can be guessed.",
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any response is continued with the image."""
+        return self.apply != "none" or self.faithful > 0
+
+
 class JudgeConfig(Section):
     """A model behind an OpenAI-compatible server that is asked what no rule can decide."""
 
     url: str | None = Field(
-        None, description="Base URL of a server to ask what stays undecided; unset = nobody."
+        None, description="Base URL of a server that judges what stays undecided; unset = none."
     )
     model: str | None = Field(None, description="The model to ask there.")
     api_key_env: str = Field(
@@ -353,7 +396,17 @@ class JudgeConfig(Section):
     concurrency: int = follower("sampling.endpoint.concurrency", default=16, ge=1)
     timeout_s: float = follower("sampling.endpoint.timeout_s", default=60.0, gt=0)
     retries: int = follower("sampling.endpoint.retries", default=3, ge=0)
-    max_tokens: int = Field(8, ge=1, description="Longest answer; one word is asked for.")
+    max_tokens: int = Field(
+        8, ge=1, description="Longest answer; one word is asked for, behind a thought if any."
+    )
+    open: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Comparisons for each open question, for pairs of kind `judged`: by the model"
+        " at `url`, without it by the engine that samples. It sees the pictures. Use 8 where no"
+        " rule can tell which answer is better.",
+    )
 
 
 class ScoringConfig(Section):
@@ -378,7 +431,8 @@ class PairingConfig(Section):
     max_per_seed: int = Field(15, ge=1, description="Pairs per seed at most (the paper's 15).")
     kinds: tuple[Kind, ...] = Field(
         USUAL_KINDS,
-        description="Kinds to make; add `truncated` to use responses cut at max_tokens.",
+        description="Kinds to make; add `truncated` to use responses cut at max_tokens, `step` for"
+        " those of `steps.apply`, `judged` for those of `scoring.judge.open`.",
     )
     seed: int = Field(0, ge=0, description="Breaks ties between equally good pairs.")
     max_per_response: int | None = Field(
@@ -393,11 +447,12 @@ class PairingConfig(Section):
         " those with the commonest wrong answer, to work on what the model mistakes most;"
         " `distinct_answers`: each wrong answer once before any twice, for variety.",
     )
-    partner: Literal["spread", "shared_prefix", "like_length"] = Field(
+    partner: Literal["spread", "shared_prefix", "like_length", "faithful"] = Field(
         "spread",
         description="Right responses that they meet. `shared_prefix`: that with the longest common"
         " beginning, so that a pair differs from the error on; `like_length`: that nearest in"
-        " tokens, where lengths tell right from wrong.",
+        " tokens, where lengths tell right from wrong; `faithful`: the most faithful ones first"
+        " (`steps.faithful`).",
     )
     max_gap: int | None = Field(
         None,
@@ -480,6 +535,11 @@ class BalanceConfig(Section):
         description="Balance how often yes, no and letters of options are chosen and rejected, by"
         " source; use it when the report shows an answer more often on one side.",
     )
+    shares: dict[Kind, Weight] = Field(
+        default_factory=dict,
+        description="Shares of kinds among all pairs, such as {correctness: 0.7, dropout_ntp: 0.3};"
+        " use it for a recipe that fixes the mix, as `pairing.shares` does within a seed.",
+    )
     tolerance: float = Field(
         0.02,
         ge=0,
@@ -494,6 +554,11 @@ class BalanceConfig(Section):
         description="Share of the pairs that stays at least; what leans further than leaving out"
         " the others could mend stays as it is, and is reported.",
     )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether pairs of the whole build decide which of them stay."""
+        return self.lengths or self.answers or any(self.shares.values())
 
 
 class QualityConfig(Section):
@@ -542,6 +607,13 @@ class QualityConfig(Section):
         False,
         description="Drop seeds whose responses clearly agree on another answer than the truth; use"
         " it where truths were not checked by hand, with a model that is often right.",
+    )
+    min_faithful: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="No right response is chosen from whose middle a smaller share gets to the same"
+        " answer; 0.5 leaves out most lucky guesses. Needs `steps.faithful`.",
     )
     distinct: float | None = Field(
         None,

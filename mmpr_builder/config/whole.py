@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -24,8 +26,10 @@ from mmpr_builder.config.sections import (
     ScoringConfig,
     Section,
     SourceConfig,
+    StepsConfig,
     split_commas,
 )
+from mmpr_builder.records import Seed
 
 S = TypeVar("S", bound=Section)
 
@@ -72,6 +76,7 @@ class Config(Section):
     )
     sampling: SamplingConfig = Field(default_factory=lambda: SamplingConfig())
     dropout: DropoutConfig = Field(default_factory=lambda: DropoutConfig())
+    steps: StepsConfig = Field(default_factory=lambda: StepsConfig())
     images: ImagesConfig = Field(default_factory=lambda: ImagesConfig())
     engine: dict[str, Any] = Field(
         default_factory=dict, description="Any vLLM engine argument: dtype, quantization, …"
@@ -140,7 +145,9 @@ class Config(Section):
         """Fill in the settings that follow others; recorded settings state them all."""
         limits, endpoint = self.pairing, self.sampling.endpoint
         aims = {
-            "target_kinds": limits.kinds,
+            # Steps are tried, and responses compared, once they are there.
+            "target_kinds": tuple(k for k in limits.kinds if k not in ("step", "judged"))
+            or ("correctness",),
             "target_per_response": limits.max_per_response,
             "target_gap": limits.max_gap,
         }
@@ -154,6 +161,39 @@ class Config(Section):
         asked = {name: value for name, value in asked.items() if name in endpoint.model_fields_set}
         judge = _filled(self.scoring.judge, asked)
         self.__dict__["scoring"] = self.scoring.model_copy(update={"judge": judge})
+        return self
+
+    @model_validator(mode="after")
+    def _is_sampled_what_is_used(self) -> Self:
+        steps, pairing, quality = self.steps, self.pairing, self.quality
+        unmade = sorted({*quality.balance.shares} - {*pairing.kinds})
+        if unmade:
+            raise ValueError(
+                f"quality.balance.shares names {', '.join(unmade)}, which pairing.kinds does not"
+                " make: add it there"
+            )
+        if any(source.branch == "majority" for source in self.seeds) and not self.sampling.blind:
+            raise ValueError(
+                "branch = 'majority' takes no answer that is given without the image, too, and"
+                " sampling.blind = 0 samples none: set sampling.blind=8"
+            )
+        if self.rollouts:
+            return self
+        if "judged" in pairing.kinds and not self.scoring.judge.open:
+            raise ValueError(
+                "pairing.kinds has `judged`, and scoring.judge.open = 0 compares nothing: set"
+                " scoring.judge.open=8, or leave the kind out"
+            )
+        if "step" in pairing.kinds and steps.apply == "none":
+            raise ValueError(
+                "pairing.kinds has `step`, and steps.apply = 'none' tries none: set"
+                " steps.apply=frugal, or leave the kind out"
+            )
+        if (pairing.partner == "faithful" or quality.min_faithful) and not steps.faithful:
+            raise ValueError(
+                "pairing.partner = 'faithful' and quality.min_faithful need what steps.faithful"
+                " samples: set steps.faithful=4, or leave them out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -205,3 +245,32 @@ def tiles_for(config: Config, name: str) -> int | None:
     """The tile budget of seeds of a source: its own, else `images.tiles`; None is unlimited."""
     own = (source.tiles for source in config.seeds if source_label(source) == name)
     return next((tiles for tiles in own if tiles is not None), config.images.tiles)
+
+
+def comes_from(seed: Seed, source: SourceConfig) -> bool:
+    """Whether a seed was read from this source: by name, else by the file that `origin` names."""
+    path = PurePosixPath(source.path)
+    if seed.source:
+        names = (source.name,) if source.name else (path.stem, path.name.split(".", 1)[0])
+        if seed.source in names:
+            return True
+    file = seed.origin.rpartition(":")[0]
+    return bool(file) and fnmatch.fnmatchcase(PurePosixPath(file).name, path.name)
+
+
+def sources_of(seed: Seed, config: Config) -> list[SourceConfig]:
+    """The sources that a seed may have been read from: the only one there is, unless builds are
+    pooled, else those that it `comes_from`."""
+    only = len(config.seeds) == 1 and not config.rollouts
+    return [source for source in config.seeds if only or comes_from(seed, source)]
+
+
+def asks_majority(seed: Seed, config: Config) -> bool:
+    """Whether a seed without a truth is asked for an answer, whose clear majority becomes one."""
+    of = () if seed.has_truth else sources_of(seed, config)
+    return any(source.branch == "majority" for source in of)
+
+
+def compares(seed: Seed, config: Config) -> bool:
+    """Whether a judge compares the responses to a seed: to an open question, where it is asked."""
+    return config.scoring.judge.open > 0 and not (seed.has_truth or asks_majority(seed, config))

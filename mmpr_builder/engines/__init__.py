@@ -45,12 +45,26 @@ def make_sampler(config: Config) -> Sampler:
             return ReplaySampler(config)
 
 
+def make_judge(config: Config) -> Sampler | None:
+    """The server that compares responses to open questions; None where the engine does it, or
+    nothing does. Raises `SetupError` as `make_sampler` does."""
+    judge = config.scoring.judge
+    if not (judge.open and judge.url):
+        return None
+    from mmpr_builder.engines.endpoint import EndpointSampler
+
+    same = {"url", "api_key_env", "concurrency", "timeout_s", "retries"}
+    endpoint = {**judge.model_dump(include=same), "continuation": "none"}
+    asked = {"n": 1, "temperature": 0, "max_tokens": judge.max_tokens, "endpoint": endpoint}
+    return EndpointSampler(Config.model_validate({"model": judge.model, "sampling": asked}))
+
+
 def check_engine(config: Config) -> None:
     """Raise `SetupError` for what cannot work: a wrong key, no such model, no such server.
 
     Costs no GPU time and does not import vLLM.
     """
-    from mmpr_builder.engines import arguments, budgets, endpoint, replay
+    from mmpr_builder.engines import arguments, budgets, endpoint, llm_judge, replay
 
     sampling = config.sampling
     for name in ("n", "blind"):
@@ -60,6 +74,19 @@ def check_engine(config: Config) -> None:
                 f"sampling.temperature = 0 gives the same response {times} times (sampling.{name}):"
                 f" set sampling.{name}=1 or a temperature above 0"
             )
+    if sampling.traced and sampling.engine == "endpoint":
+        raise ConfigError(
+            "sampling.logprobs = 'tokens' needs sampling.engine=vllm: servers do not tell what is"
+            " asked for; set sampling.logprobs=true, or let vLLM sample here"
+        )
+    judge = config.scoring.judge
+    if judge.open and judge.url:
+        llm_judge.check_sees(judge)
+    elif judge.open and judge.model:
+        raise ConfigError(
+            f"scoring.judge.model = {judge.model!r} is not asked without scoring.judge.url: set it,"
+            " or leave the model out to have the engine compare what it sampled"
+        )
     match sampling.engine:
         case "vllm":
             arguments.check(config)
@@ -71,14 +98,17 @@ def check_engine(config: Config) -> None:
 
 
 def check_images(config: Config) -> None:
-    """Raise `InputError` when seeds with images would go to a model that takes none.
+    """Raise `SetupError` when seeds with images would go to a model that takes none.
 
-    Only what the model's configuration and vLLM's list of models tell is checked.
+    The model's configuration and vLLM's list of models tell; vLLM itself is asked (seconds) of a
+    class that is not in its list.
     """
     if config.sampling.engine == "vllm":
-        from mmpr_builder.engines import arguments
+        from mmpr_builder.engines import arguments, vllm_internals
 
-        arguments.check_images(config)
+        found = None if arguments.check_images(config) else prepared(config)
+        if found and not vllm_internals.image_limit(found[0].model_config):
+            raise arguments.no_images(config)
 
 
 def try_model(config: Config) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ vLLM gets `config.engine` as it is, but for three keys that belong to its server
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -67,6 +66,11 @@ def check(config: Config) -> None:
                 f"engine.{key} = {value!r}: vLLM has no such engine argument;"
                 f" the nearest one is {near[0]!r}"
             )
+    mode = config.engine.get("logprobs_mode", "raw_logprobs")
+    if config.sampling.traced and mode != "raw_logprobs":
+        raise ConfigError(
+            f"engine.logprobs_mode = {mode!r}: sampling.logprobs = 'tokens' needs 'raw_logprobs'"
+        )
     budgets.check(config, _architectures(config))
     chat_template(config)
     models.check(config.model, revision=config.engine.get("revision"))
@@ -86,15 +90,23 @@ def _check_lengths(config: Config) -> None:
     if isinstance(own, int) and isinstance(scaling, dict):
         own = int(own * max(1.0, scaling.get("factor") or 1.0))
     context = config.engine.get("max_model_len") or own
-    for key, most in (
-        ("sampling.max_tokens", config.sampling.max_tokens),
-        ("dropout.max_tokens", config.dropout.max_tokens or 0),
-    ):
-        if isinstance(context, int) and 0 < context < most:
-            where = "engine.max_model_len" if context != own else "the model's configuration"
+    if isinstance(context, int):
+        where = "engine.max_model_len" if context != own else "the model's configuration"
+        check_room(config, context, where)
+
+
+def check_room(config: Config, context: int, where: str) -> None:
+    """Raise `ConfigError` where responses alone may fill the context.
+
+    The default length may be just that: it ends where the context does.
+    """
+    for section, settings in (("sampling", config.sampling), ("dropout", config.dropout)):
+        longest = settings.max_tokens or 0
+        least = longest + ("max_tokens" in settings.model_fields_set)
+        if 0 < context < least:
             raise ConfigError(
-                f"{key} = {most:,} is more than the whole context of {context:,} tokens ({where}),"
-                " which holds the prompt, too: set less"
+                f"{section}.max_tokens = {longest:,} leaves no room for a prompt in the whole"
+                f" context of {context:,} tokens ({where}): set less"
             )
 
 
@@ -104,22 +116,31 @@ def engine_keys() -> list[str]:
     return sorted((public - _OURS.keys()) | set(CHAT_KEYS)) if public else []
 
 
-def check_images(config: Config) -> None:
-    """Raise `InputError` when the model, or its settings, take no images."""
+def check_images(config: Config) -> bool:
+    """Raise `SetupError` when the model, or its settings, take no images.
+
+    Returns whether vLLM's list has the model's class, so that this is certain.
+    """
     limits = config.engine.get("limit_mm_per_prompt")
     if isinstance(limits, dict) and limits.get("image") == 0:
         raise ConfigError(
             f"engine.limit_mm_per_prompt = {limits!r} allows no image, and the seeds have"
             " images: raise its `image`, or give seeds without images"
         )
-    architectures = _architectures(config)
+    architectures = set(_architectures(config))
     known = vllm_internals.models_by_kind()
     text_only = known["_TEXT_GENERATION_MODELS"] - known["_MULTIMODAL_MODELS"]
     if architectures and text_only.issuperset(architectures):
-        raise InputError(
-            f"model = {config.model!r} ({', '.join(architectures)}) takes no images, and the seeds"
-            " have images: give a vision-language model, or seeds without images"
-        )
+        raise no_images(config)
+    return not architectures or bool(architectures & known["_MULTIMODAL_MODELS"])
+
+
+def no_images(config: Config) -> InputError:
+    """What is said of a model that takes no images."""
+    return InputError(
+        f"model = {config.model!r} ({', '.join(_architectures(config))}) takes no images, and the"
+        " seeds have images: give a vision-language model, or seeds without images"
+    )
 
 
 def _architectures(config: Config) -> list[str]:
@@ -191,7 +212,10 @@ def _defaults(config: Config, given: dict[str, Any], *, cpu: bool) -> Iterator[t
         yield "distributed_executor_backend", "mp"
     if config.lora is not None:
         yield "enable_lora", True
-        yield "max_lora_rank", _lora_rank(config.lora)
+        # Rounded up to one that vLLM has kernels for; its own default is 16.
+        rank = int(models.read_config(config.lora, file="adapter_config.json").get("r", 16))
+        sizes = (8, 16, 32, 64, 128, 256, 320, 512)
+        yield "max_lora_rank", next((size for size in sizes if size >= rank), rank)
     if cpu:
         # Compiling takes longer than it saves. Chunked prefill with seeds kills the CPU engine
         # ("CPU Generator does not use offset"); without it vLLM makes the longest prompt fit.
@@ -201,13 +225,3 @@ def _defaults(config: Config, given: dict[str, Any], *, cpu: bool) -> Iterator[t
         sized = {"kv_cache_memory_bytes", "gpu_memory_utilization"} & given.keys()
         if not sized and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
             yield "kv_cache_memory_bytes", CPU_CACHE_BYTES
-
-
-def _lora_rank(lora: str) -> int:
-    """The adapter's rank, rounded up to one that vLLM has kernels for; its own default is 16."""
-    place = Path(models.resolve(lora)) / "adapter_config.json"
-    found = place if place.is_file() else models.cached(lora, "adapter_config.json")
-    if found is None:
-        return 16
-    rank = int(json.loads(found.read_text(encoding="utf-8")).get("r", 16))
-    return next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), rank)

@@ -33,6 +33,7 @@ _BY_REQUEST: Mapping[Sequence[str], Mapping[str, Any]] = {
     ("Glm4v", "Glm4vMoe"): {"size": {"shortest_edge": 112 * 112, "longest_edge": _FRAMES}},
     ("Mistral3",): {"size": {"longest_edge": _SIDE}},
     ("Idefics3", "SmolVLM"): {"size": {"longest_edge": _EDGE}},
+    ("Phi4MMForCausalLM",): {"dynamic_hd": _TILES},
 }
 """Arguments that vLLM 0.32 hands on with each request, by class (`ForConditionalGeneration` left
 out). A processor that its model has switched to one size takes none of them."""

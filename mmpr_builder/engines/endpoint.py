@@ -22,8 +22,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import httpx
@@ -32,27 +32,16 @@ from mmpr_builder.config import Config
 from mmpr_builder.dropout import truncate
 from mmpr_builder.engines import budgets, server
 from mmpr_builder.engines.rendering import content_parts
-from mmpr_builder.engines.server import Server, data_url
+from mmpr_builder.engines.server import Server, shown
 from mmpr_builder.errors import ConfigError, EngineError, InputError
 from mmpr_builder.escaping import redacted
 from mmpr_builder.records import Continuation
-from mmpr_builder.sampling import Continue, Request, Sample, without_images
+from mmpr_builder.sampling import Continue, Request, Sample, cancelled, without_images
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One answer of a reply. `logprob` is the mean per token in nats where it came along."""
-
-    text: str
-    tokens: int
-    finish_reason: str
-    prompt_tokens: int
-    logprob: float | None = None
-    token_ids: tuple[int, ...] = ()
-
-
-def read_choices(reply: Any) -> list[Choice]:
-    """The choices of a reply, in order. Raises `EngineError` for what is not a chat completion.
+def read_choices(reply: Any) -> list[Sample]:
+    """The choices of a reply, in order, with their numbers as seeds. Raises `EngineError`
+    for what is not a chat completion.
 
     {"choices": [{"index": 0, "message": {"content": "…"}, "finish_reason": "stop"}, …],
      "usage": {"prompt_tokens": 61, "completion_tokens": 744}}       the sum over all choices
@@ -60,42 +49,41 @@ def read_choices(reply: Any) -> list[Choice]:
     try:
         raw = sorted(reply["choices"], key=lambda choice: choice.get("index", 0))
         usage = reply.get("usage") or {}
-        choices = [_choice(item, int(usage.get("prompt_tokens") or 0)) for item in raw]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        asked, given = (int(usage.get(f"{of}_tokens") or 0) for of in ("prompt", "completion"))
+        if not 0 <= min(asked, given) <= max(asked, given) < 2**31:
+            raise ValueError("no numbers of tokens")
+        choices = [_choice(i, item, asked) for i, item in enumerate(raw)]
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise EngineError(f"not a chat completion: {reply!r:.300}") from error
-    if all(choice.tokens for choice in choices):
-        return choices
-    return _share_out(choices, int(usage.get("completion_tokens") or 0))
+    return choices if all(choice.tokens for choice in choices) else _share_out(choices, given)
 
 
-def _choice(item: dict[str, Any], prompt_tokens: int) -> Choice:
+def _choice(number: int, item: dict[str, Any], prompt_tokens: int) -> Sample:
     message = item["message"] if "message" in item else {"content": item["text"]}
-    text = message.get("content") or ""
+    text = "" + (message.get("content") or "")  # A list of parts is a TypeError.
     # Some servers return the reasoning beside the text, which it is part of.
     if thoughts := server.reasoning(message):
         text = f"<think>{thoughts}" + (f"</think>{text}" if text else "")
     logprobs = [token["logprob"] for token in (item.get("logprobs") or {}).get("content") or ()]
     ids = tuple(item.get("token_ids") or ())
-    return Choice(
+    return Sample(
+        index=number,
         text=text,
         tokens=len(ids or logprobs),
         finish_reason=str(item.get("finish_reason") or "stop"),
+        seed=number,
         prompt_tokens=prompt_tokens,
         logprob=sum(logprobs) / len(logprobs) if logprobs else None,
         token_ids=ids,
     )
 
 
-def _share_out(choices: list[Choice], total: int) -> list[Choice]:
+def _share_out(choices: list[Sample], total: int) -> list[Sample]:
     """Shares of `total` tokens by length of text; they add up to it exactly."""
     lengths = [max(1, len(choice.text)) for choice in choices]
-    shared, length, given = [], 0, 0
-    for choice, own in zip(choices, lengths, strict=True):
-        length += own
-        upto = round(total * length / sum(lengths))
-        shared.append(replace(choice, tokens=upto - given))
-        given = upto
-    return shared
+    ends = [0, *(round(total * length / sum(lengths)) for length in accumulate(lengths))]
+    shares = (end - start for start, end in pairwise(ends))
+    return [replace(choice, tokens=share) for choice, share in zip(choices, shares, strict=True)]
 
 
 _log = logging.getLogger(__name__)
@@ -111,15 +99,19 @@ def check(config: Config) -> None:
         finally:
             await sampler.close()
 
-    with ThreadPoolExecutor(1) as pool:  # A notebook has an event loop of its own.
-        found = pool.submit(asyncio.run, look()).result()
+    found = server.run(look())
     for warning in found.warnings:
         _log.warning("%s", redacted(f"{config.sampling.endpoint.url}: {warning}"))
-    if config.dropout.apply == "all":
+    if config.dropout.apply == "all" or config.steps.is_on:
         _check_continues(config, found)
 
 
 def _check_continues(config: Config, found: Server) -> None:
+    if config.steps.is_on and config.sampling.endpoint.continuation == "none":
+        raise ConfigError(
+            "sampling.endpoint.continuation = 'none' continues nothing, and `steps` continues"
+            " responses: leave one of them out"
+        )
     if found.closed:
         raise ConfigError(
             f"{config.sampling.endpoint.url} cannot continue a response of {config.model!r}:"
@@ -176,13 +168,17 @@ class EndpointSampler:
             try:
                 for task in asked:
                     choices = await task
-                    for sample in _samples(choices, request, given, found.opened):
-                        yield sample
+                    for choice in choices:
+                        yield replace(
+                            choice,
+                            index=request.first + given + choice.index,
+                            text=found.opened + choice.text,
+                            seed=request.seed + request.first + given + choice.seed,
+                            logprob=choice.logprob if request.logprobs else None,
+                        )
                     given += len(choices)
             finally:
-                for task in asked:
-                    task.cancel()
-                await asyncio.gather(*asked, return_exceptions=True)
+                await cancelled(asked)
             self._honours_n = self._honours_n and (given > 1 or request.n == 1)
 
     async def continue_response(
@@ -194,7 +190,8 @@ class EndpointSampler:
             return None
         found = await self.examined()
         _check_continues(self._config, found)
-        prefix = truncate(sample.text, how.keep, how.part)
+        at = how.gap
+        prefix = truncate(sample.text, how.keep, how.part) if at is None else sample.text[: at[0]]
         if prefix == sample.text or (not prefix and how.keep > 0):
             return None
         if len(prefix) < len(found.opened):
@@ -264,7 +261,7 @@ class EndpointSampler:
             body["mm_processor_kwargs"] = sizes
         return body
 
-    async def _ask(self, body: Mapping[str, Any], n: int, seed: int) -> list[Choice]:
+    async def _ask(self, body: Mapping[str, Any], n: int, seed: int) -> list[Sample]:
         async with self._in_flight:
             path = "completions" if "prompt" in body else "chat/completions"
             known = self._known
@@ -284,9 +281,7 @@ class EndpointSampler:
         for attempt in range(self._settings.retries + 1):
             response = None
             try:
-                # The client's own limit begins anew with every byte.
-                async with asyncio.timeout(self._settings.timeout_s):
-                    response = await self._client.post(path, json=body)
+                response = await server.send(self._client, "POST", path, body)
             except (httpx.RequestError, TimeoutError) as error:
                 self._known = None
                 reason = f"{type(error).__name__}: {error}"
@@ -315,24 +310,5 @@ async def _shown(request: Request) -> Any:
 def content_of(request: Request) -> Any:
     """What a user's message holds: text alone, or texts and pictures in their places. Raises
     `RowError` where the prompt shows another number of images, or one does not open."""
-    pictures = (
-        {"type": "image_url", "image_url": {"url": data_url(data)}} for data in request.images
-    )
-    content = content_parts(request, pictures)
+    content = content_parts(request, map(shown, request.opened()))
     return content if request.images else without_images(request.prompt)
-
-
-def _samples(choices: Sequence[Choice], request: Request, given: int, opened: str) -> list[Sample]:
-    return [
-        Sample(
-            index=request.first + given + i,
-            text=opened + choice.text,
-            tokens=choice.tokens,
-            finish_reason=choice.finish_reason,
-            seed=request.seed + request.first + given + i,
-            logprob=choice.logprob if request.logprobs else None,
-            prompt_tokens=choice.prompt_tokens,
-            token_ids=choice.token_ids,
-        )
-        for i, choice in enumerate(choices)
-    ]

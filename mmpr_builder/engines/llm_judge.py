@@ -9,21 +9,20 @@ one of three words counts as a reply; anything else leaves the answer undecided.
 
 from __future__ import annotations
 
-import re
-import threading
-import time
+import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import httpx
+from PIL import Image
 
 from mmpr_builder.config import JudgeConfig, find_shipped, shipped_names
 from mmpr_builder.engines import server
 from mmpr_builder.errors import ConfigError, EngineError, InputError
 from mmpr_builder.io.tables import storable
-from mmpr_builder.prompts import JUDGE_PREFIX
+from mmpr_builder.prompts import CONTROL, JUDGE_PREFIX, filled
 from mmpr_builder.records import content_id
 
 WORDS = ("SAME", "DIFFERENT", "UNSURE")
@@ -31,12 +30,6 @@ MALFORMED = "MALFORMED"
 """The opinion where the reply was none of `WORDS`."""
 
 KEYS = "scoring.judge"
-_SLOTS = ("fence", "question", "options", "truth", "answer")
-_SLOT = re.compile(r"\{(" + "|".join(_SLOTS) + r")\}")
-_CONTROL = re.compile(
-    r"<[|｜]|[|｜]>|</?s>|<(?:bos|eos|pad|unk)>|<\w+_of_\w+>|\[/?(?:INST|SYS)\]|<</?SYS>>",
-    re.IGNORECASE,
-)
 _MAX_ANSWER = 2_000
 _MAX_QUESTION = 8_000
 _MAX_REPLY = 200
@@ -55,11 +48,11 @@ class Case:
 
     @property
     def may_be_asked(self) -> bool:
-        """False for what is too long (a cut answer would be another answer), and for an answer with
+        """False for what is too long (a cut answer would be another answer), and for words with
         the control tokens of a chat, which servers obey wherever they stand."""
         return (
             len(self.answer) <= _MAX_ANSWER
-            and not _CONTROL.search(self.answer)
+            and not any(map(CONTROL.search, (self.answer, *self.truths)))
             and sum(map(len, self.truths)) <= _MAX_ANSWER
             and len(self.question) + sum(map(len, self.choices)) <= _MAX_QUESTION
         )
@@ -96,7 +89,7 @@ class Prompt:
             "truth": "\n".join(case.truths),
             "answer": case.answer,
         }
-        return storable(_SLOT.sub(lambda slot: values[slot[1]], self.text))
+        return storable(filled(self.text, values))
 
 
 def load_prompt(settings: JudgeConfig) -> Prompt:
@@ -129,6 +122,24 @@ def check(settings: JudgeConfig) -> None:
     server.check_server(settings, load_prompt(settings).model, KEYS, f"{KEYS}.model")
 
 
+def check_sees(settings: JudgeConfig) -> None:
+    """`check`, and raise `ConfigError` unless the server takes a picture."""
+    check(settings)
+    picture = server.shown(Image.new("RGB", (56, 56), "navy"))
+    content = [picture, {"type": "text", "text": "Which colour?"}]
+    body = {"model": settings.model, "messages": [{"role": "user", "content": content}]}
+
+    async def look() -> Any:
+        async with httpx.AsyncClient(**server.client_arguments(settings)) as client:
+            return await LLMJudge(settings)._post(client, {**body, "max_tokens": 1})
+
+    if server.run(look()) is None:
+        raise ConfigError(
+            f"{KEYS}.url = {settings.url!r} takes no picture: name a server of a model that"
+            f" does, or set {KEYS}.open=0"
+        )
+
+
 def read_opinion(reply: Any) -> Opinion:
     """The opinion in a chat completion; anything but one of the three words is `MALFORMED`."""
     try:
@@ -142,24 +153,13 @@ def read_opinion(reply: Any) -> Opinion:
 
 
 class LLMJudge:
-    """Holds the connections to one server; a context manager that closes them. Thread-safe."""
+    """Asks one server, many cases at a time."""
 
     def __init__(self, settings: JudgeConfig) -> None:
         self._settings = settings
         self._prompt = load_prompt(settings)
-        self._client = httpx.Client(**server.client_arguments(settings))
+        self._arguments = server.client_arguments(settings)
         self._failed_in_a_row = 0
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
     def ask(self, cases: Sequence[Case]) -> list[Opinion | None]:
         """An opinion on each case, in order; None where no answer came.
@@ -167,12 +167,19 @@ class LLMJudge:
         After some failures in a row the server counts as gone. Raises `InputError` when it refuses
         access or does not know the model.
         """
-        if not cases:
-            return []
-        with ThreadPoolExecutor(min(self._settings.concurrency, len(cases))) as pool:
-            return list(pool.map(self._ask, cases))
+        return server.run(self._ask_all(cases)) if cases else []
 
-    def _ask(self, case: Case) -> Opinion | None:
+    async def _ask_all(self, cases: Sequence[Case]) -> list[Opinion | None]:
+        in_flight = asyncio.Semaphore(self._settings.concurrency)
+        async with httpx.AsyncClient(**self._arguments) as client:
+
+            async def opinion(case: Case) -> Opinion | None:
+                async with in_flight:
+                    return await self._ask(client, case)
+
+            return await asyncio.gather(*map(opinion, cases))
+
+    async def _ask(self, client: httpx.AsyncClient, case: Case) -> Opinion | None:
         if self._failed_in_a_row >= _FAILURES:
             return None
         body = {
@@ -181,34 +188,27 @@ class LLMJudge:
             "temperature": 0,
             "max_tokens": self._prompt.max_tokens,
         }
-        reply = self._post(body)
-        with self._lock:
-            self._failed_in_a_row = 0 if reply is not None else self._failed_in_a_row + 1
+        reply = await self._post(client, body)
+        self._failed_in_a_row = 0 if reply is not None else self._failed_in_a_row + 1
         return None if reply is None else read_opinion(reply)
 
-    def _post(self, body: dict[str, Any]) -> Any:
+    async def _post(self, client: httpx.AsyncClient, body: dict[str, Any]) -> Any:
         """A reply, tried again on errors that pass; None when there is none."""
         for attempt in range(self._settings.retries + 1):
             response = None
             try:
-                response = self._client.post("chat/completions", json=body)
-            except httpx.RequestError:
+                response = await server.send(client, "POST", "chat/completions", body)
+            except (httpx.RequestError, TimeoutError):
                 pass
             else:
                 if response.status_code in _WRONG:
                     raise server.refusal(response, self._settings, KEYS)
+                if response.is_success:
+                    with suppress(EngineError):
+                        return server.json_of(response)
+                    return {}  # An answer that says nothing: malformed.
                 if response.status_code not in server.PASSING:
-                    return _json(response)
+                    return None  # A refusal of this one request.
             if attempt < self._settings.retries:
-                time.sleep(server.pause(attempt, response))
+                await asyncio.sleep(server.pause(attempt, response))
         return None
-
-
-def _json(response: httpx.Response) -> Any:
-    """The body of a reply, None for a refusal of this one request."""
-    if not response.is_success:
-        return None
-    try:
-        return server.json_of(response)
-    except EngineError:
-        return {}  # An answer that says nothing: malformed.

@@ -6,13 +6,16 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmpr_builder.config import Config
 from mmpr_builder.errors import InputError
+from mmpr_builder.records import IMAGE_PLACEHOLDER, content_id
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9][\w.\-]*)?")
+_MARK = re.compile(r"[^\w\s][^\w\n]*+\w.*[^\w\s]")
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
@@ -73,17 +76,34 @@ def _check_hub(name: str, revision: str | None, setting: str) -> None:
         return
 
 
-def read_config(name: str, revision: str | None = None) -> dict[str, Any]:
-    """A model's config.json; {} where it cannot be read here."""
-    folder = Path(resolve(name))
-    path = folder / "config.json" if folder.is_dir() else None
-    if path is None and _HUB_ID.fullmatch(name):
-        path = cached(name, "config.json", revision)
+def read_config(
+    name: str, revision: str | None = None, file: str = "config.json"
+) -> dict[str, Any]:
+    """A model's config.json, or another such file; {} where it cannot be read here."""
+    folder = _folder(name, file, revision)
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        found = json.loads((folder / file).read_text(encoding="utf-8")) if folder else {}
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def special_tokens(config: Config) -> re.Pattern[str] | None:
+    """What the model's tokenizer takes for its special tokens, `<image>` left out; None where its
+    files are not on this machine, and for rollouts that are read again.
+
+    A special token that is not written as a mark (some models pad with "!") is not counted.
+    """
+    if config.sampling.engine == "replay":
+        return None
+    name = str(config.engine.get("tokenizer") or config.model)
+    revision, names = config.engine.get("revision"), set[str]()
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        found = read_config(name, revision, file)
+        tokens = [*found.get("added_tokens", ()), *found.get("added_tokens_decoder", {}).values()]
+        names |= {str(token["content"]) for token in tokens if token.get("special")}
+    marks = sorted(filter(_MARK.fullmatch, names - {IMAGE_PLACEHOLDER}), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, marks))) if marks else None
 
 
 def is_offline() -> bool:
@@ -104,7 +124,8 @@ def cached(name: str, file: str, revision: str | None = None) -> Path | None:
 
 
 def identity(config: Config) -> dict[str, str]:
-    """Name, configuration hash, commit and weight sizes of the model and its LoRA adapter."""
+    """Name, hash of configuration, commit, sizes and digest of the weights of the model and of its
+    LoRA adapter."""
     revision = config.engine.get("revision")
     found = _identity("model", config.model, "config.json", revision)
     if config.lora is not None:
@@ -112,20 +133,69 @@ def identity(config: Config) -> dict[str, str]:
     return found
 
 
+def reference_of(config: Config, template: str) -> str:
+    """What reference log-probabilities depend on, as JSON: digests of the model's weights, of its
+    adapter's ("" without one), and of what the chat template makes (`template_digest`)."""
+    revision = config.engine.get("revision")
+    lora = weights_digest(config.lora, "adapter_config.json") if config.lora else ""
+    found = {"model": weights_digest(config.model, revision=revision), "lora": lora}
+    return json.dumps({**found, "template": template}, sort_keys=True)
+
+
+_PIECES, _PIECE_BYTES = 64, 16_384
+
+
+def weights_digest(name: str, file: str = "config.json", revision: str | None = None) -> str:
+    """16 hex digits over pieces of each of a model's files of weights, which training changes; ""
+    where they cannot be read here. Their names do not count."""
+    folder = _folder(name, file, revision)
+    found = hashlib.sha256()
+    weights = [] if folder is None else [p for p in folder.iterdir() if p.suffix in _WEIGHTS]
+    for path in sorted(weights):
+        size = path.stat().st_size
+        found.update(str(size).encode())
+        with path.open("rb") as opened:
+            for piece in range(_PIECES):
+                opened.seek(piece * size // _PIECES)
+                found.update(opened.read(_PIECE_BYTES))
+    return found.hexdigest()[:16] if weights else ""
+
+
+def template_digest(written: Callable[[list[dict[str, Any]], bool], str]) -> str:
+    """16 hex digits over what a chat template makes of a question and an answer; `written` gets
+    messages and whether an assistant's turn is opened behind them."""
+    question, answer = turn("user", "?"), turn("assistant", "!")
+    return content_id(written([question], True), written([question, answer], False))[:16]
+
+
+def turn(role: str, text: str) -> dict[str, Any]:
+    """A message of one text part, as TRL has it."""
+    return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
+def _folder(name: str, file: str, revision: str | None) -> Path | None:
+    """Where a model lies, as a folder or in the hub's cache; None if it is not there."""
+    folder = Path(resolve(name))
+    if folder.is_dir():
+        return folder
+    place = cached(name, file, revision) if _HUB_ID.fullmatch(name) else None
+    return None if place is None else place.parent
+
+
 def _identity(label: str, name: str, file: str, revision: str | None) -> dict[str, str]:
     """Without the folder's path: a moved copy of a model is the same model."""
     found = {label: name}
     if revision is not None:
         found[f"{label}.revision"] = revision
-    folder = Path(resolve(name))
-    if not folder.is_dir():
-        place = cached(name, file, revision) if _HUB_ID.fullmatch(name) else None
-        if place is None:
-            return found
-        folder = place.parent
+    folder = _folder(name, file, revision)
+    if folder is None:
+        return found
+    if folder != Path(resolve(name)):
         found[f"{label}.commit"] = folder.name  # cache: models--ORG--NAME/snapshots/COMMIT/
     if (folder / file).is_file():
         found[f"{label}.config"] = hashlib.sha256((folder / file).read_bytes()).hexdigest()[:16]
     sizes = sorted((p.name, p.stat().st_size) for p in folder.iterdir() if p.suffix in _WEIGHTS)
     found[f"{label}.weights"] = hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:16]
+    # A model trained further and saved in its place has the same configuration and sizes.
+    found[f"{label}.content"] = weights_digest(name, file, revision)
     return found

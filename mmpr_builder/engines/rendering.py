@@ -8,11 +8,9 @@ vLLM's renderer applies the model's own chat template and image processor.
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 import math
 import os
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -21,9 +19,9 @@ from PIL.Image import Image
 from PIL.Image import new as new_image
 
 from mmpr_builder.config import Config, ImagesConfig
-from mmpr_builder.engines import arguments, budgets, vllm_internals
+from mmpr_builder.engines import arguments, budgets, models, vllm_internals
+from mmpr_builder.engines.server import shown
 from mmpr_builder.errors import ConfigError, InputError, RowError
-from mmpr_builder.io.images import open_image
 from mmpr_builder.prompts import parts
 from mmpr_builder.sampling import Request, without_images
 
@@ -63,7 +61,8 @@ class Prompts:
         A beginning that the template leaves out is the tokenizer's to put in front, as the family's
         own processor has it.
         """
-        refusals: tuple[type[Exception], ...] = (ValueError, *vllm_internals.errors().any)
+        own = vllm_internals.errors("exceptions", "VLLMError")
+        refusals: tuple[type[Exception], ...] = (ValueError, *own)
         try:
             _, found = self._renderer.render_messages(
                 [{"role": "user", "content": "?"}], self._chat
@@ -76,6 +75,37 @@ class Prompts:
                 f"model = {model!r} cannot be asked: {vllm_internals.first_lines(error)}: give a"
                 " Jinja chat template with engine.chat_template=FILE"
             ) from error
+
+    def written(self, messages: list[dict[str, Any]], opened: bool) -> str:
+        """What the chat template makes of messages; `opened`: an assistant's turn follows.
+
+        Raises `ConfigError` for a template that writes no text, but tokens.
+        """
+        how = {**self._chat.chat_template_kwargs, "add_generation_prompt": opened}
+        chat = replace(self._chat, chat_template_kwargs=how)
+        text = self._renderer.render_messages(messages, chat)[1].get("prompt")
+        if not isinstance(text, str):
+            raise ConfigError(
+                "sampling.logprobs = 'tokens': this model's chat template writes tokens, which"
+                " trainers do not have: set sampling.logprobs=true"
+            )
+        return text
+
+    def completion(self, text: str) -> list[int]:
+        """The tokens that a trainer has behind the prompt: a text and the end of its turn, cut off
+        the conversation and tokenized alone (trl 1.16, `data_utils.apply_chat_template`).
+
+        Raises `RowError` where the template does not go on from the prompt as the model saw it.
+        """
+        question = models.turn("user", "?")
+        asked = self.written([question], True)
+        whole = self.written([question, models.turn("assistant", text)], False)
+        if not whole.startswith(asked):
+            raise RowError("template_differs", "the chat template writes an answer differently")
+        found: list[int] = self._renderer.get_tokenizer().encode(
+            whole[len(asked) :], add_special_tokens=False
+        )
+        return found
 
     def tokens(self, side: int, images: ImagesConfig, tiles: int | None) -> int | None:
         """Tokens of a prompt with one square picture; None where the context cannot hold it.
@@ -106,6 +136,14 @@ class Prompts:
         content = [{"type": "text", "text": without_images(request.prompt)}]
         return await _once(request, "bare", lambda: self._render(content))
 
+    async def continued(
+        self, request: Request, ids: Sequence[int], *, image: bool
+    ) -> dict[str, Any]:
+        """The prompt, with its images or without, and a response's beginning. Raises `RowError`."""
+        whole = await (self.shown if image else self.bare)(request)
+        prompt = {key: value for key, value in whole.items() if key != "prompt"}
+        return {**prompt, "prompt_token_ids": [*whole["prompt_token_ids"], *ids]}
+
     def lighten(self, request: Request) -> None:
         """Leave the images' tensors out of the kept prompt once the engine has them: they need not
         be held here, nor sent again with every response of a later round."""
@@ -132,7 +170,7 @@ class Prompts:
                 f"{len(request.images)} images, the model is set up for {self._limit}:"
                 " see engine.limit_mm_per_prompt",
             )
-        pictures = (self._part(open_image(data)) for data in request.images)
+        pictures = map(self._part, request.opened())
         async with self._rendering:
             content = await asyncio.to_thread(content_parts, request, pictures)
             sizes = budgets.processor_arguments(self._images, request.tiles, self._architectures)
@@ -141,12 +179,7 @@ class Prompts:
 
     def _part(self, opened: Image) -> dict[str, Any]:
         """A picture as a part of a message: itself, or a URL for a tokenizer that opens it."""
-        if not self._by_url:
-            return {"type": "image_pil", "image_pil": opened}
-        file = io.BytesIO()
-        opened.save(file, "PNG", compress_level=1)
-        url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-        return {"type": "image_url", "image_url": {"url": url}}
+        return shown(opened) if self._by_url else {"type": "image_pil", "image_pil": opened}
 
     async def _render(
         self, content: list[dict[str, Any]], sizes: dict[str, Any] | None = None
@@ -205,6 +238,10 @@ def try_prompts(config: Config, vllm_config: Any) -> Trial:
             raise ConfigError(
                 f"model = {config.model!r} cannot be shown a picture: {error.detail}"
             ) from error
+    # A budget was seen to work, whichever step on its way leaves it out.
+    works = told and not budgets.takes_one(images, model.architectures)
+    sizes = budgets.processor_arguments(images, found[-1], model.architectures) if works else {}
+    ignored = [said for said in ignored if not any(f"'{key}'" in said for key in sizes)]
     notes = [*([useless] if useless else []), *_room(config, used, model.max_model_len), *ignored]
     return Trial(tuple(notes), not useless)
 

@@ -18,6 +18,7 @@ import json
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -48,7 +49,7 @@ class ReplaySampler:
 
     def __init__(self, config: Config) -> None:
         """Read the ids of all stored rollouts. Raises `InputError` when there are none."""
-        self._folder = check(config)
+        self._folder, self._judge = check(config), config.scoring.judge
         self._place: dict[str, str] = {}
         for part in tables.list_parts(self._folder):
             ids = tables.read_parquet(part, columns=["id"])["id"].to_pylist()
@@ -81,6 +82,8 @@ class ReplaySampler:
                 seed=response.seed,
                 logprob=response.logprob,
                 prompt_tokens=rollout.prompt_tokens,
+                trace=response.trace,
+                compared=() if self._judge.url or not self._judge.open else response.compared,
             )
 
     async def continue_response(
@@ -89,6 +92,9 @@ class ReplaySampler:
         """The stored continuation; None if there is none of this kind."""
         rollout = await self._find(request)
         response: Response = rollout.responses[sample.index]
+        if how.number is not None:
+            same = [c for c in response.with_image if c.keep == how.keep]
+            return next(iter(same[how.number :]), None)
         span = part_of(response.text, how.part) or (1, 0)
         return next(
             (
@@ -123,7 +129,9 @@ class ReplaySampler:
         async with self._reading:
             found = self._kept.get(part)
             if found is None:
-                found = self._kept[part] = await asyncio.to_thread(_read_part, part)
+                table = await asyncio.to_thread(tables.read_parquet, part)
+                rollouts = await asyncio.to_thread(tables.rollouts_from_table, table)
+                found = self._kept[part] = {one.seed.id: one for one in rollouts}
             self._kept.move_to_end(part)
             if len(self._kept) > _PARTS_KEPT:
                 self._kept.popitem(last=False)
@@ -137,11 +145,23 @@ def check(config: Config) -> str:
     for: samples without images, continuations at a ratio.
     """
     folder, parts = _parts(config)
-    if config.sampling.blind and tables.BLIND not in tables.column_names(parts[0]):
-        raise ConfigError(
-            f"sampling.blind = {config.sampling.blind}, but sampling.replay_from = {folder!r} holds"
-            " no samples without images: set sampling.blind=0, or replay a build that has them"
-        )
+    sampling, steps, judge = config.sampling, config.steps, config.scoring.judge
+    unseen = f"sampling.blind = {sampling.blind}"
+    tried = f"steps.apply = {steps.apply!r}, steps.faithful = {steps.faithful}"
+    judged = f"scoring.judge.open = {judge.open} and no scoring.judge.url"
+    asked: dict[str, tuple[Any, str, str]] = {
+        tables.BLIND: (sampling.blind, unseen, "samples without images"),
+        tables.WITH_IMAGE: (steps.is_on, tried, "continuations with the image"),
+        tables.TRACES: (sampling.traced, "sampling.logprobs = 'tokens'", "tokens"),
+        tables.COMPARED: (judge.open and not judge.url, judged, "comparisons"),
+    }
+    held = tables.column_names(parts[0])
+    for column, (is_asked, setting, what) in asked.items():
+        if is_asked and column not in held:
+            raise ConfigError(
+                f"{setting}, but sampling.replay_from = {folder!r} holds no {what}: leave it out,"
+                " or replay a build that has them"
+            )
     _check_ratios(config.dropout, folder, parts)
     return folder
 
@@ -206,11 +226,9 @@ def _ways_in(part: pa.Table) -> set[tuple[float, bool]]:
         stored.append(pc.list_flatten(pc.list_flatten(part[tables.FURTHER])))
     found: set[tuple[float, bool]] = set()
     for continuations in stored:
-        names = ("keep", "image")
-        ways = pa.table({name: pc.struct_field(continuations, name) for name in names})
-        rows = ways.group_by([*names]).aggregate([]).to_pylist()
-        found |= {(row["keep"], row["image"]) for row in rows if row["keep"] is not None}
-    return found
+        keep, image = (pc.struct_field(continuations, name) for name in ("keep", "image"))
+        found |= {*zip(keep.to_pylist(), image.to_pylist(), strict=True)}
+    return {(keep, image) for keep, image in found if keep is not None}
 
 
 def _wants_any(part: pa.Table, dropout: DropoutConfig) -> bool:
@@ -246,8 +264,3 @@ def _no_such_ratio(dropout: DropoutConfig, folder: str, found: set[tuple[float, 
 def _listed(ratios: Sequence[float]) -> str:
     """As on the command line: `0.25,0.5`."""
     return ",".join(map(repr, ratios))
-
-
-def _read_part(part: str) -> dict[str, Rollout]:
-    rollouts = tables.rollouts_from_table(tables.read_parquet(part))
-    return {rollout.seed.id: rollout for rollout in rollouts}

@@ -4,15 +4,17 @@ refusals mean.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import difflib
 import io
 import math
 import os
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from PIL import Image
@@ -20,53 +22,61 @@ from PIL import Image
 from mmpr_builder.config import Config, EndpointConfig, JudgeConfig
 from mmpr_builder.engines import budgets
 from mmpr_builder.errors import ConfigError, EngineError, InputError, MmprError, RowError
+from mmpr_builder.escaping import HIDDEN
 from mmpr_builder.extraction import opened_by
-from mmpr_builder.io.images import open_image
 
 Settings = EndpointConfig | JudgeConfig
+T = TypeVar("T")
 
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """Status codes of errors that pass: the request is tried again."""
 _REFUSED = frozenset({400, 413, 415, 422})
 _CHECK_TIMEOUT_S = 15.0
 _LONGEST_PAUSE_S = 60.0
+_MAX_REPLY = 4 * 2**20  # Bytes of a reply, beside those of its tokens:
+_MAX_TOKEN = 1024  # text, number and log-probability of each.
+_SHORTEST_KEY = 12  # Shorter ones ("EMPTY", "none") are no secrets, and words of answers.
 
 
 def check_server(
     settings: Settings, model: str, keys: str = "sampling.endpoint", model_key: str = "model"
-) -> list[dict[str, Any]]:
-    """Ask the server for its models and return them; `keys` and `model_key` are for messages.
+) -> None:
+    """Raise `SetupError` when there is no URL, no server, no access, or no such model.
 
-    Raises `SetupError` when there is no URL, no server, no access, or no such model. For a server
-    without a list of models (404) the list comes back empty, and nothing is checked.
+    A server without a list of models (404) is not checked. `keys` and `model_key` are for messages.
     """
     base = base_url(settings)
+
+    async def look() -> httpx.Response:
+        arguments = client_arguments(settings) | {"timeout": _CHECK_TIMEOUT_S}
+        async with httpx.AsyncClient(**arguments) as client:
+            return await send(client, "GET", "models")
+
     try:
-        reply = httpx.get(f"{base}models", headers=headers(settings), timeout=_CHECK_TIMEOUT_S)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reply = run(look())
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         raise InputError(
             f"{keys}.url = {settings.url!r} does not answer"
             f" ({type(error).__name__}: {error}): start the server, or correct the URL"
         ) from None
     if reply.status_code == 404:
-        return []
+        return
     if reply.status_code in (401, 403):
         raise refusal(reply, settings, keys)
     try:
-        listed = [item for item in reply.raise_for_status().json()["data"] if item.get("id")]
-    except (httpx.HTTPStatusError, ValueError, KeyError, TypeError, AttributeError):
+        items = json_of(reply.raise_for_status())["data"]
+        names = [str(item["id"]) for item in items if item.get("id")]
+    except (httpx.HTTPStatusError, EngineError, KeyError, TypeError, AttributeError):
         raise InputError(
             f"{base}models answered {what(reply)}: {keys}.url must be the base of an"
             " OpenAI-compatible server, such as http://127.0.0.1:8000/v1"
         ) from None
-    names = [str(item["id"]) for item in listed]
     if names and model not in names:
         near = difflib.get_close_matches(model, names, n=1, cutoff=0.0)
         raise InputError(
             f"{model_key} = {model!r} is not served by {settings.url}; it serves"
             f" {', '.join(names[:10])}; the nearest is {near[0]!r}"
         )
-    return listed
 
 
 # --- what it can do ---------------------------------------------------------------------------
@@ -166,8 +176,9 @@ async def examine(config: Config, post: Post) -> Server:
         )
     one = {**beyond, **body, "n": 1, "max_tokens": 1}
     await _check_budgets(config, post, one)
-    wanted = config.dropout.apply != "none" and way != "none" and not closed
-    if wanted and (config.dropout.image or not by_tokens):
+    seeing = config.dropout.image or config.steps.is_on
+    wanted = (config.dropout.apply != "none" or seeing) and way != "none" and not closed
+    if wanted and (seeing or not by_tokens):
         closed = await _turn_closed(post, one, asked)
     return Server(
         beyond, opened, by_tokens, closed, context, asked, fingerprint(reply), tuple(warnings)
@@ -179,11 +190,10 @@ async def _check_budgets(config: Config, post: Post, body: Mapping[str, Any]) ->
     found, images = budgets.wanted(config), config.images
     if not found or not budgets.processor_arguments(images, found[0]):
         return
-    url, buffer = config.sampling.endpoint.url, io.BytesIO()
+    url = config.sampling.endpoint.url
     areas = [budgets.pixels(images, tiles) for tiles in found]
     side = budgets.TILE_SIDE * (math.isqrt(areas[-1]) // budgets.TILE_SIDE + 1)
-    Image.new("RGB", (side, side), "navy").save(buffer, "PNG")
-    picture = {"type": "image_url", "image_url": {"url": data_url(buffer.getvalue())}}
+    picture = shown(Image.new("RGB", (side, side), "navy"))
     messages = [{"role": "user", "content": [picture, {"type": "text", "text": QUESTION}]}]
     counts = []
     for tiles in (found[0], found[-1]):
@@ -227,7 +237,7 @@ async def _turn_closed(post: Post, body: Mapping[str, Any], asked: int) -> str:
 
 
 def open_turn(messages: list[Any], prefix: str) -> dict[str, Any]:
-    """The fields that have a chat gone on with from the beginning of an answer."""
+    """The fields that make a chat continue the beginning of an answer."""
     return {
         "messages": [*messages, {"role": "assistant", "content": prefix}],
         "continue_final_message": True,
@@ -268,14 +278,12 @@ async def _native(post: Post, config: Config, path: str, **body: Any) -> Any:
     return await post(root + path, {"model": config.model, **body})
 
 
-def data_url(data: bytes) -> str:
-    """An image file as a data URL of the upright RGB picture that every other engine sees.
-
-    Raises `RowError` when it cannot be opened.
-    """
+def shown(opened: Image.Image) -> dict[str, Any]:
+    """A picture as a part of a message, with a data URL: what every other engine sees."""
     buffer = io.BytesIO()
-    open_image(data).save(buffer, "PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    opened.save(buffer, "PNG", compress_level=1)
+    url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 # --- asking it --------------------------------------------------------------------------------
@@ -303,11 +311,41 @@ def headers(settings: Settings) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine, where an event loop may be running already (a notebook's)."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+async def send(
+    client: httpx.AsyncClient, method: str, path: str, body: Any = None
+) -> httpx.Response:
+    """A reply, read to its end; the key, should a server repeat it, is hidden.
+
+    Raises `httpx.RequestError`, for a reply of more bytes than was asked for, too, and
+    `TimeoutError`: the limit of the client itself begins anew with every byte.
+    """
+    asked = body or {}
+    left = _MAX_REPLY + _MAX_TOKEN * asked.get("n", 1) * asked.get("max_tokens", 1)
+    read, seconds = bytearray(), client.timeout.read
+    async with asyncio.timeout(seconds), client.stream(method, path, json=body) as reply:
+        if reply.headers.get("content-encoding", "identity") != "identity":
+            raise httpx.DecodingError("a compressed reply, which was not asked for")
+        async for chunk in reply.aiter_raw():
+            read += chunk
+            if len(read) > left:
+                raise httpx.ReadError(f"the reply is over {left} bytes")
+    key = client.headers.get("authorization", "")[len("Bearer ") :].encode()
+    text = bytes(read.replace(key, HIDDEN.encode()) if len(key) >= _SHORTEST_KEY else read)
+    kept = {"retry-after": reply.headers.get("retry-after", "")}
+    return httpx.Response(reply.status_code, headers=kept, content=text, request=reply.request)
+
+
 def client_arguments(settings: Settings) -> dict[str, Any]:
     """Keyword arguments of the `httpx` client for a server."""
     return {
         "base_url": base_url(settings),
-        "headers": headers(settings),
+        "headers": {"Accept-Encoding": "identity"} | headers(settings),
         "timeout": httpx.Timeout(settings.timeout_s, connect=min(30.0, settings.timeout_s)),
         "limits": httpx.Limits(max_connections=settings.concurrency),
     }
@@ -317,7 +355,7 @@ def json_of(response: httpx.Response) -> Any:
     """A reply's body. Raises `EngineError` when it is not JSON."""
     try:
         return response.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EngineError(f"{response.url} answered no JSON: {response.text[:300]!r}") from error
 
 

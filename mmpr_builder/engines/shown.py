@@ -6,10 +6,8 @@ endpoint   [{"role": "user", "content": [{"type": "image_url", …}, {"type": "t
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -20,7 +18,7 @@ from mmpr_builder import engines
 from mmpr_builder.config import Config
 from mmpr_builder.engines import rendering, vllm_internals
 from mmpr_builder.engines.endpoint import content_of
-from mmpr_builder.engines.server import open_turn
+from mmpr_builder.engines.server import open_turn, run
 from mmpr_builder.errors import RowError
 from mmpr_builder.escaping import json_text
 from mmpr_builder.sampling import Request, without_images
@@ -45,15 +43,16 @@ class Shown:
 
 
 def show_prompts(
-    config: Config, requests: Sequence[Request]
+    config: Config, requests: Iterable[Request], *, with_images: bool
 ) -> tuple[list[Shown], tuple[str, ...]]:
-    """What a model would be given for each request, and notes. Raises `SetupError`."""
+    """What a model would be given for each request, taken one by one, and notes. Raises
+    `SetupError`, of `with_images` also for a model that takes none."""
     if config.sampling.engine == "endpoint":
         return _show(config, requests, _as_messages), ()
     if config.sampling.engine == "replay":
         return _show(config, requests, _as_text), ("no model is asked: rollouts are read again",)
     engines.check_engine(config)
-    if any(request.images for request in requests):
+    if with_images:
         engines.check_images(config)
     prepared = engines.prepared(config)
     if prepared is None:
@@ -66,7 +65,7 @@ def show_prompts(
         return _show(config, requests, partial(_rendered, prompts, decode)), trial.notes
 
 
-def _show(config: Config, requests: Sequence[Request], ask: Ask) -> list[Shown]:
+def _show(config: Config, requests: Iterable[Request], ask: Ask) -> list[Shown]:
     shares = " or ".join(f"{100 * keep:g} %" for keep in config.dropout.keep)
     part = "response" if config.dropout.part == "whole" else f"response's {config.dropout.part}"
     kept = f"⟨the first {shares} of a {part}⟩"
@@ -85,8 +84,7 @@ def _show(config: Config, requests: Sequence[Request], ask: Ask) -> list[Shown]:
     async def show_all() -> list[Shown]:
         return [await show(request) for request in requests]
 
-    with ThreadPoolExecutor(1) as apart:  # A notebook has an event loop of its own.
-        return apart.submit(lambda: asyncio.run(show_all())).result()
+    return run(show_all())
 
 
 async def _rendered(

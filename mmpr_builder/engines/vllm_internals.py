@@ -32,16 +32,15 @@ import logging.handlers
 import multiprocessing
 import os
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
 from mmpr_builder.errors import MissingExtraError, SetupError
-from mmpr_builder.sampling import CacheHits
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 VERSIONS = "0.31 and 0.32"
@@ -62,29 +61,12 @@ def _found(module: str, name: str) -> Any:
 # --- what the caches save -------------------------------------------------------------------
 
 
-class CacheCounter:
-    """Sums of vLLM's own statistics: prompt tokens looked up and found in the KV cache, pictures
-    looked up and found in processed form. A seed's later rounds show as prefix hits only: their
-    prompt is kept rendered, and the cached prefix covers the image tokens.
+def recorder(hits: Counter[str]) -> list[Any]:
+    """vLLM's `stat_loggers` argument: a class whose instances add to `hits` (`HasCaches`).
+
+    A seed's later rounds show as prefix hits only: their prompt is kept rendered, and the cached
+    prefix covers the image tokens.
     """
-
-    def __init__(self) -> None:
-        self._prefix = [0, 0]
-        self._image = [0, 0]
-
-    def add(self, prefix: Any, image: Any) -> None:
-        """Add one step's statistics, each with `queries` and `hits`, or None."""
-        for sums, found in ((self._prefix, prefix), (self._image, image)):
-            if found is not None:
-                sums[0] += found.queries
-                sums[1] += found.hits
-
-    def total(self) -> CacheHits:
-        return CacheHits(*self._prefix, *self._image)
-
-
-def recorder(counter: CacheCounter) -> list[Any]:
-    """vLLM's `stat_loggers` argument: a class whose instances add to the counter."""
     base = _found("v1.metrics.loggers", "StatLoggerBase")
     if base is None:
         return []
@@ -101,7 +83,10 @@ def recorder(counter: CacheCounter) -> list[Any]:
             engine_idx: int = 0,
         ) -> None:
             prefix = None if scheduler_stats is None else scheduler_stats.prefix_cache_stats
-            counter.add(prefix, mm_cache_stats)
+            for cache, found in (("prefix", prefix), ("image", mm_cache_stats)):
+                if found is not None:
+                    hits[f"{cache}_queries"] += found.queries
+                    hits[f"{cache}_hits"] += found.hits
 
         def log_engine_initialized(self) -> None:
             pass
@@ -343,14 +328,11 @@ def wants_urls(renderer: Any) -> bool:
 
 
 def _other_renderer() -> SetupError:
+    version = getattr(importlib.import_module("vllm"), "__version__", "unknown")
     return SetupError(
-        f"this vLLM ({version()}) renders chats in another way than the versions that are"
+        f"this vLLM ({version}) renders chats in another way than the versions that are"
         f" known ({VERSIONS}): install one of them"
     )
-
-
-def version() -> str:
-    return str(getattr(importlib.import_module("vllm"), "__version__", "unknown"))
 
 
 def keep_budgets_from_videos(renderer: Any) -> None:
@@ -386,17 +368,6 @@ def sampling_parameters(*, streamed: bool, **given: Any) -> Any:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Errors:
-    """vLLM's kinds of errors, as what `except` takes."""
-
-    any: tuple[type[Exception], ...]
-    of_request: tuple[type[Exception], ...]
-    generating: tuple[type[Exception], ...]
-    """A failure while answering; its cause says whether the request or the engine is at fault."""
-    dead: tuple[type[Exception], ...]
-
-
 def lora_request(folder: str) -> Any:
     """What names a LoRA adapter in each request."""
     from vllm.lora.request import LoRARequest
@@ -404,19 +375,10 @@ def lora_request(folder: str) -> Any:
     return LoRARequest("adapter", 1, folder)
 
 
-def errors() -> Errors:
-    """The errors of the installed vLLM; kinds that it does not have are empty."""
-
-    def kind(module: str, name: str) -> tuple[type[Exception], ...]:
-        found = _found(module, name)
-        return () if found is None else (found,)
-
-    return Errors(
-        any=kind("exceptions", "VLLMError"),
-        of_request=kind("exceptions", "VLLMClientError"),
-        generating=kind("v1.engine.exceptions", "EngineGenerateError"),
-        dead=kind("v1.engine.exceptions", "EngineDeadError"),
-    )
+def errors(module: str, name: str) -> tuple[type[Exception], ...]:
+    """A kind of errors as `except` takes it; empty where the installed vLLM does not have it."""
+    found = _found(module, name)
+    return () if found is None else (found,)
 
 
 def first_lines(error: BaseException) -> str:
@@ -452,29 +414,24 @@ def send_pictures_once(engine: Any) -> None:
     vLLM makes a request for each response and sends the processed pictures, megabytes of them, with
     each, although the engine's process keeps them. Here only the first has them.
     """
-    if not hasattr(engine.engine_core, "add_request_async"):
+    send = getattr(engine.engine_core, "add_request_async", None)
+    # Between several cores siblings go apart.
+    if send is None or engine.vllm_config.parallel_config.data_parallel_size > 1:
         return
-    if engine.vllm_config.parallel_config.data_parallel_size == 1:  # Else siblings go apart.
-        engine.engine_core.add_request_async = _Once(engine.engine_core.add_request_async)
+    light: OrderedDict[str, list[Any]] = OrderedDict()
 
-
-class _Once:
-    """Stands before `AsyncMPClient.add_request_async`."""
-
-    def __init__(self, send: Any) -> None:
-        self._send = send
-        self._light: OrderedDict[str, list[Any]] = OrderedDict()
-
-    async def __call__(self, request: Any) -> None:
+    async def send_once(request: Any) -> None:
         name = request.external_req_id
         if request.mm_features and name is not None and not name.startswith(WHOLE):
-            if name in self._light:
-                request.mm_features = self._light[name]
+            if name in light:
+                request.mm_features = light[name]
             else:
-                self._light[name] = [replace(f, data=None) for f in request.mm_features]
-                if len(self._light) > _KNOWN:
-                    self._light.popitem(last=False)
-        await self._send(request)
+                light[name] = [replace(f, data=None) for f in request.mm_features]
+                if len(light) > _KNOWN:
+                    light.popitem(last=False)
+        await send(request)
+
+    engine.engine_core.add_request_async = send_once
 
 
 # --- reading its source ---------------------------------------------------------------------

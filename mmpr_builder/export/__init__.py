@@ -2,9 +2,9 @@
 
     recipe.py         meta.json + JSON lines + images: InternVL's own trainer, NVIDIA NeMo RL
     messages.py       ms-swift, LLaMA-Factory
-    trl.py            Parquet as a build has it
     verl.py           queries by pass rate, in the form of MMPR-Tiny; verl_reward.py judges them
-    responses.py      SFT, KTO and GRPO from the same rollouts, in TRL's forms
+    responses.py      TRL: pairs as a build has them; SFT, KTO and GRPO from the same rollouts
+    process.py        labels of steps, for process reward models
 
 `writing.py` runs over the pairs once and reports every row that a loader would misread, by the
 same rules (faults.py) that `lint.py` goes by. `importing.py` reads a released data set.
@@ -12,7 +12,7 @@ same rules (faults.py) that `lint.py` goes by. `importing.py` reads a released d
 
 from __future__ import annotations
 
-from mmpr_builder.export import messages, recipe, responses, trl, verl
+from mmpr_builder.export import messages, process, recipe, responses, verl
 from mmpr_builder.export.options import ExportOptions, PerEntry
 from mmpr_builder.export.writing import Exported, Format, write_export
 
@@ -26,10 +26,12 @@ FORMATS: dict[str, Format] = {
         verl.FORMAT,
         messages.MS_SWIFT,
         messages.LLAMA_FACTORY,
-        trl.FORMAT,
+        responses.TRL,
         responses.SFT,
         responses.KTO,
         responses.GRPO,
+        process.PRM,
+        process.STEPWISE,
     )
 }
 """By the names that `--to` and `--for` take."""

@@ -32,21 +32,20 @@ def split_of(item: Item, share: float) -> Literal["train", "validation"] | None:
 class Draw:
     """A number of rows, drawn evenly over sources and kinds; what a small one lacks others give."""
 
-    def __init__(self, items: Iterable[Item], most: int | None) -> None:
-        """All of them if `most` is None."""
-        ranks = _ranks(items)
-        sizes = {stratum: len(found) for stratum, found in ranks.items()}
-        self._counts = sizes if most is None else _even(sizes, most)
-        self._take(ranks, self._counts)
-
-    def again(self, items: Iterable[Item]) -> Draw:
-        """As many rows of others, of each source and kind as far as there are any."""
-        ranks = _ranks(items)
-        counts = {s: min(self._counts.get(s, 0), len(found)) for s, found in ranks.items()}
-        rest = {stratum: len(found) - counts[stratum] for stratum, found in ranks.items()}
-        more = _even(rest, sum(self._counts.values()) - sum(counts.values()))
-        self._take(ranks, {stratum: n + more[stratum] for stratum, n in counts.items()})
-        return self
+    def __init__(
+        self, items: Iterable[Item], most: int | None, like: Mapping[Stratum, int] | None = None
+    ) -> None:
+        """All of them if `most` is None. `like`: so many of each first, as far as there are any."""
+        ranks: dict[Stratum, list[int]] = defaultdict(list)
+        for item in items:
+            ranks[item.source, item.kind].append(_rank(item))
+        sizes = Counter({stratum: len(found) for stratum, found in ranks.items()})
+        counts = Counter({s: min((like or {}).get(s, 0), n) for s, n in sizes.items()})
+        more = (sizes.total() if most is None else most) - counts.total()
+        self.counts = counts + _even({s: n - counts[s] for s, n in sizes.items()}, more)
+        self._wanted = Counter(
+            r for s, found in ranks.items() for r in sorted(found)[: self.counts[s]]
+        )
 
     def takes(self, item: Item) -> bool:
         """Whether it is one of them; each is taken once."""
@@ -54,22 +53,10 @@ class Draw:
         self._wanted[rank] -= 1
         return self._wanted[rank] >= 0
 
-    def _take(self, ranks: Mapping[Stratum, list[int]], counts: Mapping[Stratum, int]) -> None:
-        self._wanted = Counter(
-            rank for stratum, found in ranks.items() for rank in sorted(found)[: counts[stratum]]
-        )
 
-
-def _ranks(items: Iterable[Item]) -> dict[Stratum, list[int]]:
-    found: dict[Stratum, list[int]] = defaultdict(list)
-    for item in items:
-        found[item.source, item.kind].append(_rank(item))
-    return found
-
-
-def _even(sizes: Mapping[Stratum, int], most: int) -> dict[Stratum, int]:
+def _even(sizes: Mapping[Stratum, int], most: int) -> Counter[Stratum]:
     """How many of each, smallest first: what it does not use the others share."""
-    counts = {}
+    counts: Counter[Stratum] = Counter()
     for done, stratum in enumerate(sorted(sizes, key=lambda one: (sizes[one], one))):
         counts[stratum] = min(sizes[stratum], most // (len(sizes) - done))
         most -= counts[stratum]

@@ -8,7 +8,6 @@ DEST/pairs/part-00000.parquet  for trainers that read Parquet
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ import pyarrow as pa
 from PIL import Image
 
 from mmpr_builder.errors import BuildConflictError, InputError, RowError
-from mmpr_builder.export.items import Digests
+from mmpr_builder.export.items import digest_of
 from mmpr_builder.io import images, stores, tables
 from mmpr_builder.io.stores import is_url
 from mmpr_builder.output.shards import Rows, ShardWriter
@@ -64,22 +63,18 @@ def staged(dest: str, *, overwrite: bool, mark: str = MARK) -> Iterator[tuple[Pa
             yield growing, target
         # Hours may have passed, and another export may have come first.
         _check_free(target, overwrite=overwrite, mark=mark)
-        _put_in_place(growing, target, hidden / "replaced")
+        replaced = hidden / "replaced"
+        if target.exists():
+            target.rename(replaced)
+        try:
+            growing.rename(target)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(target)
+            raise
         stores.sync(target.parent)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _put_in_place(growing: Path, target: Path, replaced: Path) -> None:
-    there = target.exists()
-    if there:
-        target.rename(replaced)
-    try:
-        growing.rename(target)
-    except OSError:
-        if there:
-            replaced.rename(target)
-        raise
 
 
 def _check_free(target: Path, *, overwrite: bool, mark: str) -> None:
@@ -141,14 +136,13 @@ class ImageFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._names: dict[bytes, str] = {}
-        self._digests = Digests()
 
     def __len__(self) -> int:
         return len(self._names)
 
     def add(self, data: bytes) -> str:
         """`3f/3f9a….png`. Raises `RowError` "image_unreadable" where it is no known format."""
-        digest = self._digests.of(data)
+        digest = digest_of(data)
         name = self._names.get(digest)
         if name is None:
             whole = digest.hex()
@@ -163,7 +157,7 @@ class ImageFiles:
 def suffix_of(data: bytes) -> str:
     """`png`, `jpg`, …: by what the bytes are. Raises `RowError` "image_unreadable"."""
     try:
-        with Image.open(io.BytesIO(data), formats=images.FORMATS) as image:
+        with Image.open(images.Paced(data), formats=images.FORMATS) as image:
             found = str(image.format).lower()
     # Decoders of broken headers raise anything.
     except Exception as error:  # noqa: BLE001

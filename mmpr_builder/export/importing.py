@@ -24,20 +24,24 @@ from mmpr_builder import __version__, prompts
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.export.destination import MARK as EXPORTED
 from mmpr_builder.export.destination import ParquetFiles, staged, write_json
+from mmpr_builder.export.items import turn_of
 from mmpr_builder.export.options import KINDS, check_names
 from mmpr_builder.export.readback import image_names, read_lines, recipe_entries, text_of
 from mmpr_builder.io import images, tables
-from mmpr_builder.io.access import Access, Places, named_access
+from mmpr_builder.io.access import Access, Places, access_of, source_of
 from mmpr_builder.io.seed_files import homes, hub_caches, is_in
 from mmpr_builder.output.rows import pair_schema
 from mmpr_builder.output.stored_images import as_stored
 from mmpr_builder.records import IMAGE_PLACEHOLDER, Drop, content_id
+from mmpr_builder.seeds.fields import images_of
+from mmpr_builder.seeds.roles import standard
 
 MARK = "import.json"
 
 HowKnown = Literal["rows", "name", "default"]
 
 _DROPOUT = re.compile(r"(?:^|_)sr(?P<keep>[01](?:\.\d+)?)_(?P<image>wo|with)_image(?:_|$)")
+_NO_TRUTH = (("answer", ()), ("choices", ()))  # Pairs have sides instead.
 _KIND_WORDS = {
     "dropout_ntp": "dropout_?ntp",
     "truncated": "truncated",
@@ -93,10 +97,9 @@ def import_pairs(
     """
     check_names("--kind", (kind,), KINDS)
     entries = _entries(Path(path), root, kind, roots)
-    access = named_access(path, roots=roots, allow=allow)
+    access = access_of([source_of(path, roots=roots, allow=allow)])
     drops: Counter[str] = Counter()
-    said: Counter[str] = Counter()
-    of: Counter[str] = Counter()
+    kinds: dict[str, tuple[str, HowKnown]] = {}
     found_images: set[str] = set()
     rows = 0
     with staged(out, overwrite=overwrite, mark=MARK) as (folder, _):
@@ -104,23 +107,27 @@ def import_pairs(
         pairs = ParquetFiles(folder / "pairs", schema)
         dropped = ParquetFiles(folder / "drops", tables.DROP_SCHEMA)
         for entry in entries:
+            of = said = 0
             for item in _read(entry, source, access):
                 if isinstance(item, Drop):
                     drops[item.reason] += 1
                     dropped.add(tables.plain(item))
                     continue
                 row, own_kind = item
-                said[entry.name] += own_kind
-                of[entry.name] += 1
+                of += 1
+                said += own_kind
                 found_images.update(row["image_sha256"])
                 pairs.add({name: row.get(name) for name in schema.names})
-                rows += 1
+            mixed = f"own kind in {said:,} of {of:,} rows, else {entry.kind}"
+            kinds[entry.name] = mixed if said else entry.kind, entry.how
+            if 0 < said == of:
+                kinds[entry.name] = "each row's own", "rows"
+            rows += of
         pairs.close()
         dropped.close()
         if not rows:
             why = ", ".join(f"{count:,} {reason}" for reason, count in drops.most_common())
             raise InputError(f"{path}: not one usable pair ({why or 'no rows'})")
-        kinds = {entry.name: _kind_of(entry, said[entry.name], of[entry.name]) for entry in entries}
         done = Imported(out, rows, len(found_images), kinds, dict(drops.most_common()))
         mark = {
             "from": path,
@@ -132,15 +139,6 @@ def import_pairs(
         }
         write_json(folder / MARK, mark)
     return done
-
-
-def _kind_of(entry: _Entry, said: int, rows: int) -> tuple[str, HowKnown]:
-    """The kind of an entry's rows; `said` of `rows` name their own."""
-    if not said:
-        return entry.kind, entry.how
-    if said == rows:
-        return "each row's own", "rows"
-    return f"own kind in {said:,} of {rows:,} rows, else {entry.kind}", entry.how
 
 
 def _entries(path: Path, root: str | None, kind: str, roots: Sequence[str]) -> list[_Entry]:
@@ -229,7 +227,7 @@ def _read(
             try:
                 if isinstance(row, str):
                     raise RowError("bad_json", row)
-                names = image_names(row)
+                names = image_names(row) or _other_names(row, origin)
                 # Rows of one question follow each other.
                 if seen != names:
                     pictures = [_load(entry.root, name, places) for name in names]
@@ -239,6 +237,15 @@ def _read(
                 yield Drop(origin, "import", error.reason, error.detail)
     except OSError as error:
         yield Drop(entry.name, "import", "annotation_missing", f"{entry.annotation}: {error}")
+
+
+def _other_names(row: Mapping[str, Any], origin: str) -> list[str]:
+    """Images in columns of other names. Raises `RowError` for what looks like one and is none."""
+    try:
+        return [*map(str, images_of(standard(row, _NO_TRUTH, origin)))]
+    except RowError as error:
+        detail, _, elsewhere = error.detail.partition(": set seeds")
+        raise RowError(error.reason, detail + ": call it `image`" * bool(elsewhere)) from None
 
 
 def _load(root: Path, name: str, places: Places) -> tuple[bytes, str]:
@@ -252,36 +259,43 @@ def _pair(
     text = text_of(row, "question")
     chosen = text_of(row, "chosen", "chosen_response")
     rejected = text_of(row, "rejected", "rejected_response")
-    _check(text, chosen, rejected)
+    for name, said in (("question", text), ("chosen", chosen), ("rejected", rejected)):
+        if not said.replace(IMAGE_PLACEHOLDER, "").strip():
+            raise RowError("empty_text", f"{name} is empty")
+    if chosen.strip() == rejected.strip():
+        raise RowError("identical_sides", f"both begin {chosen.strip()[:60]!r}")
     count = len(pictures)
     if IMAGE_PLACEHOLDER not in text:
         # As InternVL's loader does with one image, and others with several: InternVL's would take
         # another row instead.
         text = f"{IMAGE_PLACEHOLDER}\n" * count + text
     shown = prompts.parts(text)
-    places = sum(part is None for part in shown)
-    if places != count:
+    if shown.count(None) != count:
         raise RowError(
-            "placeholder_mismatch", f"the question shows {places} images, the row has {count}"
+            "placeholder_mismatch",
+            f"the question shows {shown.count(None)} images, the row has {count}",
         )
+    known = {
+        name: tables.storable(value) if isinstance(value := row.get(name), str) and value else None
+        for name in ("system", "id", "seed_id", "source", "answer")
+    }
     sha256 = [digest for _, digest in pictures]
-    system = _known(row, "system")
-    before = [] if system is None else [{"role": "system", "content": [_part(system)]}]
+    system, answer = known["system"], known["answer"]
     kind = row["kind"] if row.get("kind") in KINDS else entry.kind
-    seed_id = _known(row, "seed_id") or content_id(
+    seed_id = known["seed_id"] or content_id(
         "import", entry.name, *([system] if system else ()), text, *sha256
     )
     return {
         "images": [{"bytes": data, "path": None} for data, _ in pictures],
-        "prompt": [*before, {"role": "user", "content": [_part(part) for part in shown]}],
-        "chosen": _assistant(chosen),
-        "rejected": _assistant(rejected),
-        "id": _known(row, "id") or content_id(seed_id, kind, chosen, rejected),
+        "prompt": [*([turn_of("system", system)] if system else ()), turn_of("user", *shown)],
+        "chosen": [turn_of("assistant", chosen)],
+        "rejected": [turn_of("assistant", rejected)],
+        "id": known["id"] or content_id(seed_id, kind, chosen, rejected),
         "seed_id": seed_id,
-        "source": _known(row, "source") or source or entry.name,
+        "source": known["source"] or source or entry.name,
         "kind": kind,
         "question": text,
-        "answer": _known(row, "answer"),
+        "answer": answer,
         "chosen_text": chosen,
         "rejected_text": rejected,
         "prompt_text": text,
@@ -289,28 +303,7 @@ def _pair(
         "dropout_keep": entry.keep,
         "dropout_image": entry.image_shown,
         "builder": f"mmpr_builder {__version__} (import)",
-        "answers": [answer] if (answer := _known(row, "answer")) else [],
+        "answers": [answer] if answer else [],
         "choices": [],
         "image_sha256": sha256,
     }
-
-
-def _check(question: str, chosen: str, rejected: str) -> None:
-    for name, text in (("question", question), ("chosen", chosen), ("rejected", rejected)):
-        if not text.replace(IMAGE_PLACEHOLDER, "").strip():
-            raise RowError("empty_text", f"{name} is empty")
-    if chosen.strip() == rejected.strip():
-        raise RowError("identical_sides", f"both begin {chosen.strip()[:60]!r}")
-
-
-def _known(row: Mapping[str, Any], name: str) -> str | None:
-    value = row.get(name)
-    return tables.storable(value) if isinstance(value, str) and value else None
-
-
-def _part(part: str | None) -> dict[str, str | None]:
-    return {"type": "image", "text": None} if part is None else {"type": "text", "text": part}
-
-
-def _assistant(text: str) -> list[dict[str, Any]]:
-    return [{"role": "assistant", "content": [{"type": "text", "text": text}]}]

@@ -8,19 +8,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.io.tables import ParquetFile
+from mmpr_builder.output import pair_schema
+from mmpr_builder.output.rows import REFERENCE
 from mmpr_builder.records import IMAGE_PLACEHOLDER
 
 _NEEDED = ("images", "prompt", "chosen", "rejected")
-_WANTED = ("id", "seed_id", "source", "kind", "answer", "prompt_text")
 _ROWS = 64  # Rows decoded at a time: images of a few hundred KB each.
 
 
@@ -64,12 +65,7 @@ class Item:
     """The system turn before the prompt; only imported pairs can have one."""
     split: Literal["train", "validation"] = "train"
     row: Mapping[str, Any] | None = None
-    """The whole row it was read from, where it was asked for."""
-
-    @property
-    def placeholders(self) -> int:
-        """Places for images in the prompt."""
-        return sum(part is None for part in self.parts)
+    """The row of Parquet that it was read from or is to be."""
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -104,33 +100,29 @@ def read_items(
     *,
     kinds: Collection[str] = (),
     sources: Collection[str] = (),
-    whole: bool = False,
     needed: Sequence[str] = _NEEDED,
 ) -> Iterator[Item | BadRow]:
-    """The pairs of Parquet parts in order, only the columns that formats use (`whole`: all).
+    """The pairs of Parquet parts in order, with their `row`.
 
     `kinds` and `sources` keep only pairs of these; empty keeps all. Raises `InputError` when a
     part lacks the columns that make a pair, or those `needed`.
     """
-    for where, row in read_rows(parts, needed, None if whole else _WANTED):
-        if kinds and row.get("kind") not in kinds:
-            continue
-        if sources and row.get("source") not in sources:
+    for where, row in read_rows(parts, needed):
+        name, source = row.get("id") or "", row.get("source") or ""
+        if (sources and source not in sources) or (kinds and row.get("kind") not in kinds):
             continue
         try:
-            item = item_of(where, row)
-            yield replace(item, row=row) if whole else item
+            yield replace(item_of(where, row), row=row)
         except RowError as error:
-            name, source = row.get("id") or "", row.get("source") or ""
             yield BadRow(where, name, error.reason, error.detail, source)
 
 
-def read_rows(
-    parts: Iterable[str], needed: Sequence[str], more: Sequence[str] | None = ()
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(`FILE:ROW`, plain row) of Parquet parts: the columns `needed`, and those of `more` that are
-    there (None: all others). Raises `InputError` for a part that lacks a needed one.
+def read_rows(parts: Iterable[str], needed: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(`FILE:ROW`, plain row) of Parquet parts: columns `needed`, and those of pairs and stages.
+
+    Raises `InputError` for a part that lacks a needed one.
     """
+    known = {*needed, *pair_schema(REFERENCE).names, "completion"}
     for uri in parts:
         with ParquetFile(uri, fix="remove it") as file:
             names = file.schema.names
@@ -140,78 +132,46 @@ def read_rows(
                     f"{uri}: no column {missing[0]!r}: give a build's folder, or a Parquet file"
                     f" with {', '.join(needed)}"
                 )
-            wanted = [name for name in names if more is None or name in (*needed, *more)]
-            batches = file.batches(_ROWS, wanted)
-            rows = chain.from_iterable(batch.to_pylist() for batch in batches)
-            for at, row in enumerate(rows):
-                yield f"{uri}:{at}", row
-
-
-def split_prompt(text: str) -> tuple[str | None, ...]:
-    """A text with placeholders as parts, nothing taken away."""
-    pieces: list[str | None] = []
-    for i, piece in enumerate(text.split(IMAGE_PLACEHOLDER)):
-        if i:
-            pieces.append(None)
-        if piece:
-            pieces.append(piece)
-    return tuple(pieces)
+            wanted = [name for name in names if name in known]
+            rows = chain.from_iterable(batch.to_pylist() for batch in file.batches(_ROWS, wanted))
+            yield from ((f"{uri}:{at}", row) for at, row in enumerate(rows))
 
 
 def item_of(where: str, row: Mapping[str, Any]) -> Item:
     """A plain row of pairs, or of one response or none. Raises `RowError`."""
-    system, turns = _system(row["prompt"] or ())
-    parts = _prompt(turns)
+    turns, system = row["prompt"] or (), ""
+    if turns and turns[0].get("role") == "system":
+        system, turns = _said(turns[0].get("content") or ()), turns[1:]
+    shown = _turn(turns, "user", "odd_prompt", "")
+    parts = tuple(None if part["type"] == "image" else part["text"] or "" for part in shown)
     text = row.get("prompt_text") or ""
     # Of a file made elsewhere the two may differ: what trainers of conversations see counts.
-    if text.count(IMAGE_PLACEHOLDER) != sum(part is None for part in parts) or not text:
+    if text.count(IMAGE_PLACEHOLDER) != parts.count(None) or not text:
         text = "".join(f"{IMAGE_PLACEHOLDER}\n" if part is None else part for part in parts)
+    sides = {
+        side: _said(_turn(row[side], "assistant", "odd_response", f"{side}: "))
+        for side in ("chosen", "completion", "rejected")
+        if side in row
+    }
+    named: dict[str, Any] = {
+        name: row.get(name) or "" for name in ("id", "source", "kind", "seed_id")
+    }
     return Item(
         where=where,
-        id=row.get("id") or "",
         parts=parts,
         text=text,
-        pictures=tuple(_picture(image) for image in row["images"] or ()),
-        chosen=_side(row, "chosen", "completion"),
-        rejected=_side(row, "rejected"),
-        source=row.get("source") or "",
-        kind=row.get("kind") or "",
-        seed_id=row.get("seed_id") or "",
+        pictures=tuple(_picture(image or {}) for image in row["images"] or ()),
+        chosen=sides.get("chosen", sides.get("completion")),
+        rejected=sides.get("rejected"),
         answer=row.get("answer"),
         system=system,
+        **named,
     )
 
 
-def _picture(image: Mapping[str, Any] | None) -> Picture:
-    if image is None:
-        return Picture()
-    if image.get("bytes") is None and image.get("path"):
-        return Picture(path=Path(image["path"]))
-    return Picture(data=image.get("bytes"))
-
-
-def _system(
-    messages: Sequence[Mapping[str, Any]],
-) -> tuple[str, Sequence[Mapping[str, Any]]]:
-    """(text of a leading system turn, the turns after it)."""
-    if not messages or messages[0].get("role") != "system":
-        return "", messages
-    return "".join(part["text"] or "" for part in messages[0].get("content") or ()), messages[1:]
-
-
-def _prompt(messages: Sequence[Mapping[str, Any]] | None) -> tuple[str | None, ...]:
-    parts = _turn(messages, "user", "odd_prompt", "")
-    return tuple(None if part["type"] == "image" else part["text"] or "" for part in parts)
-
-
-def _side(row: Mapping[str, Any], *names: str) -> str | None:
-    """The response in the first of these columns that is there."""
-    return next((_reply(row[name], name) for name in names if name in row), None)
-
-
-def _reply(messages: Sequence[Mapping[str, Any]] | None, side: str) -> str:
-    parts = _turn(messages, "assistant", "odd_response", f"{side}: ")
-    return "".join(part["text"] or "" for part in parts)
+def _picture(image: Mapping[str, Any]) -> Picture:
+    data, path = image.get("bytes"), image.get("path")
+    return Picture(path=Path(path)) if data is None and path else Picture(data=data)
 
 
 def _turn(
@@ -224,18 +184,17 @@ def _turn(
     return messages[0].get("content") or ()
 
 
-class Digests:
-    """SHA-256 of images; those of one seed's pairs follow each other and are hashed once."""
+def _said(content: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(part["text"] or "" for part in content)
 
-    def __init__(self) -> None:
-        # Of one multi-image seed; to compare them is nothing beside hashing them.
-        self._last: deque[tuple[bytes, bytes]] = deque(maxlen=8)
 
-    def of(self, data: bytes) -> bytes:
-        """The 32 bytes of its SHA-256."""
-        for known, digest in self._last:
-            if known == data:
-                return digest
-        digest = hashlib.sha256(data).digest()
-        self._last.append((data, digest))
-        return digest
+def turn_of(role: str, *parts: str | None) -> dict[str, Any]:
+    """A turn of a conversation as pairs have it: texts, and None for each image."""
+    content = [{"type": "image" if part is None else "text", "text": part} for part in parts]
+    return {"role": role, "content": content}
+
+
+@lru_cache(maxsize=8)
+def digest_of(data: bytes) -> bytes:
+    """SHA-256 of an image. Pairs of one seed follow each other, and theirs are hashed once."""
+    return hashlib.sha256(data).digest()

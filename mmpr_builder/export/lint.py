@@ -3,8 +3,8 @@
     lint_folder("out/demo", FORMATS["trl"], model="…/model")
         ->  too_long 3, placeholder_in_response 1, …, each with its row and the remedy
 
-A build's pairs are read column by column, images are opened once each, and findings are written as
-they come: memory does not grow with the number of rows.
+A build's pairs are read some rows at a time, images are opened once each, and findings are written
+as they come: memory does not grow with the number of rows.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from mmpr_builder.errors import InputError
 from mmpr_builder.escaping import json_text
-from mmpr_builder.export.faults import REMEDIES, Fault
+from mmpr_builder.export.faults import REMEDIES
 from mmpr_builder.export.items import BadRow, Item, read_items
 from mmpr_builder.export.lint_checks import RowChecks
 from mmpr_builder.export.readback import read_export
@@ -28,23 +27,15 @@ from mmpr_builder.export.writing import Format
 from mmpr_builder.io import stores, tables
 from mmpr_builder.output import pair_parts
 
-_BATCH = 128
 _EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One fault at one place; `where` is `FILE:ROW`, rows of Parquet from 0, of JSONL from 1."""
-
-    where: str
-    id: str
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
 class LintResult:
-    """`counts`, `examples` (the first few) and `remedies` by reason; the commonest first."""
+    """`counts`, `examples` (the first few) and `remedies` by reason; the commonest first.
+
+    A finding is one fault at one place, `FILE:ROW`; rows of Parquet count from 0, of JSONL from 1.
+    """
 
     trainer: str
     rows: int
@@ -52,7 +43,7 @@ class LintResult:
     lengths: bool
     """Whether lengths were checked, which takes a model."""
     counts: dict[str, int]
-    examples: dict[str, list[Finding]]
+    examples: dict[str, list[BadRow]]
     remedies: dict[str, str]
 
 
@@ -74,18 +65,18 @@ def lint_folder(
         check_place(json_file)
     checks = RowChecks(form.faults, model=model, context=context, max_pixels=max_pixels)
     counts: Counter[str] = Counter()
-    examples: dict[str, list[Finding]] = {}
+    examples: dict[str, list[BadRow]] = {}
     rows = 0
     with tempfile.TemporaryFile("w+", encoding="utf-8") as every:
-        items = _read(out, form)
-        while batch := list(islice(items, _BATCH)):
-            rows += sum(isinstance(item, Item) for item in batch)
-            for finding in _check(batch, checks):
-                counts[finding.reason] += 1
-                examples.setdefault(finding.reason, [])
-                if len(examples[finding.reason]) < _EXAMPLES:
-                    examples[finding.reason].append(finding)
-                every.write(json_text(asdict(finding)) + "\n")
+        for item, faults in checks.run(_read(out, form)):
+            rows += isinstance(item, Item)
+            for fault in faults:
+                counts[fault.reason] += 1
+                some = examples.setdefault(fault.reason, [])
+                if len(some) < _EXAMPLES:
+                    some.append(BadRow(item.where, item.id, *fault))
+                told = {"where": item.where, "id": item.id, **fault._asdict()}
+                every.write(json_text(told) + "\n")
         if not rows and not counts:
             raise InputError(f"{out}: no rows to check")
         ordered = dict(counts.most_common())
@@ -127,26 +118,17 @@ def _read(out: str, form: Format) -> Iterator[Item | BadRow]:
             yield item
 
 
-def _check(batch: Sequence[Item | BadRow], checks: RowChecks) -> Iterator[Finding]:
-    of_row = iter(checks.faults([item for item in batch if isinstance(item, Item)]))
-    for item in batch:
-        faults = next(of_row) if isinstance(item, Item) else [Fault(item.reason, item.detail)]
-        for fault in faults:
-            yield Finding(item.where, item.id, *fault)
-
-
 def _write_json(path: Path, out: str, result: LintResult, every: IO[str]) -> None:
     """One object; its list of findings is copied line by line."""
     head = {"folder": out, **asdict(result)}
     del head["examples"]
-    with tempfile.TemporaryDirectory(prefix="mmpr-lint-") as folder:
-        whole = Path(folder) / "lint.json"
-        with whole.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(head, indent=1, ensure_ascii=False)[:-2])
-            file.write(',\n "findings": [')
-            every.seek(0)
+
+    def write(place: Path) -> None:
+        every.seek(0)
+        with place.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(head, indent=1, ensure_ascii=False)[:-2] + ',\n "findings": [')
             for number, line in enumerate(every):
-                file.write(",\n  " if number else "\n  ")
-                file.write(line.rstrip("\n"))
+                file.write((",\n  " if number else "\n  ") + line.rstrip("\n"))
             file.write("\n ]\n}\n" if result.counts else "]\n}\n")
-        stores.put_file(whole, path)
+
+    stores.publish(write, path)

@@ -1,6 +1,6 @@
 """Images and lengths of a data set, as a trainer's workers would meet them hours in.
 
-    RowChecks(FORMATS["trl"].faults).faults(items)   [[], [Fault("special_token", …)], …]
+    RowChecks(FORMATS["trl"].faults).run(items)      (item, [Fault("special_token", …)]), …
     ImageChecker(2**24).check(picture)               (480, 640), None
     TokenCounter("models/my-vlm").longest(…)         [412, 1890, …] tokens of each row
 
@@ -12,8 +12,9 @@ is what they give for the whole row.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from PIL import Image
 
 from mmpr_builder.errors import InputError, MissingExtraError, RowError
 from mmpr_builder.export.faults import Fault
-from mmpr_builder.export.items import Digests, Item, Picture
+from mmpr_builder.export.items import BadRow, Item, Picture, digest_of
 from mmpr_builder.io import images
 
+_BATCH = 64  # Rows checked together: images of a few hundred KB each.
 _SIZES = 65_536  # Sizes remembered: real photographs have many.
 # What chat templates of common models mark turns and images with, where no model is given.
 _COMMON_MARKS = re.compile(
@@ -58,11 +60,19 @@ class RowChecks:
         self._marks = self.counter.special_tokens() if self.counter else _COMMON_MARKS
         self.images = ImageChecker(max_pixels)
 
-    def faults(self, items: Sequence[Item]) -> list[list[Fault]]:
-        """The faults of each row; lengths are counted for all rows together."""
+    def run(self, items: Iterable[Item | BadRow]) -> Iterator[tuple[Item | BadRow, list[Fault]]]:
+        """Each row with its faults; images are opened and lengths counted for some rows at once."""
+        left = iter(items)
+        while batch := list(islice(left, _BATCH)):
+            yield from zip(batch, self._faults(batch), strict=True)
+
+    def _faults(self, batch: Sequence[Item | BadRow]) -> list[list[Fault]]:
         found: list[list[Fault]] = []
-        measured: list[tuple[int, Item, list[Size]]] = []
-        for number, item in enumerate(items):
+        measured: list[tuple[list[Fault], Item, list[Size]]] = []
+        for item in batch:
+            if isinstance(item, BadRow):
+                found.append([Fault(item.reason, item.detail)])
+                continue
             faults = [*self._of_format(item), *self._leaks(item)]
             checked = [self.images.check(picture) for picture in item.pictures]
             faults += [fault for _, fault in checked if fault is not None]
@@ -70,10 +80,9 @@ class RowChecks:
             sizes = [size for size, _ in checked if size is not None]
             # The processor would raise where images do not fit their places.
             if len(sizes) == len(item.pictures):
-                measured.append((number, item, sizes))
+                measured.append((faults, item, sizes))
         if self.counter is not None:
-            for number, fault in self._lengths(measured, self.counter):
-                found[number].append(fault)
+            self._measure(measured, self.counter)
         return found
 
     def _leaks(self, item: Item) -> Iterator[Fault]:
@@ -83,24 +92,24 @@ class RowChecks:
             if found:
                 yield Fault("special_token", f"{side} says {found[0]!r}")
 
-    def _lengths(
-        self, measured: Sequence[tuple[int, Item, list[Size]]], counter: TokenCounter
-    ) -> Iterator[tuple[int, Fault]]:
+    def _measure(
+        self, rows: Sequence[tuple[list[Fault], Item, list[Size]]], counter: TokenCounter
+    ) -> None:
+        """Add to the faults of rows what is wrong with their lengths."""
         fine = []
-        for number, item, sizes in measured:
+        for faults, item, sizes in rows:
             try:
                 for size in sizes:
                     counter.image_tokens(size)
+                fine.append((faults, item, sizes))
             # Each processor has its own way to refuse a size.
             except Exception as error:  # noqa: BLE001
-                yield number, Fault("image_refused", f"{size}: {error}"[:200])
-                continue
-            fine.append((number, item, sizes))
+                faults.append(Fault("image_refused", f"{size}: {error}"[:200]))
         totals = counter.longest([item for _, item, _ in fine], [sizes for *_, sizes in fine])
         limit = self._limit or 0
-        for (number, *_), total in zip(fine, totals, strict=True):
+        for (faults, *_), total in zip(fine, totals, strict=True):
             if total > limit:
-                yield number, Fault("too_long", f"{total:,} tokens, over {limit:,}")
+                faults.append(Fault("too_long", f"{total:,} tokens, over {limit:,}"))
 
 
 class ImageChecker:
@@ -110,38 +119,38 @@ class ImageChecker:
         self._max_pixels = max_pixels
         self._seen: dict[bytes, Checked] = {}
         self._files: dict[Path, Checked] = {}
-        self._digests = Digests()
 
     def __len__(self) -> int:
         return len(self._seen)
 
     def check(self, picture: Picture) -> Checked:
         """Its size, if it opens, and what is wrong with it."""
-        if picture.path is not None and picture.path in self._files:
-            return self._files[picture.path]
+        if picture.path is None:
+            return self._look(picture)
+        if picture.path not in self._files:
+            self._files[picture.path] = self._look(picture)
+        return self._files[picture.path]
+
+    def _look(self, picture: Picture) -> Checked:
         try:
             data = picture.read()
         except RowError as error:
-            found: Checked = None, Fault(error.reason, error.detail)
-        else:
-            digest = self._digests.of(data)
-            if digest not in self._seen:
-                self._seen[digest] = self._open(data)
-            found = self._seen[digest]
-        if picture.path is not None:
-            self._files[picture.path] = found
-        return found
+            return None, Fault(error.reason, error.detail)
+        digest = digest_of(data)
+        if digest not in self._seen:
+            self._seen[digest] = self._open(data)
+        return self._seen[digest]
 
     def _open(self, data: bytes) -> Checked:
         try:
             width, height = images.open_image(data).size
         except RowError as error:
             return None, Fault(error.reason, error.detail)
-        fault = None
-        if self._max_pixels is not None and width * height > self._max_pixels:
-            most = f"{self._max_pixels:,}"
-            fault = Fault("image_large", f"{width} x {height} pixels, over {most}")
-        return (height, width), fault
+        most = self._max_pixels
+        if most is not None and width * height > most:
+            said = f"{width} x {height} pixels, over {most:,}"
+            return (height, width), Fault("image_large", said)
+        return (height, width), None
 
 
 class TokenCounter:
@@ -202,18 +211,19 @@ class TokenCounter:
         ]
 
     def _rendered(self, item: Item, reply: str | None) -> str:
-        content = [
+        shown = [
             {"type": "image"} if part is None else {"type": "text", "text": part}
             for part in item.parts
         ]
-        turns = [("user", content)]
+        turns = [("user", shown)]
         if item.system:
             turns.insert(0, ("system", [{"type": "text", "text": item.system}]))
         if reply is not None:
             turns.append(("assistant", [{"type": "text", "text": reply}]))
-        messages = [{"role": role, "content": content} for role, content in turns]
         rendered: str = self._processor.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=reply is None
+            [{"role": role, "content": content} for role, content in turns],
+            tokenize=False,
+            add_generation_prompt=reply is None,
         )
         return rendered
 

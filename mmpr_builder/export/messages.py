@@ -84,15 +84,11 @@ class ConversationWriter:
 
     def add(self, item: Item) -> None:
         names = [f"{self._base}images/{self._images.add(p.read())}" for p in item.pictures]
-        row = {
-            **self._told(item),
-            **({"images": names} if names else {}),
-            "id": item.id,
-            "source": item.source,
-            "kind": item.kind,
-        }
+        images = {"images": names} if names else {}
+        own = {"id": item.id, "source": item.source, "kind": item.kind}
         name = self._name if item.split == "train" else f"{self._name}_validation"
-        self._lines.add(f"{name}{'' if names else '_text_only'}.jsonl", row)
+        file = f"{name}{'' if names else '_text_only'}.jsonl"
+        self._lines.add(file, {**self._told(item), **images, **own})
 
     def finish(self) -> dict[str, Any]:
         self._lines.flush()
@@ -110,19 +106,20 @@ class LlamaFactoryWriter(ConversationWriter):
         rows = {file.removesuffix(".jsonl"): n for file, n in made["entries"].items()}
         columns = {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"}
         shown = {**columns, "images": "images"}
+        tags = {
+            "role_tag": "from",
+            "content_tag": "value",
+            "user_tag": "human",
+            "assistant_tag": "gpt",
+            "system_tag": "system",
+        }
         info = {
             name: {
                 "file_name": f"{name}.jsonl",
                 "formatting": "sharegpt",
                 "ranking": True,
                 "columns": columns if name.endswith("_text_only") else shown,
-                "tags": {
-                    "role_tag": "from",
-                    "content_tag": "value",
-                    "user_tag": "human",
-                    "assistant_tag": "gpt",
-                    "system_tag": "system",
-                },
+                "tags": tags,
             }
             for name in rows
         }
@@ -135,15 +132,9 @@ def _open_swift(folder: Path, home: Path, options: ExportOptions) -> Conversatio
 
 
 def _messages(item: Item) -> dict[str, Any]:
-    system = [{"role": "system", "content": item.system}] if item.system else []
-    return {
-        "messages": [
-            *system,
-            {"role": "user", "content": item.shown},
-            {"role": "assistant", "content": item.chosen},
-        ],
-        "rejected_response": item.rejected,
-    }
+    turns = (("system", item.system), ("user", item.shown), ("assistant", item.chosen))
+    said = [{"role": role, "content": text} for role, text in turns if role != "system" or text]
+    return {"messages": said, "rejected_response": item.rejected}
 
 
 def _sharegpt(item: Item) -> dict[str, Any]:

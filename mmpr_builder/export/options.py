@@ -85,6 +85,8 @@ class ExportOptions:
     model: str | None = None
     context: int | None = None
     overwrite: bool = False
+    referenced: bool = False
+    """The pairs have reference log-probabilities; `write_export` finds out."""
 
 
 def check_names(option: str, names: Sequence[str], known: Collection[str]) -> None:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.export.destination import MARK
-from mmpr_builder.export.items import BadRow, Item, Picture, read_items, read_rows, split_prompt
+from mmpr_builder.export.items import BadRow, Item, Picture, read_items, read_rows
 from mmpr_builder.io.tables import storable
+from mmpr_builder.prompts import split_images
 
 _VERL = ("prompt", "images", "extra_info", "reward_model")
 
@@ -100,42 +102,39 @@ Read = Callable[[Mapping[str, Any]], tuple[str, list[Path], str, str]]
 
 
 def _internvl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
-    fields = ("root", "annotation", "repeat_time")
-    for recipe in _recipes(base / "meta.json"):
-        yield from _recipe(recipe, fields, here, suffix="jsonl")
+    yield from _recipes(
+        base / "meta.json", here, _recipe_row, suffix="jsonl", repeat_time=int | float
+    )
 
 
 def _nemo_rl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
-    root = (base / "recipe/meta.json").resolve().parent.parent
-    for recipe in _recipes(base / "recipe/meta.json"):
-        yield from _recipe(recipe, ("root", "annotation"), lambda path: root / path)
+    recipe = base / "recipe/meta.json"
+    yield from _recipes(recipe, lambda path: recipe.resolve().parent.parent / path, _recipe_row)
 
 
-def _recipes(recipe: Path) -> list[Path]:
-    """It, and the one of the rows that are kept for validation."""
-    kept = recipe.with_name("validation.json")
-    return [recipe, kept] if kept.exists() else [recipe]
-
-
-def _recipe(
-    recipe: Path, fields: tuple[str, ...], place: Callable[[str], Path], suffix: str = ""
+def _recipes(
+    recipe: Path,
+    place: Callable[[str], Path],
+    read: Callable[[Path], Read],
+    suffix: str = "",
+    **more: Any,
 ) -> Iterator[Item | BadRow]:
-    for name, entry in recipe_entries(recipe).items():
-        wrong = _wrong_entry(entry, fields)
-        if wrong is None and not entry["annotation"].endswith(suffix):
-            wrong = f"annotation {entry['annotation']!r} does not end in {suffix}"
-        if wrong is not None:
-            yield BadRow(f"{recipe}:{name}", "", "bad_recipe", wrong)
-            continue
-        yield from _rows(place(entry["annotation"]), _recipe_row(place(entry["root"])))
+    """The rows of a recipe, and of the one that is kept for validation."""
+    kept = recipe.with_name("validation.json")
+    for path in [recipe, kept] if kept.exists() else [recipe]:
+        for name, entry in recipe_entries(path).items():
+            wrong = _wrong_entry(entry, root=str, annotation=str, **more)
+            if wrong is None and not entry["annotation"].endswith(suffix):
+                wrong = f"annotation {entry['annotation']!r} does not end in {suffix}"
+            if wrong is not None:
+                yield BadRow(f"{path}:{name}", "", "bad_recipe", wrong)
+                continue
+            yield from _rows(place(entry["annotation"]), read(place(entry["root"])))
 
 
-def _wrong_entry(entry: Mapping[str, Any], fields: tuple[str, ...]) -> str | None:
-    for field in fields:
-        kind = int | float if field == "repeat_time" else str
-        if not isinstance(entry.get(field), kind):
-            return f"no field {field!r}, or one of another type"
-    return None
+def _wrong_entry(entry: Mapping[str, Any], **fields: Any) -> str | None:
+    wrong = [name for name, kind in fields.items() if not isinstance(entry.get(name), kind)]
+    return f"no field {wrong[0]!r}, or one of another type" if wrong else None
 
 
 def _recipe_row(root: Path) -> Read:
@@ -164,9 +163,9 @@ def _llama_factory(base: Path, here: Callable[[str], Path]) -> Iterator[Item | B
     info = base / "dataset_info.json"
     for name, entry in recipe_entries(info).items():
         columns, tags = entry.get("columns") or {}, entry.get("tags") or {}
-        lacks = [c for c in ("messages", "chosen", "rejected") if c not in columns]
-        lacks += ["file_name"] if _wrong_entry(entry, ("file_name",)) else []
-        if not entry.get("ranking") or entry.get("formatting") != "sharegpt" or lacks:
+        whole = {"messages", "chosen", "rejected"} <= columns.keys()
+        named = isinstance(entry.get("file_name"), str)
+        if not (entry.get("ranking") and entry.get("formatting") == "sharegpt" and whole and named):
             wrong = "not described as a sharegpt ranking of pairs"
             yield BadRow(f"{info}:{name}", "", "bad_recipe", wrong)
             continue
@@ -178,8 +177,7 @@ def _sharegpt_row(base: Path, columns: Mapping[str, str], tags: Mapping[str, str
 
     def read(row: Mapping[str, Any]) -> tuple[str, list[Path], str, str]:
         turns = row.get(columns["messages"])
-        if not isinstance(turns, list):
-            turns = []
+        turns = turns if isinstance(turns, list) else []
         spoken = [turn for turn in turns if text_of(turn, role) != tags.get("system_tag")]
         if len(spoken) % 2 == 0:
             raise RowError("missing_field", "the prompt must be an odd number of turns")
@@ -200,12 +198,39 @@ def _verl(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
             yield BadRow(where, name, "empty_text", "reward_model.ground_truth is empty")
         text = "".join(message["content"] or "" for message in row["prompt"] or ())
         pictures = tuple(Picture(data=image["bytes"]) for image in row["images"] or ())
-        yield Item(where, name, split_prompt(text), text, pictures)
+        yield Item(where, name, tuple(split_images(text)), text, pictures)
 
 
 def _stage(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
     files = _files(base, "*/*.parquet")
-    yield from read_items([str(path) for path in files], needed=("images", "prompt"), whole=True)
+    yield from read_items([str(path) for path in files], needed=("images", "prompt"))
+
+
+def _prm(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
+    for item in _recipes(base / "meta.json", here, _chat_row, repeat_time=int | float):
+        yield replace(item, rejected=None) if isinstance(item, Item) else item
+
+
+def _chat_row(root: Path) -> Read:
+    def read(row: Mapping[str, Any]) -> tuple[str, list[Path], str, str]:
+        turns = row.get("conversations")
+        said = [text_of(turn, "value") for turn in turns] if isinstance(turns, list) else []
+        if len(said) < 3 or len(said) % 2 == 0 or {*said[2::2]} - {"+", "-"}:
+            raise RowError("missing_field", "no system turn, and then steps, each with + or -")
+        return said[1], [root / name for name in image_names(row)], "\n".join(said[2:]), ""
+
+    return read
+
+
+def _stepwise(base: Path, here: Callable[[str], Path]) -> Iterator[Item | BadRow]:
+    needed = ("prompt", "images", "completions", "labels")
+    for where, row in read_rows(map(str, _files(base, "*/*.parquet")), needed):
+        text, steps, name = row["prompt"] or "", row["completions"] or [], row.get("id") or ""
+        if len(steps) != len(row["labels"] or ()):
+            yield BadRow(where, name, "missing_field", "as many labels as steps are needed")
+            continue
+        pictures = tuple(Picture(data=image["bytes"]) for image in row["images"] or ())
+        yield Item(where, name, tuple(split_images(text)), text, pictures, "\n".join(steps))
 
 
 def _rows(path: Path, read: Read) -> Iterator[Item | BadRow]:
@@ -222,7 +247,7 @@ def _rows(path: Path, read: Read) -> Iterator[Item | BadRow]:
                 yield BadRow(where, name, error.reason, error.detail)
                 continue
             pictures = tuple(Picture(path=file) for file in files)
-            yield Item(where, name, split_prompt(text), text, pictures, chosen, rejected)
+            yield Item(where, name, tuple(split_images(text)), text, pictures, chosen, rejected)
     except OSError as error:
         yield BadRow(str(path), "", "bad_recipe", f"{path}: {error.strerror or error}")
 
@@ -255,4 +280,6 @@ _READERS: dict[str, Callable[[Path, Callable[[str], Path]], Iterator[Item | BadR
     "sft": _stage,
     "kto": _stage,
     "grpo": _stage,
+    "prm": _prm,
+    "stepwise": _stepwise,
 }

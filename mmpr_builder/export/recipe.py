@@ -93,67 +93,58 @@ class RecipeWriter:
         self._entries.setdefault(name, (item.source, item.kind))
         # A key without images would be taken for one: text-only rows have none.
         image = {} if not names else {"image": names[0] if len(names) == 1 else names}
-        self._lines.add(
-            f"{name}.jsonl",
-            {
-                **image,
-                **({"system": item.system} if item.system else {}),
-                "question": item.text,
-                "chosen": item.chosen,
-                "rejected": item.rejected,
-                "id": item.id,
-                "seed_id": item.seed_id,
-                "source": item.source,
-                "kind": item.kind,
-                "answer": item.answer,
-            },
-        )
+        row = {
+            **image,
+            **({"system": item.system} if item.system else {}),
+            "question": item.text,
+            "chosen": item.chosen,
+            "rejected": item.rejected,
+            "id": item.id,
+            "seed_id": item.seed_id,
+            "source": item.source,
+            "kind": item.kind,
+            "answer": item.answer,
+        }
+        self._lines.add(f"{name}.jsonl", row)
 
     def finish(self) -> dict[str, Any]:
         self._lines.flush()
-        self._check_names()
+        known = [*self._entries, *(source for source, _ in self._entries.values())]
+        for option in ("repeat_time", "max_dynamic_patch"):
+            if unused := getattr(self._options, option).unused(known):
+                raise ConfigError(
+                    f"--{option.replace('_', '-')}: {unused[0]!r} is no entry, source or kind of"
+                    f" this export: entries are {', '.join(sorted(self._entries))}"
+                )
         rows = {name: self._lines.rows[f"{name}.jsonl"] for name in sorted(self._entries)}
+        entries: dict[str, Any] = {}
+        kept: dict[str, Any] = {}
+        lost = []  # Entries of which the loader will take none.
+        for name, count in rows.items():
+            entry = self._entry(name, count)
+            (kept if name.startswith(_KEPT) else entries)[name] = entry
+            if int(count * entry["repeat_time"]) == 0:
+                lost.append(f"{name} ({count} x {entry['repeat_time']:g})")
         self._recipe.parent.mkdir(parents=True, exist_ok=True)
-        entries = {name: self._entry(name, count) for name, count in rows.items()}
-        kept = {name: entries.pop(name) for name in rows if name.startswith(_KEPT)}
         write_json(self._recipe, entries)
         if kept:
             write_json(self._recipe.with_name("validation.json"), kept)
-        return {"images": len(self._images), "entries": rows, "warnings": self._cut(rows)}
-
-    def _cut(self, rows: dict[str, int]) -> list[str]:
-        """Entries of which the loader will take none."""
-        lost = [f"{name} ({n} x {r:g})" for name, n in rows.items()
-                if int(n * (r := self._repeat(name))) == 0]  # fmt: skip
         said = "the loader takes int(rows x repeat_time) of an entry, which is none of "
-        return [f"{said}{', '.join(lost)}: give a larger --repeat-time"] if lost else []
+        warnings = [f"{said}{', '.join(lost)}: give a larger --repeat-time"] if lost else []
+        return {"images": len(self._images), "entries": rows, "warnings": warnings}
 
     def _entry(self, name: str, count: int) -> dict[str, Any]:
-        repeat = self._repeat(name)
-        patches = self._options.max_dynamic_patch.value(name, *self._entries[name])
-        entry = {
+        options, of = self._options, (name, *self._entries[name])
+        repeat = 1 if name.startswith(_KEPT) else options.repeat_time.value(*of) or 1
+        patches = options.max_dynamic_patch.value(*of)
+        return {
             "root": f"{self._base}images/",
             "annotation": f"{self._base}annotations/{name}.jsonl",
             "data_augment": False,
             "repeat_time": int(repeat) if repeat == int(repeat) else repeat,
             "length": count,
+            **({} if patches is None else {"max_dynamic_patch": int(patches)}),
         }
-        return entry if patches is None else {**entry, "max_dynamic_patch": int(patches)}
-
-    def _repeat(self, name: str) -> float:
-        if name.startswith(_KEPT):
-            return 1
-        return self._options.repeat_time.value(name, *self._entries[name]) or 1
-
-    def _check_names(self) -> None:
-        known = [*self._entries, *(source for source, _ in self._entries.values())]
-        for option in ("repeat_time", "max_dynamic_patch"):
-            unused = getattr(self._options, option).unused(known)
-            if unused:
-                raise ConfigError(
-                    f"--{option.replace('_', '-')}: {unused[0]!r} is no entry, source or kind of"
-                    f" this export: entries are {', '.join(sorted(self._entries))}"
-                )
 
 
 def _file_name(text: str) -> str:

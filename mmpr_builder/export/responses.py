@@ -1,40 +1,65 @@
-"""Other stages of training from the same rollouts, as Parquet in TRL's forms.
+"""Parquet in TRL's forms: a build's pairs, and other stages of training from the same rollouts.
 
+    trl    the pairs as they are: picked, checked and united under one schema
     sft    prompt, completion            the best right responses of a question, unlike each other
     kto    prompt, completion, label     every response whose verdict is certain
     grpo   prompt, answers, style, …     questions of middling pass rate; `trl_reward` judges them
 
-Each row has `images`, and its prompt is typed parts as in a build's pairs. What TRL's collators do
-with them is as for pairs (trl.py); GRPOTrainer (trl 1.16) stops at a batch in which some prompts
-have images and others none. Rejection sampling for `sft` is that of RFT (arXiv 2308.01825):
-right responses only, several for a question where they differ.
+What TRL's collators do (trl 1.16, `DataCollatorForVisionPreference`): the image parts of a prompt
+are filled from `images` in order and another number of them raises; rows without images carry
+`images: []`. All shards must have one schema: pairs of older builds get null in columns they lack.
+GRPOTrainer stops at a batch in which some prompts have images and others none. Rejection sampling
+for `sft` is that of RFT (arXiv 2308.01825): right responses only, several for a question where they
+differ.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from mmpr_builder.config import Config, QualityConfig
+import pyarrow as pa
+
+from mmpr_builder.config import Config
 from mmpr_builder.errors import RowError
+from mmpr_builder.export.destination import ParquetFiles
 from mmpr_builder.export.faults import Fault, pair_faults
-from mmpr_builder.export.items import BadRow, Item, item_of
+from mmpr_builder.export.items import Item, Picture, turn_of
 from mmpr_builder.export.options import ExportOptions
-from mmpr_builder.export.trl import SplitFiles
-from mmpr_builder.export.verl import about_query, query_item, within
 from mmpr_builder.export.writing import Format, Rows
+from mmpr_builder.io.access import sampled_access
 from mmpr_builder.io.tables import plain
-from mmpr_builder.output import make_block, schema_of
-from mmpr_builder.pairing import Scores, judge_and_pair
+from mmpr_builder.output import pair_schema, schema_of
+from mmpr_builder.output.rows import REFERENCE
+from mmpr_builder.output.stored_images import load_images
+from mmpr_builder.pairing import scorer_for
 from mmpr_builder.pairing.candidates import is_positive, negative_kind
 from mmpr_builder.pairing.pooled import PooledRollout, member_at, rate_of
+from mmpr_builder.prompts import parts as prompt_parts
 from mmpr_builder.quality.filters import filtered
 from mmpr_builder.records import Response, Rollout, Verdict, content_id
 
+_ROUNDING = 1e-9
+
+_PAIRS_HOW = """
+```py
+import mmpr_builder as mb
+from trl import DPOConfig, DPOTrainer
+
+config = DPOConfig(
+    loss_type=["sigmoid", "bco_pair", "sft"],
+    loss_weights=[0.8, 0.2, 1.0],
+    beta=0.1,
+    max_length=None,
+)
+DPOTrainer("my-vlm", args=config, train_dataset=mb.load_pairs("DEST")).train()
+```
+"""
 _HOW = """
 ```py
 from datasets import load_dataset
@@ -49,12 +74,79 @@ _REWARD = """
 """
 
 
+class SplitFiles:
+    """Parquet for training in one folder, and in `validation` what is kept for that.
+
+    `row` makes the row of an item. Images are inside, not files.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        options: ExportOptions,
+        train: str,
+        schema: pa.Schema,
+        row: Callable[[Item], Mapping[str, Any]],
+        **how: int,
+    ) -> None:
+        self._names = {"train": train}
+        if options.validation:
+            self._names["validation"] = "validation"
+        self._files = {
+            split: ParquetFiles(folder / name, schema, **how) for split, name in self._names.items()
+        }
+        self._row = row
+        self.rows: Counter[str] = Counter()
+
+    def add(self, item: Item) -> None:
+        self._files[item.split].add(self._row(item))
+        self.rows[item.split] += 1
+
+    def finish(self) -> dict[str, Any]:
+        for file in self._files.values():
+            file.close()
+        entries = {name: self.rows[split] for split, name in self._names.items()}
+        return {"images": 0, "entries": entries}
+
+
+def _open_pairs(folder: Path, home: Path, options: ExportOptions) -> SplitFiles:
+    schema = pair_schema(REFERENCE if options.referenced else ())
+    return SplitFiles(folder, options, "pairs", schema, partial(_pair, schema.names))
+
+
+def _pair(names: Sequence[str], item: Item) -> Mapping[str, Any]:
+    if any(picture.data is None for picture in item.pictures):
+        raise RowError("image_missing", "the row holds no bytes for an image")
+    row = {name: (item.row or {}).get(name) for name in names}
+    # Pairs made elsewhere may have the conversations alone.
+    texts = {f"{side}_text": text for side, text in item.sides}
+    told = {"question": item.text, "prompt_text": item.text, **texts}
+    return row | {k: text for k, text in told.items() if row[k] is None}
+
+
+TRL = Format("trl", pair_faults, _open_pairs, _PAIRS_HOW)
+
+
+def query_features() -> dict[str, Any]:
+    """The types of what `about_query` gives."""
+    from datasets import List, Value
+
+    text = Value("string")
+    return {
+        **dict.fromkeys(("id", "question", "answer"), text),
+        **dict.fromkeys(("answers", "choices"), List(text)),
+        **dict.fromkeys(("style", "scorer"), text),
+        "pass_rate": Value("float64"),
+        "n_samples": Value("int64"),
+    }
+
+
 @cache
 def features(stage: str) -> Any:
     """The `datasets.Features` of a row."""
     from datasets import Features, Image, List, Value
 
-    text, number, count = Value("string"), Value("float64"), Value("int64")
+    text, count = Value("string"), Value("int64")
     message = {"role": text, "content": List({"type": text, "text": text})}
     said = {"completion": List(message), "response_index": count, "response_tokens": count}
     own = {"sft": said, "kto": {**said, "label": Value("bool"), "kind": text}, "grpo": {}}
@@ -63,24 +155,65 @@ def features(stage: str) -> Any:
             "images": List(Image(mode="RGB")),
             "prompt": List(message),
             **own[stage],
-            **dict.fromkeys(("id", "seed_id", "source", "model", "question", "answer"), text),
-            **dict.fromkeys(("answers", "choices"), List(text)),
-            **dict.fromkeys(("style", "scorer"), text),
-            "pass_rate": number,
-            "n_samples": count,
+            **dict.fromkeys(("id", "seed_id", "source", "model"), text),
+            **query_features(),
         }
     )
 
 
-class StageWriter(SplitFiles):
-    """`train/*.parquet` with the columns of a stage."""
+def _open(stage: str, folder: Path, home: Path, options: ExportOptions) -> SplitFiles:
+    return SplitFiles(folder, options, "train", schema_of(features(stage)), with_images)
 
-    def __init__(self, stage: str, folder: Path, home: Path, options: ExportOptions) -> None:
-        super().__init__(folder, "train", schema_of(features(stage)), options)
 
-    def add(self, item: Item) -> None:
-        images = [{"bytes": picture.read(), "path": None} for picture in item.pictures]
-        self.put(item, {**(item.row or {}), "images": images})
+def with_images(item: Item) -> dict[str, Any]:
+    images = [{"bytes": picture.read(), "path": None} for picture in item.pictures]
+    return {**(item.row or {}), "images": images}
+
+
+def within(
+    rollout: Rollout, verdicts: Sequence[Verdict], config: Config, options: ExportOptions
+) -> float:
+    """The pass rate of a question. Raises `RowError` where it is none or outside the band.
+
+    With `control` any rate is inside.
+    """
+    rate = rate_of(rollout, verdicts, config)
+    if rate is None:
+        raise RowError("nothing_decided", "no response could be judged for certain")
+    low, high = (0.0, 1.0) if options.control else options.pass_rate
+    # Rates of adaptive sampling are means, and 0.8 three times is 0.8000000000000002 on average.
+    if not low - _ROUNDING <= rate <= high + _ROUNDING:
+        raise RowError("too_hard" if rate < low else "too_easy", f"pass rate {rate:.3f}")
+    return rate
+
+
+def query_item(rollout: Rollout, config: Config) -> Item:
+    """The prompt of a rollout with its images. Raises `RowError` where one cannot be read."""
+    seed = rollout.seed
+    return Item(
+        seed.origin,
+        seed.id,
+        tuple(prompt_parts(rollout.prompt)),
+        rollout.prompt,
+        tuple(Picture(data) for data in load_images(rollout, sampled_access(config))),
+        source=seed.source,
+    )
+
+
+def about_query(rollout: Rollout, config: Config, rate: float | None) -> dict[str, Any]:
+    """What a reward needs to judge a response, and how hard the question is."""
+    seed = rollout.seed
+    return {
+        "id": seed.id,
+        "question": plain(seed.question),
+        "answer": plain(seed.answers[0]),
+        "answers": plain(seed.answers),
+        "choices": plain(seed.choices),
+        "style": rollout.style,
+        "scorer": scorer_for(seed, config),
+        "pass_rate": rate,
+        "n_samples": len(rollout.responses),
+    }
 
 
 def _sft(
@@ -123,21 +256,6 @@ def _grpo(
     rate = within(rollout, verdicts, config, options)
     item = query_item(rollout, config)
     yield replace(item, row=_row(rollout, item, config, rate))
-
-
-def unfiltered_pairs(
-    rollouts: Iterable[tuple[Rollout, Config]], judge: Scores
-) -> Iterator[Item | BadRow]:
-    """The pairs of rollouts as they would be with every control of `quality` off."""
-    for rollout, config in rollouts:
-        plain_config = config.model_copy(update={"quality": QualityConfig()})
-        block = make_block([(rollout, *judge_and_pair(rollout, plain_config, judge))], plain_config)
-        for number, row in enumerate(block.rows.table().to_pylist()):
-            yield replace(item_of(f"{rollout.seed.origin}:{number}", row), row=row)
-        for _, drop in block.drops:
-            if drop.stage == "output":
-                seed = rollout.seed
-                yield BadRow(seed.origin, seed.id, drop.reason, drop.detail, seed.source)
 
 
 def _unlike(responses: Sequence[Response], fit: Sequence[int], most: int) -> Iterator[int]:
@@ -188,7 +306,7 @@ def _items(
         name, text = content_id(rollout.seed.id, stage, response.text), plain(response.text)
         row = {
             **shared,
-            "completion": [{"role": "assistant", "content": [{"type": "text", "text": text}]}],
+            "completion": [turn_of("assistant", text)],
             "response_index": index,
             "response_tokens": response.tokens,
             "id": name,
@@ -200,12 +318,8 @@ def _items(
 
 def _row(rollout: Rollout, item: Item, config: Config, rate: float | None) -> dict[str, Any]:
     """What the rows of all stages have."""
-    parts = [
-        {"type": "image", "text": None} if part is None else {"type": "text", "text": plain(part)}
-        for part in item.parts
-    ]
     return {
-        "prompt": [{"role": "user", "content": parts}],
+        "prompt": [turn_of("user", *map(plain, item.parts))],
         **about_query(rollout, config, rate),
         "seed_id": rollout.seed.id,
         "source": plain(rollout.seed.source),
@@ -219,13 +333,14 @@ def _grpo_faults(item: Item) -> Iterator[Fault]:
     yield from pair_faults(item)
 
 
-def _format(name: str, how: str, rows: Rows, option: str) -> Format:
-    queries = name == "grpo"
-    faults = _grpo_faults if queries else pair_faults
-    writer = partial(StageWriter, name)
-    return Format(name, faults, writer, how, (option,), queries=queries, rows=rows)
+def _stage(name: str, args: str, rows: Rows, *options: str) -> Format:
+    how, opened = _HOW.format(name.upper(), args), partial(_open, name)
+    if name == "grpo":
+        how += _REWARD
+        return Format(name, _grpo_faults, opened, how, options, queries=True, rows=rows)
+    return Format(name, pair_faults, opened, how, options, rows=rows)
 
 
-SFT = _format("sft", _HOW.format("SFT", "max_length=None"), _sft, "per_question")
-KTO = _format("kto", _HOW.format("KTO", "max_length=None"), _kto, "")
-GRPO = _format("grpo", _HOW.format("GRPO", "") + _REWARD, _grpo, "pass_rate")
+SFT = _stage("sft", "max_length=None", _sft, "per_question")
+KTO = _stage("kto", "max_length=None", _kto)
+GRPO = _stage("grpo", "", _grpo, "pass_rate")

@@ -8,27 +8,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from mmpr_builder import __version__
-from mmpr_builder.config import Config
+from mmpr_builder.config import Config, QualityConfig
 from mmpr_builder.errors import ConfigError, InputError, RowError
 from mmpr_builder.export.choice import Draw, split_of
 from mmpr_builder.export.destination import MARK, JsonlFiles, staged, write_json
 from mmpr_builder.export.faults import Fault
-from mmpr_builder.export.items import BadRow, Item, read_items
+from mmpr_builder.export.items import BadRow, Item, item_of, read_items
 from mmpr_builder.export.lint_checks import RowChecks
 from mmpr_builder.export.options import KINDS, ExportOptions, check_names
 from mmpr_builder.io.stores import is_url
-from mmpr_builder.output import pair_parts, read_rows
+from mmpr_builder.io.tables import column_names
+from mmpr_builder.output import make_block, pair_parts, read_rows
+from mmpr_builder.output.rows import REFERENCE
+from mmpr_builder.pairing import Scores, judge_and_pair, judge_responses, settled
+from mmpr_builder.quality.suspects import SOLVED_BLIND, SUSPECT_TRUTH
 from mmpr_builder.records import Rollout, Verdict
 
 DROPS = "drops.jsonl"
 
-_OF_SOME = ("repeat_time", "max_dynamic_patch", "mount", "pass_rate", "per_question")
-_BATCH = 64  # Rows checked together: images of a few hundred KB each.
+_OF_SOME = ("kinds", "repeat_time", "max_dynamic_patch", "mount", "pass_rate", "per_question")
 
 
 class Writer(Protocol):
@@ -42,6 +44,8 @@ class Writer(Protocol):
         "warnings" where the loader will not take all of it."""
 
 
+Judgeable = tuple[Rollout, Config]
+"""A rollout, and the settings that it was paired with."""
 Rows = Callable[[Rollout, Sequence[Verdict], Config, ExportOptions], Iterator[Item]]
 """What a format makes of a judged rollout. Raises `RowError` where that is nothing."""
 
@@ -53,7 +57,6 @@ class Format:
     `open_writer` gets the folder to write into, the folder as the trainer will see it, and the
     options. `options` names the options that mean something to it, beyond the common ones. `rows`
     makes them of a rollout; without it they are pairs. `queries`: rows without responses.
-    `whole_rows`: it takes all columns.
     """
 
     name: str
@@ -62,7 +65,6 @@ class Format:
     how: str
     options: tuple[str, ...] = ()
     queries: bool = False
-    whole_rows: bool = False
     rows: Rows | None = None
 
 
@@ -83,45 +85,28 @@ def write_export(
     form: Format,
     dest: str,
     options: ExportOptions,
-    unfiltered: Callable[[], Iterator[Item | BadRow]] | None = None,
+    rollouts: Callable[[], Iterable[Judgeable]] | None = None,
+    judge: Scores | None = None,
 ) -> Exported:
     """Write the pairs of builds into a new folder `dest`; the same input gives the same bytes.
 
     A row that the trainer would misread or stumble over is left out and reported in
-    `drops.jsonl`. `unfiltered` gives the pairs of the same rollouts without quality filters, which
-    `control` needs. Raises `SetupError` before anything is there: bad options, an occupied folder,
-    no pairs, or none that the trainer can use.
+    `drops.jsonl`. Formats that have `rows`, and `control`, need the `rollouts` of the builds, and a
+    `judge` that judges them as their pairs were; they are read twice where a number of rows is
+    drawn. Raises `SetupError` before anything is there: bad options, an occupied folder, no pairs,
+    or none that the trainer can use.
     """
-    check_names("--kinds", options.kinds, KINDS)
-    if options.control and unfiltered is None:
-        raise ConfigError("--control needs the rollouts of a build: a release has none")
-    parts = [part for out in outs for part in pair_parts(out)]
+    _check_options(form, options, rollouts is not None)
+    parts = [] if form.rows else [part for out in outs for part in pair_parts(out)]
+    referenced = any(REFERENCE[0] in column_names(part) for part in parts)
+    options = replace(options, referenced=referenced)
+    sources: set[str] = set()
 
-    def pairs(how: ExportOptions) -> Iterator[Item | BadRow]:
-        if how.control and unfiltered is not None:
-            return (one for one in unfiltered() if _is_asked_for(one, how))
-        return read_items(parts, kinds=how.kinds, sources=how.sources, whole=form.whole_rows)
+    def items(how: ExportOptions) -> Iterator[Item | BadRow]:
+        if rollouts is None or judge is None or not (form.rows or how.control):
+            return read_items(parts, kinds=how.kinds, sources=how.sources)
+        return _made_of(rollouts(), form, judge, how, sources)
 
-    def sources() -> set[str]:
-        return {row["source"] for row in read_rows(parts, ["source"])}
-
-    return write_items(outs, form, pairs, sources, dest, options)
-
-
-def write_items(
-    outs: Sequence[str],
-    form: Format,
-    items: Callable[[ExportOptions], Iterator[Item | BadRow]],
-    sources: Callable[[], set[str]],
-    dest: str,
-    options: ExportOptions,
-) -> Exported:
-    """Write what the trainer can use of `items`, which lie in `outs`, into a new folder `dest`.
-
-    `sources` gives the names of all sources that are in `outs`, once `items` are read. They are
-    read once, and before that where a number of rows is to be drawn from all of them.
-    """
-    check_options(form, options)
     with staged(dest, overwrite=options.overwrite) as (folder, home):
         home = Path(options.mount) if options.mount else home
         checks = RowChecks(form.faults, model=options.model, context=options.context)
@@ -131,81 +116,132 @@ def write_items(
         sides: Counter[str] = Counter()
         seen: set[str] = set()
         draw = _draw(items, checks, options)
-        for item, found_fault in _checked(items(options), checks, options):
+        for item, found in _checked(items(options), checks, options):
             seen.add(item.source)
-            fault = found_fault
+            fault = found
             if fault is None and isinstance(item, Item):
                 if draw is not None and not draw.takes(item):
                     continue
-                fault = _write(writer, item)
-                sides[item.split] += fault is None
+                try:
+                    writer.add(item)
+                    sides[item.split] += 1
+                except RowError as error:
+                    fault = Fault(error.reason, error.detail)
             if fault is not None:
                 reasons[fault.reason] += 1
                 drops.add(DROPS, {"row": item.where, "id": item.id, **fault._asdict()})
         drops.flush()
         if lacking := sorted(set(options.sources) - seen):
-            check_names("--sources", lacking, sorted(filter(None, sources())))
+            known = sources or {row["source"] for row in read_rows(parts, ["source"])}
+            check_names("--sources", lacking, sorted(filter(None, known)))
             raise ConfigError(f"--sources {lacking[0]!r}: it has no pair of these --kinds")
         rows = sides.total()
         if not rows:
             raise InputError(_nothing(outs, form, reasons, options))
         made = writer.finish()
-        left_out = dict(reasons.most_common())
         warnings = tuple(made.get("warnings", ()))
         if options.validation and rows in sides.values():
             all_for = max(sides, key=lambda side: sides[side])
             warnings += (f"all {rows:,} rows are for {all_for}: they have too few pictures",)
-        found = Exported(dest, rows, made["images"], made["entries"], left_out, warnings)
-        (folder / "README.md").write_text(_readme(form, home, found), encoding="utf-8")
-        mark = {
-            "format": form.name,
-            **_without(asdict(found), "folder"),
-            "from": list(outs),
-            "options": _without(asdict(options), "overwrite"),
-            "builder": f"mmpr_builder {__version__}",
-        }
+        left_out = dict(reasons.most_common())
+        done = Exported(dest, rows, made["images"], made["entries"], left_out, warnings)
+        (folder / "README.md").write_text(_readme(form, home, done), encoding="utf-8")
+        said, how = asdict(done), asdict(options)
+        del said["folder"], how["overwrite"], how["referenced"]
+        mark = {"format": form.name, **said, "from": list(outs), "options": how}
+        mark["builder"] = f"mmpr_builder {__version__}"
         write_json(folder / MARK, mark)  # Last: it makes the folder an export.
-    return found
+    return done
 
 
-def _without(table: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in table.items() if key != name}
-
-
-def check_options(form: Format, options: ExportOptions) -> None:
+def _check_options(form: Format, options: ExportOptions, has_rollouts: bool) -> None:
     """Raises `ConfigError` for an option that the format's loader would ignore or misread."""
+    check_names("--kinds", options.kinds, KINDS)
+    if options.control and not has_rollouts:
+        raise ConfigError("--control needs the rollouts of a build: a release has none")
     if options.mount is not None and is_url(options.mount):
         raise ConfigError(f"--mount {options.mount}: loaders open paths: give a folder's path")
-    default = ExportOptions()
     if not 0 <= options.validation < 1:
         raise ConfigError(f"--validation {options.validation}: give a share from 0 to below 1")
-    for name in ("kinds", *_OF_SOME):
-        given = getattr(options, name) != getattr(default, name)
-        allowed = name in form.options or (name == "kinds" and form.rows is None)
-        if given and not allowed:
+    low, high = options.pass_rate
+    if not 0 <= low <= high <= 1:
+        raise ConfigError(f"--pass-rate {low} {high}: give two numbers with 0 <= low <= high <= 1")
+    default = ExportOptions()
+    allowed = form.options if form.rows else ("kinds", *form.options)
+    for name in _OF_SOME:
+        if name not in allowed and getattr(options, name) != getattr(default, name):
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} means nothing to {form.name}: leave it out")
+
+
+def _made_of(
+    rollouts: Iterable[Judgeable],
+    form: Format,
+    judge: Scores,
+    options: ExportOptions,
+    sources: set[str],
+) -> Iterator[Item | BadRow]:
+    """The rows, or the pairs, that rollouts give; adds the names of their sources."""
+    for sampled, own in rollouts:
+        rollout, config = settled(sampled, own, judge), own
+        seed = rollout.seed
+        sources.add(seed.source)
+        if options.sources and seed.source not in options.sources:
+            continue
+        if options.control:  # Every control of `quality` is off.
+            config = config.model_copy(update={"quality": QualityConfig()})
+        try:
+            if form.rows is None:
+                yield from _pairs(rollout, config, judge, options)
+            else:
+                verdicts = _verdicts(rollout, config, judge)
+                if any(response.with_image for response in rollout.responses):
+                    _, judged = judge_responses(rollout, config, judge)
+                    rollout = replace(rollout, responses=judged)
+                yield from form.rows(rollout, verdicts, config, options)
+        except RowError as error:
+            yield BadRow(seed.origin, seed.id, error.reason, error.detail, seed.source)
+
+
+def _pairs(
+    rollout: Rollout, config: Config, judge: Scores, options: ExportOptions
+) -> Iterator[Item]:
+    block = make_block([(rollout, *judge_and_pair(rollout, config, judge))], config)
+    for number, row in enumerate(block.rows.table().to_pylist()):
+        if not options.kinds or row["kind"] in options.kinds:
+            yield replace(item_of(f"{rollout.seed.origin}:{number}", row), row=row)
+    for _, drop in block.drops:
+        if drop.stage == "output":
+            raise RowError(drop.reason, drop.detail)
+
+
+def _verdicts(rollout: Rollout, config: Config, judge: Scores) -> Sequence[Verdict]:
+    """Raises `RowError` where no verdict can be relied on."""
+    if rollout.error is not None:
+        raise RowError(*rollout.error)
+    if not rollout.seed.has_truth:
+        raise RowError("no_truth", "without a truth no response is right or wrong")
+    verdicts, _, drops = judge_and_pair(rollout, config, judge)
+    for drop in drops:
+        if drop.reason in (SUSPECT_TRUTH, SOLVED_BLIND):
+            raise RowError(drop.reason, drop.detail)
+    return verdicts
 
 
 def _checked(
     items: Iterable[Item | BadRow], checks: RowChecks, options: ExportOptions
 ) -> Iterator[tuple[Item | BadRow, Fault | None]]:
     """Each row, put on its side of the split, with its first fault."""
-    left = iter(items)
-    while batch := list(islice(left, _BATCH)):
-        of_row = iter(checks.faults([item for item in batch if isinstance(item, Item)]))
-        for item in batch:
-            if isinstance(item, BadRow):
-                yield item, Fault(item.reason, item.detail)
+    for item, faults in checks.run(items):
+        fault = next(iter(faults), None)
+        if isinstance(item, Item) and fault is None and options.validation:
+            side = split_of(item, options.validation)
+            if side is None:
+                fault = Fault("between_splits", "other rows show its pictures on both sides")
+            else:
+                yield replace(item, split=side), None
                 continue
-            fault = next(iter(next(of_row)), None)
-            if fault is None and options.validation:
-                side = split_of(item, options.validation)
-                if side is None:
-                    fault = Fault("between_splits", "other rows show its pictures on both sides")
-                else:
-                    item = replace(item, split=side)
-            yield item, fault
+        yield item, fault
 
 
 def _draw(
@@ -223,21 +259,9 @@ def _draw(
                 yield item
 
     draw = Draw(usable(replace(options, control=False)), options.max_pairs)
-    return draw.again(usable(options)) if options.control else draw
-
-
-def _is_asked_for(item: Item | BadRow, options: ExportOptions) -> bool:
-    if options.sources and item.source not in options.sources:
-        return False
-    return isinstance(item, BadRow) or not options.kinds or item.kind in options.kinds
-
-
-def _write(writer: Writer, item: Item) -> Fault | None:
-    try:
-        writer.add(item)
-    except RowError as error:
-        return Fault(error.reason, error.detail)
-    return None
+    if not options.control:
+        return draw
+    return Draw(usable(options), draw.counts.total(), draw.counts)
 
 
 def _nothing(

@@ -65,17 +65,14 @@ class Lock:
 
     def lose(self, taken_by: Content) -> None:
         """Note the run that has taken the folder over."""
+        stops = [] if self.taken_by else self._stops
         self.taken_by = taken_by
-        for stop in self._stops:
+        for stop in stops:
             stop(signal.SIGTERM)
 
 
-def _nothing(_: str) -> None:
-    return
-
-
 @contextmanager
-def build_lock(out: str, note: Callable[[str], None] = _nothing) -> Iterator[Lock]:
+def build_lock(out: str, note: Callable[[str], object] = lambda _: None) -> Iterator[Lock]:
     """Hold a build folder for this process; `note` gets a message when that takes a while.
 
     Raises `BuildConflictError` naming host, process and age of another run that holds it,
@@ -83,13 +80,25 @@ def build_lock(out: str, note: Callable[[str], None] = _nothing) -> Iterator[Loc
     """
     fs, path = resolve(join(out, LOCK_NAME))
     lock = Lock(out, _me())
-    take = _local_lock(Path(path), lock, note) if is_local(fs) else _remote(fs, path, lock, note)
-    with take:
-        yield lock
+    take = _on_disk(Path(path), lock, note) if is_local(fs) else _in_store(fs, path, lock, note)
+    with take as (read, write, remove):
+        try:
+            with _beating(lock, read, write):
+                yield lock
+        finally:
+            # After the last heartbeat, which would write it again. If storage is away now, the
+            # lock stays and becomes stale.
+            with suppress(Exception):
+                if read().get("id") == lock.mine["id"]:
+                    remove()
+
+
+File = tuple[Callable[[], Content], Callable[[Content], None], Callable[[], object]]
+"""Reads, writes and removes the lock's file."""
 
 
 @contextmanager
-def _local_lock(path: Path, lock: Lock, note: Callable[[str], None]) -> Iterator[None]:
+def _on_disk(path: Path, lock: Lock, note: Callable[[str], object]) -> Iterator[File]:
     try:
         with naming(lock.out):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,13 +124,7 @@ def _local_lock(path: Path, lock: Lock, note: Callable[[str], None]) -> Iterator
         ours = found.get("host") == lock.mine["host"] if by_kernel else _is_dead_neighbour(found)
         if found and not ours:
             _watch(read, found, lock.out, note)
-        with _beating(lock, read, write):
-            try:
-                yield
-            finally:
-                # Before releasing it: afterwards the file could be the next holder's.
-                if lock.taken_by is None:
-                    path.unlink(missing_ok=True)
+        yield read, write, path.unlink
     finally:
         os.close(handle)
 
@@ -145,7 +148,7 @@ def _flock(path: Path, out: str) -> tuple[int, bool]:
 
 
 @contextmanager
-def _remote(fs: Any, path: str, lock: Lock, note: Callable[[str], None]) -> Iterator[None]:
+def _in_store(fs: Any, path: str, lock: Lock, note: Callable[[str], object]) -> Iterator[File]:
     def read() -> Content:
         fs.invalidate_cache()
         try:
@@ -156,8 +159,28 @@ def _remote(fs: Any, path: str, lock: Lock, note: Callable[[str], None]) -> Iter
     def write(content: Content) -> None:
         fs.pipe_file(path, json.dumps(content).encode())
 
+    def take() -> None:
+        found = read()
+        if not found:
+            try:
+                return _create(fs, path, lock.mine)
+            except Exception:
+                found = read()
+                if not found:
+                    raise  # No other lock came in between: the storage failed.
+        if found.get("id") == lock.mine["id"]:
+            return None  # Our first attempt succeeded, its answer was lost.
+        if not _is_dead_neighbour(found):
+            _watch(read, found, lock.out, note)
+        write(lock.mine)
+        time.sleep(SETTLE_S)
+        now = read()
+        if now.get("id") != lock.mine["id"]:
+            raise _conflict(lock.out, now)
+        return None
+
     try:
-        _take(lambda: _create(fs, path, lock.mine), read, write, lock, note)
+        take()
     except Exception as error:
         # The run's first request to the storage: a wrong address or key fails here.
         if isinstance(error, OSError) or is_passing(error):
@@ -166,43 +189,7 @@ def _remote(fs: Any, path: str, lock: Lock, note: Callable[[str], None]) -> Iter
                 " credentials and that it exists, or give another out="
             ) from error
         raise
-    try:
-        with _beating(lock, read, write):
-            yield
-    finally:
-        # After the last heartbeat, which would write it again. If storage is away now, the lock
-        # stays and becomes stale.
-        with suppress(Exception):
-            if read().get("id") == lock.mine["id"]:
-                fs.rm_file(path)
-
-
-def _take(
-    create: Callable[[], None],
-    read: Callable[[], Content],
-    write: Callable[[Content], None],
-    lock: Lock,
-    note: Callable[[str], None],
-) -> None:
-    found = read()
-    if not found:
-        try:
-            create()
-        except Exception:
-            found = read()
-            if not found:
-                raise  # No other lock came in between: the storage failed.
-        else:
-            return
-    if found.get("id") == lock.mine["id"]:
-        return  # Our first attempt succeeded, its answer was lost.
-    if not _is_dead_neighbour(found):
-        _watch(read, found, lock.out, note)
-    write(lock.mine)
-    time.sleep(SETTLE_S)
-    now = read()
-    if now.get("id") != lock.mine["id"]:
-        raise _conflict(lock.out, now)
+    yield read, write, lambda: fs.rm_file(path)
 
 
 def _create(fs: Any, path: str, mine: Content) -> None:
@@ -218,7 +205,7 @@ def _create(fs: Any, path: str, mine: Content) -> None:
 
 
 def _watch(
-    read: Callable[[], Content], found: Content, out: str, note: Callable[[str], None]
+    read: Callable[[], Content], found: Content, out: str, note: Callable[[str], object]
 ) -> None:
     """Raise `BuildConflictError` if the lock changes; returns when it stays silent or goes."""
     beat = found.get("beat")
@@ -241,20 +228,31 @@ def _beating(
     lock: Lock, read: Callable[[], Content], write: Callable[[Content], None]
 ) -> Iterator[None]:
     """Write the holder and a heartbeat, now and every `BEAT_S` seconds until the block ends."""
-    ended = threading.Event()
 
     def beat() -> None:
-        while not ended.wait(BEAT_S):
-            # If one fails (storage away for a moment), the next one makes up for it.
-            with suppress(Exception):
-                found = read()
-                if found.get("id", lock.mine["id"]) != lock.mine["id"]:
-                    lock.lose(found)
-                    return
+        # If one fails (storage away for a moment), the next one makes up for it.
+        with suppress(Exception):
+            found = read()
+            if found.get("id", lock.mine["id"]) != lock.mine["id"]:
+                lock.lose(found)
+            if lock.taken_by is None:
                 write({**lock.mine, "beat": time.time()})
 
     write({**lock.mine, "beat": time.time()})
-    thread = threading.Thread(target=beat, name="mmpr-lock", daemon=True)
+    with repeated(beat, BEAT_S, "mmpr-lock"):
+        yield
+
+
+@contextmanager
+def repeated(action: Callable[[], object], every_s: float, name: str) -> Iterator[None]:
+    """Call `action` every so many seconds, in a thread of this name, until the block ends."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(every_s):
+            action()
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     try:
         yield

@@ -20,9 +20,9 @@ from typing import Any, Self
 from mmpr_builder.config import (
     Config,
     SourceConfig,
+    as_stated,
     identity_hash,
     sampling_identity,
-    with_stated_aims,
 )
 from mmpr_builder.errors import BuildConflictError, InputError
 from mmpr_builder.escaping import redacted
@@ -136,10 +136,10 @@ def read_manifest(out: str) -> Manifest:
 
 
 def as_planned(config: Config) -> Config:
-    """`config` with the aims of adaptive sampling by its folder's plan, if there is one."""
+    """`config` with what its folder's plan states, if there is one (`as_stated`)."""
     if not has_manifest(config.out):
         return config
-    return with_stated_aims(config, read_manifest(config.out).identity.settings)
+    return as_stated(config, read_manifest(config.out).identity.settings)
 
 
 def write_manifest(out: str, manifest: Manifest) -> None:
@@ -151,7 +151,7 @@ def refuse_other_build(out: str, old: Identity, new: Identity) -> None:
     lines = _setting_lines(old.settings, new.settings)
     if not lines:
         lines += _differences("template", old.templates, new.templates, "its text or style")
-        lines += _differences("model", old.model, new.model, None)
+        lines += _model_lines(old.model, new.model)
         lines += _differences("input", old.inputs, new.inputs, "its content")
     _refuse(out, lines, can_extend=not _other_rollouts(old, new))
 
@@ -188,8 +188,14 @@ def _other_rollouts(old: Identity, new: Identity) -> list[str]:
     return [
         *_shrinking_lines(old.settings, new.settings),
         *_differences("template", old.templates, templates, "its text or style"),
-        *_differences("model", old.model, new.model, None),
+        *_model_lines(old.model, new.model),
     ]
+
+
+def _model_lines(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Earlier plans lack the digests of weights."""
+    known = {k: v for k, v in new.items() if k in old or not k.endswith(".content")}
+    return _differences("model", old, known, None)
 
 
 def _shrinking_lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -252,18 +258,15 @@ def _setting_differences(
     old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> list[tuple[str, Any, Any]]:
     """A key that one side lacks has its default there: versions may add settings."""
+    numbers = {key.split(".")[1] for key in (*old, *new) if key.startswith("seeds.")}
+    of_source = _source_defaults()
     defaults = sampling_identity(Config())
-    source_defaults = _source_defaults()
-    found = []
-    for key in sorted({*old, *new}, key=_natural):
-        default = defaults.get(key)
-        if re.fullmatch(r"seeds\.\d+\.\w+", key):
-            default = source_defaults.get(key.rsplit(".", 1)[1])
-        before, after = old.get(key, default), new.get(key, default)
-        # An empty table is the absence of its keys, which are compared themselves.
-        if before != after and {} not in (before, after):
-            found.append((key, before, after))
-    return found
+    defaults |= {f"seeds.{n}.{key}": value for n in numbers for key, value in of_source.items()}
+    before, after = defaults | {**old}, defaults | {**new}
+    keys = sorted({*old, *new}, key=_natural)
+    found = [(key, before.get(key), after.get(key)) for key in keys]
+    # An empty table is the absence of its keys, which are compared themselves.
+    return [(key, a, b) for key, a, b in found if a != b and {} not in (a, b)]
 
 
 def _differences(

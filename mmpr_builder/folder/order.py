@@ -13,7 +13,7 @@ seeds/order-N.parquet has the difference to their place in the input now.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -44,6 +44,8 @@ class Slice:
     """Whether it begins where its part begins."""
     image_bytes: int = 0
     """Of all images of the part, if known."""
+    kept: Callable[[], list[Rollout]] | None = None
+    """Reads the part where it is not there as a whole yet."""
 
     @property
     def is_whole(self) -> bool:
@@ -65,7 +67,7 @@ class Slice:
 
     def read(self) -> list[Rollout]:
         """Its rollouts, each with its place in the input as index, in order."""
-        read = rollouts_from_table(read_parquet(self.uri))
+        read = self.kept() if self.kept else rollouts_from_table(read_parquet(self.uri))
         placed = [replace(r, index=r.index + self.shift) for r in read if self.holds(r.index)]
         return sorted(placed, key=lambda rollout: rollout.index)
 
@@ -109,26 +111,31 @@ def read_order(out: str, manifest: Manifest) -> list[Shift]:
     return list(zip(table["first"].to_pylist(), table["shift"].to_pylist(), strict=True))
 
 
-def in_order(units: Sequence[tuple[Unit, str]], shifts: Sequence[Shift]) -> list[Slice]:
-    """The parts (unit, uri), cut and sorted into the order of the input."""
+def in_order(parts: Sequence[tuple[Unit, Slice]], shifts: Sequence[Shift]) -> list[Slice]:
+    """The units' parts, cut and sorted into the order of the input."""
     if not shifts:
-        return [Slice(uri) for _, uri in units]
-    units = sorted(units, key=lambda pair: pair[0].first)
-    last = 2**62
-    ends = [*(after.first for (_, _), (after, _) in pairwise(units)), last]
+        return [part for _, part in parts]
+    parts = sorted(parts, key=lambda pair: pair[0].first)
+    ends = [*(after.first for _, (after, _) in pairwise(parts)), 2**62]
     slices = [
         piece
-        for (unit, uri), end in zip(units, ends, strict=True)
-        for piece in _pieces(unit.first, end, uri, shifts)
+        for (unit, part), end in zip(parts, ends, strict=True)
+        for piece in _pieces(unit.first, end, part, shifts)
     ]
     return sorted(slices, key=lambda piece: piece.first + piece.shift)
 
 
-def _pieces(first: int, end: int, uri: str, shifts: Sequence[Shift]) -> Iterator[Slice]:
+def _pieces(first: int, end: int, part: Slice, shifts: Sequence[Shift]) -> Iterator[Slice]:
     """One part, with indices from `first` up to `end`, in slices of one shift each."""
     at = bisect_right(shifts, first, key=lambda shift: shift[0]) - 1
     stop = bisect_left(shifts, end, key=lambda shift: shift[0])
     for number in range(at, stop):
         start, shift = shifts[number]
         until = shifts[number + 1][0] if number + 1 < len(shifts) else end
-        yield Slice(uri, max(first, start), min(until, end), shift, start <= first)
+        yield replace(
+            part,
+            first=max(first, start),
+            stop=min(until, end),
+            shift=shift,
+            is_head=start <= first,
+        )

@@ -17,8 +17,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
-from types import TracebackType
+from dataclasses import dataclass, replace
 from typing import Self
 
 import pyarrow as pa
@@ -52,6 +51,8 @@ from mmpr_builder.records import Drop, Rollout, Seed
 
 KILLED_ENGINE = "killed_engine"
 """Error reason of a rollout whose sampling ended the engine's process each time it was tried."""
+NOT_SAMPLED = "not_sampled"
+"""Error reason of a rollout that stands for a seed which sampling has not come to."""
 
 _DIGEST = b"mmpr_unit"
 _QUARANTINED = b"mmpr_quarantined"
@@ -117,6 +118,16 @@ def read_partial(out: str, unit: Unit) -> dict[int, Rollout]:
     return rows
 
 
+def read_kept(out: str, unit: Unit, model: str) -> list[Rollout]:
+    """A unit as far as it is sampled; its other seeds have the error `NOT_SAMPLED`."""
+    rows, why = read_partial(out, unit), "the build is paired before all seeds were sampled"
+    blank = Rollout(Seed("", ""), "", "", "open", model, error=(NOT_SAMPLED, why))
+    return [
+        rows.get(index) or replace(blank, seed=seed, index=index)
+        for index, seed in read_seeds(out, unit)
+    ]
+
+
 def units_with_partial(out: str, units: Sequence[Unit]) -> list[Unit]:
     """Units with rows that may have been kept."""
     names = set(names_in(join(out, "partial")))
@@ -174,12 +185,7 @@ class DropFile:
         self._held.callback(self._writer.close)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._held.close()
 
     def add(self, index: int, drop: Drop) -> None:

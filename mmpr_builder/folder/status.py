@@ -26,7 +26,7 @@ from typing import Any, Literal
 from mmpr_builder.config import Config
 from mmpr_builder.errors import InputError, Interrupted, MmprError, SetupError, cause_of
 from mmpr_builder.folder import join, read_json, write_json
-from mmpr_builder.folder.lock import Lock, is_process
+from mmpr_builder.folder.lock import Lock, is_process, repeated
 from mmpr_builder.folder.manifest import MANIFEST_NAME, has_manifest, read_manifest
 from mmpr_builder.io.stores import (
     is_local,
@@ -82,9 +82,10 @@ def reported(config: Config, progress: Progress, half: Half, lock: Lock) -> Iter
     """
     reporter = Reporter(config.out, progress, half, lock)
     with progress.watched_by(reporter.watch):
-        reporter.start()
+        reporter.write()
         try:
-            yield reporter
+            with repeated(reporter.write, reporter.every_s, "mmpr-status"):
+                yield reporter
         except (Interrupted, KeyboardInterrupt) as error:
             reporter.end("interrupted", str(error) or "stopped from the keyboard")
             raise
@@ -127,7 +128,7 @@ def life(status: Status, now: float | None = None) -> Life:
 
 
 class Reporter:
-    """The thread that writes, what the file said before, and the last figures."""
+    """Writes the file; holds what it said before, and the last figures."""
 
     def __init__(self, out: str, progress: Progress, half: Half, lock: Lock) -> None:
         self._uri = join(out, STATUS_NAME)
@@ -135,23 +136,27 @@ class Reporter:
         self._lock = lock
         self._own: dict[str, Any] = {}
         self._latest: dict[str, Any] = {}
-        self._before, earlier = _earlier(out)
+        self._before: str | None = None
+        earlier: Status | None = None
+        with suppress(InputError, OSError):
+            self._before = read_bytes(self._uri).decode("utf-8", "replace")
+            earlier = read_status(out)
         self.may_put_back = _holds_build(out)
-        self._ended, self._writing = threading.Event(), threading.Lock()
-        fs, _ = resolve(self._uri)
-        every_s = EVERY_S if is_local(fs) else REMOTE_EVERY_S
+        self._writing = threading.Lock()
+        self.every_s = EVERY_S if is_local(resolve(self._uri)[0]) else REMOTE_EVERY_S
+        # The submission id of a Ray job.
+        job_id = ((ray_job() or {}).get("metadata") or {}).get("job_submission_id", "")
         now = time.time()
         self._status = Status(
-            *("running", half, socket.gethostname(), os.getpid(), job_id(), now, now, every_s),
+            *("running", half, socket.gethostname(), os.getpid(), job_id, now, now, self.every_s),
             paired=earlier is not None and (earlier.state == "done" or earlier.paired),
         )
-        self._thread = threading.Thread(target=self._beat, name="mmpr-status", daemon=True)
 
     def begin(self, *, changes: bool = True) -> None:
         """The run is not refused any more; with `changes` the folder's pairs become outdated."""
         self.may_put_back = False
         if changes:
-            self._write(paired=False)
+            self.write(paired=False)
 
     def watch(self, progress: Progress, ended: bool) -> None:
         """Keep the figures of ended stages: of the half's own, and of the latest for a failure."""
@@ -160,21 +165,15 @@ class Reporter:
             if self._latest["stage"] == self._status.half:
                 self._own = self._latest
 
-    def start(self) -> None:
-        self._write()
-        self._thread.start()
-
     def end(self, state: State, message: str) -> None:
-        self._stop()
         if state == "sampled" and self._status.paired:
             state = "done"  # Nothing was left to sample, and the pairs are those of all seeds.
         if state in ("interrupted", "failed"):
             self._own = self._own or self._latest
-        self._write(state=state, message=message)
+        self.write(state=state, message=message)
 
     def put_back(self) -> None:
         """End with the file as it was."""
-        self._stop()
         if self._lock.taken_by is not None:
             return
         with suppress(OSError), patience(_PUT_BACK_S):
@@ -183,15 +182,8 @@ class Reporter:
             else:
                 put_text(self._before, self._uri)
 
-    def _stop(self) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
-        while not self._ended.wait(self._status.every_s):
-            self._write()
-
-    def _write(self, **changed: Any) -> None:
+    def write(self, **changed: Any) -> None:
+        """Write the file as things are now, unless it is another run's."""
         figures = self._own or self._progress.snapshot()
         with self._writing:
             told = replace(self._status, updated=time.time(), figures=figures, **changed)
@@ -199,16 +191,6 @@ class Reporter:
             if self._lock.taken_by is None:
                 with suppress(OSError), patience(0):
                     write_json(self._uri, {"format": FORMAT, **asdict(told)})
-
-
-def _earlier(out: str) -> tuple[str | None, Status | None]:
-    """The file before this run, as text and, where it can be read, as a status."""
-    text = None
-    with suppress(OSError):
-        text = read_bytes(join(out, STATUS_NAME)).decode("utf-8", "replace")
-    with suppress(InputError, OSError):
-        return text, read_status(out)
-    return text, None
 
 
 def _holds_build(out: str) -> bool:
@@ -221,13 +203,10 @@ def _holds_build(out: str) -> bool:
     return True
 
 
-def job_id() -> str:
-    """The id that `ray job submit` gave to this process; "" for any other."""
-    # Ray passes it to the job's process in this variable.
-    with suppress(ValueError, KeyError, TypeError):
-        content = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", ""))
-        return str(content["metadata"]["job_submission_id"])
-    return ""
+def ray_job() -> dict[str, Any] | None:
+    """Ray's configuration of this job; None in a process that `ray job submit` did not start."""
+    said = os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR")
+    return dict(json.loads(said)) if said else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +234,7 @@ def look(out: str) -> Overview:
     if status is None and not has_manifest(out):
         raise InputError(f"{out}: no build here (neither status.json nor manifest.json)")
     units = read_manifest(out).units if has_manifest(out) else ()
-    there = _names(join(out, "rollouts"))
+    there = set(names_in(join(out, "rollouts")))
     return Overview(
         status=status,
         life="gone" if status is None else life(status),
@@ -264,11 +243,3 @@ def look(out: str) -> Overview:
         seeds=sum(unit.count for unit in units),
         paired=is_there(join(out, "run.json")),
     )
-
-
-def _names(folder: str) -> set[str]:
-    fs, path = resolve(folder)
-    fs.invalidate_cache()
-    if not fs.exists(path):
-        return set()
-    return {name.rsplit("/", 1)[-1] for name in fs.ls(path, detail=False)}

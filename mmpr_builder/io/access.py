@@ -94,10 +94,10 @@ def _base(source: SourceConfig) -> str:
     return "/".join(parts[: inner - 1 if is_file or beside else inner])
 
 
-def named_access(path: str, **settings: object) -> Access:
-    """What `root`, `roots` and `allow` of a source at `path` open. Raises `ConfigError`."""
+def source_of(path: str, **settings: object) -> SourceConfig:
+    """A source as in a recipe. Raises `ConfigError`."""
     try:
-        return access_of([SourceConfig.model_validate({"path": path, **settings})])
+        return SourceConfig.model_validate({"path": path, **settings})
     except ValidationError as error:
         found = error.errors()[0]
         place, text = ".".join(map(str, found["loc"])), found["msg"].removeprefix("Value error, ")

@@ -189,7 +189,8 @@ class _ParquetColumn:
         # group -> (batches still to come, number of the next one); one cursor is open at a time
         self._cursor: tuple[int, Iterator[Any], int] | None = None
         meta = self._file.metadata
-        leaves = [i for i in range(meta.num_columns) if self._leaf(i).split(".", 1)[0] == column]
+        paths = [meta.schema.column(i).path for i in range(meta.num_columns)]
+        leaves = [i for i, path in enumerate(paths) if path.split(".", 1)[0] == column]
         if not leaves:
             raise KeyError(f"no column {column!r}")
         self._starts, self._sizes, start = [], [], 0
@@ -201,9 +202,6 @@ class _ParquetColumn:
             self._sizes.append(max(1, min(BATCH_ROWS, BATCH_BYTES // per_row)))
             start += group.num_rows
         self._rows = start
-
-    def _leaf(self, index: int) -> str:
-        return str(self._file.metadata.schema.column(index).path)
 
     def value(self, row: int) -> Any:
         """The cell as Python objects. Raises `IndexError` past the last row."""
@@ -219,7 +217,9 @@ class _ParquetColumn:
         if key in self._batches:
             self._batches.move_to_end(key)
             return self._batches[key]
-        batches, first = self._open_at(group, number)
+        batches, first = self._file.batches(self._sizes[group], [self._column], group), 0
+        if self._cursor and self._cursor[0] == group and self._cursor[2] <= number:
+            _, batches, first = self._cursor
         for at, batch in enumerate(batches, start=first):
             if (group, at) not in self._batches:
                 self._batches[group, at] = batch
@@ -230,12 +230,6 @@ class _ParquetColumn:
             if at == number:
                 return batch
         raise IndexError(f"row group {group} ends before batch {number}")
-
-    def _open_at(self, group: int, number: int) -> tuple[Iterator[Any], int]:
-        """A cursor at or before batch `number`: the open one if it has not passed it."""
-        if self._cursor is not None and self._cursor[0] == group and self._cursor[2] <= number:
-            return self._cursor[1], self._cursor[2]
-        return self._file.batches(self._sizes[group], [self._column], group), 0
 
 
 _parquet_column = lru_cache(maxsize=8)(_ParquetColumn)

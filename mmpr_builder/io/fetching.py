@@ -38,6 +38,7 @@ _HTTP_ERRORS = (
     *(httpcore.ProtocolError, httpcore.NetworkError, httpcore.TimeoutException),
     httpcore.UnsupportedProtocol,
 )
+_late: Counter[tuple[str, str, int | None]] = Counter()  # How often in a row a host was.
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
 
@@ -50,17 +51,16 @@ def fetch(url: str, access: Access, max_bytes: int, *, deadline_s: float = DEADL
     """
     check_url(url, access)
     host = place_of(url)[:3]
-    late = _late_hosts()
-    if late[host] >= MAX_LATE:
+    if _late[host] >= MAX_LATE:
         raise RowError("image_unreadable", f"{url}: its host was late {MAX_LATE} times in a row")
     before = _deadline.set(time.monotonic() + deadline_s)
     try:
         found = _follow(url, access, max_bytes)
-        late[host] = 0
+        _late[host] = 0
         return found
     except (TimeoutError, *_HTTP_ERRORS) as error:
         if time.monotonic() >= _deadline.get():
-            late[host] += 1
+            _late[host] += 1
             raise RowError("image_unreadable", f"{url}: not there after {deadline_s:g} s") from None
         # The texts of these errors quote what a server sent.
         raise OSError(type(error).__name__) from None
@@ -122,12 +122,6 @@ def _pool(is_named: bool) -> httpcore.ConnectionPool:
     return httpcore.ConnectionPool(
         max_connections=64, keepalive_expiry=15.0, network_backend=_Network(public=not is_named)
     )
-
-
-@functools.cache
-def _late_hosts() -> Counter[tuple[str, str, int | None]]:
-    """How often in a row each host was late, in this process."""
-    return Counter()
 
 
 class _Network(httpcore.NetworkBackend):

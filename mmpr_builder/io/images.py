@@ -25,7 +25,7 @@ from PIL import Image, UnidentifiedImageError
 from mmpr_builder.errors import MissingExtraError, RowError, SetupError
 from mmpr_builder.io.access import Access, Places, check_url
 from mmpr_builder.io.embedded import DATASET_SCHEME, read_embedded
-from mmpr_builder.io.stores import is_url, resolve
+from mmpr_builder.io.stores import is_passing, is_url, resolve
 from mmpr_builder.records import ImageRef
 
 MAX_BYTES = 128 * 2**20  # A photograph has 1-30 MB, an uncompressed 40-megapixel TIFF 120.
@@ -40,6 +40,8 @@ FORMATS = (
 # Rare in data sets and dear to decode; builds of earlier versions may hold them.
 EARLIER = {"JPEG2000": b"\0\0\0\x0cjP", "ICO": b"\0\0\1\0", "QOI": b"qoif", "SUN": b"Y\xa6j\x95"}
 REMOTE_TRIES = 3
+_MAX_WORK = 2**32  # Pixels times scans.
+_MAX_UNCOMPILED = 4 * 2**20  # Bytes.
 
 NO_NETWORK = Access()
 
@@ -68,7 +70,7 @@ def read_bytes(ref: ImageRef, access: Access = NO_NETWORK) -> bytes:
     if ref.uri.startswith("data:"):
         return _data_url(ref.uri)
     remote = is_url(ref.uri)
-    for last in range(tries := REMOTE_TRIES if remote else 1):
+    for last in range(REMOTE_TRIES):
         try:
             return _bounded(_from_url(ref.uri, access) if remote else _from_disk(ref.uri), ref.uri)
         except FileNotFoundError:
@@ -81,7 +83,7 @@ def read_bytes(ref: ImageRef, access: Access = NO_NETWORK) -> bytes:
             raise RowError("image_unreadable", f"{ref.uri}: {error}"[:500]) from None
         # Each fsspec back end raises its own types (botocore, google …).
         except Exception as error:  # noqa: BLE001
-            if last == tries - 1:
+            if last == REMOTE_TRIES - 1 or not (remote or is_passing(error)):
                 raise RowError("image_unreadable", f"{ref.uri}: {error!r}"[:500]) from None
             time.sleep(0.5 * 2**last)
     raise AssertionError("unreachable")
@@ -185,6 +187,8 @@ _BASE64 = re.compile(
 
 def data_url(text: str) -> str | None:
     """A picture that is written as base64 alone, as a `data:` URL; None for other text."""
+    if len(text) < 40:
+        return None
     if text.startswith("data:image/"):
         return text
     return f"data:image;base64,{''.join(text.split())}" if _BASE64.fullmatch(text) else None
@@ -203,7 +207,7 @@ def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
     try:
         try:
             return _opened(data, formats)
-        except ValueError:  # Of over 1 MB of text or profile Pillow makes an error.
+        except (ValueError, OverflowError):  # Of over 1 MB of text or profile one is made.
             if not data.startswith(_PNG):
                 raise
             return _opened(_without_notes(data), formats)
@@ -224,10 +228,26 @@ def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
         raise RowError("image_unreadable", f"damaged or of an unknown kind ({what})") from None
 
 
+class Paced(io.BytesIO):
+    """Reads to a limit. Pillow takes files apart piece by piece, and joins some pieces again."""
+
+    left = 2**23  # Bytes, and 1 KiB for each reading, of all that stands before the picture.
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        self.left -= 1024 + (len(found) if size is not None and size >= 0 else 0)
+        if self.left < 0:
+            raise OverflowError
+        return found
+
+
 def _opened(data: bytes, formats: Sequence[str]) -> Image.Image:
-    with Image.open(io.BytesIO(data), formats=tuple(formats)) as image:
+    file = Paced(data)
+    with Image.open(file, formats=tuple(formats)) as image:
         _check_size(image.size)
+        _check_work(image, data)
         with _budget.taken(_cost(image)):
+            file.left = 2 * MAX_BYTES
             image.load()
             _check_size(image.size)  # what is inside an icon can differ from its header
             turn = _TURNS.get(_orientation(image))
@@ -260,7 +280,7 @@ def _without_notes(data: bytes) -> bytes:
     """A PNG without texts and colour profile, which are no part of the picture. Its chunks are
     those of the PNG specification: length, four letters, content, check sum."""
     kept, at = [_PNG], len(_PNG)
-    while at + 12 <= len(data):
+    for _ in range(min(2**16, len(data) // 12)):
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
         if data[at + 4 : at + 8] not in _NOTES:
             kept.append(data[at:end])
@@ -278,6 +298,17 @@ def _check_size(size: tuple[int, int]) -> None:
         )
     if max(size) > MAX_ASPECT * min(size):
         raise RowError("image_bad_aspect", f"{width} x {height} pixels, over {MAX_ASPECT}:1")
+
+
+def _check_work(image: Image.Image, data: bytes) -> None:
+    """A progressive JPEG is gone through once for each scan; ten are usual. Some decoders of Pillow
+    are not compiled: plain PPM, run lengths in BMP."""
+    scans = data.count(b"\xff\xda") if "progressive" in image.info else 1
+    if scans * math.prod(image.size) > _MAX_WORK:
+        raise RowError("image_too_large", f"{image.width} x {image.height} pixels, {scans} times")
+    uncompiled = any(tile[0] in Image.DECODERS for tile in getattr(image, "tile", ()))
+    if uncompiled and image.format not in EARLIER and len(data) > _MAX_UNCOMPILED:
+        raise RowError("image_too_large", f"{len(data)} bytes of {image.format}: make it PNG")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -58,6 +58,11 @@ class Keyed:
         query = f"SELECT DISTINCT number FROM entries WHERE key IN ({marks}) ORDER BY number"
         return [number for (number,) in self._db.execute(query, wanted)]
 
+    def entries(self, key: Key) -> list[tuple[int, str]]:
+        """(number, text) of all entries under a key, by rising number."""
+        query = "SELECT number, text FROM entries WHERE key = ? ORDER BY number"
+        return self._db.execute(query, (key,)).fetchall()
+
     def remove(self, keys: Iterable[Key], number: int = 0) -> None:
         """Forget the entries of that number under these keys."""
         gone = [(key, number) for key in keys]

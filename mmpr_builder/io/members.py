@@ -100,6 +100,9 @@ def tar_members(uri: str) -> Iterator[tuple[tarfile.TarInfo, Any]]:
                     raise InputError(f"{uri}: a member leads back to one before it")
                 last = found.offset
                 tar.members = []  # type: ignore[attr-defined]  # Else it keeps all.
+                if not (found.isreg() or found.isdir()):
+                    what = "is a link or a device: pack the files themselves"
+                    raise InputError(f"{uri}: {found.name!r} {what}")
                 if found.isreg():
                     yield found, tar
     except DAMAGED as error:

@@ -2,7 +2,7 @@
 
 data/*.jsonl              -> data/a.jsonl, data/b.jsonl             (sorted)
 data/                     -> its *.jsonl, *.json and *.parquet, or a `save_to_disk` folder; where
-                             there are none its *.csv, *.tsv, *.arrow and *.tar
+                             there are none its *.csv, *.tsv, *.arrow and *.tar, else its *.zip
 data.zip                  -> the files of a folder like that in an archive
 s3://bucket/x.jsonl.gz    -> itself, through fsspec
 org/name  org/name:subset -> a data set of the Hugging Face hub; org/name@REVISION:subset
@@ -17,7 +17,7 @@ import io
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Literal, cast
 
@@ -39,6 +39,7 @@ FURTHER: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".arrow": "disk", ".
 _KNOWN = {**FORMATS, **FURTHER}
 _WHOLE = (".parquet", ".arrow", ".tar", ".zip")  # Read by places, which compression takes away.
 _ZIP = ".zip"
+_TARS = {".tgz": "gzip", ".tbz2": "bz2", ".txz": "xz", ".tzst": "zstd"}
 #: What files begin with, for names that do not tell.
 _MAGIC = ((b"PAR1", ".parquet"), (b"PK\x03\x04", _ZIP), (b"ARROW1", ".arrow"))
 _PACKED = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ", "xz"))
@@ -167,7 +168,7 @@ def _suffixes(name: str) -> tuple[str, str | None]:
     stem, last = os.path.splitext(name)
     if last in COMPRESSIONS:
         return os.path.splitext(stem)[1], COMPRESSIONS[last]
-    return last, None
+    return (".tar", _TARS[last]) if last in _TARS else (last, None)
 
 
 def _files(uri: str, fs: Any, inside: str, split: str) -> list[SeedFile]:
@@ -177,20 +178,25 @@ def _files(uri: str, fs: Any, inside: str, split: str) -> list[SeedFile]:
         with fs.open(inside, "rb") as handle:
             start = handle.read(512)
         compression = next((kind for magic, kind in _PACKED if start.startswith(magic)), None)
+        if compression is not None:
+            with open_binary(SeedFile(uri, "jsonl", compression)) as packed:
+                start = packed.read(512)
         text = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
-        found = next((ending for magic, ending in _MAGIC if start.startswith(magic)), suffix)
-        found = ".tar" if start[257:262] == b"ustar" else ".jsonl" if text or compression else found
-    else:
-        found = suffix
-    if (found not in _KNOWN and found != _ZIP) or (found in _WHOLE and compression):
+        suffix = next((ending for magic, ending in _MAGIC if start.startswith(magic)), suffix)
+        suffix = ".tar" if start[257:262] == b"ustar" else ".jsonl" if text else suffix
+    if compression is not None and suffix in _WHOLE:
+        raise InputError(
+            f"{uri}: a compressed {suffix} is not read: decompress it, and give the {suffix} itself"
+        )
+    if suffix not in _KNOWN and suffix != _ZIP:
         raise InputError(
             f"{uri}: cannot tell the format from the name (suffix {suffix!r}); seeds are read from"
             f" {', '.join((*_KNOWN, _ZIP))} (text also as {', '.join(COMPRESSIONS)}; decompress"
             " others first), folders of these, and data sets"
         )
-    if found == _ZIP:
+    if suffix == _ZIP:
         return _zipped(uri, split)
-    return [SeedFile(uri, _KNOWN[found], compression, split)]
+    return [SeedFile(uri, _KNOWN[suffix], compression, split)]
 
 
 def _zipped(uri: str, split: str) -> list[SeedFile]:
@@ -220,12 +226,15 @@ def _folder(uri: str, fs: Any, inside: str, split: str) -> list[SeedFile]:
     if {"dataset_info.json", "state.json"} <= names or "dataset_dict.json" in names:
         return [SeedFile(uri.rstrip("/"), "disk", split=split)]
     further = {} if "metadata.csv" in names else FURTHER
-    also = sorted(name for name in names if _is_seed_file(name, further))
-    for kinds in (FORMATS, further):
+    for kinds in (FORMATS, further, {_ZIP} if further else {}):
         here = sorted(f"{inside}/{name}" for name in names if _is_seed_file(name, kinds))
         below = sorted(_below(fs, inside, is_url(uri), kinds, near=bool(here)))
         if here or below:
             break
+    endings = {name: _suffixes(name) for name in names}
+    packed = {n for n, (end, kind) in endings.items() if end == _ZIP or (end == ".tar" and kind)}
+    packed |= {name for name in names if _is_seed_file(name, further)}
+    also = sorted(name for name in packed if f"{inside}/{name}" not in here)
     if here:
         # A file beside folders does not hide what is named after splits in them.
         others = [name for name in below if not _said(name[len(inside) + 1 :])]
@@ -235,8 +244,12 @@ def _folder(uri: str, fs: Any, inside: str, split: str) -> list[SeedFile]:
                 f"{uri}: not read, as there are seed files above: {others[0]} and"
                 f" {len(others) - 1} more; name their folder as a source, too, to read them"
             )
-    if also and kinds is FORMATS:
-        tell(f"{uri}: not read beside other seed files: {also[0]} and {len(also) - 1} more")
+    if also and (here or below):
+        more = f" and {len(also) - 1} more" if len(also) > 1 else ""
+        tell(
+            f"{uri}: not read beside other seed files: {also[0]}{more}; name it as a source, or as"
+            " `root` if the images are in it"
+        )
     if here or below:
         found = of_split([*here, *below], len(inside) + 1, split)
         refuse_links_out(uri, found)
@@ -244,9 +257,10 @@ def _folder(uri: str, fs: Any, inside: str, split: str) -> list[SeedFile]:
         return [file for name, path in named for file in _files(name, fs, path, split)]
     if not is_url(uri) and any(name.endswith("metadata.csv") for name in fs.find(inside)):
         return [SeedFile(uri, "imagefolder", split=split)]
+    there = f" (decompress {also[0]} to have it read)" if also else ""
     raise InputError(
-        f"folder {uri} holds no seeds: expected {', '.join('*' + s for s in _KNOWN)}, a folder"
-        " written by `datasets.save_to_disk`, or images with a metadata.csv"
+        f"folder {uri} holds no seeds{there}: expected {', '.join('*' + s for s in _KNOWN)}, a"
+        " folder written by `datasets.save_to_disk`, or images with a metadata.csv"
     )
 
 
@@ -265,7 +279,7 @@ def refuse_links_out(folder: str, names: Iterable[str]) -> None:
             )
 
 
-def _is_seed_file(name: str, kinds: Mapping[str, Format] = FORMATS) -> bool:
+def _is_seed_file(name: str, kinds: Container[str] = FORMATS) -> bool:
     suffix, compression = _suffixes(name)
     # `dataset_infos.json` and the like describe a data set, they are none.
     is_card = suffix == ".json" and re.match(r"dataset_infos?\.|config\.|meta\.|\.", name)
@@ -340,7 +354,7 @@ def _said(path: str) -> set[str]:
 
 
 def _below(
-    fs: Any, inside: str, remote: bool, kinds: Mapping[str, Format], *, near: bool
+    fs: Any, inside: str, remote: bool, kinds: Container[str], *, near: bool
 ) -> Iterator[str]:
     """Seed files in the folders below one, except hidden folders. Where there are some `near`, only
     the first `_LOOKED_AT` entries are checked: the rest may be a million images."""

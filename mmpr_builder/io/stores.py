@@ -197,9 +197,17 @@ def put_file(source: Path, uri: str | Path) -> None:
     """Publish a finished local file under `uri`: it appears there whole or not at all."""
     fs, path = resolve(uri)
     if is_local(fs):
-        patiently(lambda: _in_place(partial(shutil.copyfile, source), Path(path)), uri)
-    else:
-        patiently(lambda: _upload(fs, source, path), uri)
+        publish(partial(shutil.copyfile, source), uri)
+        return
+
+    def upload() -> None:
+        try:
+            fs.put_file(str(source), path)
+        except FileNotFoundError:  # Where folders are real they have to be made; in a bucket not.
+            fs.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
+            fs.put_file(str(source), path)
+
+    patiently(upload, uri)
 
 
 def publish(write: Callable[[Path], object], uri: str | Path) -> None:
@@ -210,9 +218,8 @@ def publish(write: Callable[[Path], object], uri: str | Path) -> None:
         patiently(lambda: _in_place(write, Path(path)), uri)
         return
     with scratch_folder() as folder:
-        local = folder / "file"
-        write(local)
-        patiently(lambda: _upload(fs, local, path), uri)
+        write(folder / "file")
+        put_file(folder / "file", uri)
 
 
 @contextmanager
@@ -276,11 +283,3 @@ def _in_place(write: Callable[[Path], object], target: Path) -> None:
         sync(target.parent)
     finally:
         hidden.unlink(missing_ok=True)
-
-
-def _upload(fs: Any, source: Path, path: str) -> None:
-    try:
-        fs.put_file(str(source), path)
-    except FileNotFoundError:  # Where folders are real they have to be made; in a bucket not.
-        fs.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
-        fs.put_file(str(source), path)

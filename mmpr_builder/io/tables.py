@@ -4,7 +4,9 @@
     rollouts/unit-00003.parquet   the same, plus prompt, model, responses: list<struct<text, …>>
     drops/part-00000.parquet      item_id, stage, reason, detail
 
-Each has one explicit schema (`columns`). The same records always give the same bytes.
+Each has one explicit schema. The same records always give the same bytes. Records become columns
+and back field by field: a dict per record would cost several times as much as all else on a
+response's way to disk.
 """
 
 from __future__ import annotations
@@ -12,28 +14,121 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from itertools import islice
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from itertools import islice, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmpr_builder.config import Config
 from mmpr_builder.errors import InputError, StorageError
 from mmpr_builder.escaping import redacted
-from mmpr_builder.io.columns import BLIND as BLIND
-from mmpr_builder.io.columns import DROP_SCHEMA as DROP_SCHEMA
-from mmpr_builder.io.columns import FURTHER as FURTHER
-from mmpr_builder.io.columns import ROLLOUT_SCHEMA as ROLLOUT_SCHEMA
-from mmpr_builder.io.columns import SEED_SCHEMA as SEED_SCHEMA
-from mmpr_builder.io.columns import fits, groups_of, lists_array, rollout_schema, values_array
-from mmpr_builder.io.columns import optional_columns as optional_columns
-from mmpr_builder.io.columns import plain as plain
-from mmpr_builder.io.columns import storable as storable
 from mmpr_builder.io.stores import is_local, names_in, patiently, publish, read_bytes, resolve
-from mmpr_builder.records import Continuation, Drop, ImageRef, Response, Rollout, Seed
+from mmpr_builder.records import (
+    Comparison,
+    Continuation,
+    Drop,
+    ImageRef,
+    Response,
+    Rollout,
+    Seed,
+    Trace,
+)
+
+Make = Callable[..., Any]
+
+_TEXTS = pa.list_(pa.string())
+
+_IMAGE_REF = pa.struct(
+    [("uri", pa.string()), ("row", pa.int64()), ("column", pa.string()), ("index", pa.int64())]
+)
+_CONTINUATION = pa.struct(
+    [
+        ("prefix", pa.string()),
+        ("text", pa.string()),
+        ("tokens", pa.int64()),
+        ("finish_reason", pa.string()),
+        ("seed", pa.int64()),
+        ("keep", pa.float64()),
+        ("image", pa.bool_()),
+        ("prefix_tokens", pa.int64()),
+    ]
+)
+_SAMPLE = pa.struct(
+    [
+        ("text", pa.string()),
+        ("tokens", pa.int64()),
+        ("finish_reason", pa.string()),
+        ("seed", pa.int64()),
+        ("logprob", pa.float64()),
+    ]
+)
+_RESPONSE = pa.struct([*_SAMPLE, ("continuation", _CONTINUATION)])
+_SEED_FIELDS = [
+    ("index", pa.int64()),
+    ("id", pa.string()),
+    ("question", pa.string()),
+    ("images", pa.list_(_IMAGE_REF)),
+    ("answers", _TEXTS),
+    ("choices", _TEXTS),
+    ("source", pa.string()),
+    ("language", pa.string()),
+    ("scorer", pa.string()),
+    ("origin", pa.string()),
+]
+
+SEED_SCHEMA = pa.schema(_SEED_FIELDS)
+"""One row per seed; `index` is its position in the build's input order."""
+
+ROLLOUT_SCHEMA = pa.schema(
+    [
+        *_SEED_FIELDS,
+        ("prompt", pa.string()),
+        ("template", pa.string()),
+        ("style", pa.string()),
+        ("model", pa.string()),
+        ("image_sha256", _TEXTS),
+        ("responses", pa.list_(_RESPONSE)),
+        ("prompt_tokens", pa.int64()),
+        ("error", pa.struct([("reason", pa.string()), ("detail", pa.string())])),
+        ("stop", pa.string()),
+    ]
+)
+"""One row per seed with all its responses; the seed's own columns come first."""
+
+_TRACE = pa.struct(
+    [
+        ("token_ids", pa.list_(pa.int32())),
+        ("logprob", pa.float64()),
+        ("reference", pa.float64()),
+        ("missing", pa.string()),
+        ("by", pa.string()),
+    ]
+)
+_REPLIES = [(name, pa.string()) for name in ("other", "first", "second", "rubric")]
+_COMPARISON = pa.struct([*_REPLIES, ("tokens", pa.int64())])
+BLIND, FURTHER, WITH_IMAGE = "blind", "further_continuations", "image_continuations"
+TRACES, COMPARED = "traces", "comparisons"
+OPTIONAL_COLUMNS: dict[str, pa.DataType] = {
+    BLIND: pa.list_(_SAMPLE),
+    FURTHER: pa.list_(pa.list_(_CONTINUATION)),
+    WITH_IMAGE: pa.list_(pa.list_(_CONTINUATION)),
+    TRACES: pa.list_(pa.list_(_TRACE)),
+    COMPARED: pa.list_(pa.list_(_COMPARISON)),
+}
+"""Columns behind those of `ROLLOUT_SCHEMA` where a build asks for what is in them: samples without
+images, and for each of `responses` its continuations after the first one, those that saw the image,
+its `traces`, and its comparisons by a judge."""
+
+_ADDED = ("stop",)  # Columns that rollouts of earlier versions do not have.
+
+DROP_SCHEMA = pa.schema([(name, pa.string()) for name in ("item_id", "stage", "reason", "detail")])
+"""One row per seed (or input row) that ended without a pair."""
 
 _READERS, _LOCAL_READERS = 16, 4  # On an object store it is all waiting.
 _FOOTER_BYTES = 64 * 2**10  # Those of our parts are smaller.
@@ -69,9 +164,16 @@ class ParquetFile:
     def read(self, columns: Sequence[str] | None = None, group: int | None = None) -> pa.Table:
         """Some columns, or all, of one row group, or of all. Raises `InputError`."""
         names = None if columns is None else list(columns)
-        if group is None:
-            return self._tried(lambda: self._file.read(names, use_threads=False))
-        return self._tried(lambda: self._file.read_row_group(group, names, use_threads=False))
+        file = self._file
+        of = file.read if group is None else partial(file.read_row_group, group)
+
+        def read() -> pa.Table:
+            table = of(columns=names, use_threads=False)
+            if table.column_names:  # What is no text would be an error where it is used.
+                table.validate(full=True)
+            return table
+
+        return self._tried(read)
 
     def batches(
         self, rows: int, columns: Sequence[str] | None = None, group: int | None = None
@@ -79,21 +181,20 @@ class ParquetFile:
         """The same, at most so many rows at a time."""
         groups = None if group is None else [group]
         names = None if columns is None else list(columns)
-        given, batches = 0, iter(())
+        given = 0
+        open_now: Iterator[pa.RecordBatch] | None = None
 
         def following() -> pa.RecordBatch | None:
-            nonlocal batches
-            try:
-                return next(batches, None)
-            except BaseException:  # A generator that raised gives nothing more.
-                batches = fresh()
-                raise
+            nonlocal open_now
+            batches = open_now
+            if batches is None:
+                found = self._file.iter_batches(rows, groups, names, use_threads=False)
+                batches = islice(found, given, None)
+            open_now = None  # What raises now gives nothing more.
+            batch = next(batches, None)
+            open_now = batches
+            return batch
 
-        def fresh() -> Iterator[pa.RecordBatch]:
-            found = self._file.iter_batches(rows, groups, names, use_threads=False)
-            return islice(found, given, None)
-
-        batches = fresh()
         while (batch := patiently(following, self._uri)) is not None:
             given += 1
             yield batch
@@ -112,7 +213,7 @@ class ParquetFile:
             return patiently(read, self._uri)
         except StorageError:
             raise
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise InputError(
                 f"{self._uri}: not a readable Parquet file ({error}): {self._fix}"
             ) from error
@@ -237,13 +338,110 @@ def warm_up() -> None:
     pa.array([""])
 
 
+def optional_columns(config: Config) -> tuple[str, ...]:
+    """Names of the `OPTIONAL_COLUMNS` that all rollouts of a build have."""
+    asked = {
+        BLIND: config.sampling.blind > 0,
+        FURTHER: len(config.dropout.keep) > 1,
+        WITH_IMAGE: config.steps.is_on,
+        TRACES: config.sampling.traced,
+        COMPARED: config.scoring.judge.open > 0,
+    }
+    return tuple(name for name, is_asked in asked.items() if is_asked)
+
+
+def rollout_schema(optional: Iterable[str]) -> pa.Schema:
+    """`ROLLOUT_SCHEMA` with some of the `OPTIONAL_COLUMNS`."""
+    named = set(optional)
+    more = [pa.field(name, kind) for name, kind in OPTIONAL_COLUMNS.items() if name in named]
+    return pa.schema([*ROLLOUT_SCHEMA, *more])
+
+
+def fits(found: pa.Schema, expected: pa.Schema) -> bool:
+    """Whether a file has exactly the columns of a schema; rollouts with optional columns, or of a
+    version before a column was added, fit, too."""
+    if expected.equals(ROLLOUT_SCHEMA):
+        expected = rollout_schema(found.names)
+    added = {name for name in _ADDED if name not in found.names}
+    columns = [column for column in expected if column.name not in added]
+    return bool(found.equals(pa.schema(columns), check_metadata=False))
+
+
+def storable(text: str) -> str:
+    """Text that UTF-8 can hold: a surrogate pair becomes its character, a lone half (from servers
+    that cut JSON inside an emoji) U+FFFD."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def plain(value: Any) -> Any:
+    """A record as dicts, lists and storable text."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    return value
+
+
+def values_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Values of one type, None for null: records by their attributes, groups of records as lists;
+    texts are made `storable`."""
+    if pa.types.is_list(kind) and pa.types.is_nested(kind.value_type):
+        ends = np.cumsum([0, *map(len, values)], dtype=np.int32)
+        items = values_array([item for group in values for item in group], kind.value_type)
+        return pa.ListArray.from_arrays(pa.array(ends), items, type=kind)
+    if pa.types.is_struct(kind):
+        missing = [record is None for record in values]
+        columns = [
+            values_array([None if r is None else getattr(r, f.name) for r in values], f.type)
+            for f in kind
+        ]
+        mask = pa.array(missing, type=pa.bool_()) if any(missing) else None
+        return pa.StructArray.from_arrays(columns, fields=list(kind), mask=mask)
+    try:
+        return pa.array(values, type=kind)
+    except UnicodeEncodeError:
+        return pa.array(plain(list(values)), type=kind)
+
+
+def records_of(
+    array: pa.Array, make: Callable[..., Any], **nested: Callable[..., Any]
+) -> list[Any]:
+    """The inverse for records, None among them, and for groups of them as tuples: `make` gets the
+    fields in their order, `nested` makes the records in fields of that name."""
+    if not len(array):
+        return []
+    if pa.types.is_list(array.type):
+        starts = array.offsets.to_pylist()
+        items = records_of(array.flatten(), make, **nested)
+        return [tuple(items[a - starts[0] : b - starts[0]]) for a, b in pairwise(starts)]
+    columns = [
+        records_of(column, nested[field.name]) if field.name in nested else column.to_pylist()
+        for field, column in zip(array.type, array.flatten(), strict=True)
+    ]
+    rows = zip(*columns, strict=True)
+    if not array.null_count:
+        return [make(*row) for row in rows]
+    there = array.is_valid().to_pylist()
+    return [make(*row) if valid else None for valid, row in zip(there, rows, strict=True)]
+
+
 def seeds_to_table(seeds: Iterable[tuple[int, Seed]]) -> pa.Table:
     """(position in the build's input order, seed) pairs as one table of `SEED_SCHEMA`."""
-    batches = [
-        _batch(_seed_columns(*zip(*chunk, strict=True)), SEED_SCHEMA)
-        for chunk in _chunks(seeds, _ROWS_PER_BATCH)
-    ]
-    return pa.Table.from_batches(batches, schema=SEED_SCHEMA)
+
+    def column(rows: Sequence[tuple[int, Seed]], field: pa.Field) -> pa.Array:
+        name = field.name
+        values = [index if name == "index" else getattr(seed, name) for index, seed in rows]
+        return values_array(values, field.type)
+
+    return _table(seeds, SEED_SCHEMA, column)
 
 
 def seeds_from_table(table: pa.Table) -> list[tuple[int, Seed]]:
@@ -255,29 +453,32 @@ def rollouts_to_table(rollouts: Iterable[Rollout], optional: Sequence[str] = ())
     """Rollouts as one table of `ROLLOUT_SCHEMA` with the `OPTIONAL_COLUMNS` that are named, and
     those in which a rollout has something."""
     rows = list(rollouts)
-    schema = rollout_schema({*optional, *_filled(rows)})
-    batches = [
-        _batch(_rollout_columns(chunk, schema), schema) for chunk in _chunks(rows, _ROWS_PER_BATCH)
+    filled = [BLIND] if any(rollout.blind for rollout in rows) else []
+    filled += [
+        name
+        for name in _OF_RESPONSES
+        if any(any(map(any, groups)) for groups in _values(rows, name))
     ]
-    return pa.Table.from_batches(batches, schema=schema)
+    return _table(
+        rows,
+        rollout_schema({*optional, *filled}),
+        lambda some, field: values_array(_values(some, field.name), field.type),
+    )
 
 
 def rollouts_from_table(table: pa.Table) -> list[Rollout]:
     """The inverse of `rollouts_to_table`."""
-    responses = [
-        group
-        for chunk in table.column("responses").chunks
-        for group in groups_of(chunk, Response, continuation=Continuation)
-    ]
-    nested = {"responses", BLIND, FURTHER} & {*table.column_names}
-    if FURTHER in nested:
-        responses = _with_further(responses, table.column(FURTHER).chunks)
-    blind: list[tuple[Response, ...]] = [()] * table.num_rows
-    if BLIND in nested:
-        chunks = table.column(BLIND).chunks
-        blind = [group for chunk in chunks for group in groups_of(chunk, Response)]
-    rows = table.drop_columns(sorted(nested)).to_pylist()
-    return [_rollout(*found) for found in zip(rows, responses, blind, strict=True)]
+    found: list[Rollout] = []
+    for batch in table.to_batches():
+        records = {
+            name: records_of(batch.column(name), make, continuation=Continuation)
+            for name, make in _RECORDS.items()
+            if name in batch.schema.names
+        }
+        rows = batch.drop_columns(list(records)).to_pylist()
+        for row, *values in zip(rows, *records.values(), strict=True):
+            found.append(_rollout(row | dict(zip(records, values, strict=True))))
+    return found
 
 
 def drops_to_table(drops: Iterable[Drop]) -> pa.Table:
@@ -293,82 +494,48 @@ def drops_from_table(table: pa.Table) -> list[Drop]:
 
 def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """Plain rows (see `plain`) as a table of exactly this schema, its metadata included."""
-    batches = []
-    for chunk in _chunks(rows, _ROWS_PER_BATCH):
-        columns = {f.name: pa.array([row[f.name] for row in chunk], type=f.type) for f in schema}
-        batches.append(_batch(columns, schema))
-    return pa.Table.from_batches(batches, schema=schema)
-
-
-def _batch(columns: Mapping[str, pa.Array], schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([columns[field.name] for field in schema], schema=schema)
-
-
-def _chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    left = iter(rows)
-    while chunk := list(islice(left, size)):
-        yield chunk
-
-
-def _seed_columns(indices: Sequence[int], seeds: Sequence[Seed]) -> dict[str, pa.Array]:
-    columns = {
-        field.name: values_array([getattr(seed, field.name) for seed in seeds], field.type)
-        for field in SEED_SCHEMA
-        if field.name not in ("index", "images")
-    }
-    images = lists_array([seed.images for seed in seeds], SEED_SCHEMA.field("images").type)
-    return {**columns, "index": pa.array(indices, pa.int64()), "images": images}
-
-
-def _filled(rollouts: Sequence[Rollout]) -> Iterator[str]:
-    """Optional columns in which a rollout has something."""
-    if any(rollout.blind for rollout in rollouts):
-        yield BLIND
-    if any(response.further for rollout in rollouts for response in rollout.responses):
-        yield FURTHER
-
-
-def _rollout_columns(rollouts: Sequence[Rollout], schema: pa.Schema) -> dict[str, pa.Array]:
-    columns = _seed_columns([r.index for r in rollouts], [r.seed for r in rollouts])
-    special: dict[str, Callable[[Any], pa.Array]] = {
-        "responses": lambda kind: lists_array([r.responses for r in rollouts], kind),
-        "error": lambda kind: values_array([_error(r.error) for r in rollouts], kind),
-        BLIND: lambda kind: lists_array([r.blind for r in rollouts], kind),
-        FURTHER: lambda kind: _further_array(rollouts, kind),
-    }
-    for name, kind in zip(schema.names, schema.types, strict=True):
-        if name in special:
-            columns[name] = special[name](kind)
-        elif name not in columns:
-            columns[name] = values_array([getattr(r, name) for r in rollouts], kind)
-    return columns
-
-
-def _error(error: tuple[str, str] | None) -> dict[str, str] | None:
-    return None if error is None else {"reason": error[0], "detail": error[1]}
-
-
-def _further_array(rollouts: Sequence[Rollout], kind: pa.ListType) -> pa.ListArray:
-    """For each rollout a list for each response."""
-    ends = np.cumsum([0, *(len(rollout.responses) for rollout in rollouts)], dtype=np.int32)
-    of_each = [response.further for rollout in rollouts for response in rollout.responses]
-    return pa.ListArray.from_arrays(
-        pa.array(ends), lists_array(of_each, kind.value_type), type=kind
+    return _table(
+        rows, schema, lambda some, field: pa.array([row[field.name] for row in some], field.type)
     )
 
 
-def _with_further(
-    groups: Sequence[tuple[Response, ...]], chunks: Sequence[pa.ListArray]
-) -> list[tuple[Response, ...]]:
-    """The responses of each rollout with their continuations after the first one."""
-    further = (more for c in chunks for more in groups_of(c.flatten(), Continuation))
-    return [
-        tuple(replace(r, further=more) if (more := next(further)) else r for r in group)
-        for group in groups
-    ]
+def _table(
+    rows: Iterable[Any], schema: pa.Schema, column: Callable[[list[Any], pa.Field], pa.Array]
+) -> pa.Table:
+    batches, left = [], iter(rows)
+    while some := list(islice(left, _ROWS_PER_BATCH)):
+        columns = [column(some, field) for field in schema]
+        batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+    return pa.Table.from_batches(batches, schema=schema)
 
 
-_SEED_VALUES = [name for name in SEED_SCHEMA.names if name not in ("index", "images")]
+_SEED_VALUES = [name for name in SEED_SCHEMA.names if name != "index"]
+_OF_RESPONSES = {
+    **{FURTHER: "further", WITH_IMAGE: "with_image"},
+    **{TRACES: "traces", COMPARED: "compared"},
+}
+"""Columns with a list for each response -> the field of the responses that they hold."""
+
+
+def _values(rollouts: Sequence[Rollout], name: str) -> list[Any]:
+    """What a column of rollouts holds."""
+    if field := _OF_RESPONSES.get(name):
+        return [[getattr(response, field) for response in r.responses] for r in rollouts]
+    if name == "error":
+        return [r.error and SimpleNamespace(reason=r.error[0], detail=r.error[1]) for r in rollouts]
+    if name in _SEED_VALUES:
+        return [getattr(r.seed, name) for r in rollouts]
+    return [getattr(r, name) for r in rollouts]
+
+
+def _trace(token_ids: Sequence[int], *rest: Any) -> Trace:
+    return Trace(tuple(token_ids), *rest)
+
+
+_RECORDS: Mapping[str, Callable[..., Any]] = {
+    **{"responses": Response, BLIND: Response},
+    **{FURTHER: Continuation, WITH_IMAGE: Continuation, TRACES: _trace, COMPARED: Comparison},
+}
 
 
 def _seed(row: Mapping[str, Any]) -> Seed:
@@ -377,17 +544,33 @@ def _seed(row: Mapping[str, Any]) -> Seed:
     return Seed(**{**values, **lists, "images": tuple(ImageRef(**ref) for ref in row["images"])})
 
 
-def _rollout(
-    row: Mapping[str, Any], responses: tuple[Response, ...], blind: tuple[Response, ...]
-) -> Rollout:
+def _rollout(row: Mapping[str, Any]) -> Rollout:
     error = row["error"]
     names = ("prompt", "template", "style", "model", "prompt_tokens", "index")
+    responses = row["responses"]
+    if not _OF_RESPONSES.keys().isdisjoint(row):
+        responses = tuple(_response(row, number) for number in range(len(responses)))
     return Rollout(
         seed=_seed(row),
         image_sha256=tuple(row["image_sha256"]),
         responses=responses,
         error=None if error is None else (error["reason"], error["detail"]),
         stop=row.get("stop") or "",
-        blind=blind,
+        blind=row.get(BLIND, ()),
         **{name: row[name] for name in names},
     )
+
+
+def _response(row: Mapping[str, Any], number: int) -> Response:
+    """One response with what columns of their own hold of it."""
+    found: Response = row["responses"][number]
+    for name in (FURTHER, WITH_IMAGE, COMPARED):
+        if name in row and (more := row[name][number]):
+            found = replace(found, **{_OF_RESPONSES[name]: more})
+    if TRACES in row:
+        own, *others = row[TRACES][number]
+        pairs = zip(found.continuations, others, strict=True)
+        found = replace(found, trace=own).with_continuations(
+            replace(c, trace=trace) for c, trace in pairs
+        )
+    return found

@@ -127,7 +127,8 @@ def read_rows(parts: Iterable[str], columns: Sequence[str]) -> Iterator[dict[str
 def read_rollouts(parts: Iterable[str]) -> Iterator[Rollout]:
     """The rollouts of parts in order, one part in memory at a time."""
     for part in parts:
-        yield from tables.rollouts_from_table(tables.read_parquet(part))
+        found = tables.rollouts_from_table(tables.read_parquet(part))
+        yield from sorted(found, key=lambda rollout: rollout.index)
 
 
 def read_drops(out: str) -> Iterator[Drop]:

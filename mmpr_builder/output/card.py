@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from mmpr_builder.config import Config
 from mmpr_builder.escaping import markdown, redacted, visible
 from mmpr_builder.io import stores, tables
-from mmpr_builder.output.rows import pair_features
+from mmpr_builder.output.rows import pair_features, pair_schema
 from mmpr_builder.quality.controls import controls_of
 
 SCHEMA_VERSION = 1
@@ -56,10 +56,9 @@ def finish_build(
     counts: Mapping[str, Any],
     *,
     seconds: Mapping[str, float],
-    out: str | Path | None = None,
-    extra: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] = MappingProxyType({}),
     pooled: Sequence[Mapping[str, Any]] | None = None,
-    revisions: Mapping[str, str] | None = None,
+    revisions: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Write run.json and the data card of a build whose pairs are published.
 
@@ -68,7 +67,7 @@ def finish_build(
     whose rollouts were pooled, `revisions` the commits of what came from a hub. Returns the content
     of run.json.
     """
-    folder = os.fspath(config.out if out is None else out).rstrip("/")
+    folder = config.out.rstrip("/")
     run: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "name": config.name,
@@ -80,7 +79,7 @@ def finish_build(
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
             "versions": versions(),
-            **(extra or {}),
+            **extra,
         },
     }
     run = redacted(run, names=False)
@@ -108,23 +107,27 @@ class Measured:
     stored: int
     content: int
     languages: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    """Columns of this build behind those that all have."""
 
 
 def measure(out: str) -> Measured:
     """Sizes and languages of the pairs in a build's folder, from their footers and one column."""
     rows = stored = content = 0
     languages: set[str] = set()
+    names: list[str] = []
     for part in tables.list_parts(f"{out}/pairs"):
         fs, path = stores.resolve(part)
         stored += fs.size(path)
         with tables.ParquetFile(part) as file:
-            meta = file.metadata
+            meta, names = file.metadata, file.schema.names
         rows += meta.num_rows
         content += sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
         # Group by group: texts that repeat leave room for millions of rows in one part.
         for group in tables.read_groups(part, ["language"]):
             languages.update(str(found) for found in pc.unique(group["language"]).to_pylist())
-    return Measured(rows, stored, content, tuple(sorted(languages)))
+    optional = tuple(name for name in names if name not in pair_schema().names)
+    return Measured(rows, stored, content, tuple(sorted(languages)), optional)
 
 
 def render_card(run: Mapping[str, Any], measured: Measured) -> str:
@@ -179,7 +182,7 @@ def _header(run: Mapping[str, Any], measured: Measured) -> str:
     )
     split = SplitInfo("train", num_bytes=measured.content, num_examples=measured.rows)
     info = DatasetInfo(
-        features=pair_features(),
+        features=pair_features(measured.optional),
         splits=SplitDict({"train": split}),
         download_size=measured.stored,
         dataset_size=measured.content,

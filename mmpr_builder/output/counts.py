@@ -17,26 +17,16 @@ from typing import Any, get_args
 
 from mmpr_builder.pairing.balance import Weighed, before_and_after, sums, weigh
 from mmpr_builder.pairing.pooled import members_of, models_of
-from mmpr_builder.quality import Findings
+from mmpr_builder.quality.filters import Findings
 from mmpr_builder.records import Drop, Kind, Outcome, Pair, Rollout, Verdict
 
 _BY_SOURCE = ("outcomes", "finish_reasons", "pass_rates", "shown_rates", "kinds", "drops")
 
 
 @dataclass(frozen=True, slots=True)
-class TalliedPair:
-    """What is counted of one pair; `chosen` and `rejected` are indices of responses."""
-
-    kind: Kind
-    chosen: int
-    rejected: int
-    keep: float | None
-    weighed: Weighed | None
-
-
-@dataclass(frozen=True, slots=True)
 class SeedTally:
-    """What is counted of the pairs of one seed. `outcomes` and `models` are its responses'."""
+    """What is counted of the pairs of one seed. `outcomes` and `models` are its responses',
+    `weighed` says whether run.json tells of lengths and answers."""
 
     seed_id: str
     index: int
@@ -45,28 +35,20 @@ class SeedTally:
     has_truth: bool
     outcomes: Sequence[str]
     models: Sequence[str]
-    pairs: Sequence[TalliedPair]
+    pairs: Sequence[Weighed]
+    weighed: bool
 
 
 def tally_of(
     rollout: Rollout, verdicts: Sequence[Verdict], pairs: Sequence[Pair], *, weighed: bool
 ) -> SeedTally:
-    """The tally of a seed; its pairs are weighed only where something depends on it."""
+    """The tally of a seed."""
     seed, index = rollout.seed, rollout.index
     known = seed.has_truth and verdicts
     outcomes = [v.outcome for v in verdicts] if known else ["no_truth"] * len(rollout.responses)
-    tallied = [
-        TalliedPair(
-            pair.kind,
-            pair.chosen_index,
-            pair.rejected_index,
-            pair.dropout_keep,
-            weigh(seed, pair) if weighed else None,
-        )
-        for pair in pairs
-    ]
-    models = models_of(rollout)
-    return SeedTally(seed.id, index, seed.source, seed.has_truth, outcomes, models, tallied)
+    tallied = [weigh(seed, pair) for pair in pairs]
+    about = seed.id, index, seed.source, seed.has_truth
+    return SeedTally(*about, outcomes, models_of(rollout), tallied, weighed)
 
 
 @dataclass
@@ -107,10 +89,14 @@ class Counts:
             "responses": sum(response.tokens for response in responses),
             "continuations": sum(c.tokens for r in responses for c in r.continuations),
             "blind": sum(response.tokens for response in blind),
+            "steps": sum(c.tokens for r in responses for c in r.with_image),
+            "judge": sum(c.tokens for r in responses for c in r.compared),
         }
         self._add("tokens", prompts=rollout.prompt_tokens, **tokens)
         generated = sum(tokens.values())
         self._add("sources", source, seeds=1, responses=len(responses), tokens=generated)
+        traces = (t for r in responses for t in r.traces if t is not None)
+        self.sums.update(("references", trace.missing or "known") for trace in traces)
         members = members_of(rollout)
         self.sums.update({("templates", m.template): 1 for m in members if m.responses})
         for member in members:
@@ -121,7 +107,7 @@ class Counts:
         """Count how a seed ends: with these pairs, or with a drop."""
         pairs, source = tally.pairs, tally.source
         sides = {pair.rejected: "rejected" for pair in pairs}
-        sides |= {pair.chosen: "chosen" for pair in pairs}
+        sides |= {pair.chosen: "chosen" for pair in pairs if pair.kind != "step"}
         self.sums.update(
             ("uses", outcome, sides.get(index, "unused"))
             for index, outcome in enumerate(tally.outcomes)
@@ -131,8 +117,10 @@ class Counts:
         self.sums.update(("sources", source, "kinds", kind) for kind in kinds)
         self.sums.update(("models", tally.models[pair.chosen], "chosen") for pair in pairs)
         self.sums.update(("models", tally.models[pair.rejected], "rejected") for pair in pairs)
-        self.sums.update(("kept", repr(pair.keep)) for pair in pairs if pair.keep is not None)
-        self.sums.update(sums(source, (pair.weighed for pair in pairs if pair.weighed)))
+        dropout = (pair for pair in pairs if pair.keep is not None and pair.kind != "judged")
+        self.sums.update(("kept", repr(pair.keep)) for pair in dropout)
+        if tally.weighed:
+            self.sums.update(sums(source, pairs))
         self._add("sources", source, pairs=len(pairs), with_pairs=bool(pairs))
         self._add("seeds", with_pairs=bool(pairs))
         reason = drop.reason if drop else "with_pairs"
@@ -168,7 +156,12 @@ class Counts:
         """
         tree = _tree(self.sums)
         tokens = _fixed(tree["tokens"], ("prompts", "responses", "continuations", "blind"))
+        if self.findings.steps:
+            tokens["steps"] = tree["tokens"]["steps"]
+        if self.findings.judged:
+            tokens["judge"] = tree["tokens"]["judge"]
         generated = sum(tokens.values()) - tokens["prompts"]
+        majority = self.findings.majority
         pairs, drops = sum(tree["pairs"].values()), _nested(tree["drops"])
         told = {
             "seeds": {
@@ -178,7 +171,7 @@ class Counts:
             "responses": _fixed(tree["responses"], ("sampled", "continued", "blind")),
             "outcomes": _fixed(tree["outcomes"], get_args(Outcome)),
             "finish_reasons": dict(sorted(tree["finish_reasons"].items())),
-            "pairs": {"total": pairs, **_fixed(tree["pairs"], get_args(Kind))},
+            "pairs": {"total": pairs, **_fixed(tree["pairs"], _kinds(tree["pairs"]))},
             "drops": drops,
             "tokens": {
                 **tokens,
@@ -201,13 +194,23 @@ class Counts:
             "templates": _by_number(tree["templates"]),
             "continuations": _by_ratio(self.findings, tree["kept"]),
             "blind": _blind(self.findings),
+            **({"majority": dict(sorted(majority.items()))} if majority else {}),
+            **({"judged": _nested(_tree(self.findings.judged))} if self.findings.judged else {}),
+            **({"steps": _steps(self.findings)} if self.findings.steps else {}),
             **{table: _nested(tree[table]) for table in ("rules", "fates", "uses")},
             "reject_list": _fixed(tree["reject_list"], ("listed", "left_out")),
         }
+        if tree["references"]:
+            told["references"] = _by_number(tree["references"])
         if tolerance is not None:
             balance = before_and_after(self.findings.uncontrolled, self.sums, tolerance)
             told["balance"] = {**balance, "left_out": _nested(tree["left_out"])}
         return told
+
+
+def _kinds(made: Mapping[str, int]) -> list[str]:
+    """All kinds, those that were always there and those that were made."""
+    return [kind for kind in get_args(Kind) if kind not in ("step", "judged") or made[kind]]
 
 
 def _truth(known: bool) -> str:
@@ -258,6 +261,15 @@ def _by_ratio(findings: Findings, pairs: Mapping[str, int]) -> dict[str, dict[st
             "not_made": findings.not_made[keep],
         }
     return told
+
+
+def _steps(findings: Findings) -> dict[str, Any]:
+    """What became of the steps that were tried, and of what went on from the middle: where
+    continuations ended, and the responses by how many right steps stand before their first wrong
+    one, if any."""
+    tree = _tree(findings.steps)
+    ends = {name: _fixed(tree[name], get_args(Outcome)) for name in ("continuations", "middle")}
+    return {**ends, "first_wrong": dict(sorted(tree["first_wrong"].items()))}
 
 
 def _blind(findings: Findings) -> dict[str, dict[str, int]]:

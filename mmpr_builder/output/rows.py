@@ -24,11 +24,10 @@ import pyarrow as pa
 from mmpr_builder import __version__, prompts
 from mmpr_builder.config import Config
 from mmpr_builder.errors import RowError
-from mmpr_builder.io.columns import values_array
-from mmpr_builder.io.tables import plain, to_table
+from mmpr_builder.io.tables import plain, to_table, values_array
 from mmpr_builder.pairing.pass_rate import curriculum
 from mmpr_builder.pairing.pooled import PooledRollout, member_at, rates_by_model
-from mmpr_builder.records import Continuation, Pair, Response, Rollout, Verdict
+from mmpr_builder.records import Continuation, Pair, Response, Rollout, Trace, Verdict
 
 _FLAT = {
     "id": "string",
@@ -72,7 +71,15 @@ _FLAT = {
     "dropout_image": "bool",
     "builder": "string",
 }
+REFERENCE = ("ref_chosen_logps", "ref_rejected_logps", "reference")
+"""Columns of builds with `sampling.logprobs=tokens`, named as in TRL: sums of log-probabilities in
+nats, and what model gave them."""
 _TEXT_LISTS = ("answers", "choices", "image_sha256")
+_OPTIONAL = {
+    **{"shared_steps": "int64", "faithfulness": "float64", "truth_source": "string"},
+    **dict(zip(REFERENCE, ("float64", "float64", "string"), strict=True)),
+}
+_TYPES = {**_FLAT, **_OPTIONAL}
 
 _PART = pa.struct([("type", pa.string()), ("text", pa.string())])
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.list_(_PART))])
@@ -93,19 +100,37 @@ _OF_SEED = (
 _SEED_SCHEMA = pa.schema([TEXT_SCHEMA.field(name) for name in _OF_SEED])
 
 
+def optional_columns(config: Config) -> tuple[str, ...]:
+    """Columns that the pairs of a build have behind the others, for what it asks for."""
+    asked = {
+        "shared_steps": "step" in config.pairing.kinds,
+        "faithfulness": config.steps.faithful > 0,
+        "truth_source": any(source.branch == "majority" for source in config.seeds),
+        **dict.fromkeys(REFERENCE, config.sampling.traced),
+    }
+    return tuple(name for name in _OPTIONAL if asked[name])
+
+
+def text_schema(optional: tuple[str, ...] = ()) -> pa.Schema:
+    """`TEXT_SCHEMA` with some of the `optional_columns`."""
+    return pa.schema(
+        [*TEXT_SCHEMA, *((name, pa.type_for_alias(_OPTIONAL[name])) for name in optional)]
+    )
+
+
 @functools.cache
-def pair_features() -> Any:
+def pair_features(optional: tuple[str, ...] = ()) -> Any:
     """The `datasets.Features` of a pair row."""
     from datasets import Features, Image, List
 
-    texts = Features.from_arrow_schema(TEXT_SCHEMA)
+    texts = Features.from_arrow_schema(text_schema(optional))
     return Features({"images": List(Image(mode="RGB")), **texts})
 
 
 @functools.cache
-def pair_schema() -> pa.Schema:
+def pair_schema(optional: tuple[str, ...] = ()) -> pa.Schema:
     """The Arrow schema of `pairs/*.parquet`; its metadata makes `datasets` decode the images."""
-    return schema_of(pair_features())
+    return schema_of(pair_features(optional))
 
 
 def schema_of(features: Any) -> pa.Schema:
@@ -161,8 +186,10 @@ def seed_row(rollout: Rollout, n_images: int, how: str) -> dict[str, Any]:
 def pair_rows(
     shared: Sequence[dict[str, Any]],
     paired: Sequence[tuple[Rollout, Sequence[Verdict], Sequence[Pair]]],
+    optional: tuple[str, ...] = (),
 ) -> pa.Table:
-    """The rows of some seeds as a table of `TEXT_SCHEMA`; `shared` has the `seed_row` of each."""
+    """The rows of some seeds as a table of `text_schema(optional)`; `shared` has the `seed_row` of
+    each."""
     seeds = to_table(shared, _SEED_SCHEMA)
     of_row = [number for number, item in enumerate(paired) for _ in item[2]]
     columns = {name: seeds.column(name).combine_chunks() for name in _OF_SEED}
@@ -171,12 +198,13 @@ def pair_rows(
     columns |= _side_columns(paired)
     columns["chosen"] = _assistant(columns["chosen_text"])
     columns["rejected"] = _assistant(columns["rejected_text"])
-    return pa.Table.from_arrays([columns[name] for name in TEXT_SCHEMA.names], schema=TEXT_SCHEMA)
+    schema = text_schema(optional)
+    return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
 def _pair_columns(pairs: Sequence[Pair]) -> dict[str, pa.Array]:
     """The pairs' own fields, which go by the same names, and what follows from them."""
-    names = [name for name in _FLAT if name in Pair.__dataclass_fields__]
+    names = [name for name in _TYPES if name in Pair.__dataclass_fields__]
     columns = {name: _array(name, [getattr(pair, name) for pair in pairs]) for name in names}
     course = [curriculum(pair.seed_id, pair.pass_rate) for pair in pairs]
     return {**columns, "curriculum": _array("curriculum", course)}
@@ -198,22 +226,34 @@ def _side_columns(
 def _sides(pair: Pair, rollout: Rollout, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     responses = rollout.responses
     chosen, rejected = responses[pair.chosen_index], responses[pair.rejected_index]
-    continuation = _continuation(pair, rejected) if pair.kind == "dropout_ntp" else None
+    is_continued = pair.kind == "dropout_ntp" or pair.dropout_keep is not None
+    continuation = _continuation(pair, rejected) if is_continued else None
+    judge = "judge" if pair.kind == "judged" else ""
+    own = pair.kind == "step"  # Then the chosen side is a continuation.
+    from_step = (c for c in chosen.with_image if own and c.prefix + c.text == pair.chosen_text)
     chosen_model, rejected_model, rejected_sampling = _models(pair, rollout)
     return {
-        "chosen_rule": verdicts[pair.chosen_index].rule if verdicts else "",
-        "rejected_rule": (
-            "" if continuation or not verdicts else verdicts[pair.rejected_index].rule
-        ),
-        "chosen_seed": chosen.seed,
+        "chosen_rule": judge or (verdicts[pair.chosen_index].rule if verdicts and not own else ""),
+        "rejected_rule": judge
+        or ("" if continuation or not verdicts else verdicts[pair.rejected_index].rule),
+        "chosen_seed": next((c.seed for c in from_step), chosen.seed),
         "rejected_seed": rejected.seed if continuation is None else continuation.seed,
-        "chosen_logprob": chosen.logprob,
+        "chosen_logprob": None if own else chosen.logprob,
         "dropout_keep": None if continuation is None else continuation.keep,
         "dropout_image": None if continuation is None else continuation.image,
         "chosen_model": chosen_model,
         "rejected_model": rejected_model,
         "rejected_sampling": rejected_sampling,
+        "truth_source": rollout.seed.truth_source if rollout.seed.has_truth else None,
+        **_reference(None if own else chosen.trace, (continuation or rejected).trace),
     }
+
+
+def _reference(chosen: Trace | None, rejected: Trace | None) -> dict[str, Any]:
+    """Sums of both sides by one model; null where a side has none, or one of another model."""
+    if chosen is None or rejected is None or chosen.by != rejected.by:
+        return dict.fromkeys(REFERENCE)
+    return dict(zip(REFERENCE, (chosen.reference, rejected.reference, chosen.by), strict=True))
 
 
 def _continuation(pair: Pair, response: Response) -> Continuation | None:
@@ -234,7 +274,7 @@ def _models(pair: Pair, rollout: Rollout) -> tuple[str, str, str | None]:
 
 
 def _array(name: str, values: Sequence[Any]) -> pa.Array:
-    return values_array(values, pa.type_for_alias(_FLAT[name]))
+    return values_array(values, pa.type_for_alias(_TYPES[name]))
 
 
 def _assistant(texts: pa.Array) -> pa.Array:

@@ -59,7 +59,7 @@ def as_stored(
 
 def _reads_the_same_everywhere(data: bytes) -> bool:
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        with Image.open(images.Paced(data), formats=("PNG", "JPEG")) as image:
             return (
                 image.format != "MPO"
                 # Grey is stored as grey: the `images` column asks for RGB when it is decoded.

@@ -29,10 +29,16 @@ from mmpr_builder.errors import RowError
 from mmpr_builder.escaping import json_text
 from mmpr_builder.io import stores, tables
 from mmpr_builder.io.access import Access, sampled_access
-from mmpr_builder.io.stores import is_local, resolve
 from mmpr_builder.output import shards
 from mmpr_builder.output.counts import Counts, SeedTally, tally_of
-from mmpr_builder.output.rows import TEXT_SCHEMA, pair_rows, pair_schema, sampling_json, seed_row
+from mmpr_builder.output.rows import (
+    optional_columns,
+    pair_rows,
+    pair_schema,
+    sampling_json,
+    seed_row,
+    text_schema,
+)
 from mmpr_builder.output.shards import Rows
 from mmpr_builder.output.stored_images import load_images
 from mmpr_builder.pairing import label_id
@@ -81,6 +87,7 @@ class _Filling:
 
     how: str
     access: Access
+    optional: tuple[str, ...]
     tables: list[pa.Table] = field(default_factory=list)
     shared: list[dict[str, Any]] = field(default_factory=list)
     paired: list[tuple[Rollout, Sequence[Verdict], Sequence[Pair]]] = field(default_factory=list)
@@ -105,12 +112,13 @@ class _Filling:
 
     def flush(self) -> None:
         if self.rows:
-            self.tables.append(pair_rows(self.shared, self.paired))
+            self.tables.append(pair_rows(self.shared, self.paired, self.optional))
         self.shared, self.paired, self.rows = [], [], 0
 
     def done(self) -> Rows:
         self.flush()
-        texts = pa.concat_tables(self.tables) if self.tables else TEXT_SCHEMA.empty_table()
+        empty = text_schema(self.optional).empty_table
+        texts = pa.concat_tables(self.tables) if self.tables else empty()
         return Rows(texts, tuple(self.pictures), tuple(self.picture_of))
 
 
@@ -142,20 +150,17 @@ def write_pairs(
     """
     out, settings = os.fspath(path).rstrip("/"), config or Config()
     how, access = (sampling_json(config) if config else "{}"), sampled_access(settings)
+    optional = optional_columns(settings)
     of_seed: dict[str, list[Pair]] = {}
     for pair in pairs:
         of_seed.setdefault(pair.seed_id, []).append(pair)
     count = sum(map(len, of_seed.values()))
     shards.discard(out)
-    bounds = settings.output.row_group_bytes, settings.output.shard_bytes
-    staged = f"{out}/{shards.STAGED}/pairs"
-    writer = shards.ShardWriter(
-        staged, pair_schema(), row_group_bytes=bounds[0], shard_bytes=bounds[1]
-    )
+    writer = _shards(out, "pairs", pair_schema(optional), settings)
     try:
         for rollout in rollouts:
             if found := of_seed.pop(rollout.seed.id, None):
-                filling = _Filling(how, access)
+                filling = _Filling(how, access, optional)
                 filling.add(rollout, (verdicts or {}).get(rollout.seed.id, ()), found)
                 writer.add(filling.done())
         if of_seed:
@@ -167,6 +172,15 @@ def write_pairs(
     writer.close()
     shards.publish(out, ("pairs",))
     return count
+
+
+def _shards(out: str, name: str, schema: pa.Schema, config: Config) -> shards.ShardWriter:
+    return shards.ShardWriter(
+        f"{out}/{shards.STAGED}/{name}",
+        schema,
+        row_group_bytes=config.output.row_group_bytes,
+        shard_bytes=config.output.shard_bytes,
+    )
 
 
 def rejected_ids(config: Config) -> frozenset[str]:
@@ -183,7 +197,8 @@ def make_block(
     Images that are gone or no longer those that were sampled turn a seed's pairs into a drop, and
     so does a reject list that names them all.
     """
-    filling, counts = _Filling(sampling_json(config), sampled_access(config)), Counts()
+    optional = optional_columns(config)
+    filling, counts = _Filling(sampling_json(config), sampled_access(config), optional), Counts()
     drops: list[tuple[int, Drop]] = []
     balance = config.quality.balance
     weighed = is_weighed(config.pairing, balance)
@@ -203,7 +218,7 @@ def make_block(
         drops += [(rollout.index, drop) for drop in dropped]
         counts.add_sampled(rollout, verdicts, pairs[0] if pairs else None)
         tally = tally_of(rollout, verdicts, pairs, weighed=weighed)
-        if pairs and (balance.lengths or balance.answers):
+        if pairs and balance.is_on:
             tallies.append(tally)
         else:
             counts.add_end(tally, dropped[0] if dropped else None)
@@ -269,15 +284,9 @@ class BuildWriter:
     Feed it in seed order. When the block ends with an exception the old pairs and drops stay.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        out: str | Path | None = None,
-        *,
-        unread: Iterable[tuple[int, Drop]] = (),
-    ) -> None:
+    def __init__(self, config: Config, *, unread: Iterable[tuple[int, Drop]] = ()) -> None:
         """`unread` are the input rows that never became a seed, by position in the input order."""
-        self._out = os.fspath(config.out if out is None else out).rstrip("/")
+        self._out = config.out.rstrip("/")
         self._config = config
         self._counts = Counts()
         self._counts.sums["reject_list", "listed"] = len(rejected_ids(config))
@@ -285,22 +294,15 @@ class BuildWriter:
         self._next_unread = next(self._unread, None)
         self._undecided: list[dict[str, Any]] = []
         shards.discard(self._out)
-        self._pairs = self._shards("pairs", pair_schema())
-        self._drops = self._shards("drops", tables.DROP_SCHEMA)
+        self._pairs = _shards(self._out, "pairs", pair_schema(optional_columns(config)), config)
+        self._drops = _shards(self._out, "drops", tables.DROP_SCHEMA, config)
         balance = config.quality.balance
-        self._balance = Balance(balance) if balance.lengths or balance.answers else None
-        folder = f"{self._out}/{shards.STAGED}" if is_local(resolve(self._out)[0]) else None
+        self._balance = Balance(balance) if balance.is_on else None
+        local = stores.is_local(stores.resolve(self._out)[0])
         self._waiting: IO[bytes] | None = None
         if self._balance is not None:
+            folder = f"{self._out}/{shards.STAGED}" if local else None
             self._waiting = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - `__exit__` does.
-
-    def _shards(self, name: str, schema: pa.Schema) -> shards.ShardWriter:
-        return shards.ShardWriter(
-            f"{self._out}/{shards.STAGED}/{name}",
-            schema,
-            row_group_bytes=self._config.output.row_group_bytes,
-            shard_bytes=self._config.output.shard_bytes,
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -338,8 +340,7 @@ class BuildWriter:
             return block.pairs
         for tally in block.tallies:
             for pair in tally.pairs:
-                if pair.weighed is not None:
-                    self._balance.note(tally.source, pair.weighed)
+                self._balance.note(tally.source, pair)
         pickle.dump(block, self._waiting, pickle.HIGHEST_PROTOCOL)
         return block.pairs
 

@@ -5,7 +5,10 @@
                 finished without a final answer   kind "format"
                 cut at max_tokens                 kind "truncated" (off by default)
     dropout_ntp a finished response x its own image-free continuation
+    step        what goes on rightly from before the first wrong step x the wrong response
+    judged      the better x the worse text, by a judge that sees the pictures
 
+    settle      the truths of questions that have none          majority.py
     judge       which responses are right                       verdicts.py
     filter      which of them may stand on a side               quality/, candidates.py
     choose      which candidates become pairs                   choosing.py
@@ -24,17 +27,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from mmpr_builder.config import Config, PairingConfig
+from mmpr_builder.config import Config, PairingConfig, compares
 from mmpr_builder.pairing.balance import is_weighed, sums, weigh
 from mmpr_builder.pairing.candidates import Candidate, Material, continuation_outcomes
 from mmpr_builder.pairing.choosing import choose
+from mmpr_builder.pairing.majority import settled
 from mmpr_builder.pairing.pass_rate import outside_band, pass_rate, shown_rate
 from mmpr_builder.pairing.pooled import (
     PooledRollout,
     continued_by,
     models_of,
     pair_by_prompt,
-    pooled_rate,
+    rate_of,
 )
 from mmpr_builder.pairing.unpaired import why_unpaired, without_solved_blind
 from mmpr_builder.pairing.verdicts import (
@@ -63,6 +67,7 @@ __all__ = [
     "pass_rate",
     "read_labels",
     "scorer_for",
+    "settled",
 ]
 
 
@@ -84,6 +89,8 @@ def judge_and_pair(
     if rollout.error is not None:
         return [], [], [Drop(seed.id, "sampling", *rollout.error)]
     findings = Findings() if findings is None else findings
+    if seed.truth_source != "given":
+        findings.majority[seed.truth_source] += 1
     for responses, dropout in continued_by(rollout, config):
         findings.count_not_made(responses, dropout.keep)
     verdicts, usable = judge_responses(rollout, config, judge, labels)
@@ -92,6 +99,8 @@ def judge_and_pair(
         findings.count_unused(rollout.responses, unfit.reason)
         return verdicts, [], [unfit]
     findings.count_not_wrong(rollout.responses, usable)
+    findings.count_steps(usable, verdicts)
+    findings.count_compared(usable, asked=compares(seed, config))
     own = Findings()
     paired = _pair_rollout(rollout, usable, verdicts, config, own)
     blind = judge_blind(rollout, config, judge)
@@ -135,7 +144,9 @@ def build_pairs(
             " wrote the responses are not given: pass models=[…], one for each response"
         )
     material = Material(seed, responses, verdicts, policy, models or (), rng_seed)
-    return _pair(material, config, findings)
+    given = seed, responses, verdicts, config
+    rate = shown_rate(*given), pass_rate(*given), len(responses)
+    return _pair(material, config, findings or Findings(), rate)
 
 
 _DEFAULTS = Config()
@@ -162,51 +173,41 @@ def _pair_rollout(
     config: Config,
     findings: Findings,
 ) -> tuple[list[Pair], list[Drop]]:
-    """Pairs of responses to the same prompt; only a pooled rollout has several prompts."""
+    """Pairs of responses to the same prompt; only a pooled rollout has several."""
     seed, policy, models = rollout.seed, config.pairing, models_of(rollout)
-    if not isinstance(rollout, PooledRollout):
-        material = Material(seed, responses, verdicts, policy, models, policy.seed)
-        return _pair(material, config, findings)
-    shown = pooled_rate(rollout, verdicts, responses, rate_by=shown_rate)
-    rate = shown, pooled_rate(rollout, verdicts, responses), len(responses)
+    given = rollout, verdicts, config, responses
+    rate = rate_of(*given), rate_of(*given, rate_by=pass_rate), len(responses)
 
     def pairs_of(indices: Sequence[int], noted: Findings) -> tuple[list[Pair], list[Drop]]:
         some, said = [responses[i] for i in indices], [verdicts[i] for i in indices]
         wrote = [models[i] for i in indices]
-        return _pair(Material(seed, some, said, policy, wrote, policy.seed), config, noted, rate)
+        material = Material(seed, some, said, policy, wrote, policy.seed)
+        return _pair(material, config, noted, rate)
 
     return pair_by_prompt(rollout, pairs_of, policy, findings)
 
 
 def _pair(
-    material: Material,
-    config: Config,
-    findings: Findings | None,
-    rate: _Rate | None = None,
+    material: Material, config: Config, findings: Findings, rate: _Rate
 ) -> tuple[list[Pair], list[Drop]]:
-    """Filter, choose, name the reason. `rate` is given where the seed has more responses."""
+    """Filter, choose, name the reason. The seed, whose `rate` it is, may have more responses."""
     seed, responses, verdicts = material.seed, material.responses, material.verdicts
     balance = config.quality.balance
     found = filtered(seed, responses, verdicts, config.quality, material.may_stand)
     even = balance.tolerance if balance.lengths else None
     material = replace(material, filtered=found, even=even)
-    if findings is not None:
-        findings.filtered.update(found.reasons)
-        findings.continuations.update(continuation_outcomes(material))
+    findings.filtered.update(found.reasons)
+    findings.continuations.update(continuation_outcomes(material))
     chosen = choose(material)
-    if chosen:
-        if rate is None:
-            given = seed, responses, verdicts, config
-            rate = shown_rate(*given), pass_rate(*given), len(responses)
-        outside = outside_band(seed, rate[0], rate[2], config.quality)
-        if outside is not None:
-            return [], [outside]
-    if findings is not None and is_weighed(material.policy, balance):
+    outside = outside_band(seed, rate[0], rate[2], config.quality) if chosen else None
+    if outside is not None:
+        return [], [outside]
+    if is_weighed(material.policy, balance):
         free = (
             _pair_of(material, one, (None, None, 0)) for one in choose(material.of_any_length())
         )
         findings.uncontrolled.update(sums(seed.source, (weigh(seed, pair) for pair in free)))
-    if not chosen or rate is None:
+    if not chosen:
         return [], [why_unpaired(material)]
     return [_pair_of(material, candidate, rate) for candidate in chosen], []
 
@@ -233,4 +234,6 @@ def _pair_of(material: Material, candidate: Candidate, rate: _Rate) -> Pair:
         n_samples=n,
         rng_seed=material.rng_seed,
         dropout_keep=rejected.keep,
+        faithfulness=chosen.faithfulness,
+        shared_steps=None if chosen.keep is None else int(chosen.keep),
     )

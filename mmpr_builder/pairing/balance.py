@@ -1,4 +1,5 @@
-"""Pairs left out so that neither length nor answer tells chosen from rejected over a build.
+"""Pairs left out so that neither length nor answer tells chosen from rejected over a build, and
+kinds have the shares that are asked for.
 
     kind, source            gaps 33 to 47                 after        pairs left out
     correctness, chartqa    900 chosen longer, 1,400 not  900 and 900  500
@@ -20,6 +21,9 @@ more goes than makes "the shorter one is chosen" as often right as wrong over al
 whose chosen answer is ahead and whose rejected one is behind, if one of them is by more than chance
 explains. Where more would have to go than the floor allows, none does.
 
+**Kinds.** Those that are named keep the most pairs that have these shares. Where that were too few,
+the kinds that lack some keep all, and the others as many as `floor` takes.
+
 Easy, middling and hard questions lose equal shares of their pairs, as far as they have such pairs.
 `floor` of the pairs stay. run.json tells what could not be reached.
 """
@@ -29,10 +33,11 @@ from __future__ import annotations
 import functools
 import math
 from array import array
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -83,8 +88,8 @@ def is_letter(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """What a pair puts on the scales: `answers` as `common_answers` gives them, `draw` (64 bits of
-    its id), and the pass rate of its question."""
+    """What is counted of a pair: `answers` as `common_answers` gives them, `draw` (64 bits of its
+    id), the pass rate of its question, the indices of both responses, the ratio that was kept."""
 
     kind: Kind
     chosen_tokens: int
@@ -92,6 +97,9 @@ class Weighed:
     answers: tuple[str, str] | None = None
     draw: int = 0
     rate: float | None = None
+    chosen: int = 0
+    rejected: int = 0
+    keep: float | None = None
 
     @property
     def gap(self) -> int:
@@ -101,9 +109,17 @@ class Weighed:
 
 def weigh(seed: Seed, pair: Pair) -> Weighed:
     """A pair of a seed, weighed."""
-    answers = common_answers(pair.chosen_answer, pair.rejected_answer, len(seed.choices))
-    tokens = pair.chosen_tokens, pair.rejected_tokens
-    return Weighed(pair.kind, *tokens, answers, int(pair.id[:16], 16), pair.pass_rate)
+    return Weighed(
+        pair.kind,
+        pair.chosen_tokens,
+        pair.rejected_tokens,
+        common_answers(pair.chosen_answer, pair.rejected_answer, len(seed.choices)),
+        int(pair.id[:16], 16),
+        pair.pass_rate,
+        pair.chosen_index,
+        pair.rejected_index,
+        pair.dropout_keep,
+    )
 
 
 Sums = Counter[tuple[str, ...]]
@@ -132,7 +148,7 @@ def sums(source: str, pairs: Iterable[Weighed]) -> Sums:
 def is_weighed(policy: PairingConfig, balance: BalanceConfig) -> bool:
     """Whether lengths or answers are controlled, so that run.json tells what becomes of them."""
     by_pair = policy.max_gap is not None or policy.partner == "like_length"
-    return by_pair or balance.lengths or balance.answers
+    return by_pair or balance.is_on
 
 
 def before_and_after(before: Sums, after: Sums, tolerance: float) -> dict[str, Any]:
@@ -179,8 +195,8 @@ def _answers(part: Sums, source: str, names: list[str]) -> dict[str, Any]:
     return {"pairs": pairs, "surplus": round(ahead / max(1, pairs), 4), "answers": sides}
 
 
-Reason = Literal["length_balance", "answer_balance"]
-_REASONS: tuple[Reason | None, ...] = (None, "length_balance", "answer_balance")
+Reason = Literal["length_balance", "answer_balance", "kind_shares"]
+_REASONS: tuple[Reason | None, ...] = (None, *get_args(Reason))
 
 _PAIRS_OF_A_SEED = 15
 """All pairs of a seed have the same truth, so many of one answer may come at once, and sums over n
@@ -239,6 +255,12 @@ class Balance:
                 leaning = _leaning(gaps[left], room, max(0, most))
                 groups = [(left[members], count) for members, count in leaning]
                 gone[_thinned(groups, levels, draws, pairs)] = 1
+        of_cell = np.array([kind for kind, _ in self._cells])
+        kinds, places = of_cell[cells] if len(cells) else of_cell, np.flatnonzero(gone == 0)
+        left = Counter(kinds[places].tolist())
+        for kind, count in _over_their_share(left, self._config).items():
+            members = places[kinds[places] == kind]
+            gone[_thinned([(members, count)], levels, draws, members)] = 3
         return (_REASONS[why] for why in gone.tolist())
 
     def _families(self) -> dict[tuple[str, bool], dict[int, tuple[str, str]]]:
@@ -249,6 +271,26 @@ class Balance:
                 source, chosen, rejected = edge
                 found.setdefault((source, is_letter(chosen)), {})[at] = chosen, rejected
         return found
+
+
+def _over_their_share(counts: Mapping[str, int], config: BalanceConfig) -> dict[str, int]:
+    """How many pairs of each kind that is named have to go."""
+    total = sum(config.shares.values())
+    shares = {kind: share / total for kind, share in config.shares.items()} if total else {}
+    named = sum(counts[kind] for kind in shares)
+    # As many pairs in all as each kind alone would allow.
+    sizes = [counts[kind] / share for kind, share in shares.items() if share]
+
+    def kept(size: float) -> dict[str, int]:
+        return {k: min(counts[k], math.floor(size * s + 1e-9)) for k, s in shares.items()}
+
+    least = bisect_left(
+        range(math.ceil(max(sizes, default=0))),
+        math.ceil(config.floor * named),
+        key=lambda size: sum(kept(size).values()),
+    )
+    stay = kept(max(least, min(sizes, default=0)))
+    return {kind: counts[kind] - stay[kind] for kind in shares}
 
 
 def _ahead(counts: dict[tuple[str, str], int], most: float) -> Counter[tuple[str, str]]:

@@ -5,6 +5,10 @@
     no final answer, finished             rejected, kind "format"
     not right, cut at max_tokens          rejected, kind "truncated"
     a response and its own continuation   chosen and rejected, kind "dropout_ntp"
+    from before the first wrong step of a wrong response a continuation that gets to a right
+      answer, and the response            chosen and rejected, kind "step"
+    the better and the worse of two texts, to a judge that was asked in both orders
+                                          chosen and rejected, kind "judged"
 
 All sides are distinct texts, in an order drawn by a hash of the seed's id, the texts and the random
 seed, whatever the order of the responses.
@@ -13,7 +17,7 @@ seed, whatever the order of the responses.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from mmpr_builder.config import PairingConfig
@@ -27,6 +31,7 @@ from mmpr_builder.records import (
     Verdict,
     content_id,
 )
+from mmpr_builder.steps import faithfulness
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ class Material:
 @dataclass(frozen=True, slots=True)
 class Side:
     """One side of a candidate pair: a text, as it is compared (`normal`), where it comes from, its
-    answer, and of a continuation the ratio that was kept."""
+    answer, and of a continuation the ratio that was kept, or the steps."""
 
     kind: Kind
     text: str
@@ -89,6 +94,7 @@ class Side:
     index: int
     finish_reason: str
     keep: float | None = None
+    faithfulness: float | None = None
 
 
 Candidate = tuple[Side, Side]
@@ -96,7 +102,8 @@ Candidate = tuple[Side, Side]
 
 
 def sides_of(material: Material) -> tuple[list[Side], list[Side], list[Candidate]]:
-    """Distinct texts to choose and to reject against each other, and the DropoutNTP candidates."""
+    """Distinct texts to choose and to reject against each other, and the candidates of responses
+    with their own continuations: DropoutNTP and steps."""
     positives, negatives = [], []
     for index, response, verdict in material.judged():
         if is_positive(response, verdict):
@@ -111,6 +118,9 @@ def sides_of(material: Material) -> tuple[list[Side], list[Side], list[Candidate
         for side in negatives
         if material.may_be_rejected(side.index) and side.normal not in right
     ]
+    # Only one of equal texts was continued.
+    faith = {side.text: side.faithfulness for side in positives if side.faithfulness is not None}
+    positives = [replace(side, faithfulness=faith.get(side.text)) for side in positives]
     filtered, kinds = material.filtered, material.policy.kinds
     return (
         [side for side in _distinct(positives, material) if side.text not in filtered.chosen],
@@ -119,34 +129,90 @@ def sides_of(material: Material) -> tuple[list[Side], list[Side], list[Candidate
             for side in _distinct(negatives, material)
             if side.kind in kinds and side.text not in filtered.rejected
         ],
-        _continued(material) if "dropout_ntp" in kinds else [],
+        [
+            *(_judged(material) if "judged" in kinds else ()),
+            *(_continued(material) if "dropout_ntp" in kinds else ()),
+            *(_stepped(material, right) if "step" in kinds else ()),
+        ],
     )
 
 
 def _continued(material: Material) -> list[Candidate]:
-    """Usable responses with their own continuations, drawn from all ratios. Each distinct response
-    comes once before any comes a second time."""
-    found: dict[tuple[str, str], Candidate] = {}
+    """Usable responses with their own continuations, drawn from all ratios."""
+    found: list[Candidate] = []
     filtered = material.filtered.continuations
     for index, response, verdict in material.judged():
         for continuation in usable_continuations(material.seed, response, verdict):
             if (index, continuation.keep) in filtered:
                 continue
-            one = (
-                _side("dropout_ntp", index, response, verdict),
-                _continued_side(index, response, continuation),
-            )
-            texts = (one[0].normal, one[1].normal)
-            # Of equal texts the same one, whatever the order they came in.
-            found[texts] = min(found.get(texts, one), one, key=_by_texts)
+            whole = _side("dropout_ntp", index, response, verdict)
+            found.append((whole, _continued_side("dropout_ntp", index, response, continuation)))
+    ordered = _in_rounds(material, found, place=0)
+    return [one for one in ordered if material.may_be_chosen(one[0].index)]
+
+
+def _judged(material: Material) -> list[Candidate]:
+    """Texts of an open question of which a judge found one better, in both orders. A continuation
+    without the image is never chosen."""
+    found: list[Candidate] = []
+    filtered, judged = material.filtered, [] if material.seed.has_truth else [*material.judged()]
+    whole = {content_id(r.text): _side("judged", i, r, v) for i, r, v in reversed(judged)}
+    for index, response, _ in judged:
+        for one in response.compared:
+            sides = whole[content_id(response.text)], whole.get(one.other)
+            for own in response.continuations:
+                kept = (index, own.keep) not in filtered.continuations
+                if one.other == content_id(own.prefix + own.text) and kept:
+                    sides = sides[0], _continued_side("judged", index, response, own)
+            chosen, rejected = sides[::-1] if one.outcome == "worse" else sides
+            if one.outcome not in ("better", "worse") or chosen is None or rejected is None:
+                continue
+            clean = chosen.text not in filtered.chosen and rejected.text not in filtered.rejected
+            fit = material.may_be_chosen(chosen.index) and material.may_be_rejected(rejected.index)
+            if clean and fit and chosen.keep is None:
+                found.append((chosen, rejected))
+    return _in_rounds(material, found, place=0)
+
+
+def _stepped(material: Material, right: Collection[str]) -> list[Candidate]:
+    """Wrong responses with what goes on rightly from before their first wrong step; a text that is
+    a right response too (`right`) meets them as such."""
+    found: list[Candidate] = []
+    filtered = material.filtered
+    for index, response, verdict in material.judged():
+        fit = material.may_be_chosen(index) and material.may_be_rejected(index)
+        if not response.first_wrong or response.text in filtered.rejected or not fit:
+            continue
+        if negative_kind(response, verdict) not in ("correctness", "format"):
+            continue
+        for continuation in response.with_image:
+            one = _continued_side("step", index, response, continuation)
+            text = continuation.prefix + continuation.text
+            if continuation.keep != response.first_wrong or continuation.verdict is None:
+                continue
+            ended = replace(response, text=text, finish_reason=continuation.finish_reason)
+            usable = is_positive(ended, continuation.verdict) and text not in filtered.chosen
+            if usable and one.normal not in right:
+                found.append((one, _side("step", index, response, verdict)))
+    return _in_rounds(material, found, place=1)
+
+
+def _in_rounds(material: Material, candidates: Iterable[Candidate], place: int) -> list[Candidate]:
+    """Each pair of texts once; each distinct response, which stands at this place, comes once
+    before any comes a second time."""
+    found: dict[tuple[str, str], Candidate] = {}
+    for one in candidates:
+        texts = (one[0].normal, one[1].normal)
+        # Of equal texts the same one, whatever the order they came in.
+        found[texts] = min(found.get(texts, one), one, key=_by_texts)
     used: Counter[str] = Counter()
     rounds: list[tuple[int, Candidate]] = []
     # Backwards: where both branches share a seed, this one begins with other positives.
     for texts in sorted(found, key=lambda texts: _draw(material, *texts), reverse=True):
-        rounds.append((used[texts[0]], found[texts]))
-        used[texts[0]] += 1
+        rounds.append((used[texts[place]], found[texts]))
+        used[texts[place]] += 1
     rounds.sort(key=lambda numbered: numbered[0])
-    return [one for _, one in rounds if material.may_be_chosen(one[0].index)]
+    return [one for _, one in rounds]
 
 
 def continuation_outcomes(material: Material) -> Iterator[tuple[float, str]]:
@@ -180,7 +246,8 @@ def usable_continuations(
 def unusable_with(
     seed: Seed, response: Response, verdict: Verdict, continuation: Continuation
 ) -> str | None:
-    """Why a response and this continuation of it make no pair; None if they do."""
+    """Why a response and this continuation of it make no DropoutNTP pair; None if they do. Where a
+    judge has decided on both, it is by what it says."""
     fault = _unusable_response(seed, response, verdict)
     if fault is not None:
         return fault
@@ -188,11 +255,13 @@ def unusable_with(
         return "continuation_unfinished"
     if not continuation.text.strip():
         return "continuation_empty"
-    if not _can_be_trained_on(continuation.prefix + continuation.text):
+    text = continuation.prefix + continuation.text
+    if not _can_be_trained_on(text):
         return "continuation_unusable"
-    if normal(continuation.prefix + continuation.text) == normal(response.text):
+    if normal(text) == normal(response.text):
         return "continuation_equal"
-    return None
+    decided = (one.other for one in response.compared if one.outcome in ("better", "worse"))
+    return "continuation_judged" if any(other == content_id(text) for other in decided) else None
 
 
 def _unusable_response(seed: Seed, response: Response, verdict: Verdict) -> str | None:
@@ -260,14 +329,16 @@ def _draw(material: Material, *texts: str) -> str:
 
 
 def _side(kind: Kind, index: int, response: Response, verdict: Verdict) -> Side:
-    text, tokens = response.text, response.tokens
-    return Side(kind, text, normal(text), verdict.answer, tokens, index, response.finish_reason)
+    text, tokens, finish = response.text, response.tokens, response.finish_reason
+    faith = faithfulness(response) if verdict.outcome == "correct" else None
+    return Side(kind, text, normal(text), verdict.answer, tokens, index, finish, faithfulness=faith)
 
 
-def _continued_side(index: int, response: Response, continuation: Continuation) -> Side:
+def _continued_side(kind: Kind, index: int, response: Response, continuation: Continuation) -> Side:
     text, tokens = continuation.prefix + continuation.text, joined_tokens(response, continuation)
     finish, keep = continuation.finish_reason, continuation.keep
-    return Side("dropout_ntp", text, normal(text), None, tokens, index, finish, keep)
+    answer = None if continuation.verdict is None else continuation.verdict.answer
+    return Side(kind, text, normal(text), answer, tokens, index, finish, keep)
 
 
 def _by_text(side: Side) -> tuple[str, str, int, str, str, float]:

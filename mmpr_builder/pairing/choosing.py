@@ -1,6 +1,6 @@
 """Which candidate pairs of a seed become pairs, and in which order.
 
-    positives 3 x negatives 4 = 12 candidates, and 2 of the DropoutNTP branch
+    positives 3 x negatives 4 = 12 candidates, and 2 of responses with their own continuations
 
 With `pairing.*` at its defaults a walk over both sides uses all texts equally often. Else one
 candidate after the other is taken, each time by the first of these that tells two apart:
@@ -10,7 +10,7 @@ candidate after the other is taken, each time by the first of these that tells t
     3. no text more often than the others (by one at most, where lengths are to be balanced)
     4. distinct_answers: the wrong answer taken least often so far
     5. balanced lengths: what brings the seed's sum of gaps nearest to zero, within the tolerance
-    6. the partner: the longest common beginning, or the nearest length
+    6. the partner: the longest common beginning, the nearest length, or the most faithful
     7. the order that the hash drew
 
 Both pass over candidates beyond `max_gap`, and texts that are in `max_per_response` pairs already.
@@ -32,7 +32,8 @@ from mmpr_builder.pairing.candidates import Candidate, Material, Side, normal, s
 from mmpr_builder.records import Kind
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
-_DROPOUT = _KINDS.index("dropout_ntp")
+_ALONE = [_KINDS.index(kind) for kind in ("dropout_ntp", "step", "judged")]
+"""Kinds whose two sides are known together."""
 _Ints = npt.NDArray[np.int64]
 _Mask = npt.NDArray[np.bool_]
 
@@ -47,7 +48,7 @@ def choose(material: Material) -> list[Candidate]:
     taken = list(islice(iter(taking.next, None), policy.max_per_seed))
     if policy.max_per_response is None or len(taken) == policy.max_per_seed:
         return taken
-    # Taken as wished, the last texts can be left without partners whom they have not met.
+    # Taken in the order of the policy, the last texts may find only partners they already have.
     return max(taken, _walk(*sides, policy), key=len)
 
 
@@ -204,10 +205,11 @@ class _Taking:
     def _in_turn(self, left: Sequence[int]) -> int | None:
         """The two branches in turn; among kinds in turn, too, but one with few texts only as
         often as each of them stands in a pair, so that none of them fills all."""
-        crossed = [kind for kind in left if kind != _DROPOUT]
-        first = self._taken.sum() - self._taken[_DROPOUT] <= self._taken[_DROPOUT]
-        if not crossed or (_DROPOUT in left and not first):
-            return _DROPOUT if _DROPOUT in left else None
+        crossed = [kind for kind in left if kind not in _ALONE]
+        alone = [kind for kind in left if kind in _ALONE]
+        first = self._taken.sum() <= 2 * self._taken[_ALONE].sum()
+        if not crossed or (alone and not first):
+            return min(alone, key=lambda k: self._taken[k], default=None)
         return min(crossed, key=lambda k: divmod(int(self._taken[k]), self._texts[k]))
 
     def _likenesses(self) -> _Ints | None:
@@ -222,6 +224,8 @@ class _Taking:
             texts = ((one.text, other.text, other.kind) for one, other in self.candidates)
             shared = (Prefix.similarity(a, b) if k != "dropout_ntp" else 0 for a, b, k in texts)
             return _ints([-length for length in shared])
+        if self._policy.partner == "faithful":
+            return _ints([-round(1e6 * (one.faithfulness or 0)) for one, _ in self.candidates])
         return None
 
 

@@ -8,10 +8,9 @@ A round is as many responses as are needed at the least, and some more where tex
 texts count once, as in pairing itself; undecided responses count on neither side, nor towards
 giving up.
 
-**Enough** is `target_pairs` pairs with at least `min_distinct` texts on each side. 15 pairs of
-8 responses (3 x 5, 4 x 4) use each text about four times; `min_distinct` buys variety back. A
-response that is continued at several ratios gives a candidate with each of them; `min_distinct`
-then counts responses, too. `target_per_response` and `target_gap` are the limits of pairing.
+**Enough** is `target_pairs` pairs with at least `min_distinct` texts on each side, without which
+few texts stand in all pairs. A response that is continued at several ratios gives a candidate with
+each; `min_distinct` then counts responses, too.
 
 **Hopeless**: after `patience` decided responses none of them would have added a pair had it come
 last. That is so when one side is empty, and when all texts were drawn twice (the share of texts

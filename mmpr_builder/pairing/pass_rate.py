@@ -8,16 +8,14 @@ Two estimates, as no one is best for both. `pass_rate` is right on average: for 
 `shown_rate` is as near as can be for one seed: for bands, the curriculum and what a pair says.
 
 Sampling that stops at a success counts too many successes. The rate of the first round is unbiased,
-but coarse. Its mean over all orders of the same responses in which the rule would have stopped at
-the same place is unbiased, too, with most of the noise gone (Girshick, Mosteller, Savage 1946, Ann.
-Math. Stat. 17, "Unbiased estimates for certain binomial sampling problems"; Blackwell 1947, Ann.
-Math. Stat. 18, "Conditional expectation and unbiased sequential estimation"). A fixed number of
-shuffles, drawn from the seed's id, stands for all orders. Judged by another scorer than sampling
-used, responses may not stop where they did; then the rate of the first round counts as it is. For
-one seed it is noisier than the plain share, and can be 0 or 1 where there were both. So
+but coarse; its mean over all orders of the same responses in which the rule would have stopped at
+the same place is, too, with most of the noise gone (Girshick, Mosteller, Savage 1946, Ann. Math.
+Stat. 17, "Unbiased estimates for certain binomial sampling problems"; Blackwell 1947, Ann. Math.
+Stat. 18, "Conditional expectation and unbiased sequential estimation"). A fixed number of shuffles,
+drawn from the seed's id, stands for all orders. Judged by another scorer than sampling used,
+responses may not stop where they did; then the rate of the first round counts as it is.
 `shown_rate` is the mean of the rate given what was seen, with the reference prior Beta(1/2, 1/2)
-(Jeffreys 1946, Proc. R. Soc. A 186); it does not depend on why sampling stopped (Berger, Wolpert
-1988, "The Likelihood Principle").
+(Jeffreys 1946, Proc. R. Soc. A 186), whatever made sampling stop.
 """
 
 from __future__ import annotations

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import accumulate, chain, islice, pairwise, zip_longest
+from typing import Any
 
 from mmpr_builder.config import Config, DropoutConfig, PairingConfig
 from mmpr_builder.dropout import wants_continuation
 from mmpr_builder.pairing.candidates import normal
-from mmpr_builder.pairing.pass_rate import pass_rate, shown_rate
+from mmpr_builder.pairing.pass_rate import shown_rate
 from mmpr_builder.quality.filters import Findings
 from mmpr_builder.records import Drop, Pair, Response, Rollout, Verdict
 
@@ -52,22 +53,17 @@ def pool(members: Sequence[Rollout], settings: Sequence[Config]) -> PooledRollou
     sampled = [i for i, member in enumerate(members) if member.error is None]
     kept = sampled or range(len(members))
     of = [members[i] for i in kept]
-    return PooledRollout(
-        seed=first.seed,
-        prompt=of[0].prompt,
-        template=of[0].template,
-        style=of[0].style,
-        model=of[0].model,
-        image_sha256=of[0].image_sha256,
-        responses=tuple(chain.from_iterable(member.responses for member in of)),
-        prompt_tokens=sum(member.prompt_tokens for member in of),
-        error=of[0].error,
-        index=first.index,
-        stop=of[0].stop,
-        blind=tuple(chain.from_iterable(member.blind for member in of)),
-        members=tuple(replace(member, seed=first.seed, index=first.index) for member in of),
-        settings=tuple(settings[i] for i in kept),
-    )
+    own: dict[str, Any] = {one.name: getattr(of[0], one.name) for one in fields(Rollout)}
+    own |= {
+        "seed": first.seed,
+        "index": first.index,
+        "responses": tuple(chain.from_iterable(member.responses for member in of)),
+        "prompt_tokens": sum(member.prompt_tokens for member in of),
+        "blind": tuple(chain.from_iterable(member.blind for member in of)),
+        "members": tuple(replace(member, seed=first.seed, index=first.index) for member in of),
+        "settings": tuple(settings[i] for i in kept),
+    }
+    return PooledRollout(**own)
 
 
 def members_of(rollout: Rollout) -> tuple[Rollout, ...]:
@@ -85,25 +81,34 @@ def models_of(rollout: Rollout) -> list[str]:
     return [member.model for member in members_of(rollout) for _ in member.responses]
 
 
+def parts_of(rollout: Rollout, config: Config) -> list[tuple[Rollout, Config, slice]]:
+    """Each rollout that was pooled, the settings of its build, and its responses among all; of one
+    build itself with `config`."""
+    if not isinstance(rollout, PooledRollout):
+        return [(rollout, config, slice(None))]
+    places = (slice(own.start, own.stop) for own in rollout.ranges)
+    return list(zip(rollout.members, rollout.settings, places, strict=True))
+
+
 def continued_by(
     rollout: Rollout, config: Config
 ) -> Iterator[tuple[Sequence[Response], DropoutConfig]]:
     """The responses that were to be continued, and how: as the settings of their own build say."""
-    settings = rollout.settings if isinstance(rollout, PooledRollout) else (config,)
-    for member, of in zip(members_of(rollout), settings, strict=True):
+    for member, of, _ in parts_of(rollout, config):
         if wants_continuation(member.seed, of.dropout):
             yield member.responses, of.dropout
 
 
-def pooled_rate(
-    rollout: PooledRollout,
+def rate_of(
+    rollout: Rollout,
     verdicts: Sequence[Verdict],
+    config: Config,
     responses: Sequence[Response] | None = None,
     model: str | None = None,
-    rate_by: Callable[..., float | None] = pass_rate,
+    rate_by: Callable[..., float | None] = shown_rate,
 ) -> float | None:
-    """The pass rate of a pooled seed, or of one model: the mean of its builds' own rates, weighted
-    by the number of responses asked for, as that of those there are depends on chance.
+    """The pass rate of a seed, or of one model: the mean of its builds' own rates, weighted by the
+    number of responses asked for, as that of those there are depends on chance.
 
     A build without a decided response does not count. `responses` are the rollout's as pairing may
     use them, by which adaptive sampling decided when to stop; `rate_by` is `pass_rate` or
@@ -111,22 +116,14 @@ def pooled_rate(
     """
     usable = rollout.responses if responses is None else responses
     rates = []
-    for member, config, own in zip(rollout.members, rollout.settings, rollout.ranges, strict=True):
-        part = slice(own.start, own.stop)
-        rate = rate_by(rollout.seed, usable[part], verdicts[part], config)
+    for member, of, part in parts_of(rollout, config):
+        rate = rate_by(rollout.seed, usable[part], verdicts[part], of)
         if rate is not None and model in (None, member.model):
-            rates.append((rate, config.sampling.n))
+            rates.append((rate, of.sampling.n))
     if len(rates) == 1:
         return rates[0][0]  # Multiplied and divided it would not be the same to the last bit.
     weight = sum(n for _, n in rates)
     return sum(rate * n for rate, n in rates) / weight if weight else None
-
-
-def rate_of(rollout: Rollout, verdicts: Sequence[Verdict], config: Config) -> float | None:
-    """The pass rate of a seed on its own, pooled or of one build (`shown_rate`)."""
-    if isinstance(rollout, PooledRollout):
-        return pooled_rate(rollout, verdicts, rate_by=shown_rate)
-    return shown_rate(rollout.seed, rollout.responses, verdicts, config)
 
 
 def rates_by_model(rollout: Rollout, verdicts: Sequence[Verdict]) -> dict[str, float]:
@@ -136,9 +133,7 @@ def rates_by_model(rollout: Rollout, verdicts: Sequence[Verdict]) -> dict[str, f
     models = sorted({member.model for member in rollout.members})
     if len(models) < 2:
         return {}
-    rates = {
-        model: pooled_rate(rollout, verdicts, model=model, rate_by=shown_rate) for model in models
-    }
+    rates = {m: rate_of(rollout, verdicts, rollout.settings[0], model=m) for m in models}
     return {model: rate for model, rate in rates.items() if rate is not None}
 
 
@@ -147,7 +142,7 @@ PairsOf = Callable[[Sequence[int], Findings], tuple[list[Pair], list[Drop]]]
 
 
 def pair_by_prompt(
-    rollout: PooledRollout, pairs_of: PairsOf, policy: PairingConfig, findings: Findings
+    rollout: Rollout, pairs_of: PairsOf, policy: PairingConfig, findings: Findings
 ) -> tuple[list[Pair], list[Drop]]:
     """The pairs of the responses to each prompt, which take turns up to `max_per_seed`; no two have
     the same texts. Without any pair there is one `Drop`."""
@@ -170,12 +165,13 @@ def pair_by_prompt(
     return [], [Drop(rollout.seed.id, "pairing", "prompts_differ", detail)]
 
 
-def _prompts_of(rollout: PooledRollout) -> list[list[int]]:
+def _prompts_of(rollout: Rollout) -> list[list[int]]:
     """Indices of the responses to each prompt, in the order of the builds."""
     groups: dict[tuple[str, str], list[int]] = {}
-    for member, own in zip(rollout.members, rollout.ranges, strict=True):
-        groups.setdefault((member.prompt, member.style), []).extend(own)
-    return list(groups.values())
+    asked = (m for member in members_of(rollout) for m in [member] * len(member.responses))
+    for index, member in enumerate(asked):
+        groups.setdefault((member.prompt, member.style), []).append(index)
+    return list(groups.values()) or [[]]
 
 
 def _capped(pairs: Iterable[Pair], most: int | None) -> Iterator[Pair]:

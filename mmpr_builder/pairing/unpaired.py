@@ -18,7 +18,6 @@ from pathlib import Path
 from mmpr_builder.config import Config
 from mmpr_builder.dropout import wants_blind
 from mmpr_builder.errors import InputError
-from mmpr_builder.io import stores
 from mmpr_builder.pairing.candidates import (
     Material,
     is_positive,
@@ -27,11 +26,13 @@ from mmpr_builder.pairing.candidates import (
     unusable,
 )
 from mmpr_builder.pairing.choosing import choose
+from mmpr_builder.pairing.verdicts import saved_lines
 from mmpr_builder.quality.filters import Filtered, Findings
 from mmpr_builder.quality.suspects import blind_result
 from mmpr_builder.records import Drop, Pair, Seed, Verdict
 
 WHY = {
+    "not_sampled": "the build is paired before all seeds were sampled",
     "all_correct": "every judged response is right",
     "all_incorrect": "every judged response states a wrong answer",
     "no_correct": "none is right: some are wrong, the others state no answer",
@@ -40,9 +41,16 @@ WHY = {
     "only_truncated": "what is left was cut at max_tokens",
     "no_finished_correct": "all right responses were cut or filtered",
     "no_usable_negative": "no wrong response is fit to be rejected",
+    "no_majority": "no clear majority of the answers can stand for the missing truth",
+    "majority_blind": "the majority's answer is given without the image, too",
+    "not_compared": "no rubric, or no two texts that can be compared",
+    "judge_tie": "the judge found no text better than another one",
+    "judge_orders_differ": "what the judge found depends on which text stands first",
+    "judge_malformed": "the judge replied in other words than those asked for",
     "kind_not_wanted": "pairing.kinds leaves out what could be made",
 }
 """Reasons of drops in words, where the name alone could be mistaken for another one."""
+_NOTHING_DONE = ("no_continuation", "not_compared")
 
 
 def why_unpaired(material: Material) -> Drop:
@@ -85,6 +93,8 @@ def _lacking(material: Material) -> Drop:
     if not responses:
         return Drop(seed.id, "pairing", "no_responses", "the sampler gave none")
     reason = _no_contrast(material) if seed.has_truth else _no_continuation(material)
+    if not seed.has_truth and seed.truth_source != "given" and reason in _NOTHING_DONE:
+        reason = seed.truth_source
     counts = Counter(verdict.outcome for verdict in verdicts)
     shown = ", ".join(
         f"{counts[outcome]} {outcome}"
@@ -128,8 +138,13 @@ def _no_contrast(material: Material) -> str:
 
 def _no_continuation(material: Material) -> str:
     """The commonest reason among the responses, the first by name of equally common ones."""
-    if "dropout_ntp" not in material.policy.kinds:
-        return "kind_not_wanted"
+    kinds, responses = material.policy.kinds, material.responses
+    said = Counter(one.outcome for response in responses for one in response.compared)
+    said -= Counter(better=said["better"], worse=said["worse"])
+    if "judged" in kinds and said:
+        return f"judge_{max(sorted(said), key=lambda outcome: said[outcome])}"
+    if "dropout_ntp" not in kinds:
+        return "not_compared" if "judged" in kinds else "kind_not_wanted"
     reasons = Counter(str(unusable(material.seed, r, v)) for _, r, v in material.judged())
     return max(sorted(reasons), key=lambda reason: reasons[reason])
 
@@ -174,15 +189,8 @@ def read_reject_list(uri: str | Path) -> frozenset[str]:
     Ids are hashes of seed and texts, so a list stays good when other settings make the pairs again.
     Raises `InputError` when the file is not there or a line does not begin with a pair's id.
     """
-    try:
-        text = stores.read_bytes(uri).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"pairing.reject_list={uri}: cannot be read ({error}): give a list saved in a report"
-        ) from None
     found = set()
-    # Notes hold names of sources, in which other characters that end a line may stand.
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in saved_lines("pairing.reject_list", uri):
         word = line.split("#", 1)[0].split()
         if word and not _ID.fullmatch(word[0]):
             raise InputError(

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
-from mmpr_builder.config import Config, SourceConfig
+from mmpr_builder.config import Config, sources_of
 from mmpr_builder.errors import InputError
 from mmpr_builder.extraction import open_thought
 from mmpr_builder.io import stores
 from mmpr_builder.pairing.pooled import PooledRollout
 from mmpr_builder.records import Asked, Response, Rollout, Seed, Style, Verdict, content_id
+from mmpr_builder.steps import first_wrong, is_right, labels_of
 
 NO_TRUTH = Verdict("undecided", rule="no_truth", reason="the truth of this question is not known")
 
@@ -51,27 +51,19 @@ def asked_of(seed: Seed, scorer: str, style: Style = "final_answer") -> Asked:
     return Asked(seed.answers, scorer, seed.choices, seed.question, style)
 
 
+def _how(asked: Asked) -> dict[str, Any]:
+    choices = asked.choices or None
+    return {"scorer": asked.scorer, "choices": choices, "question": asked.question}
+
+
 def judge_answer(judge: Scores, answer: str, asked: Asked) -> Verdict:
     """The verdict on an extracted answer."""
-    return judge.score_answer(
-        answer,
-        asked.golds,
-        scorer=asked.scorer,
-        choices=asked.choices or None,
-        question=asked.question,
-    )
+    return judge.score_answer(answer, asked.golds, **_how(asked))
 
 
 def judge_text(judge: Scores, text: str, asked: Asked) -> Verdict:
     """The verdict on a whole response."""
-    return judge.score_response(
-        text,
-        asked.golds,
-        style=asked.style,
-        scorer=asked.scorer,
-        choices=asked.choices or None,
-        question=asked.question,
-    )
+    return judge.score_response(text, asked.golds, style=asked.style, **_how(asked))
 
 
 def right_with(judge: Scores, asked: Asked) -> Callable[[str, str], bool]:
@@ -93,6 +85,18 @@ def label_id(seed: Seed, answer: str) -> str:
     return content_id("label", seed.id, seed.question, *seed.answers, answer)
 
 
+def saved_lines(setting: str, uri: str | Path) -> list[tuple[int, str]]:
+    """(number, text) of the lines of a text file. Raises `InputError` without one."""
+    try:
+        # Other characters that end a line may stand in names and notes.
+        return list(enumerate(stores.read_bytes(uri).decode("utf-8-sig").split("\n"), 1))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{setting}={uri}: cannot be read ({error}): give a text file, such as one"
+            " saved in a report"
+        ) from None
+
+
 def read_labels(uri: str | None) -> dict[str, Label]:
     """The labels that a person saved in the report; none without a file.
 
@@ -103,13 +107,7 @@ def read_labels(uri: str | None) -> dict[str, Label]:
     if uri is None:
         return {}
     found: dict[str, Label] = {}
-    try:
-        lines = stores.read_bytes(uri).decode("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"scoring.labels={uri}: cannot be read ({error}): give a file saved in a report"
-        ) from None
-    for number, line in enumerate(lines, 1):
+    for number, line in saved_lines("scoring.labels", uri):
         try:
             item = json.loads(line) if line.strip() else None
             if item is not None:
@@ -148,9 +146,12 @@ def judge_responses(
         if rollout.drop is not None:
             undecided = Verdict("undecided", rule=rollout.drop.reason, reason=rollout.drop.detail)
             return [undecided] * len(rollout.responses), rollout.responses
-        judged = [judge_responses(member, config, judge, labels) for member in rollout.members]
+        judged = [
+            judge_responses(member, config.model_copy(update={"steps": of.steps}), judge, labels)
+            for member, of in zip(rollout.members, rollout.settings, strict=True)
+        ]
         return [v for one, _ in judged for v in one], tuple(r for _, one in judged for r in one)
-    ended = tuple(_with_true_ends(response) for response in rollout.responses)
+    ended = tuple(with_true_ends(response) for response in rollout.responses)
     if not rollout.seed.has_truth:
         return [NO_TRUTH] * len(ended), ended
     score = _scores_of(rollout, config, judge)
@@ -159,7 +160,7 @@ def judge_responses(
         _without_right_continuations(response, verdict, score)
         for response, verdict in zip(ended, verdicts, strict=True)
     )
-    return verdicts, responses
+    return verdicts, _with_steps_judged(responses, verdicts, config.steps.cut, score)
 
 
 def judge_blind(rollout: Rollout, config: Config, judge: Scores) -> list[Verdict]:
@@ -175,21 +176,9 @@ def judge_blind(rollout: Rollout, config: Config, judge: Scores) -> list[Verdict
 def scorer_for(seed: Seed, config: Config) -> str:
     """The scorer of a seed: its source's in this recipe (that of all seeds where it is the only
     one, unless they are pooled), else its own, noted when it was read, else `scoring.scorer`."""
-    only = len(config.seeds) == 1 and not config.rollouts
-    found = {source.scorer for source in config.seeds if only or comes_from(seed, source)}
+    found = {source.scorer for source in sources_of(seed, config)}
     scorer = found.pop() if len(found) == 1 else seed.scorer
     return config.scoring.scorer if scorer == "auto" else scorer
-
-
-def comes_from(seed: Seed, source: SourceConfig) -> bool:
-    """Whether a seed was read from this source: by name, else by the file that `origin` names."""
-    path = PurePosixPath(source.path)
-    if seed.source:
-        names = (source.name,) if source.name else (path.stem, path.name.split(".", 1)[0])
-        if seed.source in names:
-            return True
-    file = seed.origin.rpartition(":")[0]
-    return bool(file) and fnmatch.fnmatchcase(PurePosixPath(file).name, path.name)
 
 
 def _scores_of(rollout: Rollout, config: Config, judge: Scores) -> Callable[[str], Verdict]:
@@ -198,7 +187,7 @@ def _scores_of(rollout: Rollout, config: Config, judge: Scores) -> Callable[[str
     return functools.cache(functools.partial(judge_text, judge, asked=asked))
 
 
-def _with_true_ends(response: Response) -> Response:
+def with_true_ends(response: Response) -> Response:
     """The same, as cut at its length where it, or its continuation, stops inside a thought."""
     found = replace(response, finish_reason=_end(response.finish_reason, response.text))
     return found.with_continuations(
@@ -209,6 +198,36 @@ def _with_true_ends(response: Response) -> Response:
 
 def _end(finish_reason: str, text: str) -> str:
     return "length" if finish_reason == "stop" and open_thought(text) else finish_reason
+
+
+def _with_steps_judged(
+    responses: tuple[Response, ...],
+    verdicts: Sequence[Verdict],
+    cut: str,
+    score: Callable[[str], Verdict],
+) -> tuple[Response, ...]:
+    """The responses with verdicts on their continuations with the image, and the first wrong step
+    of each as far as these tell it."""
+    if not any(response.with_image for response in responses):
+        return responses
+    judged = list(zip(responses, verdicts, strict=True))
+    right = [r.text for r, verdict in judged if is_right(r.finish_reason, verdict)]
+
+    def with_steps(response: Response, verdict: Verdict) -> Response:
+        if not response.with_image:
+            return response
+        made = tuple(
+            replace(
+                c,
+                verdict=score(c.prefix + c.text),
+                finish_reason=_end(c.finish_reason, c.prefix + c.text),
+            )
+            for c in response.with_image
+        )
+        found = replace(response, with_image=made)
+        return replace(found, first_wrong=first_wrong(labels_of(found, verdict, cut, right)))
+
+    return tuple(with_steps(response, verdict) for response, verdict in judged)
 
 
 def _without_right_continuations(

@@ -14,6 +14,9 @@ without the block at the top gets its style from what the text itself asks for.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 from mmpr_builder.errors import InputError
 from mmpr_builder.prompts.templates import (
     JUDGE_PREFIX,
@@ -26,8 +29,10 @@ from mmpr_builder.prompts.templates import (
 from mmpr_builder.records import IMAGE_PLACEHOLDER, Seed, Template
 
 __all__ = [
+    "CONTROL",
     "JUDGE_PREFIX",
     "Templates",
+    "filled",
     "load_template",
     "load_templates",
     "parts",
@@ -35,6 +40,20 @@ __all__ = [
     "split_images",
     "template_names",
 ]
+
+
+CONTROL = re.compile(
+    r"<[|｜]|[|｜]>|</?s>|<(?:bos|eos|pad|unk)>|<\w+_of_\w+>|\[/?(?:INST|SYS)\]|<</?SYS>>",
+    re.IGNORECASE,
+)
+"""Control tokens of chats, which servers obey wherever they stand."""
+_SLOTS = re.compile(r"\{(\w+)\}")
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """A text with values in its `{slots}`, in one pass: what stands inside a value fills nothing,
+    and other braces stay."""
+    return _SLOTS.sub(lambda slot: values.get(slot[1], slot[0]), text)
 
 
 def render(template: Template, seed: Seed) -> str:

@@ -15,18 +15,29 @@ from typing import Any, get_args
 
 import yaml
 
-from mmpr_builder.config import Config, SourceConfig, find_shipped, shipped_folder, shipped_names
+from mmpr_builder.config import (
+    Config,
+    SourceConfig,
+    asks_majority,
+    find_shipped,
+    shipped_folder,
+    shipped_names,
+)
 from mmpr_builder.errors import InputError
 from mmpr_builder.records import IMAGE_PLACEHOLDER, Language, Seed, Style, Template, derived_seed
 
 _STYLES: tuple[Style, ...] = get_args(Style)
 LANGUAGES: tuple[Language, ...] = get_args(Language)
-JUDGE_PREFIX = "judge_"
-"""Shipped prompts of such a name are for the judge of `scoring.judge` and no templates."""
+JUDGE_PREFIX, RANK_PREFIX = "judge_", "rank_"
+"""Shipped prompts of such names are for the judge of `scoring.judge` and no templates."""
 
 SLOT = "{question}"
 _FRONT_MATTER = re.compile(r"\A---\n(?P<head>.*?)^---\n", re.DOTALL | re.MULTILINE)
-_BROKEN_HEAD = re.compile(r"\s*(---[ \t]*\n|(style|language)[ \t]*:[^{]*^---[ \t]*$)", re.MULTILINE)
+_BROKEN_HEAD = re.compile(
+    r"\s*(---[ \t]*\n|[a-z_]+[ \t]*:[^{]*^---[ \t]*$"
+    r"|([a-z_]+[ \t]*:[^\n{]*\n)*(style|language)[ \t]*:[ \t]*\w+[ \t]*\n)",
+    re.MULTILINE,
+)
 # A name in braces that belong to no formula: \boxed{X}, x^{n}, \frac{a}{b} are the model's.
 _SLOT_LIKE = re.compile(r"(?<![\\\w}^{])\{+[A-Za-z_]\w*\}+")
 _ASKS_FINAL = re.compile(r"final answer\s*[:：]|(?:最终)?答案\s*[:：]", re.IGNORECASE)
@@ -67,7 +78,7 @@ def load_template(name_or_path: str | Path, *, open_style: bool = False) -> Temp
 def template_names() -> list[str]:
     """Names of the shipped templates, sorted."""
     names = shipped_names("prompts", ".txt")
-    return [name for name in names if not name.startswith(JUDGE_PREFIX)]
+    return [name for name in names if not name.startswith((JUDGE_PREFIX, RANK_PREFIX))]
 
 
 def _split_front_matter(raw: str, path: Path) -> tuple[dict[str, Any], str]:
@@ -162,6 +173,8 @@ class Templates:
     open_sources: Mapping[str, Mapping[Language, Choices]]
     language: Language | None = None
     """Prompt language for all seeds; None follows each seed's own."""
+    config: Config | None = None
+    """Says which seeds without a truth are asked for an answer all the same."""
 
     def pick(self, seed: Seed) -> Template:
         """The template of one seed: by its reference answer (or none), source and language.
@@ -169,9 +182,8 @@ class Templates:
         Where there are several, the seed's id decides: the same whatever is sampled beside it.
         """
         language = self.language or seed.language
-        own, usual = (
-            (self.sources, self.truth) if seed.has_truth else (self.open_sources, self.open)
-        )
+        answered = seed.has_truth or (self.config and asks_majority(seed, self.config))
+        own, usual = (self.sources, self.truth) if answered else (self.open_sources, self.open)
         return _weighted(own.get(seed.source, usual)[language], seed.id)
 
     def all(self) -> list[Template]:
@@ -226,6 +238,7 @@ def load_templates(config: Config) -> Templates:
         sources=sources,
         open_sources=open_sources,
         language=None if prompts.language == "auto" else prompts.language,
+        config=config,
     )
 
 

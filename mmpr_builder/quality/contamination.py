@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,29 +30,22 @@ from mmpr_builder.io.ordered_map import Spread, in_threads
 from mmpr_builder.quality.likeness import (
     EQUAL,
     RADIUS,
-    Box,
     Likeness,
-    best_box,
     hashes_with_crops,
-    likeness,
+    near,
     ngrams,
-    opened,
-    picture_hash,
-    same_details,
+    same_picture,
     similarity,
+    squared,
     weight,
     whole,
     words,
 )
 from mmpr_builder.records import Drop, ImageRef, Seed
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 CONTAMINATED = "contaminated"
 _NGRAM = 3
 _SHARED_NGRAMS = 0.25  # Of a question's own; below it there is nothing to compare word by word.
-_KEPT_OPEN = 512  # Pictures of evaluation sets, 192 KiB each.
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,39 +60,16 @@ class EvaluationRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Leak:
-    """Why a seed counts as part of an evaluation set, and of which row; `question` is the
-    similarity of the questions, 0 to 1."""
-
-    rule: str
-    row: EvaluationRow
-    question: float
-    picture: Likeness | None = None
-
-    @property
-    def detail(self) -> str:
-        row, picture = self.row, self.picture
-        text = f"{self.rule}: {row.name}, {row.origin} ({row.id}), questions {self.question:.2f}"
-        if picture is None:
-            return f"{text} alike"
-        return (
-            f"{text} alike, pictures {picture.correlation:.3f} alike,"
-            f" colours differ by {picture.worst:.0f} at most"
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class EvaluationIndex:
     """The rows of all evaluation sets, and what finds them.
 
-    `hashes` (uint64) has one per picture and crop, `owners` (int64) for each (row, picture in it)
-    packed as row * 2**16 + picture. `postings`: run of words -> rows whose question is long enough
-    to count alone.
+    `hashes` (uint64) has a row per picture, `owners` to whom it belongs as (row, picture in it).
+    `postings`: run of words -> rows whose question is long enough to count alone.
     """
 
     rows: tuple[EvaluationRow, ...]
     hashes: Any
-    owners: Any
+    owners: Sequence[tuple[int, int]]
     postings: dict[str, list[int]] = field(repr=False)
 
 
@@ -108,11 +78,12 @@ def index_evaluation(
     config: DecontaminateConfig,
     spread: Spread = in_threads,
     access: Access = NO_NETWORK,
+    told: Callable[[int], object] = lambda _: None,
 ) -> EvaluationIndex:
     """Hash what evaluation sets hold: (name of the set, its rows as `read_seeds` gives them).
 
-    `spread` opens the pictures. Raises `InputError` without a usable row, and for a row or picture
-    that cannot be read unless `config.unreadable` is "skip".
+    `spread` opens the pictures; `told` gets the number of each. Raises `InputError` without a
+    usable row, and for a row or picture that cannot be read unless `config.unreadable` is "skip".
     """
     rows: list[EvaluationRow] = []
     for name, item in items:
@@ -126,27 +97,25 @@ def index_evaluation(
             f"quality.decontaminate.against={','.join(config.against)}: no row could be read, so"
             " nothing would be found: give files that `mmpr audit` can read"
         )
-    hashes: list[int] = []
-    owners: list[int] = []
+    hashes: list[tuple[int, ...]] = []
+    owners: list[tuple[int, int]] = []
     places = ((number, i) for number, row in enumerate(rows) for i in range(len(row.images)))
     open_hashes = functools.partial(functools.partial, _hashes_or_error, access)
-    for (number, i), result in spread(open_hashes, places, lambda at: rows[at[0]].images[at[1]]):
+    opened = spread(open_hashes, places, lambda at: rows[at[0]].images[at[1]])
+    for count, ((number, i), result) in enumerate(opened, 1):
+        told(count)
         if isinstance(result, tuple):
-            hashes += result
-            owners += [number * 2**16 + i] * len(result)
+            hashes.append(result)
+            owners.append((number, i))
         else:
             why = result or "its picture ends every process that opens it, or memory ran out"
             _refuse(f"{rows[number].name}: {rows[number].origin}: {why}", config)
-    return EvaluationIndex(
-        tuple(rows),
-        np.array(hashes, np.uint64),
-        np.array(owners, np.int64),
-        _postings(rows, config.question_words),
-    )
+    postings = _postings(rows, config.question_words)
+    return EvaluationIndex(tuple(rows), np.array(hashes, np.uint64), owners, postings)
 
 
 class Decontaminator:
-    """Compares seeds with an index; holds some opened pictures of it. Safe to use from threads."""
+    """Compares seeds with an index. Safe to use from threads."""
 
     def __init__(
         self, index: EvaluationIndex, config: DecontaminateConfig, access: Access = NO_NETWORK
@@ -154,57 +123,47 @@ class Decontaminator:
         self._index = index
         self._config = config
         self._access = access
-        self._open = functools.lru_cache(_KEPT_OPEN)(functools.partial(opened, access=access))
 
-    def leak(self, seed: Seed) -> Leak | None:
-        """The evaluation row that a seed repeats, the first one of the strongest rule, or None.
+    def leak(self, seed: Seed) -> str | None:
+        """The rule by which a seed repeats an evaluation row, that row (the first one of the
+        strongest rule) and how alike they are; None if it repeats none.
 
         Pictures that cannot be opened match nothing (sampling drops such a seed).
         """
         asked = words(seed.question)
         return self._by_picture(seed, asked) or self._by_question(seed, asked)
 
-    def _by_picture(self, seed: Seed, asked: Sequence[str]) -> Leak | None:
-        alone: Leak | None = None
-        for ref in seed.images if len(self._index.hashes) else ():
+    def _by_picture(self, seed: Seed, asked: Sequence[str]) -> str | None:
+        alone: str | None = None
+        for ref in seed.images if self._index.owners else ():
             try:
-                picture = opened(ref, self._access)
+                mine = whole(ref, self._access)
             except RowError:
                 continue
-            for number, place in self._candidates(picture):
+            hashes = np.array(hashes_with_crops(mine), np.uint64)
+            for place in np.flatnonzero(near(hashes, self._index.hashes, RADIUS)).tolist():
+                number, picture = self._index.owners[place]
                 row = self._index.rows[number]
                 alike = similarity(asked, row.words)
                 similar = alike >= self._config.question_similarity
                 if not similar and (self._config.policy != "image" or alone is not None):
                     continue
-                other = self._open(row.images[place])
-                box = best_box(picture, other)
-                found = likeness(picture, other, box)
-                if alike >= self._config.text_similarity and picture.tobytes() == other.tobytes():
-                    found = EQUAL  # Also where there is hardly anything on it.
-                elif found.is_same() and not self._same_details(ref, row.images[place], box):
+                try:
+                    theirs = whole(row.images[picture], self._access)
+                except RowError:  # It was there a moment ago.
                     continue
-                if similar and found.is_same():
-                    return Leak("question_and_image", row, alike, found)
-                if self._config.policy == "image" and found.is_same(strict=True):
-                    alone = alone or Leak("image", row, alike, found)
+                found = same_picture(mine, theirs, strict=not similar)
+                if found is None and alike >= self._config.text_similarity:
+                    # Also where there is hardly anything on it.
+                    equal = squared(mine).tobytes() == squared(theirs).tobytes()
+                    found = EQUAL if equal else None
+                if found is not None and similar:
+                    return f"question_and_image: {_alike(row, alike, found)}"
+                if found is not None:
+                    alone = f"image: {_alike(row, alike, found)}"
         return alone
 
-    def _same_details(self, one: ImageRef, other: ImageRef, box: Box) -> bool:
-        """Whether `one` agrees with the `box` of `other` where values can be read."""
-        try:
-            pictures = whole(one, self._access), whole(other, self._access)
-        except RowError:  # It was there a moment ago.
-            return False
-        return same_details(*pictures, box)
-
-    def _candidates(self, picture: Image) -> list[tuple[int, int]]:
-        """(row, picture of it) whose hash is near, in the order of the rows."""
-        distances = np.bitwise_count(self._index.hashes ^ np.uint64(picture_hash(picture)))
-        near = np.unique(self._index.owners[distances <= RADIUS]).tolist()
-        return [divmod(owner, 2**16) for owner in near]
-
-    def _by_question(self, seed: Seed, asked: Sequence[str]) -> Leak | None:
+    def _by_question(self, seed: Seed, asked: Sequence[str]) -> str | None:
         if weight(asked) < self._config.question_words:
             return None
         runs = ngrams(asked, _NGRAM)
@@ -217,8 +176,18 @@ class Decontaminator:
                 continue
             alike = similarity(asked, row.words)
             if alike >= self._config.text_similarity:
-                return Leak("question", row, alike)
+                return f"question: {_alike(row, alike)}"
         return None
+
+
+def _alike(row: EvaluationRow, questions: float, pictures: Likeness | None = None) -> str:
+    text = f"{row.name}, {row.origin} ({row.id}), questions {questions:.2f} alike"
+    if pictures is None:
+        return text
+    return (
+        f"{text}, pictures {pictures.correlation:.3f} alike,"
+        f" colours differ by {pictures.worst:.0f} at most"
+    )
 
 
 def _postings(rows: Sequence[EvaluationRow], least: float) -> dict[str, list[int]]:
@@ -240,6 +209,6 @@ def _refuse(what: str, config: DecontaminateConfig) -> None:
 
 def _hashes_or_error(access: Access, ref: ImageRef) -> tuple[int, ...] | str:
     try:
-        return hashes_with_crops(opened(ref, access))
+        return hashes_with_crops(whole(ref, access))
     except RowError as error:
         return str(error)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmpr_builder.config import Config
+from mmpr_builder.config.identity import flattened
 from mmpr_builder.quality.contamination import CONTAMINATED
 from mmpr_builder.quality.screening import NEAR_DUPLICATE, NOT_SCREENED
 from mmpr_builder.quality.suspects import SOLVED_BLIND, SUSPECT_TRUTH
@@ -101,6 +102,11 @@ CONTROLS = (
         *_SAMPLED, drops=(("quality", "no_clean_pair"),),
     ),
     Control(
+        "faithful", "Faithfulness", ("quality.min_faithful",),
+        "Keeps right responses from being chosen whose middle seldom leads to the answer again.",
+        *_SAMPLED,
+    ),
+    Control(
         "distinct", "Near-copies among responses", ("quality.distinct",),
         "Counts responses to a question that nearly repeat each other once.",
         *_SAMPLED,
@@ -132,6 +138,11 @@ CONTROLS = (
         " source.",
         *_MADE, drops=(("quality", "answer_balance"),),
     ),
+    Control(
+        "shares", "Shares of kinds", ("quality.balance.shares",),
+        "Leaves out pairs of kinds that have more than their share of all.",
+        *_MADE, drops=(("quality", "kind_shares"),),
+    ),
 )  # fmt: skip
 
 
@@ -144,7 +155,7 @@ def controls_of(run: Mapping[str, Any]) -> tuple[tuple[Control, ...], tuple[tupl
         said = dict.fromkeys(
             f"{key}={_shown(value)}"
             for top in control.keys
-            for key, value in _flat(top, _at(run["config"], top))
+            for key, value in flattened(_at(run["config"], top), top).items()
             if value is not None and value != _at(defaults, key)
         )
         # Evaluation sets are what turns decontamination on; its other settings alone do nothing.
@@ -178,7 +189,7 @@ def _filter_of(reason: str) -> str:
     """The control that filters responses and continuations for this reason."""
     if reason.startswith(_OF_CONTINUATION):
         return "dropout_gate"
-    return "distinct" if reason == "near_copy" else "hygiene"
+    return {"near_copy": "distinct", "unfaithful": "faithful"}.get(reason, "hygiene")
 
 
 def _given(control: Control, run: Mapping[str, Any]) -> Any:
@@ -206,15 +217,7 @@ def _at(tree: Mapping[str, Any], path: str) -> Any:
     return found
 
 
-def _flat(key: str, value: Any) -> list[tuple[str, Any]]:
-    if isinstance(value, Mapping) and key != "pairing.shares":
-        return [row for name, inner in value.items() for row in _flat(f"{key}.{name}", inner)]
-    return [(key, value)]
-
-
 def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name}: {inner}" for name, inner in value.items()) + "}"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from mmpr_builder.config import QualityConfig
-from mmpr_builder.quality.gate import continuation_fault, distinct_responses
-from mmpr_builder.quality.hygiene import NEVER_REJECTED, response_fault
+from mmpr_builder.quality.hygiene import NEVER_REJECTED, continuation_fault, response_fault
+from mmpr_builder.quality.likeness import in_order, words
 from mmpr_builder.records import Continuation, Response, Seed, Verdict
+from mmpr_builder.steps import MIDDLE, faithfulness
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ def filtered(
     A response with a fault is never chosen, nor continued; with one of `NEVER_REJECTED` it is not
     rejected either. Of near-copies with the same verdict one stays, among those that `may_stand`.
     """
-    if not (config.hygiene or config.dropout_gate or config.distinct is not None):
+    on = config.hygiene or config.dropout_gate or config.min_faithful
+    if not on and config.distinct is None:
         return Filtered()
     chosen: set[str] = set()
     rejected: set[str] = set()
@@ -66,6 +68,13 @@ def filtered(
             if reason is not None:
                 reasons[f"continuation_{reason}"] += 1
                 continuations[index, continuation.keep] = reason
+        for one in response.with_image if config.hygiene else ():
+            text, said = one.prefix + one.text, one.verdict
+            if said and said.outcome == "correct" and fault_of(text, answer=said.answer):
+                chosen.add(text)
+        faith = faithfulness(response) if verdict.outcome == "correct" else None
+        if faith is not None and faith < config.min_faithful:
+            leave_out(index, "unfaithful")
         fault = fault_of(response.text, answer=verdict.answer) if config.hygiene else None
         if fault is not None:
             leave_out(index, fault.reason)
@@ -116,6 +125,30 @@ def _near_copies(
     return found
 
 
+def distinct_responses(texts: Sequence[str], least: float = 0.95) -> list[int]:
+    """For each text the index of the one that stands for it; its own where nothing is like it.
+
+        "There are 3 red and 2 blue ones, 5 in all."
+        "There are 3 red and 2 blue ones: 5 in total."     near-copies at `least` = 0.7
+
+    Near-copies share `least` of their words (`in_order`). Texts are taken in alphabetical order and
+    join the first earlier one that they are near to, so groups do not depend on the order of
+    `texts`. Quadratic in the number of distinct texts.
+    """
+    of_text: dict[str, int] = {}
+    for index, text in enumerate(texts):
+        of_text.setdefault(text, index)
+    leaders: list[tuple[tuple[str, ...], int]] = []
+    stands_for: dict[str, int] = {}
+    for text in sorted(of_text):
+        mine, own = words(text), of_text[text]
+        near = (index for theirs, index in leaders if in_order(mine, theirs, least) >= least)
+        stands_for[text] = next(near, own)
+        if stands_for[text] == own:
+            leaders.append((mine, own))
+    return [stands_for[text] for text in texts]
+
+
 @dataclass
 class Findings:
     """Sums over seeds for run.json: what judging and pairing see beside the pairs."""
@@ -128,6 +161,12 @@ class Findings:
     """Ratio asked for -> responses that lack a continuation there; 0 where none does."""
     blind: Counter[tuple[str, str]] = field(default_factory=Counter)
     """("seeds", "measured" …), ("responses", outcome), ("pass_rates", rate) -> how many."""
+    steps: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """("continuations", what they come to), ("first_wrong", steps before it) -> how many."""
+    majority: Counter[str] = field(default_factory=Counter)
+    """`Seed.truth_source` -> questions without a truth that were asked for an answer."""
+    judged: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """("seeds", "compared" or not), ("comparisons", what a judge found) -> how many."""
     uncontrolled: Counter[tuple[str, ...]] = field(default_factory=Counter)
     """`pairing.balance.sums` of the pairs as they would be without controls of lengths and answers,
     where one is on."""
@@ -147,6 +186,26 @@ class Findings:
         for keep in ratios:
             made = sum(any(c.keep == keep for c in r.continuations) for r in responses)
             self.not_made[keep] += len(responses) - made
+
+    def count_steps(self, judged: Sequence[Response], verdicts: Sequence[Verdict]) -> None:
+        """Count the responses whose steps were tried by the first wrong one, and where what went on
+        from them got."""
+        for response, verdict in zip(judged, verdicts, strict=True):
+            if any(c.keep >= 1 for c in response.with_image):
+                found = "none" if verdict.outcome == "correct" else "not_certain"
+                found = found if response.first_wrong is None else str(response.first_wrong)
+                self.steps["first_wrong", found] += 1
+            for one in response.with_image:
+                place = "middle" if one.keep == MIDDLE else "continuations"
+                if one.verdict is not None:
+                    self.steps[place, one.verdict.outcome] += 1
+
+    def count_compared(self, judged: Sequence[Response], *, asked: bool) -> None:
+        """Count what a judge found of the responses to an open question."""
+        outcomes = [one.outcome for response in judged for one in response.compared]
+        self.judged.update(("comparisons", outcome) for outcome in outcomes)
+        if asked or outcomes:
+            self.judged["seeds", "compared" if outcomes else "not_compared"] += 1
 
     def count_unused(self, responses: Sequence[Response], reason: str) -> None:
         """Count the continuations of a seed of which nothing is used, whatever they are worth."""

@@ -1,6 +1,6 @@
 """How alike two pictures are, and two texts.
 
-    hash         64 bits of a perceptual hash (imagehash.phash): finds candidates quickly
+    hash         64 bits of a perceptual hash: finds candidates quickly
     likeness     both pictures laid upon each other: decides whether they look alike
     same_details patch by patch where their values can be read: tells forms of one template apart
     words        "How many  shapes are BLUE?" -> ("how", "many", "shapes", "are", "blue")
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,8 +40,7 @@ if TYPE_CHECKING:
 
 SIDE = 256  # Pixels of the square that every picture is brought to first.
 RADIUS = 12
-"""Bits of 64 by which the hashes of candidates may differ. Of 248 real pictures that were resized,
-re-encoded or cropped by 5 % some 98 % or more were within, of unrelated ones 0.4 %."""
+"""Bits of 64 by which the hashes of candidates may differ."""
 MAX_CROP = 0.075  # Part of one side that a crop may have taken, at most.
 _FINE = 64
 _BLOCKS = 8
@@ -57,7 +55,6 @@ _NOISE = 10.0  # Root mean square of brightness (0-255) that an encoder may leav
 _OTHER = 0.15  # Of a patch's variance; another value leaves over more.
 
 Box = tuple[float, float, float, float]
-WHOLE: Box = (0.0, 0.0, float(SIDE), float(SIDE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +65,14 @@ class Likeness:
     correlation: float
     worst: float
 
-    def is_same(self, *, strict: bool = False) -> bool:
+    def is_same(self, *, strict: bool) -> bool:
         """Whether details are worth a look: fine lines lose a tenth of the correlation to an
-        encoder. `strict` is for a verdict without the help of a question."""
-        if strict:
-            return self.correlation >= 0.88 and self.worst <= 20
-        return self.correlation >= 0.85 and self.worst <= 32
+        encoder."""
+        least, most = (0.88, 20) if strict else (0.85, 32)
+        return self.correlation >= least and self.worst <= most
 
 
-UNLIKE = Likeness(-1.0, 255.0)
 EQUAL = Likeness(1.0, 0.0)
-
-
-def opened(ref: ImageRef, access: Access) -> Image:
-    """A picture as an RGB square of `SIDE` pixels. Raises `RowError` where it cannot be read."""
-    return squared(whole(ref, access))
 
 
 def whole(ref: ImageRef, access: Access) -> Image:
@@ -98,33 +88,66 @@ def squared(image: Image) -> Image:
     return image.convert("RGB").resize((SIDE, SIDE), how)
 
 
-def picture_hash(shrunk: Image) -> int:
-    """64 bits; pictures that look alike differ in few of them."""
-    return _hash(shrunk.convert("L"), _CROPS[0])
+def hashes_with_crops(picture: Image) -> tuple[int, ...]:
+    """The perceptual hash of a picture, then those that it would have with up to 5 %
+    cut off either side: pictures that look alike differ in few of 64 bits.
+
+    A bit says whether one of the lowest 8 x 8 frequencies of the brightness at 32 x 32 pixels is
+    above their median (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash
+    Functions").
+    """
+    from PIL.Image import Resampling
+    from scipy.fft import dctn
+
+    grey = (
+        squared(picture).convert("L").reduce(SIDE // _FINE)
+    )  # Crops of it are as good, and much faster.
+    edges = ([_FINE * part for part in crop] for crop in _CROPS)
+    boxes = ((left, top, _FINE - right, _FINE - bottom) for left, top, right, bottom in edges)
+    small = [grey.resize((32, 32), Resampling.BOX, box=box) for box in boxes]
+    low = dctn(np.array(small, np.float64), axes=(1, 2))[:, :8, :8].reshape(-1, 64)
+    bits = np.packbits(low > np.median(low, 1, keepdims=True), 1, "little")
+    return tuple(bits.view("<u8")[:, 0].tolist())
 
 
-def hashes_with_crops(shrunk: Image) -> tuple[int, ...]:
-    """The hash of a picture, and those it would have with up to 5 % cut off either side."""
-    grey = shrunk.convert("L")
-    return tuple(_hash(grey, crop) for crop in _CROPS)
+def near(mine: Any, theirs: Any, radius: int) -> Any:
+    """Which pictures may show the same, whole or as a crop of one another.
+
+    Arrays of `hashes_with_crops`, uint64 of shape (25,) and (n, 25), or (pictures, 25) and
+    (n, pictures, 25); bool of shape (n,) or (n, pictures).
+    """
+    of_theirs = np.bitwise_count(theirs ^ mine[..., :1]).min(-1)
+    return np.minimum(of_theirs, np.bitwise_count(theirs[..., :1] ^ mine).min(-1)) <= radius
 
 
-def likeness(one: Image, other: Image, box: Box = WHOLE) -> Likeness:
-    """How well two pictures from `opened` agree; `one` is compared with the `box` of `other`."""
+def same_picture(one: Image, other: Image, *, strict: bool) -> Likeness | None:
+    """How alike two whole pictures are that show the same, or of which one is a crop of the other;
+    None for all others. `strict` is for a verdict without the help of a question."""
+    for part, all_of_it in ((one, other), (other, one)):
+        small = squared(part), squared(all_of_it)
+        box = best_box(*small)
+        found = likeness(*small, box)
+        if found.is_same(strict=strict) and same_details(part, all_of_it, box):
+            return found
+    return None
+
+
+def likeness(one: Image, other: Image, box: Box) -> Likeness:
+    """How well two squares agree; `one` is compared with the `box` of `other`."""
     from PIL.Image import Resampling
 
     a = np.asarray(one.resize((_FINE, _FINE), Resampling.BOX), np.float32)
     b = np.asarray(other.resize((_FINE, _FINE), Resampling.BILINEAR, box=box), np.float32)
     grey_a, grey_b = a.mean(2) - a.mean(), b.mean(2) - b.mean()
     if min(grey_a.std(), grey_b.std()) < _BLANK:
-        return UNLIKE
+        return Likeness(-1.0, 255.0)
     norm = float(np.sqrt((grey_a**2).sum() * (grey_b**2).sum()))
     part = _FINE // _BLOCKS
     parts = (a - b).reshape(_BLOCKS, part, _BLOCKS, part, 3).mean((1, 3))
     return Likeness(float((grey_a * grey_b).sum()) / norm, float(np.abs(parts).max()))
 
 
-def same_details(one: Image, other: Image, box: Box = WHOLE) -> bool:
+def same_details(one: Image, other: Image, box: Box) -> bool:
     """Whether two whole pictures that look alike agree in every patch, edges left out; `one` is
     compared with the `box` of `other`, in pixels of `SIDE`."""
     from PIL import ImageFilter
@@ -161,16 +184,6 @@ def _patches(grey: Any) -> Any:
     return found - found.mean(1, keepdims=True)
 
 
-def _hash(grey: Image, crop: Box) -> int:
-    import imagehash
-    from PIL.Image import Resampling
-
-    left, top, right, bottom = (SIDE * part for part in crop)
-    small = grey.resize((32, 32), Resampling.BOX, box=(left, top, SIDE - right, SIDE - bottom))
-    bits = imagehash.phash(small).hash.flatten()
-    return sum(1 << i for i, bit in enumerate(bits.tolist()) if bit)
-
-
 def best_box(one: Image, other: Image) -> Box:
     """The part of `other` that looks most like `one`: the best of 25 crops, then downhill."""
     from PIL.Image import Resampling
@@ -202,7 +215,6 @@ def best_box(one: Image, other: Image) -> Box:
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _PUNCTUATION = r".,;:!?'\"“”‘’()\[\]{}<>《》【】「」，。；：！？、…—–_$\\|&~`#@·"
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+|[<>](?=\s*[\w(])|[^\w\s{_PUNCTUATION}]")
-_NUMBER = re.compile(r"\d+")
 _MINUS = str.maketrans({"−": "-", "－": "-", "﹣": "-"})
 _ARTICLES = frozenset({"a", "an", "the"})
 _ONE_CJK = re.compile(rf"[{_CJK}]")
@@ -214,16 +226,10 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(plain.casefold()))
 
 
-def numbers(of: Sequence[str]) -> list[str]:
-    """The digits among some words, sorted: "3 apples and 12 pears" -> ["12", "3"]."""
-    return sorted(digits for word in of for digits in _NUMBER.findall(word))
-
-
-def only_forms_differ(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two texts have the same words but for articles and a final s; a number, name, colour
-    or "not" is another word."""
-    mine, theirs = (Counter(word.removesuffix("s") for word in text) for text in (one, other))
-    return not {*(mine - theirs), *(theirs - mine)} - _ARTICLES
+def content(of: Sequence[str]) -> list[str]:
+    """The words in any order, without articles and a final s: texts that have the same differ in
+    no number, name, colour or "not"."""
+    return sorted(word.removesuffix("s") for word in of if word not in _ARTICLES)
 
 
 def weight(of: Sequence[str]) -> float:

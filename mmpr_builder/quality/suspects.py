@@ -6,30 +6,18 @@
     3 of 8 right without it, one of four options           nothing: a quarter is luck
 
 **Suspect truths.** Independent samples seldom make the same mistake, so a clear majority for
-another answer is at least as often a wrong truth as a wrong model. To drop a seed takes:
-
-- at least 60 % of the answers agree on one that is known to be wrong, and at most 10 % are right;
-- at least half of all responses have a final answer: with fewer, those that do are no fair sample;
-- if every response had drawn its answer, so many votes for any of the answers would come once in a
-  thousand times at most (the chance for one answer, times their number: Bonferroni 1936). A draw
-  between options (yes and no among them) falls on the same one half of the time, because models
-  prefer a position: that takes 11 of 11, 15 of 16, 26 of 32. A free answer falls on the same one of
-  four (small counts, the number in the picture): 6 of 6, 8 of 8, 20 of 32.
-
-So draws alone flag one seed in a thousand; where few truths are wrong that can be a good part of
-what is flagged. `mmpr audit` gives the false discovery rate of its list (Benjamini, Hochberg 1995,
-J. R. Stat. Soc. B 57). None of it knows a model that is wrong and sure: most seeds where one nearly
-always gives the same wrong answer are flagged. The drop names the answer and its votes; it is a
-list to look at.
+another answer is at least as often a wrong truth as a wrong model; what it takes, say `Bounds`. A
+draw between options (yes and no among them) is taken to fall on the same one half of the time,
+because models prefer a position, that of a free answer (small counts, the number in the picture) a
+quarter; the chance is that of any answer (of one, times their number: Bonferroni 1936). So draws
+alone flag one seed in a thousand. None of it knows a model that is wrong and sure.
 
 **Solved without the image.** A model answers a share of all questions from what it knows, or
 guesses (Chen et al. 2024, "Are We on the Right Way for Evaluating Large Vision-Language Models?",
 arXiv 2403.20330). The scale of the threshold leaves luck out: 0 is guessing, 1 is always right
-(Frary 1988, "Formula Scoring of Multiple-Choice Tests (Correction for Guessing)"). 0.3 is a rate of
-0.3 for a free answer, 0.475 for one of four options, 0.65 for yes or no. A seed counts as solved if
-at most 5 % of the seeds just at that rate had so many right samples by luck (one-sided exact
-binomial test): at 0.3 that takes 3 of 3 for a free answer, 5 of 5 for four options, 7 of 7 for yes
-or no. Seeds with fewer samples stay.
+(Frary 1988, "Formula Scoring of Multiple-Choice Tests (Correction for Guessing)"). A seed counts as
+solved if at most 5 % of the seeds just at that rate had so many right samples by luck (one-sided
+exact binomial test). Seeds with fewer samples stay.
 """
 
 from __future__ import annotations
@@ -41,7 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mmpr_builder.records import Drop, Outcome, Seed, Verdict
+from mmpr_builder.records import Drop, Seed, Verdict
 
 SUSPECT_TRUTH, SOLVED_BLIND = "suspect_truth", "solved_blind"
 MAX_DISTINCT = 24
@@ -116,9 +104,7 @@ def suspicion(
 
     `verdicts` are of its responses in any order, `is_right` is as in `agreement`.
     """
-    said = Counter(v.answer for v in verdicts if v.answer is not None and v.outcome != "no_answer")
-    outcomes = {v.answer: v.outcome for v in verdicts if v.answer is not None}
-    found = agreement(seed, said, len(verdicts), outcomes.__getitem__, is_right, CONTROL)
+    found = agreement(seed, verdicts, is_right, CONTROL)
     if found is None:
         return None
     truths = " | ".join(seed.answers)[:_SHOWN]
@@ -131,28 +117,27 @@ def suspicion(
 
 def agreement(
     seed: Seed,
-    said: Mapping[str, int],
-    responses: int,
-    outcome_of: Callable[[str], Outcome],
+    verdicts: Sequence[Verdict],
     is_right: Callable[[str, str], bool],
     bounds: Bounds,
 ) -> Agreement | None:
     """On which wrong answer a clear majority agrees; None where none does.
 
-    `said` counts the final answers of `responses` responses, `outcome_of` judges each; an undecided
-    one is neither right nor wrong. Answers belong together if each `is_right` with the other as the
-    truth. Costs at most `MAX_DISTINCT` verdicts and `2 * MAX_DISTINCT * MAX_GROUPS` comparisons.
+    `verdicts` are of all responses in any order; an undecided answer is neither right nor wrong.
+    Answers belong together if each `is_right` with the other as the truth. Costs at most
+    `2 * MAX_DISTINCT * MAX_GROUPS` comparisons.
     """
-    answered = sum(said.values())
+    outcomes = {v.answer: v.outcome for v in verdicts if v.answer and v.outcome != "no_answer"}
+    said = Counter(v.answer for v in verdicts if v.answer in outcomes)
+    answered = said.total()
     if not seed.has_truth or answered < bounds.min_answered:
         return None
-    if answered < bounds.answering * responses:
+    if answered < bounds.answering * len(verdicts):
         return None
     closed = _is_closed(seed)
     needed = bounds.votes(answered, closed=closed)
     # Most frequent first, and by text where that is equal: the order of responses says nothing.
     ranked = sorted(said, key=lambda answer: (-said[answer], answer))[:MAX_DISTINCT]
-    outcomes = {answer: outcome_of(answer) for answer in ranked}
     right = sum(said[answer] for answer in ranked if outcomes[answer] == "correct")
     wrong = [answer for answer in ranked if outcomes[answer] == "incorrect"]
     if right > bounds.truth_share * answered or sum(said[answer] for answer in wrong) < needed:

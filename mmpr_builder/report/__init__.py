@@ -7,9 +7,8 @@ Texts that a model wrote are only ever shown as text; its policy lets no script 
 
     verdict.py             what deserves a look first
     figures.py sides.py    what the counts say, and chosen against rejected
-    undecided.py           answers for a person to label
     samples.py texts.py    which pairs, and what differs in them
-    examples.py            what was left aside, by the quality controls, too
+    examples.py            what was left aside, by the quality controls, too, or is undecided
     lookup.py              single pairs, for `mmpr show`
     page.html.j2 figures.html.j2 controls.html.j2 style.css browser.js
     preview.html.j2        seeds and prompts, for `mmpr preview`
@@ -35,18 +34,16 @@ from mmpr_builder.io import stores, tables
 from mmpr_builder.output import mean_rate, pair_parts, read_run
 from mmpr_builder.pairing.unpaired import read_reject_list
 from mmpr_builder.report import figures
-from mmpr_builder.report.examples import read_examples, shown_controls
+from mmpr_builder.report.examples import read_examples, read_undecided, shown_controls
 from mmpr_builder.report.facts import build_facts, written_by
-from mmpr_builder.report.lookup import places_of
+from mmpr_builder.report.lookup import Place, places_of
 from mmpr_builder.report.samples import (
     Browser,
     in_order,
     pick_samples,
     read_browser,
-    thumbnail,
 )
 from mmpr_builder.report.sides import read_sides
-from mmpr_builder.report.undecided import read_undecided
 from mmpr_builder.report.verdict import findings
 
 MOST_MORE = 1_500
@@ -63,6 +60,8 @@ KINDS = {
     "format": "right answer against no clear final answer",
     "truncated": "right answer against a response cut at max_tokens",
     "dropout_ntp": "whole response against its own beginning, continued without the image",
+    "step": "right steps and a right end against the same steps and a wrong one",
+    "judged": "better text against worse one, as a judge says in both orders",
 }
 _FOLDER = Path(__file__).parent
 
@@ -74,54 +73,45 @@ def write_report(out: str | Path, *, samples: int = SAMPLES, all_pairs: bool = F
     The same build gives the same pages. Raises `InputError` when `out` holds no build.
     """
     base = os.fspath(out).rstrip("/")
-    read_run(base)
-    parts = pair_parts(base)
-    places = pick_samples(parts, samples)
-    on_first = {place.id for place in places}
-    rest = [place for part in parts for place in places_of(part) if place.id not in on_first]
-    if len(rest) > MOST_MORE and not all_pairs:
-        rest = []
+    run = read_run(base)
+    if "uses" not in run["counts"]:
+        raise InputError(
+            f"{base}/run.json: was written by an earlier version, without the counts that the"
+            " report shows: run `mmpr pair` with the same recipe and settings"
+        )
+    every = list(places_of(pair_parts(base)))
+    places = pick_samples(every, samples)
     for name in stores.names_in(f"{base}/report"):
         if name.startswith("pairs-"):
             stores.remove_file(f"{base}/report/{name}")
     browsers = [read_browser(places, MOST_BYTES)]
-    rest += [place for place in places if place.id not in _ids(browsers[0])] if rest else []
-    rest = in_order(rest)
-    while rest:
+    rest = in_order(every) if len(every) - len(places) <= MOST_MORE or all_pairs else []
+    while rest := _without(rest, browsers[-1]):
         browsers.append(read_browser(rest[:samples], MOST_BYTES))
-        rest = [place for place in rest if place.id not in _ids(browsers[-1])]
     for number, browser in enumerate(browsers, 1):
-        page = render_report(base, browser, number, len(browsers))
+        page = _rendered(base, run, browser, number, len(browsers))
         tables.put_text(page, f"{base}/report/{_page(number)}")
     return f"{base}/report/{_page(1)}"
 
 
-def _ids(browser: Browser) -> set[str]:
-    return {pair["id"] for pair in browser.pairs}
+def _without(places: Sequence[Place], browser: Browser) -> list[Place]:
+    shown = {pair["id"] for pair in browser.pairs}
+    return [place for place in places if place.id not in shown]
 
 
 def _page(number: int) -> str:
     return "index.html" if number == 1 else f"pairs-{number}.html"
 
 
-def render_report(out: str, browser: Browser | None = None, number: int = 1, pages: int = 1) -> str:
+def _rendered(out: str, run: Mapping[str, Any], browser: Browser, number: int, pages: int) -> str:
     """One page as HTML: the first has the figures, each has the pairs of its `browser`."""
-    run = read_run(out)
-    counts = run["counts"]
-    if "uses" not in counts:
-        raise InputError(
-            f"{out}/run.json: was written by an earlier version, without the counts that the report"
-            " shows: run `mmpr pair` with the same recipe and settings"
-        )
-    parts = pair_parts(out)
-    browser = browser or read_browser(pick_samples(parts, SAMPLES), MOST_BYTES)
     rejected = _rejected(run["config"]["pairing"].get("reject_list"))
     script = (_FOLDER / "browser.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(script.encode()).digest()
     context: dict[str, Any] = {
         "name": visible(run["name"]),
         "out": visible(redacted(out)),
-        "counts": counts,
+        "counts": run["counts"],
         "kinds": KINDS,
         "browser": browser,
         "number": number,
@@ -134,14 +124,14 @@ def render_report(out: str, browser: Browser | None = None, number: int = 1, pag
         "script": Markup(script),
         "script_hash": f"sha256-{base64.b64encode(digest).decode('ascii')}",
         "data": Markup(_data(run["name"], browser, rejected)),
-        **(_figures(out, run, parts) if number == 1 else {}),
+        **(_figures(out, run) if number == 1 else {}),
     }
     return _environment().get_template("page.html.j2").render(context)
 
 
-def _figures(out: str, run: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
+def _figures(out: str, run: Mapping[str, Any]) -> dict[str, Any]:
     """What the first page says of the whole build."""
-    counts, examples, sides = run["counts"], read_examples(out), read_sides(parts)
+    counts, examples, sides = run["counts"], read_examples(out), read_sides(pair_parts(out))
     return {
         "config": run["config"],
         "facts": build_facts(run),
@@ -173,7 +163,7 @@ def _samples(run: Mapping[str, Any]) -> int:
 
 def render_previews(name: str, previews: Sequence[Any]) -> str:
     """A page of `previews.Preview`s with their pictures."""
-    shown = [(p.facts(), p.texts(), [thumbnail(data) for data in p.pictures]) for p in previews]
+    shown = [(p.facts(), p.texts(), p.thumbnails) for p in previews]
     style = Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))
     page = _environment().get_template("preview.html.j2")
     return page.render(name=visible(name), shown=shown, style=style)
@@ -211,6 +201,8 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # Whatever a row named: a table's source, an option of a list.
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     environment.filters |= {
         "n": _number,

@@ -63,6 +63,7 @@ function fillSide(side, said, kind, name) {
 
 function verdict(said, kind, name) {
   if (kind === "dropout_ntp") return name === "Chosen" ? "whole response" : "went on without the image";
+  if (kind === "judged") return name === "Chosen" ? "the better text to the judge" : "the worse text to the judge";
   const words = { format: "no clear final answer", truncated: "cut at max_tokens" };
   const outcome = name === "Chosen" ? "correct" : words[kind] || "incorrect";
   return said.rule ? `${outcome} by rule ${said.rule}` : outcome;

@@ -3,31 +3,39 @@
     ("seeds", "image_missing")   seed "q7": "images/07.png: no such file"   from drops/
     "repetition"                 seed "q9": "so it is so it is so it is"    from rollouts/
     decontamination              31 of 12,400 questions: contaminated
+    "ambiguous"                  seed "q7": "about 3 or 4", truth 3         from undecided.jsonl
 
 A build counts what its controls left aside of responses and continuations, and does not list it:
 the same functions find the first ones again. Where the rollouts are gone there are none. What a
-control measured besides (samples without images, balance) the page takes from the counts.
+control measured besides (samples without images, balance) the page takes from the counts. What a
+person says of undecided answers is saved as labels.jsonl, which `scoring.labels` takes.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.escaping import visible
 from mmpr_builder.extraction import extract_answer
-from mmpr_builder.io import tables
-from mmpr_builder.output import read_drops, read_rollouts, read_rows
-from mmpr_builder.quality import continuation_fault, response_fault
+from mmpr_builder.io import images, stores, tables
+from mmpr_builder.output import UNDECIDED_NAME, read_drops, read_rollouts, read_rows
+from mmpr_builder.pairing import read_labels
 from mmpr_builder.quality.contamination import CONTAMINATED
 from mmpr_builder.quality.controls import Control, Left, controls_of
-from mmpr_builder.records import Rollout
+from mmpr_builder.quality.hygiene import continuation_fault, response_fault
+from mmpr_builder.records import ImageRef, Rollout
+from mmpr_builder.report.samples import in_turns, thumbnail
 from mmpr_builder.report.texts import question_text
 
 EXAMPLES = 3
+UNDECIDED = 100
 _SHOWN = 300
 _TEXT = 160
 _RULE = re.compile(r": (question_and_image|question|image): ")
@@ -78,17 +86,16 @@ def read_asides(out: str, wanted: Iterable[str]) -> dict[str, list[Example]]:
         if responses >= _MOST_RESPONSES or all(len(some) >= EXAMPLES for some in found.values()):
             break
         responses += len(rollout.responses)
-        for reason, example in _faults(rollout):
-            some = found.get(reason)
-            if some is None or len(some) >= EXAMPLES:
-                continue
+        for reason, detail, text in _faults(rollout):
+            some = found.get(reason, [])
             # Of different questions: what is wrong once is often wrong in all its responses.
-            if not some or some[-1].item_id != example.item_id:
-                some.append(example)
+            if len(some) < EXAMPLES and (not some or some[-1].item_id != rollout.seed.id):
+                some.append(_example(rollout.seed.id, detail, text))
     return {reason: some for reason, some in found.items() if some}
 
 
-def _faults(rollout: Rollout) -> Iterator[tuple[str, Example]]:
+def _faults(rollout: Rollout) -> Iterator[tuple[str, str, str]]:
+    """(reason, detail, text) of its responses and continuations."""
     seed = rollout.seed
     for response in rollout.responses:
         answer = None if rollout.style == "open" else extract_answer(response.text, rollout.style)
@@ -100,41 +107,17 @@ def _faults(rollout: Rollout) -> Iterator[tuple[str, Example]]:
             choices=seed.choices,
         )
         if fault is not None:
-            yield fault.reason, _example(seed.id, fault.detail, response.text)
+            yield fault.reason, fault.detail, response.text
         for continuation in response.continuations:
             fault = continuation_fault(response, continuation)
             if fault is not None and continuation.finish_reason == "stop":
-                example = _example(seed.id, fault.detail, continuation.text)
-                yield f"continuation_{fault.reason}", example
+                yield f"continuation_{fault.reason}", fault.detail, continuation.text
 
 
 def _example(name: str, detail: str, text: str) -> Example:
     text = text.strip()
     cut = "…" if len(text) > _TEXT else ""
     return Example(name, visible(detail[:_TEXT]), visible(text[:_TEXT]) + cut)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One reason for which a control left something aside; `share` of what it was given."""
-
-    label: str
-    count: int
-    unit: str
-    share: float | None
-    examples: tuple[Example, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A control as the page shows it, with the figures that only some have."""
-
-    control: Control
-    rows: tuple[Row, ...]
-    measured: Mapping[str, Any]
-    """From run.json: `counts.blind`, or a table of `counts.balance`."""
-    removed: tuple[tuple[str, str, int], ...]
-    """(evaluation set, rule, questions)."""
 
 
 Examples = Mapping[tuple[str, str], Sequence[Example]]
@@ -146,12 +129,12 @@ def shown_controls(out: str, run: Mapping[str, Any], examples: Examples) -> dict
     asides = read_asides(out, run["this_run"].get("quality", {}) if on else {})
     measured = {**(run["counts"].get("balance") or {}), "blind": run["counts"].get("blind")}
     shown = [
-        Shown(
-            control,
-            tuple(_row(control, left, examples, asides) for left in control.left),
-            measured.get(control.name) or {},
-            _removed(out, run) if control.name == "decontamination" else (),
-        )
+        {
+            "control": control,
+            "rows": [_row(control, left, examples, asides) for left in control.left],
+            "measured": measured.get(control.name) or {},
+            "removed": _removed(out, run) if control.name == "decontamination" else (),
+        }
         for control in on
     ]
     return {"controls": shown, "controls_off": off}
@@ -159,17 +142,23 @@ def shown_controls(out: str, run: Mapping[str, Any], examples: Examples) -> dict
 
 def _row(
     control: Control, left: Left, examples: Examples, asides: Mapping[str, Sequence[Example]]
-) -> Row:
+) -> dict[str, Any]:
+    """One reason for which a control left something aside; `share` of what it was given."""
     found = examples.get((left.stage, left.reason), ())
     if not left.stage:
         found = asides.get(left.reason) or asides.get(f"continuation_{left.reason}") or ()
-    of_given = control.given and left.unit == control.unit
-    share = left.count / control.given if of_given and control.given else None
-    return Row(visible(left.reason), left.count, left.unit, share, tuple(found))
+    given = control.given if left.unit == control.unit else None
+    return {
+        "label": visible(left.reason),
+        "count": left.count,
+        "unit": left.unit,
+        "share": left.count / given if given else None,
+        "examples": found,
+    }
 
 
 def _removed(out: str, run: Mapping[str, Any]) -> tuple[tuple[str, str, int], ...]:
-    """How many questions each evaluation set cost, by the rule that found them."""
+    """(evaluation set, rule, questions): how many each set cost, by the rule that found them."""
     against = run["config"]["quality"]["decontaminate"]["against"]
     found: Counter[tuple[str, str]] = Counter()
     for drop in read_drops(out):
@@ -180,3 +169,35 @@ def _removed(out: str, run: Mapping[str, Any]) -> tuple[tuple[str, str, int], ..
             found[max(sets, key=len, default="?"), rule[1]] += 1
     rows = sorted(found.items(), key=lambda row: (-row[1], row[0]))
     return tuple((visible(name), rule.replace("_", " "), n) for (name, rule), n in rows)
+
+
+def read_undecided(out: str, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The first `UNDECIDED` answers without a label, rules in turn, with small pictures. Those that
+    lie elsewhere than on this machine are not fetched."""
+    place = f"{out}/{UNDECIDED_NAME}"
+    if not stores.is_there(place):
+        return []
+    labels: Mapping[str, object] = {}
+    with suppress(InputError):  # A file that is gone: all are shown.
+        labels = read_labels(config["scoring"].get("labels"))
+    by_rule: dict[str, list[dict[str, Any]]] = {}
+    for line in stores.read_bytes(place).decode("utf-8").splitlines():
+        item = json.loads(line)
+        if item["id"] not in labels:
+            by_rule.setdefault(item["rule"], []).append(item)
+    return [_shown(item) for item in in_turns(by_rule.values())[:UNDECIDED]]
+
+
+def _shown(item: Mapping[str, Any]) -> dict[str, Any]:
+    pictures = []
+    for ref in item["images"]:
+        with suppress(RowError):
+            pictures.append(thumbnail(images.open_image(images.read_bytes(ImageRef(**ref)))))
+    texts = ("seed", "source", "rule", "reason", "answer", "text")
+    return {
+        **item,
+        **{name: visible(str(item[name] or "")) for name in texts},
+        "question": visible(question_text(item["question"])),
+        "truth": [visible(answer) for answer in item["truth"]],
+        "pictures": pictures,
+    }

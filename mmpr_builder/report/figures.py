@@ -51,6 +51,8 @@ TONES = {
     "format": "third",
     "truncated": "none",
     "dropout_ntp": "fourth",
+    "step": "good",
+    "judged": "second",
     "stop": "good",
     "length": "bad",
     "abort": "third",

@@ -9,18 +9,21 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from PIL import Image
 
 from mmpr_builder.escaping import visible
 from mmpr_builder.io import images
 from mmpr_builder.records import Kind
-from mmpr_builder.report.lookup import Place, places_of, rows_at
+from mmpr_builder.report.lookup import Place, rows_at
 from mmpr_builder.report.texts import as_json, compare, plain_spans, question_text
+
+T = TypeVar("T")
 
 MOST_CHARACTERS = 48_000
 """Of a thumbnail's data URL."""
@@ -47,39 +50,32 @@ class Browser:
     images: tuple[str, ...]
 
 
-def pick_samples(parts: Sequence[str], limit: int) -> list[Place]:
+def pick_samples(places: Iterable[Place], limit: int) -> list[Place]:
     """Up to `limit` pairs, shared evenly by kinds and sources; of different seeds while they last.
 
     They come in turns of kind and source, so that any first part of them is as fair. Ids are
     content hashes: the lowest of them are a repeatable draw.
     """
-    lanes: dict[tuple[str, str], dict[str, list[Place]]] = {}
-    for part in parts:
-        for place in places_of(part):
-            lane = lanes.setdefault((place.kind, place.source), {})
-            kept = lane.setdefault(place.seed_id, [])
-            kept.append(place)
-            if len(lane) > limit:  # Then one of each seed is more than enough.
-                lane[place.seed_id] = [min(kept, key=lambda p: p.id)]
-            if len(lane) > 4 * limit:  # Of a million seeds a few hundred are remembered.
-                lanes[place.kind, place.source] = _lowest(lane, limit)
-    keys = sorted(lanes, key=lambda key: (_rank(key[0]), key[1]))
+    # One pair of each seed, then a second of each, …; by id inside each round.
+    rounds: dict[tuple[str, str], list[tuple[int, Place]]] = {}
+    taken: Counter[tuple[str, str, str]] = Counter()
+    for place in sorted(places, key=lambda p: p.id):
+        nth = taken[place.kind, place.source, place.seed_id]
+        taken[place.kind, place.source, place.seed_id] += 1
+        rounds.setdefault((place.kind, place.source), []).append((nth, place))
+    lanes = {key: sorted(found, key=lambda one: one[0]) for key, found in sorted(rounds.items())}
     # Kinds take turns first, then the sources inside each kind.
     by_kind = [
-        _turns([_ranked(lanes[key])[:limit] for key in keys if key[0] == kind])
+        in_turns([[place for _, place in lanes[key]] for key in lanes if key[0] == kind])
         for kind in get_args(Kind)
     ]
-    return _turns(by_kind)[:limit]
+    return in_turns(by_kind)[:limit]
 
 
-def in_order(places: Sequence[Place]) -> list[Place]:
+def in_order(places: Iterable[Place]) -> list[Place]:
     """By source, question, kind and id, as the page lists them: a question's pairs together."""
-    return sorted(places, key=lambda p: (p.source, p.seed_id, _rank(p.kind), p.id))
-
-
-def _rank(kind: str) -> int:
-    kinds = get_args(Kind)
-    return kinds.index(kind) if kind in kinds else len(kinds)
+    rank = {kind: number for number, kind in enumerate(get_args(Kind))}
+    return sorted(places, key=lambda p: (p.source, p.seed_id, rank.get(p.kind, len(rank)), p.id))
 
 
 def read_browser(places: Sequence[Place], most_bytes: int) -> Browser:
@@ -88,9 +84,16 @@ def read_browser(places: Sequence[Place], most_bytes: int) -> Browser:
     A picture that several pairs share is there once.
     """
     thumbnails: dict[str, str] = {}
-    found = {pair_id: (item, keys) for pair_id, item, keys in _items(places, thumbnails)}
-    shown: dict[str, list[str]] = {}
+    found: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    for place, row in rows_at(places, _COLUMNS.__contains__):
+        keys = []
+        for image in row.pop("images"):
+            keys.append(hashlib.sha256(image["bytes"]).hexdigest())
+            if keys[-1] not in thumbnails:
+                thumbnails[keys[-1]] = thumbnail(images.open_image(image["bytes"]))
+        found[place.id] = pair_json(row), keys
     numbers: dict[str, int] = {}
+    shown: list[Place] = []
     room = most_bytes
     for place in places:
         item, keys = found[place.id]
@@ -100,11 +103,10 @@ def read_browser(places: Sequence[Place], most_bytes: int) -> Browser:
         if room < 0 and shown:
             break
         numbers |= {key: len(numbers) + i for i, key in enumerate(fresh)}
-        shown[place.id] = keys
+        shown.append(place)
     pairs = (
-        {**found[place.id][0], "images": [numbers[key] for key in shown[place.id]]}
-        for place in in_order(places)
-        if place.id in shown
+        {**item, "images": [numbers[key] for key in keys]}
+        for item, keys in (found[place.id] for place in in_order(shown))
     )
     return Browser(tuple(pairs), tuple(thumbnails[key] for key in numbers))
 
@@ -118,7 +120,7 @@ def pair_json(row: Mapping[str, Any]) -> dict[str, Any]:
         "id": row["id"],
         "seed": visible(str(row["seed_id"])),
         "kind": row["kind"],
-        "source": row["source"],
+        "source": visible(str(row["source"])),
         "rate": row["pass_rate"],
         "n": row["n_samples"],
         "template": visible(str(row["template"])),
@@ -141,22 +143,8 @@ def pair_json(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _items(
-    places: Sequence[Place], thumbnails: dict[str, str]
-) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
-    """(id, what the page says, keys of its pictures) of each pair; fills in `thumbnails`."""
-    for place, row in rows_at(places, _COLUMNS.__contains__):
-        keys = []
-        for image in row.pop("images"):
-            keys.append(hashlib.sha256(image["bytes"]).hexdigest())
-            if keys[-1] not in thumbnails:
-                thumbnails[keys[-1]] = thumbnail(image["bytes"])
-        yield place.id, pair_json(row), keys
-
-
-def thumbnail(data: bytes) -> str:
+def thumbnail(picture: Image.Image) -> str:
     """A small JPEG of an image as a data URL of at most `MOST_CHARACTERS`, the same each time."""
-    picture = images.open_image(data)
     encoded = b""
     for side, quality in _STEPS:
         small = picture.copy()
@@ -169,22 +157,6 @@ def thumbnail(data: bytes) -> str:
     return "data:image/jpeg;base64," + encoded.decode("ascii")
 
 
-def _lowest(lane: Mapping[str, list[Place]], limit: int) -> dict[str, list[Place]]:
-    """The seeds that would be taken first. One that was left out and comes again with a lower id
-    is then as good as new."""
-    best = sorted(lane.items(), key=lambda item: min(place.id for place in item[1]))
-    return dict(best[:limit])
-
-
-def _ranked(lane: Mapping[str, Sequence[Place]]) -> list[Place]:
-    """One pair of each seed, then a second of each, …; by id inside each round."""
-    rounds = [
-        (nth, place.id, place)
-        for places in lane.values()
-        for nth, place in enumerate(sorted(places, key=lambda p: p.id))
-    ]
-    return [place for _, _, place in sorted(rounds, key=lambda r: r[:2])]
-
-
-def _turns(lanes: Sequence[Sequence[Place]]) -> list[Place]:
+def in_turns(lanes: Iterable[Sequence[T]]) -> list[T]:
+    """The first of each, then the second of each, …; what there is none of is left out."""
     return [place for turn in zip_longest(*lanes) for place in turn if place is not None]

@@ -7,8 +7,8 @@ more often, it learns that too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
@@ -87,91 +87,72 @@ class Sides:
     """A group for yes and no, one for letters; empty where no answer is one."""
 
 
-@dataclass
-class _Tally:
-    """What is counted of the pairs of one kind and source; no larger for more of them."""
-
-    chosen: Counter[int] = field(default_factory=Counter)
-    """Tokens of a chosen text -> pairs."""
-    rejected: Counter[int] = field(default_factory=Counter)
-    chosen_longer: int = 0
-    tied: int = 0
-
-    def add(self, rows: pa.Table) -> None:
-        chosen, rejected = (rows[f"{side}_tokens"].to_numpy() for side in ("chosen", "rejected"))
-        for counts, lengths in ((self.chosen, chosen), (self.rejected, rejected)):
-            values, numbers = np.unique(lengths, return_counts=True)
-            counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
-        self.chosen_longer += int((chosen > rejected).sum())
-        self.tied += int((chosen == rejected).sum())
-
-    @property
-    def pairs(self) -> int:
-        return self.chosen.total()
-
-
-_Tallies = dict[str, dict[str, _Tally]]
-"""Kind -> source -> what was counted."""
+Sums = Counter[tuple[str, str, int]]
+"""(kind, source, a number of tokens or a sign) -> pairs."""
 
 
 def read_sides(parts: Sequence[str]) -> Sides:
     """Compare the two sides over all pairs of these parts; images and texts are not read."""
-    tallies: _Tallies = {}
+    chosen, rejected, longer = Sums(), Sums(), Sums()
     answers: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
     for part in parts:
         for rows in tables.read_groups(part, _COLUMNS):
-            _count(rows, tallies)
+            sign = pc.sign(pc.subtract(rows["chosen_tokens"], rows["rejected_tokens"]))
+            chosen.update(_counted(rows, "kind", "source", "chosen_tokens"))
+            rejected.update(_counted(rows, "kind", "source", "rejected_tokens"))
+            longer.update(_counted(rows.append_column("sign", sign), "kind", "source", "sign"))
             _count_answers(rows, answers)
-    kinds = [kind for kind in get_args(Kind) if kind in tallies]
-    return Sides(
-        lengths=tuple(_lengths(kind, _together(tallies[kind])) for kind in kinds),
-        biases=tuple(bias for kind in kinds for bias in _biases(kind, tallies[kind])),
-        priors=_priors(answers),
-    )
+    sources = sorted({key[:2] for key in chosen})
+    kinds = [kind for kind in get_args(Kind) if any(kind == of for of, _ in sources)]
+    lengths: list[Lengths] = []
+    biases: list[Bias] = []
+    for kind in kinds:
+        named = [source for of, source in sources if of == kind]
+        # All sources together first, where there are several.
+        for source in [None, *named] if len(named) > 1 else named:
+            counts = [_of(sums, kind, source) for sums in (chosen, rejected, longer)]
+            biases.append(_bias(kind, source, *counts))
+        lengths.append(_lengths(kind, _of(chosen, kind), _of(rejected, kind)))
+    return Sides(tuple(lengths), tuple(biases), _priors(answers))
 
 
-def _count(rows: pa.Table, tallies: _Tallies) -> None:
-    for kind in pc.unique(rows["kind"]).to_pylist():
-        of_kind = rows.filter(pc.equal(rows["kind"], kind))
-        for source in pc.unique(of_kind["source"]).to_pylist():
-            mine = of_kind.filter(pc.equal(of_kind["source"], source))
-            tallies.setdefault(kind, {}).setdefault(source, _Tally()).add(mine)
+def _counted(rows: pa.Table, *names: str) -> Counter[Any]:
+    """How often each combination of values of these columns is there."""
+    same = rows.group_by(names, use_threads=False).aggregate([([], "count_all")]).to_pylist()
+    return Counter({tuple(row[name] for name in names): row["count_all"] for row in same})
 
 
-def _together(sources: Mapping[str, _Tally]) -> _Tally:
-    whole = _Tally()
-    for tally in sources.values():
-        whole.chosen.update(tally.chosen)
-        whole.rejected.update(tally.rejected)
-        whole.chosen_longer += tally.chosen_longer
-        whole.tied += tally.tied
-    return whole
+def _of(sums: Sums, kind: str, source: str | None = None) -> Counter[int]:
+    """Number -> pairs of one kind, of one source or all."""
+    found: Counter[int] = Counter()
+    for (of, name, number), count in sums.items():
+        if of == kind and source in (None, name):
+            found[number] += count
+    return found
 
 
-def _lengths(kind: str, tally: _Tally) -> Lengths:
-    sides = [_weighted(counts) for counts in (tally.chosen, tally.rejected)]
-    lengths, numbers = _weighted(tally.chosen + tally.rejected)
+def _lengths(kind: str, chosen: Counter[int], rejected: Counter[int]) -> Lengths:
+    lengths, numbers = _weighted(chosen + rejected)
     # The longest of a thousand hardly shows, but would squeeze all others to the left.
     place = int(np.searchsorted(np.cumsum(numbers), 0.995 * numbers.sum()))
     longest = max(1, int(lengths[place]))
     width = next(w for w in _WIDTHS if w * _BINS > longest)
     edges = np.arange(0, longest + width + 1, width)
-    chosen, rejected = (
+    left, right = (
         np.histogram(np.minimum(values, longest), edges, weights=counts)[0].astype(int).tolist()
-        for values, counts in sides
+        for values, counts in map(_weighted, (chosen, rejected))
     )
-    top = max(1, *chosen, *rejected)
-    firsts = edges.tolist()
+    top = max(1, *left, *right)
     return Lengths(
         kind=kind,
-        pairs=tally.pairs,
-        chosen_mean=_mean(tally.chosen),
-        rejected_mean=_mean(tally.rejected),
+        pairs=chosen.total(),
+        chosen_mean=_mean(chosen),
+        rejected_mean=_mean(rejected),
         bins=tuple(
             (first, first + width - 1, a, b, a / top, b / top)
-            for first, a, b in zip(firsts, chosen, rejected, strict=False)
+            for first, a, b in zip(edges.tolist(), left, right, strict=False)
         ),
-        bare=sum(n for tokens, n in tally.chosen.items() if tokens <= BARE_TOKENS),
+        bare=sum(n for tokens, n in chosen.items() if tokens <= BARE_TOKENS),
     )
 
 
@@ -185,18 +166,17 @@ def _mean(counts: Counter[int]) -> float:
     return sum(value * count for value, count in counts.items()) / max(1, counts.total())
 
 
-def _biases(kind: str, sources: Mapping[str, _Tally]) -> list[Bias]:
-    """All sources together first, where there are several."""
-    whole = [] if len(sources) == 1 else [_bias(kind, "all sources", _together(sources))]
-    each = (_bias(kind, name or "(unnamed)", sources[name]) for name in sorted(sources))
-    return [*whole, *each]
-
-
-def _bias(kind: str, source: str, tally: _Tally) -> Bias:
-    means = _mean(tally.chosen), _mean(tally.rejected)
+def _bias(
+    kind: str,
+    source: str | None,
+    chosen: Counter[int],
+    rejected: Counter[int],
+    signs: Counter[int],
+) -> Bias:
+    means, pairs = (_mean(chosen), _mean(rejected)), chosen.total()
     share = (means[0] - means[1]) / max(1.0, *means)
-    longer, tied = (n / max(1, tally.pairs) for n in (tally.chosen_longer, tally.tied))
-    return Bias(kind, source, tally.pairs, *means, share, longer, tied)
+    name = "all sources" if source is None else source or "(unnamed)"
+    return Bias(kind, name, pairs, *means, share, signs[1] / pairs, signs[0] / pairs)
 
 
 def _priors(counts: tuple[Counter[str], Counter[str]]) -> tuple[tuple[Prior, ...], ...]:
@@ -217,14 +197,15 @@ def _count_answers(rows: pa.Table, counts: tuple[Counter[str], Counter[str]]) ->
     told = rows.filter(
         pc.and_(pc.is_valid(rows["chosen_answer"]), pc.is_valid(rows["rejected_answer"]))
     )
-    keys = {
-        "chosen": told["chosen_answer"],
-        "rejected": told["rejected_answer"],
-        "options": pc.list_value_length(told["choices"]),
-    }
-    same = pa.table(keys).group_by([*keys], use_threads=False).aggregate([([], "count_all")])
-    for row in same.to_pylist():
-        names = common_answers(row["chosen"], row["rejected"], row["options"] or 0)
+    rows = pa.table(
+        {
+            "chosen": told["chosen_answer"],
+            "rejected": told["rejected_answer"],
+            "options": pc.list_value_length(told["choices"]),
+        }
+    )
+    for (chosen, rejected, options), count in _counted(rows, *rows.column_names).items():
+        names = common_answers(chosen, rejected, options or 0)
         if names is not None:
             for side, name in zip(counts, names, strict=True):
-                side[name] += row["count_all"]
+                side[name] += count

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rapidfuzz.distance import LCSseq
+from rapidfuzz.distance import LCSseq, Prefix
 
 from mmpr_builder.escaping import visible
 from mmpr_builder.records import IMAGE_PLACEHOLDER
@@ -78,12 +78,9 @@ def to_mathml(formula: str) -> Tree | None:
 
 def _bare(formula: str) -> tuple[str, bool]:
     """(LaTeX without its marks, whether it stands on a line of its own)."""
-    if formula.startswith("$$"):
-        return formula[2:-2].strip(), True
-    if formula.startswith(("\\[", "\\(")):
-        return formula[2:-2].strip(), formula[1] == "["
-    if formula.startswith("$"):
-        return formula[1:-1].strip(), False
+    for mark, display in (("$$", True), ("\\[", True), ("\\(", False), ("$", False)):
+        if formula.startswith(mark):
+            return formula[len(mark) : -len(mark)].strip(), display
     return formula.strip(), False
 
 
@@ -128,7 +125,9 @@ ALIKE = 0.4
 
 _CJK = r"\u3000-\u30ff\u3400-\u9fff\uff00-\uffef"
 # A word keeps the blanks behind it: they would match everywhere, and say nothing.
-_WORD = re.compile(rf"({FORMULA.pattern}|[{_CJK}]|[^\s{_CJK}]+?(?=[\s{_CJK}$\\]|\Z)|[$\\]|\s+)\s*")
+_WORD = re.compile(
+    rf"({FORMULA.pattern}|[{_CJK}]|[^\s{_CJK}]+?(?=[\s{_CJK}$\\]|\Z)|[$\\]|\s++)\s*+"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +155,9 @@ def words(text: str) -> list[str]:
     return [match[0] for match in _WORD.finditer(text)]
 
 
+_ONE_RESPONSE = ("dropout_ntp", "step")  # Both sides go on from one beginning.
+
+
 def compare(chosen: str, rejected: str, kind: str) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
     """Both texts as spans: the beginning they share, then what is in one only.
 
@@ -163,14 +165,10 @@ def compare(chosen: str, rejected: str, kind: str) -> tuple[tuple[Span, ...], tu
     so there only their last lines are compared.
     """
     left, right = words(chosen), words(rejected)
-    shared = 0
-    while shared < min(len(left), len(right)) and left[shared] == right[shared]:
-        shared += 1
-    head: list[tuple[Mark, str]] = [
-        ("prefix" if kind == "dropout_ntp" else "same", word) for word in left[:shared]
-    ]
+    shared = Prefix.similarity(left, right)
+    head = _all("prefix" if kind in _ONE_RESPONSE else "same", left[:shared])
     left, right = left[shared:], right[shared:]
-    if kind == "dropout_ntp":
+    if kind in _ONE_RESPONSE:
         return _spans([*head, *_all("new", left)]), _spans([*head, *_all("new", right)])
     a, b, common = _aligned(left, right)
     if 2 * (shared + common) >= ALIKE * max(1, 2 * shared + len(left) + len(right)):

@@ -11,11 +11,12 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from mmpr_builder import prompts, sampling
+from mmpr_builder import engines, prompts, sampling
 from mmpr_builder.cluster.replicas import explained
 from mmpr_builder.config import Config
 from mmpr_builder.errors import EngineError
@@ -131,14 +132,14 @@ class SamplerActor:
     def __init__(self, config: Config, factory: SamplerFactory) -> None:
         self._config = config
         self._factory = factory
-        self._open: dict[int, _OpenUnit] = {}
+        self._open: dict[Hashable, _OpenUnit] = {}
         self._sampler: sampling.Sampler | None = None
+        self._judge: sampling.Sampler | None = None
         self._scoring: ScoringThreads | None = None
         self._under_way: set[asyncio.Task[Any]] = set()
         self._stopping = False
-        self._delivering = 0
         self._hurry = asyncio.Event()
-        self._hits_told = sampling.CacheHits()
+        self._hits_told = Counter[str]()
 
     async def start(self) -> tuple[float, str, tuple[str, ...]]:
         """Load the engine; returns the seconds it took, what went wrong ("" if nothing did), and
@@ -150,14 +151,15 @@ class SamplerActor:
         self._templates = prompts.load_templates(self._config)
         self._in_flight = asyncio.Semaphore(max_in_flight(self._config))
         try:
-            if self._config.sampling.policy == "adaptive":
+            if sampling.scores_while_sampling(self._config):
                 self._scoring = ScoringThreads(self._config)
+            self._judge = engines.make_judge(self._config)
             self._sampler = self._factory(self._config)
         except Exception as error:  # noqa: BLE001 - the driver reports any cause
             return time.monotonic() - began, explained(error), ()
         return time.monotonic() - began, "", getattr(self._sampler, "notes", ())
 
-    async def sample(self, key: int, unit: Unit, rows: Sequence[int] | None) -> UnitResult:
+    async def sample(self, key: Hashable, unit: Unit, rows: Sequence[int] | None) -> UnitResult:
         """Sample a unit, or some of its rows, and keep what is finished even after a failure.
 
         `key` names this piece of work in `progress`.
@@ -165,28 +167,26 @@ class SamplerActor:
         job = self._open[key] = _OpenUnit(unit)
         failure, died = "", False
         try:
-            await self._fill(job, rows)
-        except EngineError as error:
-            failure, died = explained(error), True
-        except OSError as error:  # Storage may be back when the work is tried again.
-            failure = explained(error)
-        finally:
-            await _cancel(job.tasks)
-            self._open.pop(key)
-        self._delivering += 1
-        try:
+            try:
+                await self._fill(job, rows)
+            except EngineError as error:
+                failure, died = explained(error), True
+            except OSError as error:  # Storage may be back when the work is tried again.
+                failure = explained(error)
+            finally:
+                await sampling.cancelled(job.tasks)
             published = await self._deliver(job)
         except OSError as error:
             return UnitResult(Counts(), failure=explained(error), engine_died=died)
         finally:
-            self._delivering -= 1
+            self._open.pop(key)
         job.counts += self._new_hits()
         if died and not self._stopping:
             # Without its engine the actor would quickly fail every unit.
             asyncio.get_running_loop().call_later(_REPORT_S, os._exit, 70)
         return UnitResult(job.handed_in(), published, failure, died)
 
-    async def progress(self) -> dict[int, Counts]:
+    async def progress(self) -> dict[Hashable, Counts]:
         """Counts of the open pieces of work, by key."""
         return {key: job.counts for key, job in self._open.items()}
 
@@ -202,16 +202,14 @@ class SamplerActor:
             self._config.distributed.grace_s if grace_s is None else grace_s
         )
         kept, failures = Counts(), []
-        for job in list(self._open.values()):
-            await _cancel(job.tasks)
+        for job in list(self._open.values()):  # Also those that have just ended.
+            await sampling.cancelled(job.tasks)
             try:
                 await self._deliver(job)
             except OSError as error:
                 failures.append(error)
             else:
                 kept += job.handed_in()
-        while self._delivering:  # Units that have just ended: the process ends after this.
-            await asyncio.sleep(_ANSWER_S)
         kept += self._new_hits()
         await self.close()
         if failures:
@@ -236,9 +234,10 @@ class SamplerActor:
 
     async def close(self) -> None:
         """Shut the engine down; otherwise every run would end in its traceback."""
-        if self._sampler is not None:
-            await self._sampler.close()
-            self._sampler = None
+        for held in (self._sampler, self._judge):
+            if held is not None:
+                await held.close()
+        self._sampler = self._judge = None
         if self._scoring is not None:
             self._scoring.close()
             self._scoring = None
@@ -272,6 +271,7 @@ class SamplerActor:
                     self._sampler,
                     redacted(self._config.model),
                     None if self._scoring is None else _noting(self._scoring, outcomes),
+                    self._judge,
                 )
             finally:
                 self._under_way.discard(task)
@@ -283,9 +283,8 @@ class SamplerActor:
         """What the engine's caches saved since the last call."""
         if not isinstance(self._sampler, sampling.HasCaches):
             return Counts()
-        before, self._hits_told = asdict(self._hits_told), self._sampler.cache_hits()
-        now = asdict(self._hits_told)
-        return Counts(**{name: total - before[name] for name, total in now.items()})
+        before, self._hits_told = self._hits_told, self._sampler.cache_hits()
+        return Counts(**(self._hits_told - before))
 
     async def _deliver(self, job: _OpenUnit) -> bool:
         """Keep what is finished and not yet kept; returns whether the unit is published. A unit's
@@ -302,18 +301,13 @@ class SamplerActor:
 
 
 def _noting(scoring: sampling.Scoring, outcomes: list[Outcome]) -> sampling.Scoring:
-    """`scoring` that also notes the outcomes of responses with a truth."""
+    """`scoring` that also notes the outcomes of responses with a truth, as long as more may be
+    sampled: what is judged once a rollout has its `stop` is judged again, or a continuation."""
 
     async def score(rollout: Rollout) -> tuple[Sequence[Verdict], Sequence[Response]]:
         verdicts, usable = await scoring(rollout)
-        if rollout.seed.has_truth:
+        if rollout.seed.has_truth and not rollout.stop:
             outcomes.extend(verdict.outcome for verdict in verdicts)
         return verdicts, usable
 
     return score
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[Rollout]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

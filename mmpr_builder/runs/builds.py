@@ -6,18 +6,21 @@ pooled_build("out/a", config)  those of another folder, with the settings they w
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mmpr_builder.config import Config, DropoutConfig, SamplingConfig
+from mmpr_builder.config import Config, DropoutConfig, SamplingConfig, StepsConfig
 from mmpr_builder.errors import ConfigError, InputError
+from mmpr_builder.escaping import redacted
 from mmpr_builder.folder import join
 from mmpr_builder.folder import parts as published_parts
 from mmpr_builder.folder.manifest import (
     Manifest,
+    Unit,
     has_manifest,
     read_manifest,
     refuse_other_settings,
@@ -26,7 +29,6 @@ from mmpr_builder.folder.order import Slice, in_order, read_order
 from mmpr_builder.folder.parts import PlannedDrops
 from mmpr_builder.io.tables import (
     ROLLOUT_SCHEMA,
-    ParquetFile,
     broken_parts,
     list_parts,
     read_parquet,
@@ -50,10 +52,12 @@ class Build:
     """Whether the indices of its rollouts say where they stand in its input."""
     config: Config
     """The config of today with the settings that these rollouts were sampled with."""
+    is_whole: bool = True
+    """Whether all units are sampled."""
 
 
-def own_build(config: Config) -> Build:
-    """The build in `config.out`.
+def own_build(config: Config, *, partial: bool = False) -> Build:
+    """The build in `config.out`; with `partial` as far as it is sampled.
 
     Raises `InputError` where there is none or sampling is not complete, `BuildConflictError` when
     other settings made it.
@@ -62,7 +66,7 @@ def own_build(config: Config) -> Build:
         manifest = read_manifest(config.out)
         # Model and inputs may be gone by now; the settings go into every pair's provenance.
         refuse_other_settings(config.out, manifest.identity, config)
-        return _planned(config.out, manifest, config)
+        return _planned(config.out, manifest, config, partial=partial)
     return _bare(config.out, config)
 
 
@@ -81,12 +85,9 @@ def pooled_build(folder: str, config: Config) -> Build:
 
 def check_models(config: Config, builds: Sequence[Build]) -> None:
     """Raise `ConfigError` when a model that pairing asks for wrote none of the rollouts."""
-    policy = config.pairing
-    asked = [("chosen_from", name) for name in policy.chosen_from]
-    asked += [("rejected_from", name) for name in policy.rejected_from]
-    if not asked:
-        return
-    there = {name for build in builds for name in _models(build)}
+    keys = ("chosen_from", "rejected_from")
+    asked = [(key, name) for key in keys for name in getattr(config.pairing, key)]
+    there = {name for build in builds for name in _models(build)} if asked else set()
     for key, name in asked:
         if name not in there:
             raise ConfigError(
@@ -98,23 +99,38 @@ def check_models(config: Config, builds: Sequence[Build]) -> None:
 def _models(build: Build) -> set[str]:
     """Who wrote a build's rollouts: one model, as its manifest cannot change; without a plan each
     part may have its own."""
-    uris = [build.slices[0].uri] if build.has_plan and build.slices else []
-    uris = uris if build.has_plan else [piece.uri for piece in build.slices]
-    return {name for uri in uris for name in read_parquet(uri, ["model"])["model"].to_pylist()}
+    found: set[str] = set()
+    for piece in build.slices[:1] if build.has_plan else build.slices:
+        if piece.kept:
+            found |= {rollout.model for rollout in piece.kept()}
+        else:  # One column, not all responses.
+            found |= {*read_parquet(piece.uri, ["model"])["model"].to_pylist()}
+    return found
 
 
-def _planned(out: str, manifest: Manifest, config: Config) -> Build:
-    _check_complete(out, manifest)
-    uris = [published_parts.rollouts_uri(out, unit) for unit in manifest.units]
-    pieces = in_order(list(zip(manifest.units, uris, strict=True)), read_order(out, manifest))
-    sizes = {u: unit.image_bytes for u, unit in zip(uris, manifest.units, strict=True)}
+def _planned(out: str, manifest: Manifest, config: Config, *, partial: bool = False) -> Build:
+    missing = _missing(out, manifest, partial=partial)
+    left, model = {*missing}, redacted(config.model)
+    read_kept = published_parts.read_kept
+    parts = [
+        (
+            unit,
+            Slice(
+                published_parts.rollouts_uri(out, unit),
+                image_bytes=unit.image_bytes,
+                kept=functools.partial(read_kept, out, unit, model) if unit in left else None,
+            ),
+        )
+        for unit in manifest.units
+    ]
     return Build(
         folder=out,
-        slices=tuple(replace(piece, image_bytes=sizes[piece.uri]) for piece in pieces),
+        slices=tuple(in_order(parts, read_order(out, manifest))),
         drops=read_drops(out, manifest),
         rows=manifest.seeds + manifest.drops,
         has_plan=True,
         config=config,
+        is_whole=not missing,
     )
 
 
@@ -127,26 +143,23 @@ def _bare(out: str, config: Config) -> Build:
     if not uris:
         raise InputError(f"{folder}: no rollouts to pair: run `mmpr sample … out={out}` first")
     slices = tuple(Slice(uri) for uri in uris)
-    return Build(out, slices, PlannedDrops(), _rows(uris), False, config)
+    rows = sum(read_parquet(uri, ["index"]).num_rows for uri in uris)
+    return Build(out, slices, PlannedDrops(), rows, False, config)
 
 
-def _check_complete(out: str, manifest: Manifest) -> None:
+def _missing(out: str, manifest: Manifest, *, partial: bool) -> list[Unit]:
+    """Units that are not sampled yet. Raises `InputError` unless pairing may do without them."""
     finished = published_parts.published(out, manifest.units)
-    missing = [unit.name for unit in manifest.units if unit.name not in finished]
-    if missing:
+    missing = [unit for unit in manifest.units if unit.name not in finished]
+    begun = finished or published_parts.units_with_partial(out, missing)
+    if missing and not (partial and begun):
+        last = ", or pair what is there with `mmpr pair --partial`" if begun else ""
         raise InputError(
             f"{out}: {len(missing)} of {len(manifest.units)} units are not sampled yet"
-            f" (the first is {missing[0]}): run `mmpr sample` or `mmpr build` with the same"
-            " arguments to finish them"
+            f" (the first is {missing[0].name}): run `mmpr sample` or `mmpr build` with the same"
+            f" arguments to finish them{last}"
         )
-
-
-def _rows(uris: Sequence[str]) -> int:
-    total = 0
-    for uri in uris:
-        with ParquetFile(uri) as file:
-            total += file.metadata.num_rows
-    return total
+    return missing
 
 
 def _sampled_with(manifest: Manifest, config: Config, folder: str) -> Config:
@@ -159,6 +172,7 @@ def _sampled_with(manifest: Manifest, config: Config, folder: str) -> Config:
                 "lora": stated.get("lora"),
                 "sampling": _section(SamplingConfig, "sampling", stated),
                 "dropout": _section(DropoutConfig, "dropout", stated),
+                "steps": _section(StepsConfig, "steps", stated),
             }
         )
     except ValidationError as error:

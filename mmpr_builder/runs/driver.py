@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -52,45 +52,45 @@ class StopRequest:
 
 
 @contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Give SIGINT and SIGTERM to `handler` until the block ends. Outside the main thread, where
+    Python allows no handlers, nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.signal(signum, handler) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, earlier in before.items():
+            signal.signal(signum, earlier)
+
+
+@contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn SIGINT and SIGTERM into a stop in good order until the block ends; a further one raises
-    `KeyboardInterrupt`. Outside the main thread, where Python allows no handlers, nothing changes.
-    """
+    `KeyboardInterrupt`."""
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
 
     def ask(signum: int, _: FrameType | None) -> None:
         if request.signum is not None:
             raise KeyboardInterrupt
         request.ask(signum)
 
-    before = {signum: signal.signal(signum, ask) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handling(ask):
         yield request
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 @contextmanager
 def ended_by_signals(doing: str, then: str = _AGAIN) -> Iterator[None]:
     """Have SIGINT and SIGTERM raise `Interrupted` in the block, so that it is tidied and reported;
-    `then` says how to go on. Outside the main thread nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    `then` says how to go on."""
 
     def end(signum: int, _: FrameType | None) -> None:
         raise Interrupted(f"stopped by signal {signum} while {doing}: {then}", signum)
 
-    before = {signum: signal.signal(signum, end) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handling(end):
         yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,9 @@ class Driver:
         self._progress = progress
         self._factory = factory
         self._fleet: Fleet
-        self._had = self._seeds - sum(unit.count for unit in todo) + self._partial_rows(todo)
+        self._had = self._seeds - sum(unit.count for unit in todo)
+        for unit in parts.units_with_partial(config.out, todo):
+            self._had += len(parts.read_partial(config.out, unit))
         self._pause_until = 0.0
         self.counts = Counts()
         self.retries = 0
@@ -151,7 +153,7 @@ class Driver:
                 self._load_first(stop)
             with self._progress.stage("sampling", total=self._seeds):
                 self._show()
-                while self._has_work() and stop.signum is None and not self._limit():
+                while self._useful() and stop.signum is None and not self._limit():
                     self._fill()
                     self._collect()
                     self._show()
@@ -159,7 +161,7 @@ class Driver:
                     self._drain(stop)
                     self._show()
                     raise _interrupted(self._config, stop.signum, self.counts)
-                if self._has_work():
+                if self._useful():
                     self._drain(stop)
                     self._show()
                     if self._unfinished:
@@ -175,11 +177,8 @@ class Driver:
         if limit := self._limit():
             raise LimitReached(
                 f"{limit} is reached; {_kept(self._config, self.counts)}: raise it, and run the"
-                " same command again to go on"
+                " same command again to go on; `mmpr pair --partial` makes pairs of what is there"
             )
-
-    def _has_work(self) -> bool:
-        return len(self._queue) > 0 or any(replica.open for replica in self._fleet.replicas)
 
     def _load_first(self, stop: StopRequest) -> None:
         local = self._config.sampling.engine == "vllm"
@@ -236,7 +235,7 @@ class Driver:
         if ref is replica.started:
             self._fleet.on_started(replica, *result)
         else:
-            self._on_result(replica, replica.open[ref][1], ref, result)
+            self._on_result(replica, replica.open[ref], ref, result)
 
     def _count_kept(self, work: Work, result: UnitResult) -> None:
         self.counts += result.kept
@@ -329,7 +328,7 @@ class Driver:
 
     def _count_ended(self) -> None:
         """Count units that ended at the stop or in its grace; the others were cancelled."""
-        works = {ref: work for r in self._fleet.replicas for ref, (_, work) in r.open.items()}
+        works = {ref: work for r in self._fleet.replicas for ref, work in r.open.items()}
         for ref in ended(list(works), _WAIT_S, at_least=len(works)):
             with suppress(CallError):
                 self._count_kept(works[ref], fetched(ref))
@@ -357,10 +356,6 @@ class Driver:
 
     def _rows_of(self, unit: Unit) -> list[int]:
         return [index for index, _ in parts.read_seeds(self._config.out, unit)]
-
-    def _partial_rows(self, todo: Sequence[Unit]) -> int:
-        out = self._config.out
-        return sum(len(parts.read_partial(out, u)) for u in parts.units_with_partial(out, todo))
 
 
 def _interrupted(config: Config, signum: int, kept: Counts) -> Interrupted:

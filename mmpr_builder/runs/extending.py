@@ -16,7 +16,6 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import PurePosixPath
@@ -37,14 +36,14 @@ _NUMBERED = re.compile(r"(.+)#\d+")
 ReadSeeds = Callable[[Unit], list[tuple[int, Seed]]]
 
 
-class Known:
+class Known(Taken):
     """The seeds of a build while its inputs are read again, some 400 bytes each on disk."""
 
     def __init__(self, units: Sequence[Unit], read: ReadSeeds) -> None:
         self._units = units
         self._read = read
         self._missing = bytearray()
-        self.taken = Taken(self._noted(_rows(units, read)))
+        super().__init__(self._noted(_rows(units, read)))
 
     def _noted(self, rows: Iterable[tuple[int, Seed]]) -> Iterator[tuple[int, Seed]]:
         for index, seed in rows:
@@ -76,12 +75,8 @@ class Known:
         names: list[str] = []
         while len(names) < min(count, _NAMED):
             at = self._missing.index(1, at + 1)
-            names.append(self.taken.id_of(at))
+            names.append(self.id_of(at))
         return count, names
-
-    def close(self) -> None:
-        """Remove the file."""
-        self.taken.close()
 
 
 @dataclass(slots=True)
@@ -100,13 +95,6 @@ class Found:
         return shifts_of(zip(self.indices, self.places, strict=True))
 
 
-@contextmanager
-def known_seeds(manifest: Manifest, read: ReadSeeds) -> Iterator[Known]:
-    """The seeds of all units, sampled or not."""
-    with closing(Known(manifest.units, read)) as known:
-        yield known
-
-
 def _rows(units: Sequence[Unit], read: ReadSeeds) -> Iterator[tuple[int, Seed]]:
     with ThreadPoolExecutor(_READERS) as pool:
         for start in range(0, len(units), _READERS):  # The pool would read them all ahead.
@@ -119,13 +107,13 @@ def new_seeds(
 ) -> Iterator[tuple[int, Seed | Drop]]:
     """Seeds that the build does not have, with new indices, and all drops with their place.
 
-    `items` are the inputs of now, read with `known.taken`. Raises `BuildConflictError` at their
+    `items` are the inputs of now, read with `known`. Raises `BuildConflictError` at their
     end, naming some, when seeds of the build are gone, changed, or without a usable truth by the
     scorers of now.
     """
     dropped: list[Drop] = []
     namesakes: list[tuple[int, Seed]] = []
-    index, number_of = known.next_index, known.taken.number_of
+    index, number_of = known.next_index, known.number_of
     for place, item in enumerate(items):
         if isinstance(item, Drop):
             yield place, item
@@ -143,7 +131,7 @@ def new_seeds(
             index += 1
         else:
             found.add(before, place)
-            if known.taken.asks(before, item):
+            if known.asks(before, item):
                 known.met(before)
     missing, named = known.missing()
     if dropped:
@@ -184,9 +172,9 @@ def _moved(known: Known, namesakes: Iterable[tuple[int, Seed]]) -> str:
 def _other_folders(planned: Seed, now: Seed) -> tuple[str, str] | None:
     """The image folders of two seeds that differ in nothing else; None if they do."""
     there = replace(now, images=planned.images)
-    if len(planned.images) != len(now.images) or asked(there, truths=True) != asked(
-        planned, truths=True
-    ):
+    if asked(there, now.answers) != asked(planned, planned.answers):
+        return None
+    if len(planned.images) != len(now.images):
         return None
     pairs = [(a, b) for a, b in zip(planned.images, now.images, strict=True) if a != b]
     if not pairs or any(PurePosixPath(a.uri).name != PurePosixPath(b.uri).name for a, b in pairs):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from mmpr_builder.cluster.capacity import Node, Shape, alive_nodes, capacity, engine_shape
-from mmpr_builder.cluster.replicas import Replica, close_replicas, start_replica
+from mmpr_builder.cluster.replicas import Replica, ended, start_replica
 from mmpr_builder.config import Config
 from mmpr_builder.errors import EngineError, SetupError
 from mmpr_builder.progress import Progress
@@ -25,6 +25,7 @@ WAIT_S = 1800.0
 """`distributed.wait_s` when unset and engines have run already: clouds bring a node in less."""
 
 _LOOK_S = 5.0
+_CLOSE_S = 30.0
 _PAUSES_S = (1.0, 5.0, 30.0, 120.0, 600.0)  # Before the next start, after so many failures.
 _STARTS_IN_A_ROW = 3
 
@@ -93,7 +94,6 @@ class Fleet:
             self.failed(replica, problem, final=not self.engine_seconds)
             return
         replica.started = None
-        replica.locate()
         self._failures = 0
         for note in () if self.engine_seconds else notes:
             self._progress.note(note)
@@ -136,8 +136,11 @@ class Fleet:
         replica.end()
 
     def close(self) -> None:
-        """Shut all engines down."""
-        close_replicas(self.replicas)
+        """Shut all engines down, and end those that do not answer."""
+        closing = [replica.actor.close.remote() for replica in self.ready]
+        ended(closing, _CLOSE_S, at_least=len(closing))
+        for replica in self.replicas:
+            replica.end()
 
     def state(self) -> str:
         """Why no engine works now; "" if one does."""
@@ -156,25 +159,18 @@ class Fleet:
         self._look_at = self._clock() + _LOOK_S
         if not before:
             self._shape = engine_shape(self._config, self._nodes)
-            self._say_if_too_many()
+            asked, room = self._config.distributed.replicas, capacity(self._shape, self._nodes)
+            if asked != "auto" and self._shape.gpus and room < asked:
+                self._progress.note(
+                    f"distributed.replicas = {asked}, {_engines(room)} now: others start as nodes"
+                    " join"
+                )
         elif capacity(self._shape, before) != (room := capacity(self._shape, self._nodes)):
             self._progress.note(f"the cluster changed: {len(self._nodes)} nodes, {_engines(room)}")
-        if self._config.distributed.replicas == "auto":
-            self._drop_surplus()
-
-    def _say_if_too_many(self) -> None:
-        asked, room = self._config.distributed.replicas, capacity(self._shape, self._nodes)
-        if asked != "auto" and self._shape.gpus and room < asked:
-            self._progress.note(
-                f"distributed.replicas = {asked}, {_engines(room)} now: others start as nodes join"
-            )
-
-    def _drop_surplus(self) -> None:
-        """Stop requesting engines for nodes that have left."""
-        surplus = len(self.replicas) - self._wanted()
-        waiting = [replica for replica in self.replicas if not replica.placed]
-        for replica in waiting[: max(0, surplus)]:
-            self.end(replica)
+        if self._config.distributed.replicas == "auto":  # Request none for nodes that have left.
+            surplus = max(0, len(self.replicas) - self._wanted())
+            for replica in [one for one in self.replicas if not one.placed][:surplus]:
+                self.end(replica)
 
     def _wanted(self) -> int:
         asked = self._config.distributed.replicas

@@ -9,24 +9,26 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from mmpr_builder import quality, seeds
+from mmpr_builder import seeds
 from mmpr_builder.cluster.parallel import spreading
 from mmpr_builder.cluster.session import has_ray_at_hand
 from mmpr_builder.config import Config, SourceConfig
 from mmpr_builder.dropout import may_pair
+from mmpr_builder.engines.models import special_tokens
 from mmpr_builder.errors import BuildConflictError, InputError, NothingUsableError, RowError
 from mmpr_builder.folder import join, parts
 from mmpr_builder.folder.manifest import Unit, has_manifest
 from mmpr_builder.io import images
 from mmpr_builder.io.access import access_of
-from mmpr_builder.io.ordered_map import Answer, Asked, Item, Spread
 from mmpr_builder.io.stores import is_local, is_there, read_bytes, remove_folder, resolve
 from mmpr_builder.progress import Progress
+from mmpr_builder.quality.screening import screen_seeds
 from mmpr_builder.records import Drop, Seed
+from mmpr_builder.seeds.fields import special_token
 from mmpr_builder.seeds.roles import ALIASES
 
 _TOLD_EVERY = 256
@@ -39,18 +41,22 @@ def read_rows(
     taken: seeds.Taken | None = None,
 ) -> Iterator[Seed | Drop]:
     """The rows of the sources (`demo` replaced by its file) as a build would plan for them."""
-    from mmpr_builder.audit import screen  # Imports the scorers, which engines do without.
+    from mmpr_builder.audit.truths import screen  # Imports the scorers, which engines do without.
 
     rows = screen(seeds.read_sources(sources, limit=config.limit, taken=taken), config)
-    rows = (_pairable(row, taken) for row in rows)
+    marks = special_tokens(config)
+    rows = (_askable(row, marks, taken, config) for row in rows)
+
+    def told(pictures: int) -> None:
+        if pictures % _TOLD_EVERY == 0:
+            progress.update(detail=f"evaluation sets: {pictures:,} pictures")
+
     with spreading(config, progress) as spread:
         if config.quality.decontaminate.against:
             progress.update(detail="evaluation sets")
-            rows, spread = _with_evaluation_sets(rows, spread, progress)
-        screened = quality.screen_seeds(rows, config, spread)
-        for number, item in enumerate(screened):
+        for number, item in enumerate(screen_seeds(rows, config, spread, told)):
             if number % _TOLD_EVERY == 0:
-                progress.update(done=number)
+                progress.update(done=number, detail="")
             yield item
 
 
@@ -87,15 +93,21 @@ class Pictures:
                 self.first = self.first or f"{error.detail} ({seed.origin})"
 
 
-def _pairable(item: Seed | Drop, taken: seeds.Taken | None) -> Seed | Drop:
-    """A seed, or a drop where nothing could be made of it: no truth to judge its responses by, no
-    image to leave out. Builds of earlier versions keep theirs."""
-    if isinstance(item, Drop) or item.has_truth or item.images:
+def _askable(
+    item: Seed | Drop, marks: re.Pattern[str] | None, taken: seeds.Taken | None, config: Config
+) -> Seed | Drop:
+    """A seed, or a drop where nothing could be made of it: no truth to judge its responses by and
+    no image to leave out, or a special token of the model. Earlier builds keep what they have."""
+    if isinstance(item, Drop) or (taken is not None and taken.number_of(item.id) is not None):
         return item
-    if taken is not None and taken.number_of(item.id) is not None:
+    if marks is not None and (found := marks.search(item.question)):
+        error = special_token(found[0])
+    elif item.images or may_pair(item, config):
         return item
-    detail = f"{item.origin}: neither a truth nor an image, which DropoutNTP leaves out"
-    return Drop(item.id, "seeds", "no_possible_pair", detail)
+    else:
+        detail = "neither a truth nor an image, which DropoutNTP leaves out"
+        error = RowError("no_possible_pair", detail)
+    return Drop(item.id, "seeds", error.reason, f"{item.origin}: {error.detail}")
 
 
 class Usable:
@@ -118,7 +130,7 @@ class Usable:
                 self.first.setdefault(item.reason, item.detail)
             else:
                 self.seeds += 1
-                self.pairable += may_pair(item, self._config.dropout)
+                self.pairable += may_pair(item, self._config)
             yield item
 
     def check(self) -> None:
@@ -127,11 +139,12 @@ class Usable:
             return
         paths = ",".join(source.path for source in self._config.seeds)
         if self.seeds:
+            truths, pictures = (", ".join(ALIASES[what]) for what in ("answer", "image"))
             raise NothingUsableError(
                 f"seeds={paths}: no pair can come of {self.seeds:,} seeds: none has a truth, and"
                 " none has images to leave out of a continuation (dropout.apply ="
-                f" {self._config.dropout.apply}). Truths are read from {_fields('answer')}, images"
-                f" from {_fields('image')}"
+                f" {self._config.dropout.apply}). Truths are read from {truths}, images"
+                f" from {pictures}"
             )
         if not self._drops:
             raise NothingUsableError(f"seeds={paths}: no rows: give other seeds=")
@@ -141,38 +154,6 @@ class Usable:
             f"seeds={paths}: none of {self._drops.total():,} rows can be used: {reasons}. The first"
             f" is {': '.join(first)}"
         )
-
-
-def _fields(what: str) -> str:
-    return ", ".join(ALIASES[what])
-
-
-def _with_evaluation_sets(
-    rows: Iterable[Seed | Drop], spread: Spread, progress: Progress
-) -> tuple[Iterator[Seed | Drop], Spread]:
-    """The same rows and `Spread`; shows how many pictures of evaluation sets were opened, all of
-    them before the first row."""
-    over = False
-
-    def until_rows() -> Iterator[Seed | Drop]:
-        nonlocal over
-        for row in rows:
-            if not over:
-                over = True
-                progress.update(detail="")
-            yield row
-
-    def counting(
-        open_work: Callable[[], Callable[[Asked], Answer]],
-        items: Iterable[Item],
-        ask: Callable[[Item], Asked | None],
-    ) -> Iterator[tuple[Item, Answer | None]]:
-        for number, found in enumerate(spread(open_work, items, ask), 1):
-            if not over and number % _TOLD_EVERY == 0:
-                progress.update(detail=f"evaluation sets: {number:,} pictures")
-            yield found
-
-    return until_rows(), counting
 
 
 # --- the seeds `demo` -------------------------------------------------------------------------

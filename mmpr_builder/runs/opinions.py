@@ -105,16 +105,13 @@ class Settled:
 
 
 class OpinionGiver:
-    """Holds the LLM judge's connections and settles one part after the other."""
+    """Settles one part after the other with the LLM judge."""
 
     def __init__(self, config: Config) -> None:
         self._out = config.out
         self._prompt = load_prompt(config.scoring.judge)
         self._llm_judge = LLMJudge(config.scoring.judge)
         self._names: list[str] | None = None
-
-    def close(self) -> None:
-        self._llm_judge.close()
 
     def settle(
         self, piece: Slice | PooledSlice, judge: Scores, work: Callable[[Scores], Result]
@@ -143,7 +140,8 @@ class OpinionGiver:
             for (key, case), opinion in zip(cases.items(), answers, strict=True):
                 if opinion is not None:
                     opinions[key], asked = opinion, asked + 1
-                    rows[key] = _row(key, case, opinion)
+                    told = (key, opinion.word, opinion.reply, case.truths, case.answer)
+                    rows[key] = dict(zip(SCHEMA.names, plain(told), strict=True))
         if asked:
             write_parquet(to_table([rows[key] for key in sorted(rows)], SCHEMA), uri)
         malformed = sum(opinions[key].word == "MALFORMED" for key in scores.used)
@@ -159,7 +157,7 @@ class OpinionGiver:
         """Opinions on other slices of the same part, since every extension of a build can cut its
         parts in other places; for pooled builds the opinions of each build."""
         if isinstance(piece, PooledSlice):
-            return {k: row for uri in piece.uris for k, row in _read(_beside(uri)).items()}
+            return {k: row for uri in piece.uris.values() for k, row in _read(_beside(uri)).items()}
         if piece.is_whole:
             return {}
         if self._names is None:
@@ -200,7 +198,7 @@ def _what_is_asked(config: Config, seeds: int) -> str:
                 del source[key]
     if not settings["rollouts"]:
         del settings["rollouts"]
-    for key in ("url", "api_key_env", "concurrency", "timeout_s", "retries"):
+    for key in ("url", "api_key_env", "concurrency", "timeout_s", "retries", "open"):
         del settings["scoring"]["judge"][key]
     text = load_prompt(config.scoring.judge).text
     return content_id(SCORER_VERSION, text, json.dumps(settings, sort_keys=True), str(seeds))
@@ -216,13 +214,3 @@ def _read(uri: str) -> dict[str, dict[str, Any]]:
     if not is_complete(uri, SCHEMA):
         return {}
     return {row["key"]: row for row in read_parquet(uri).to_pylist()}
-
-
-def _row(key: str, case: Case, opinion: Opinion) -> dict[str, Any]:
-    return {
-        "key": key,
-        "opinion": opinion.word,
-        "reply": plain(opinion.reply),
-        "truths": plain(case.truths),
-        "answer": plain(case.answer),
-    }

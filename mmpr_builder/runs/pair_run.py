@@ -23,7 +23,7 @@ from mmpr_builder.folder.status import reported
 from mmpr_builder.io.stores import names_in, naming
 from mmpr_builder.output import BuildWriter, finish_build, sampling_json
 from mmpr_builder.progress import Progress
-from mmpr_builder.quality import least_samples
+from mmpr_builder.quality.suspects import least_samples
 from mmpr_builder.records import Drop
 from mmpr_builder.runs.builds import Build, check_models, own_build, pooled_build
 from mmpr_builder.runs.driver import ended_by_signals
@@ -41,10 +41,15 @@ class PairingSummary:
 
 
 def run_pairing(
-    config: Config, progress: Progress, report: Callable[[], object] = lambda: None
+    config: Config,
+    progress: Progress,
+    report: Callable[[], object] = lambda: None,
+    *,
+    partial: bool = False,
 ) -> PairingSummary:
     """Score and pair all rollouts of `config.out`; replaces the pairs that are there. `report` is
-    called when run.json is written, while the folder is still held.
+    called when run.json is written, while the folder is still held. With `partial` seeds that are
+    not sampled yet are dropped as `not_sampled`.
 
     Raises `InputError` when there are no rollouts, sampling is not complete (a data set of half a
     build looks like a whole one) or the LLM judge does not answer; `BuildConflictError` when other
@@ -52,9 +57,13 @@ def run_pairing(
     """
     began = time.monotonic()
     asks = config.scoring.judge.url is not None
+    if partial and config.rollouts:
+        raise ConfigError(
+            "--partial is for one build, and rollouts= pools whole ones: leave out one of the two"
+        )
     with build_lock(config.out, progress.note) as lock, ExitStack() as held:
         config = config if config.rollouts else as_planned(config)
-        found = _pooled(config, progress, held) if config.rollouts else _own(config)
+        found = _pooled(config, progress, held) if config.rollouts else _own(config, partial)
         _check_blind(config, found.builds)
         status = held.enter_context(reported(config, progress, "pairing", lock))
         held.enter_context(ended_by_signals("pairing"))
@@ -76,14 +85,17 @@ def run_pairing(
                 progress.update(done=done, pairs=made)
             lock.check()  # Before anything takes the place of what is there.
         took = time.monotonic() - began
-        if asks and not worked["judge.failed"]:
+        if asks and not worked["judge.failed"] and all(build.is_whole for build in found.builds):
             opinions.note_all_asked(config, found.rows)
         folders = [build.folder for build in found.builds]
         records = [spent(folder) for folder in folders]
         seconds = {"sampling": sum(sampling for sampling, _ in records), "pairing": took}
         sampled = sum((Counter(work) for _, work in records), Counter[str]())
         extra = {**_work(worked), "sampling": dict(sampled)}
-        pooled = [_facts(build) for build in found.builds] if config.rollouts else None
+        pooled = [
+            {"rollouts": b.folder, "model": b.config.model, "sampling": sampling_json(b.config)}
+            for b in (found.builds if config.rollouts else ())
+        ]
         plans = [read_manifest(build.folder) for build in found.builds if build.has_plan]
         run = finish_build(
             config,
@@ -131,9 +143,9 @@ class _Found:
     builds: Sequence[Build]
 
 
-def _own(config: Config) -> _Found:
+def _own(config: Config, partial: bool) -> _Found:
     """The build in `out`."""
-    build = own_build(config)
+    build = own_build(config, partial=partial)
     check_models(config, [build])
     pieces, drops = build.slices, build.drops
     return _Found(pieces, len(pieces), drops, len(drops), build.rows, [build])
@@ -172,9 +184,3 @@ def _check_blind(config: Config, builds: Sequence[Build]) -> None:
             f" images on, and these rollouts have {samples} of each seed at most: sample with"
             " sampling.blind=8, or leave quality.max_blind out"
         )
-
-
-def _facts(build: Build) -> dict[str, Any]:
-    """What run.json says of a build that was pooled."""
-    config = build.config
-    return {"rollouts": build.folder, "model": config.model, "sampling": sampling_json(config)}

@@ -24,7 +24,7 @@ from mmpr_builder.folder.order import Slice
 from mmpr_builder.io.ordered_map import ahead
 from mmpr_builder.output import Block, Judged, make_block, rejected_ids
 from mmpr_builder.pairing import Scores
-from mmpr_builder.quality import Findings
+from mmpr_builder.quality.filters import Findings
 from mmpr_builder.records import Rollout
 from mmpr_builder.runs.pooling import PooledSlice
 
@@ -54,7 +54,7 @@ class PartJudge:
         if config.scoring.judge.url is not None:
             from mmpr_builder.runs.opinions import OpinionGiver
 
-            self._opinions = self._held.enter_context(closing(OpinionGiver(config)))
+            self._opinions = OpinionGiver(config)
 
     def pair(self, piece: Piece) -> Paired:
         """The results of one piece, in order, ready to be written, and the work done.
@@ -92,7 +92,8 @@ class PartJudge:
         self, rollouts: Sequence[Rollout], scores: Scores, findings: Findings
     ) -> Iterator[Judged]:
         findings.clear()  # Rollouts are scored again with new opinions of the LLM judge.
-        for rollout in rollouts:
+        for one in rollouts:
+            rollout = pairing.settled(one, self._config, scores)
             found = pairing.judge_and_pair(
                 rollout, self._config, scores, findings=findings, labels=self._labels
             )
@@ -113,11 +114,14 @@ def pair_parts(
     `count` is about how many pieces there are, `responses` how many responses in all.
     """
     if has_ray_at_hand(config):
-        yield from _on_cluster(config, pieces)
+        asked = config.distributed.scoring_workers
+        limit = _CLUSTER_WORKERS * _AHEAD if asked == "auto" else asked
+        yield from in_tasks(_pair_in_task, config, pieces, partial(_full, limit))
         return
     workers = min(local_workers(config), count, 1 + responses // _RESPONSES_WORTH_A_PROCESS)
     if workers <= 1:
-        yield from _here(config, pieces)
+        with closing(PartJudge(config)) as judge:
+            yield from map(judge.pair, pieces)
     else:
         yield from _in_processes(config, pieces, workers)
 
@@ -128,57 +132,33 @@ def local_workers(config: Config) -> int:
     return len(os.sched_getaffinity(0)) if asked == "auto" else asked
 
 
-def _here(config: Config, pieces: Iterable[Piece]) -> Iterator[Paired]:
-    judge = PartJudge(config)
-    try:
-        for piece in pieces:
-            yield judge.pair(piece)
-    finally:
-        judge.close()
-
-
 def _in_processes(config: Config, pieces: Iterable[Piece], workers: int) -> Iterator[Paired]:
     pool = ProcessPoolExecutor(
         workers,
         # A fork would copy locks that other threads hold (the display's, Arrow's).
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_open_judge,
-        initargs=(config,),
     )
     try:
         full = partial(_full, workers * _AHEAD)
-        for _, future in ahead(pieces, lambda piece: pool.submit(_pair_in_process, piece), full):
+        pair = partial(_pair_in_task, config)
+        for _, future in ahead(pieces, lambda piece: pool.submit(pair, piece), full):
             yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-_in_this_process: list[PartJudge] = []  # Of a worker process: exactly one, for all its parts.
-
-
-def _open_judge(config: Config) -> None:
-    judge = PartJudge(config)
-    _in_this_process.append(judge)
-    Finalize(None, judge.close, exitpriority=10)  # Worker processes run these, and no atexit.
-
-
-def _pair_in_process(piece: Piece) -> Paired:
-    return _in_this_process[0].pair(piece)
-
-
-def _on_cluster(config: Config, pieces: Iterable[Piece]) -> Iterator[Paired]:
-    asked = config.distributed.scoring_workers
-    limit = _CLUSTER_WORKERS * _AHEAD if asked == "auto" else asked
-    return in_tasks(_pair_in_task, config, pieces, partial(_full, limit))
+_in_this_process: list[PartJudge] = []  # At most one, for all parts of a build.
 
 
 def _pair_in_task(config: Config, piece: Piece) -> Paired:
-    """Ray's processes run many tasks, also those of other builds."""
+    """The results of one piece. Ray's processes run many tasks, also those of other builds."""
     if _in_this_process and not _in_this_process[0].is_for(config):
         _in_this_process.pop().close()
     if not _in_this_process:
-        _open_judge(config)
-    return _pair_in_process(piece)
+        _in_this_process.append(PartJudge(config))
+        # Worker processes run these, and no atexit.
+        Finalize(None, _in_this_process[0].close, exitpriority=10)
+    return _in_this_process[0].pair(piece)
 
 
 def _full(limit: int, waiting: Sequence[tuple[Piece, Any]], piece: Piece) -> bool:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import platform
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import TypeVar
 
-from mmpr_builder import engines, prompts, quality, seeds
+from mmpr_builder import engines, prompts, seeds
 from mmpr_builder.config import Config, identity_hash, sampling_identity
 from mmpr_builder.errors import BuildConflictError, InputError
 from mmpr_builder.escaping import redacted
@@ -40,8 +40,9 @@ from mmpr_builder.folder.parts import DropFile, PlannedDrops, read_seeds, seeds_
 from mmpr_builder.io.stores import names_in, patience, remove_folder
 from mmpr_builder.io.tables import seeds_to_table, write_parquet
 from mmpr_builder.progress import Progress
+from mmpr_builder.quality import screening
 from mmpr_builder.records import Drop, ImageRef, Seed, content_id
-from mmpr_builder.runs.extending import Found, extended, known_seeds, new_seeds, remove_unplanned
+from mmpr_builder.runs.extending import Found, Known, extended, new_seeds, remove_unplanned
 from mmpr_builder.runs.inputs import (
     DEMO,
     Usable,
@@ -52,32 +53,33 @@ from mmpr_builder.runs.inputs import (
     with_demo,
 )
 
+T = TypeVar("T")
+
 ASSUMED_IMAGE_BYTES = 512 * 2**10
 """For images whose size would cost a request or a decoded row; about that of a photograph."""
 
 
-@dataclass(slots=True)
-class _Open:
-    """The unit being filled."""
-
-    rows: list[tuple[int, Seed]]
-    image_bytes: int = 0
-
-
 def cut(
-    rows: Iterable[tuple[int, Seed]], max_rows: int, max_bytes: int
-) -> Iterator[tuple[list[tuple[int, Seed]], int]]:
-    """Consecutive slices within both bounds (or of one row), each with its image bytes."""
-    unit = _Open([])
-    for index, seed in rows:
-        size = sum(map(image_size, seed.images))
-        if unit.rows and (len(unit.rows) >= max_rows or unit.image_bytes + size > max_bytes):
-            yield unit.rows, unit.image_bytes
-            unit = _Open([])
-        unit.rows.append((index, seed))
-        unit.image_bytes += size
-    if unit.rows:
-        yield unit.rows, unit.image_bytes
+    rows: Iterable[T], size: Callable[[T], float], max_rows: int, max_bytes: int
+) -> Iterator[tuple[list[T], int]]:
+    """Consecutive slices within both bounds (or of one row), each with its image bytes, which
+    `size` tells of a row."""
+    some: list[T] = []
+    held = 0.0
+    for row in rows:
+        own = size(row)
+        if some and (len(some) >= max_rows or held + own > max_bytes):
+            yield some, int(held)
+            some, held = [], 0.0
+        some.append(row)
+        held += own
+    if some:
+        yield some, int(held)
+
+
+def seed_size(row: tuple[int, Seed]) -> int:
+    """Bytes of the images of a numbered seed."""
+    return sum(map(image_size, row[1].images))
 
 
 def image_size(ref: ImageRef) -> int:
@@ -125,7 +127,7 @@ def make_plan(config: Config, progress: Progress, lock: Lock, *, extend: bool = 
         return manifest
     if names_in(join(config.out, "rollouts")):
         raise BuildConflictError(
-            f"{config.out}: has rollouts but no manifest.json, so nobody knows what they answer:"
+            f"{config.out}: has rollouts but no manifest.json, which says what they answer:"
             " give another out=, or restore manifest.json"
         )
     remove_folder(join(config.out, "seeds"))
@@ -163,8 +165,11 @@ def _extend(
 
 def _grown(config: Config, manifest: Manifest, identity: Identity, progress: Progress) -> Manifest:
     sources, found = with_demo(config, extend=True), Found()
-    with known_seeds(manifest, partial(read_seeds, config.out)) as known, DropFile() as drops:
-        items = read_rows(config, sources, progress, known.taken)
+    with (
+        closing(Known(manifest.units, partial(read_seeds, config.out))) as known,
+        DropFile() as drops,
+    ):
+        items = read_rows(config, sources, progress, known)
         rows = _without_drops(new_seeds(config.out, items, known, found), drops)
         start = len(manifest.units)
         units = list(_write_units(config, rows, identity_hash(identity.settings), start))
@@ -189,10 +194,11 @@ def _write_units(
     config: Config, rows: Iterable[tuple[int, Seed]], settings_hash: str, start: int = 0
 ) -> Iterator[Unit]:
     """Cut and write the units; a thread writes while the next rows are read."""
-    bounds = (config.distributed.unit_queries, config.distributed.unit_bytes)
+    limits = config.distributed
+    shards = cut(rows, seed_size, limits.unit_queries, limits.unit_bytes)
     writing: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1) as writer:
-        for number, (part, image_bytes) in enumerate(cut(rows, *bounds), start):
+        for number, (part, image_bytes) in enumerate(shards, start):
             name = f"unit-{number:05}"
             digest = content_id(settings_hash, name, *(f"{index} {seed!r}" for index, seed in part))
             unit = Unit(name, part[0][0], len(part), image_bytes, digest)
@@ -225,8 +231,8 @@ def read_inputs(
     if not extend:
         yield from read_rows(config, with_demo(config), progress)
         return
-    with known_seeds(manifest, partial(read_seeds, config.out)) as known:
-        items = read_rows(config, with_demo(config, extend=True), progress, known.taken)
+    with closing(Known(manifest.units, partial(read_seeds, config.out))) as known:
+        items = read_rows(config, with_demo(config, extend=True), progress, known)
         yield from (item for _, item in new_seeds(config.out, items, known, Found()))
 
 
@@ -253,7 +259,7 @@ def _identity(config: Config) -> Identity:
         demo = source.path == DEMO
         found = demo_fingerprint(config) if demo else seeds.fingerprint(source)
         inputs.update({f"{number}:{name}": value for name, value in found.items()})
-    inputs.update(quality.fingerprint(config.quality.decontaminate))
+    inputs.update(screening.fingerprint(config.quality.decontaminate))
     shown = redacted(inputs)
     if len(shown) < len(inputs):
         raise InputError(

@@ -27,51 +27,40 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmpr_builder.config import Config, SourceConfig
+from mmpr_builder.config import Config, SourceConfig, comes_from
 from mmpr_builder.folder.order import Slice
 from mmpr_builder.io.keyed import Keyed, temporary_database
 from mmpr_builder.io.tables import read_parquet, rollouts_from_table
 from mmpr_builder.pairing.pooled import PooledRollout, pool
-from mmpr_builder.pairing.verdicts import comes_from
 from mmpr_builder.records import Drop, Rollout, Seed, content_id
 from mmpr_builder.runs.builds import Build, pooled_build
-
-# --- a shard of pooled work -------------------------------------------------------------------
-# Some seeds, and where the rollouts of each lie:
-#
-# PooledSlice("pool-00003", (PooledSeed("q1", 0, (Member(0, 0, 17), Member(1, 1, 4))), …),
-#             ("out/a/rollouts/unit-00000.parquet", "out/b/rollouts/unit-00002.parquet"), …)
-
+from mmpr_builder.runs.planning import cut
 
 _SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One rollout: number of its build, of its part among the piece's, and its index there."""
-
-    build: int
-    part: int
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
 class PooledSeed:
-    """A seed under its id in the pool, its place in the order of the pool, and its rollouts."""
+    """A seed under its id in the pool, its place in the order of the pool, and its rollouts: each
+    the number of its build, of its part, and its index there."""
 
     id: str
     place: int
-    members: tuple[Member, ...]
+    members: tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PooledSlice:
-    """Seeds that follow each other in the order of the pool."""
+    """Seeds that follow each other in the order of the pool.
+
+    PooledSlice("pool-00003", (PooledSeed("q1", 0, ((0, 0, 17), (1, 1, 4))), …),
+                {0: "out/a/rollouts/unit-00000.parquet", 1: "out/b/rollouts/…"}, …)
+    """
 
     name: str
     seeds: tuple[PooledSeed, ...]
-    uris: tuple[str, ...]
-    """The parts that hold their rollouts."""
+    uris: dict[int, str]
+    """The parts that hold their rollouts, by number."""
     folders: tuple[str, ...]
     settings: tuple[Config, ...]
     """By build: what its rollouts were sampled with."""
@@ -82,8 +71,8 @@ class PooledSlice:
     def read(self) -> list[Rollout]:
         """The pooled rollouts, in order."""
         wanted: dict[int, list[int]] = {}
-        for member in (m for seed in self.seeds for m in seed.members):
-            wanted.setdefault(member.part, []).append(member.number)
+        for _, part, number in (member for seed in self.seeds for member in seed.members):
+            wanted.setdefault(part, []).append(number)
         found = {
             (part, rollout.index): rollout
             for part, numbers in wanted.items()
@@ -92,11 +81,11 @@ class PooledSlice:
         return [self._pooled(seed, found) for seed in self.seeds]
 
     def _pooled(self, seed: PooledSeed, found: Mapping[tuple[int, int], Rollout]) -> PooledRollout:
-        members = [found[m.part, m.number] for m in seed.members]
+        members = [found[part, number] for _, part, number in seed.members]
         first = replace(members[0].seed, id=seed.id)
         pooled = pool(
             [replace(member, seed=first, index=seed.place) for member in members],
-            [self.settings[m.build] for m in seed.members],
+            [self.settings[build] for build, _, _ in seed.members],
         )
         truths = [member.seed.answers for member in members]
         return replace(pooled, drop=self._disputed(seed, truths) or _unlicensed(pooled))
@@ -105,8 +94,8 @@ class PooledSlice:
         if len(set(truths)) == 1:
             return None
         said = "; ".join(
-            f"{list(answers)!r}"[:_SHOWN] + f" in {self.folders[member.build]}"
-            for member, answers in zip(seed.members, truths, strict=True)
+            f"{list(answers)!r}"[:_SHOWN] + f" in {self.folders[build]}"
+            for (build, _, _), answers in zip(seed.members, truths, strict=True)
         )
         return Drop(seed.id, "pairing", "truths_differ", said)
 
@@ -229,44 +218,29 @@ class Pool:
     def pieces(self) -> Iterator[PooledSlice]:
         """All seeds in slices, cut as planning cuts units."""
         limits = self._config.distributed
-        waiting: list[_Place] = []
-        held, number = 0.0, 0
-        for seed in self._places():
-            size = sum(self._image_bytes[part] for _, part, _ in seed.rows[:1])
-            full = len(waiting) >= limits.unit_queries or held + size > limits.unit_bytes
-            if waiting and full:
-                yield self._piece(number, waiting, held)
-                waiting, held, number = [], 0.0, number + 1
-            waiting.append(seed)
-            held += size
-        if waiting:
-            yield self._piece(number, waiting, held)
+        slices = cut(self._seeds(), self._size, limits.unit_queries, limits.unit_bytes)
+        for number, (seeds, image_bytes) in enumerate(slices):
+            parts = sorted({part for seed in seeds for _, part, _ in seed.members})
+            yield PooledSlice(
+                name=f"pool-{number:05}",
+                seeds=tuple(seeds),
+                uris={part: self._uris[part] for part in parts},
+                folders=tuple(build.folder for build in self._builds),
+                settings=tuple(build.config for build in self._builds),
+                image_bytes=image_bytes,
+                reading=self._reading,
+            )
 
-    def _piece(self, number: int, seeds: Sequence[_Place], image_bytes: float) -> PooledSlice:
-        parts = sorted({part for seed in seeds for _, part, _ in seed.rows})
-        at = {part: position for position, part in enumerate(parts)}
-        return PooledSlice(
-            name=f"pool-{number:05}",
-            seeds=tuple(
-                PooledSeed(
-                    seed.id, seed.first, tuple(Member(b, at[p], index) for b, p, index in seed.rows)
-                )
-                for seed in seeds
-            ),
-            uris=tuple(self._uris[part] for part in parts),
-            folders=tuple(build.folder for build in self._builds),
-            settings=tuple(build.config for build in self._builds),
-            image_bytes=int(image_bytes),
-            reading=self._reading,
-        )
+    def _size(self, seed: PooledSeed) -> float:
+        return self._image_bytes[seed.members[0][1]]
 
-    def _places(self) -> Iterator[_Place]:
+    def _seeds(self) -> Iterator[PooledSeed]:
         with closing(Keyed()) as taken:
             rows = self._db.execute(_IN_ORDER)
             for first, group in groupby(rows, key=itemgetter(0)):
                 members = list(group)
                 name = self._unique(members[0][1], taken)
-                yield _Place(name, first, tuple((b, p, index) for *_, b, p, index in members))
+                yield PooledSeed(name, first, tuple((b, p, index) for *_, b, p, index in members))
 
     def _unique(self, wanted: str, taken: Keyed) -> str:
         name, number = wanted, 1
@@ -322,15 +296,6 @@ def pooled_rollouts(config: Config) -> Iterator[Rollout]:
     with closing(Pool(builds, config)) as pool:
         for piece in pool.pieces():
             yield from piece.read()
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A seed of the pool: its id, its place, and (build, part, index) of its rollouts."""
-
-    id: str
-    first: int
-    rows: tuple[tuple[int, int, int], ...]
 
 
 def _place(index: int, pieces: Sequence[Slice]) -> int:

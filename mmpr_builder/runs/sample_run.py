@@ -131,7 +131,7 @@ def run_sampling(
 
 def _note_unusable(drops: Iterable[tuple[int, Drop]], progress: Progress) -> None:
     """Name seeds that planning dropped for their truth, before anything is sampled."""
-    from mmpr_builder.audit import UNUSABLE_TRUTH  # Imports the scorers, not wanted by engines.
+    from mmpr_builder.audit.truths import UNUSABLE_TRUTH  # With the scorers: not for engines.
 
     found = 0
     for _, drop in drops:

@@ -5,7 +5,8 @@
 
 Nothing waits: as soon as a response is there, the same engine writes its image-free continuation
 (DropoutNTP) while its siblings are still being written. A seed that has what its pairs need is done
-(`rounds`); samples without the images run beside them. Engines live in `engines/`; this folder
+(`rounds`), unless its steps are to be tried (`revisits`), or its responses compared (`comparing`);
+samples without the images run beside them. Engines live in `engines/`; this folder
 knows only the protocol they follow.
 """
 
@@ -15,41 +16,45 @@ import asyncio
 import hashlib
 from dataclasses import replace
 
-from mmpr_builder.config import Config, tiles_for
-from mmpr_builder.dropout import wants_blind, wants_continuation
-from mmpr_builder.errors import RowError
+from mmpr_builder.config import Config, asks_majority, compares, tiles_for
+from mmpr_builder.dropout import wants_continuation
+from mmpr_builder.errors import EngineError, RowError, StorageError
 from mmpr_builder.io.access import access_of
 from mmpr_builder.io.images import read_all
 from mmpr_builder.prompts import render
 from mmpr_builder.records import Rollout, Seed, Template, derived_seed
+from mmpr_builder.sampling.comparing import compared
 from mmpr_builder.sampling.protocol import (
-    CacheHits,
     Continue,
     HasCaches,
+    HasReferences,
     Request,
     Sample,
     Sampler,
+    cancelled,
 )
+from mmpr_builder.sampling.revisits import with_steps
 from mmpr_builder.sampling.rounds import (
     Scoring,
+    answer,
     answer_adaptively,
-    answer_fixed,
     answered_blind,
     without_images,
 )
+from mmpr_builder.steps import wants_steps
 
 __all__ = [
-    "CacheHits",
     "Continue",
     "HasCaches",
+    "HasReferences",
     "Request",
     "Sample",
     "Sampler",
     "Scoring",
+    "cancelled",
     "request_for",
     "roll_out",
-    "wants_blind",
-    "wants_continuation",
+    "scores_while_sampling",
     "without_images",
 ]
 
@@ -62,13 +67,15 @@ async def roll_out(
     sampler: Sampler,
     model_name: str,
     scoring: Scoring | None = None,
+    judge: Sampler | None = None,
 ) -> Rollout:
     """Sample one seed, with continuations where `config.dropout` wants them, and without its images
     where `sampling.blind` does.
 
     What is wrong with this seed alone ends in `Rollout.error`; an `EngineError` propagates, for
     the seed can be tried again elsewhere. `scoring` judges the rounds of `sampling.policy`
-    "adaptive"; there `ValueError` is raised without it.
+    "adaptive" and what `config.steps` tries; there `ValueError` is raised without it. `judge` (by
+    default `sampler`) compares responses for `scoring.judge.open`; `StorageError` where it is away.
     """
     blank = Rollout(
         seed=seed,
@@ -78,8 +85,10 @@ async def roll_out(
         model=model_name,
         index=index,
     )
-    if config.sampling.policy == "adaptive" and scoring is None:
-        raise ValueError("sampling.policy = 'adaptive' needs scoring: pass ScoringThreads(config)")
+    if scores_while_sampling(config) and scoring is None:
+        raise ValueError(
+            "sampling.policy = 'adaptive' and `steps` need scoring: pass ScoringThreads(config)"
+        )
     try:
         blank = replace(blank, prompt=render(template, seed))
         # Reading blocks (a disk, a network): in a thread, so that the engine never waits for it.
@@ -88,20 +97,34 @@ async def roll_out(
         blank = replace(blank, image_sha256=hashes)
         request = request_for(seed, blank.prompt, images, config)
         async with answered_blind(seed, request, config, sampler) as blind:
-            if config.sampling.policy == "adaptive" and scoring is not None:
-                answers = await answer_adaptively(request, blank, config, sampler, scoring)
+            at_once = asks_majority(seed, config) or compares(seed, config)
+            by_rounds = config.sampling.policy == "adaptive" and not at_once
+            if by_rounds and scoring is not None:
+                found, stop = await answer_adaptively(request, blank, config, sampler, scoring)
             else:
-                answers = await answer_fixed(request, config, sampler)
-            unseen = await blind
+                found, stop = await answer(request, config, sampler), "n"
+            responses, samples = found
+            used = samples[0].prompt_tokens
+            done = replace(blank, responses=responses, prompt_tokens=used, stop=stop)
+            if wants_steps(seed, config) and scoring is not None:
+                gone_on = with_steps(request, done, samples, config, sampler, scoring)
+                done = replace(done, responses=await gone_on)
+            if compares(seed, config):
+                try:
+                    done = await compared(request, done, config, judge or sampler)
+                except EngineError as error:
+                    if judge is None:
+                        raise
+                    # The engine is well: it must not end for that.
+                    raise StorageError(f"scoring.judge: {error}") from error
+            return replace(done, blind=await blind)
     except RowError as error:
         return replace(blank, error=(error.reason, error.detail))
-    return replace(
-        blank,
-        responses=answers.responses,
-        prompt_tokens=answers.prompt_tokens,
-        stop=answers.stop,
-        blind=unseen,
-    )
+
+
+def scores_while_sampling(config: Config) -> bool:
+    """Whether `roll_out` needs verdicts."""
+    return config.sampling.policy == "adaptive" or config.steps.is_on
 
 
 def request_for(seed: Seed, prompt: str, images: tuple[bytes, ...], config: Config) -> Request:

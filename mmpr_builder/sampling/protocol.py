@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from PIL.Image import Image
 
 from mmpr_builder.dropout import Part
-from mmpr_builder.records import Continuation
+from mmpr_builder.io.images import open_image
+from mmpr_builder.records import Comparison, Continuation, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +36,15 @@ class Request:
     top_k: int = 0
     max_tokens: int = 4096
     seed: int = 0
-    logprobs: bool = False
+    logprobs: bool | Literal["tokens"] = False
     one_by_one: bool = False
     tiles: int | None = None
     blind: bool = False
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def opened(self) -> Iterator[Image]:
+        """Its pictures, opened one by one where `memo` does not hold them. Raises `RowError`."""
+        return iter(self.memo.get("opened") or map(open_image, self.images))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +64,24 @@ class Sample:
     logprob: float | None = None
     prompt_tokens: int = 0
     token_ids: tuple[int, ...] = field(default=(), repr=False)
+    trace: Trace | None = field(default=None, repr=False)
+    compared: tuple[Comparison, ...] = field(default=(), repr=False)
+    """Of a stored response: what a judge found of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Continue:
     """How a response is continued: with `keep` of its `part` (see `dropout.part_of`), with or
-    without image, up to `max_tokens`."""
+    without image, up to `max_tokens`. With a `gap` it is cut there, behind `keep` steps; `number`
+    tells several from one place apart, and is None for DropoutNTP."""
 
     keep: float
     image: bool
     max_tokens: int
     seed: int
     part: Part = "whole"
+    gap: tuple[int, int] | None = None
+    number: int | None = None
 
 
 class Sampler(Protocol):
@@ -91,24 +106,27 @@ class Sampler(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class CacheHits:
-    """How often an engine found what it needed; adds up.
+@runtime_checkable
+class HasReferences(Protocol):
+    """A sampler that knows what its samples are worth to a trainer."""
 
-    `prefix_*` count prompt tokens looked up in the KV cache and found there, `image_*` pictures
-    whose processed form was looked up and found.
-    """
-
-    prefix_queries: int = 0
-    prefix_hits: int = 0
-    image_queries: int = 0
-    image_hits: int = 0
+    async def traced(self, request: Request, sample: Sample) -> Trace:
+        """The sample's trace with its reference log-probability."""
+        ...
 
 
 @runtime_checkable
 class HasCaches(Protocol):
-    """A sampler that counts the hits of its engine's caches."""
+    """A sampler that counts how often its engine's caches have what is needed."""
 
-    def cache_hits(self) -> CacheHits:
-        """All so far."""
+    def cache_hits(self) -> Counter[str]:
+        """All so far: `prefix_queries` and `prefix_hits` are prompt tokens looked up in the KV
+        cache and found there, `image_queries` and `image_hits` pictures in processed form."""
         ...
+
+
+async def cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Have those that still run end now; what has ended stays as it is."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

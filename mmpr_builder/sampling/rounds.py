@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 from mmpr_builder.config import Config
 from mmpr_builder.dropout import wants_blind
@@ -28,82 +29,79 @@ from mmpr_builder.records import (
     Response,
     Rollout,
     Seed,
+    Trace,
     Verdict,
     derived_seed,
 )
-from mmpr_builder.sampling.protocol import Continue, Request, Sample, Sampler
+from mmpr_builder.sampling.protocol import (
+    Continue,
+    HasReferences,
+    Request,
+    Sample,
+    Sampler,
+    cancelled,
+)
 
 Scoring = Callable[[Rollout], Awaitable[tuple[Sequence[Verdict], Sequence[Response]]]]
 """Judges the responses of a rollout without holding up the event loop; see
 `pairing.judge_responses` for what comes back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """The responses of a seed in the order of their numbers, and why there are no more."""
-
-    responses: tuple[Response, ...]
-    prompt_tokens: int
-    stop: str
-
-
-async def answer_fixed(request: Request, config: Config, sampler: Sampler) -> Answers:
-    """All `request.n` responses at once."""
-    responses, prompt_tokens = await _round(request, config, sampler)
-    return Answers(responses, prompt_tokens, "n")
+Answers = tuple[tuple[Response, ...], tuple[Sample, ...]]
+"""The responses of a seed in the order of their numbers, and the samples that they are."""
 
 
 async def answer_adaptively(
     request: Request, blank: Rollout, config: Config, sampler: Sampler, scoring: Scoring
-) -> Answers:
-    """Rounds of responses until the seed of `blank` has what its pairs need, at most `n`."""
+) -> tuple[Answers, str]:
+    """Rounds of responses until the seed of `blank` has what its pairs need, at most `n`, and why
+    there are no more."""
     rule = rule_for(blank.seed, config)
     tally, size = Tally(rule), rule.first
     answered: tuple[Response, ...] = ()
-    prompt_tokens = 0
+    samples: tuple[Sample, ...] = ()
     while True:
         part = replace(request, first=len(answered), n=size)
-        new, prompt_tokens = await _round(part, config, sampler)
-        answered += new
+        new, drawn = await answer(part, config, sampler)
+        answered, samples = answered + new, samples + drawn
         verdicts, usable = await scoring(replace(blank, responses=new))
         for mark in marks(blank.seed, usable, verdicts, rule):
             tally.add(mark)
         stop, size = tally.next_round()
         if stop is not None:
-            return Answers(answered, prompt_tokens, stop)
+            return (answered, samples), stop
 
 
-async def _round(
-    request: Request, config: Config, sampler: Sampler
-) -> tuple[tuple[Response, ...], int]:
-    """The responses of one request with their continuations, and the prompt's tokens."""
+async def answer(request: Request, config: Config, sampler: Sampler) -> Answers:
+    """All `request.n` responses at once, with their continuations."""
     samples: list[Sample] = []
-    running: list[asyncio.Task[Continuation | None]] = []  # For each sample as many.
+    running: list[asyncio.Task[Any]] = []  # For each sample as many.
     try:
         async with contextlib.aclosing(sampler.sample(request)) as stream:
             async for sample in stream:
                 samples.append(sample)
-                running += [
-                    asyncio.create_task(_continued(sampler, request, sample, how))
-                    for how in _ways(request, sample, config)
+                ways = _ways(request, sample, config)
+                jobs: list[Coroutine[Any, Any, Any]] = [
+                    continued(sampler, request, sample, how) for how in ways
                 ]
+                if request.logprobs == "tokens" and isinstance(sampler, HasReferences):
+                    jobs.append(sampler.traced(request, sample))
+                running += map(asyncio.create_task, jobs)
         if not samples:
             raise RowError("no_responses", f"the engine gave none of {request.n}")
-        continuations = iter(await asyncio.gather(*running))
-    except BaseException:  # Cancelled or failed: leave no request running.
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        raise
+        found = iter(await asyncio.gather(*running))
+    finally:  # Cancelled or failed: leave no request running.
+        await cancelled(running)
     each = len(running) // len(samples)
-    responses = [(s.index, _response(s, islice(continuations, each))) for s in samples]
-    ordered = sorted(responses, key=lambda numbered: numbered[0])
-    return tuple(response for _, response in ordered), samples[0].prompt_tokens
+    made = {s.index: _response(s, list(islice(found, each))) for s in samples}
+    ordered = tuple(sorted(samples, key=lambda sample: sample.index))
+    return tuple(made[sample.index] for sample in ordered), ordered
 
 
-async def _continued(
+async def continued(
     sampler: Sampler, request: Request, sample: Sample, how: Continue
 ) -> Continuation | None:
+    """A continuation, None where it cannot be had."""
     try:
         return await sampler.continue_response(request, sample, how)
     except RowError:
@@ -135,15 +133,17 @@ def _ways(request: Request, sample: Sample, config: Config) -> list[Continue]:
     ]
 
 
-def _response(sample: Sample, continuations: Iterable[Continuation | None]) -> Response:
+def _response(sample: Sample, found: Sequence[Continuation | Trace | None]) -> Response:
     response = Response(
         text=sample.text,
         tokens=sample.tokens,
         finish_reason=sample.finish_reason,
         seed=sample.seed,
         logprob=sample.logprob,
+        trace=next((one for one in found if isinstance(one, Trace)), sample.trace),
+        compared=sample.compared,
     )
-    return response.with_continuations(c for c in continuations if c is not None)
+    return response.with_continuations(c for c in found if isinstance(c, Continuation))
 
 
 # A blank is tried from its beginning only, so that a long one costs linear time.
@@ -187,25 +187,22 @@ def blind_request(request: Request, config: Config) -> Request:
 @contextlib.asynccontextmanager
 async def answered_blind(
     seed: Seed, request: Request, config: Config, sampler: Sampler
-) -> AsyncIterator[asyncio.Future[tuple[Response, ...]]]:
+) -> AsyncIterator[asyncio.Task[tuple[Response, ...]]]:
     """The samples without images while the responses of `request` are being written.
 
     None for a seed that wants none. Leaving the block early, with an error, ends them.
     """
-    if not wants_blind(seed, config):
-        nothing = asyncio.get_running_loop().create_future()
-        nothing.set_result(())
-        yield nothing
-        return
-    running = asyncio.create_task(_answer(blind_request(request, config), sampler))
+    asked = blind_request(request, config) if wants_blind(seed, config) else None
+    running = asyncio.create_task(_answer(asked, sampler))
     try:
         yield running
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await cancelled([running])
 
 
-async def _answer(request: Request, sampler: Sampler) -> tuple[Response, ...]:
+async def _answer(request: Request | None, sampler: Sampler) -> tuple[Response, ...]:
+    if request is None:
+        return ()
     try:
         async with contextlib.aclosing(sampler.sample(request)) as stream:
             samples = [sample async for sample in stream]

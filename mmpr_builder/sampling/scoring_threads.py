@@ -1,9 +1,9 @@
 """Scoring while sampling, in threads: the event loop never waits for it.
 
-    judge -> "only sympy can tell whether x^2-1 is (x-1)(x+1)" -> a process -> judge again
+    judge -> "only sympy can tell whether x^2-1 is (x-1)(x+1)" -> a process -> judge on
 
 Where strings decide, a thread takes a millisecond. Killable processes decide what needs sympy, and
-a thread judges the rollout again once the result is there.
+a thread that waits for one leaves its turn to another.
 """
 
 from __future__ import annotations
@@ -24,21 +24,9 @@ if TYPE_CHECKING:
 
 _PROCESSES = 4  # At most. One core judges what dozens of GPUs write; the rest is for slow answers.
 _JUDGING = 2
-"""Threads that judge: they share the interpreter with the event loop, which would hardly get its
-turn among many."""
-
-_Judged = tuple[Sequence[Verdict], Sequence[Response]]
-_Known = dict["Query", "Decision | Exception"]
-"""What the processes said of each query, or what asking them ended in."""
-
-
-class _OnlyAProcessKnows(BaseException):
-    """Ends a judgement that needs the answer to a query; no `Exception`, as the judge turns these
-    into verdicts."""
-
-    def __init__(self, query: Query) -> None:
-        super().__init__(query)
-        self.query = query
+"""Threads that judge at a time: they share the interpreter with the event loop, which would hardly
+get its turn among many."""
+_THREADS = 1024  # At most, those that wait for a process among them.
 
 
 class ScoringThreads:
@@ -51,43 +39,31 @@ class ScoringThreads:
         processes = min(_PROCESSES, max(2, os.cpu_count() or 1))
         scoring = config.scoring
         self._config = config
-        self._judge = Judge(scoring, symbolic=self._known_or_asked)
+        self._judge = Judge(scoring, symbolic=self._ask)
         self._pool = WorkerPool(scoring.timeout_s, scoring.memory_mb, processes)
-        self._judging = ThreadPoolExecutor(_JUDGING, thread_name_prefix="judging")
-        self._asking = ThreadPoolExecutor(processes, thread_name_prefix="asking")
-        self._known = threading.local()
+        self._turns = threading.Semaphore(_JUDGING)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="scoring")
 
-    async def __call__(self, rollout: Rollout) -> _Judged:
+    async def __call__(self, rollout: Rollout) -> tuple[Sequence[Verdict], Sequence[Response]]:
         """Verdicts for the responses of a rollout, and the responses as pairing may use them."""
         if not rollout.seed.has_truth:
             return pairing.judge_responses(rollout, self._config, self._judge)
         loop = asyncio.get_running_loop()
-        known: _Known = {}
-        while True:
-            try:
-                return await loop.run_in_executor(self._judging, self._judged, rollout, known)
-            except _OnlyAProcessKnows as asked:
-                query = asked.query
-            try:
-                known[query] = await loop.run_in_executor(self._asking, self._pool, query)
-            except Exception as error:  # noqa: BLE001 - raised again where the judge asks for it
-                known[query] = error
+        return await loop.run_in_executor(self._threads, self._judged, rollout)
 
     def close(self) -> None:
         """End threads and processes; what is being scored is given up."""
-        for threads in (self._judging, self._asking):
-            threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.close()
         self._judge.close()
 
-    def _judged(self, rollout: Rollout, known: _Known) -> _Judged:
-        self._known.decisions = known
-        return pairing.judge_responses(rollout, self._config, self._judge)
+    def _judged(self, rollout: Rollout) -> tuple[Sequence[Verdict], Sequence[Response]]:
+        with self._turns:
+            return pairing.judge_responses(rollout, self._config, self._judge)
 
-    def _known_or_asked(self, query: Query) -> Decision:
-        answer: Decision | Exception | None = self._known.decisions.get(query)
-        if answer is None:
-            raise _OnlyAProcessKnows(query)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def _ask(self, query: Query) -> Decision:
+        self._turns.release()
+        try:
+            return self._pool(query)
+        finally:
+            self._turns.acquire()

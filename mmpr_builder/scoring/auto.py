@@ -7,7 +7,7 @@ number, unit, formula, tuple -> math          everything else -> words
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from mmpr_builder.scoring.clean import MAX_CHARS, clean
@@ -22,6 +22,21 @@ from mmpr_builder.scoring.words.charts import compare_relaxed
 from mmpr_builder.scoring.words.choice import compare_choice, read_gold
 from mmpr_builder.scoring.words.text import compare_anls, compare_text, compare_value, is_yes_no
 
+_ROMAN = {"M": 1000, "D": 500, "C": 100, "L": 50, "X": 10, "V": 5, "I": 1}
+
+
+def _of_roman(digits: re.Match[str]) -> str:
+    values = [_ROMAN[letter] for letter in digits[0]]
+    return str(sum(-v if v < max(values[i:]) else v for i, v in enumerate(values)))
+
+
+_ELSEWHERE: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (re.compile(r"(?<![\d.,])(\d{1,3})[.'’](\d{3})(?:[.'’](\d{3}))?(?![\d.,])"), r"\1\2\3"),
+    (re.compile(r"(?<![\d.,])(\d{1,9}),(\d{1,2}|\d{4,9})(?![\d.,])"), r"\1.\2"),
+    (re.compile(r"(?<![^\s(])[IVXLCDM]{1,15}(?![^\s).])"), _of_roman),
+)
+"""A number's other form of writing, and how it is read then."""
+
 MAX_TRUTHS = 1000
 """More different truths than that are not read; a question's annotators are about ten."""
 ANNOTATORS, ENOUGH_ANNOTATORS = 10, 3
@@ -32,17 +47,17 @@ _CODE = re.compile(
 )
 _LETTER = re.compile(r"[(\[]?[A-H][)\].]?\Z|[(\[]?[a-h][)\]]\Z|[A-H][.):：、]\s*\S.*\Z", re.DOTALL)
 _MATHS = re.compile(
-    r"\\[a-zA-Z]|[=<>^]|[0-9]\s*[-+*/]\s*[0-9a-z]|[a-z]\s*[-+*/]\s*[0-9]|[(\[{].*,.*[)\]}]|√|π|∞|≤|≥|[0-9)]!\Z"
+    r"\\[a-zA-Z]|[=<>^]|[0-9]\s*[-+*/]\s*[0-9a-z]|[a-z]\s*[-+*/]\s*[0-9]|^[^(\[{\n]*+[(\[{][^,\n]*+,[^)\]}\n]*+[)\]}]|√|π|∞|≤|≥|[0-9)]!\Z",
+    re.MULTILINE,
 )
-_OF_LETTERS = re.compile(
-    r"[A-Za-z)|](?:\s*[-+*/^=<>|]\s*[A-Za-z0-9({|\\]|[!'])|[0-9]\.?[0-9]*[a-z]\Z"
-)
-_ALTERNATIVES = re.compile(r"\s*\\?#\s*\\?#\s*")
+_OF_LETTERS = re.compile(r"[A-Za-z)|](?:\s*[-+*/^=<>|]\s*[A-Za-z0-9({|\\]|[!'])|[0-9]\.?[a-z]\Z")
+_ALTERNATIVES = re.compile(r"(?:(?<!\s)\s++)?\\?#\s*+\\?#\s*+")
 """`3/10 ## 0.3`: two accepted truths in one field."""
 _RUN = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+")
 _NO_RUN = re.compile(r"[_^]\{[^{}]*\}|(?<=\\triangle) ?[A-Z]{3}(?![A-Za-z])")
 
 
+@lru_cache(maxsize=1024)
 def kind_of(gold: str, choices: tuple[str, ...]) -> str:
     """The scorer that "auto" takes for a cleaned truth: choice, math or vqa."""
     if choices and read_gold(gold, choices) is not None:
@@ -96,6 +111,8 @@ def decide(
         return unknown("screened", "has broken characters")
     if _CODE.search(answer):
         return unknown("screened", "looks like code")
+    if any(char.isdecimal() > char.isascii() for side in (answer, *truths) for char in clean(side)):
+        return unknown("screened", "has digits of another script")
     compare = _comparison(scorer, choices, screened(symbolic), question)
     if of_annotators(truths):
         return _as_annotators({gold: compare(answer, clean(gold)) for gold in truths}, truths)
@@ -120,7 +137,7 @@ def of_annotators(truths: dict[str, int]) -> bool:
 
 
 def _as_annotators(decisions: dict[str, Decision], truths: dict[str, int]) -> Decision:
-    """Three of ten make an answer right (arXiv 1505.00468); of fewer nobody knows."""
+    """Three of ten make an answer right (arXiv 1505.00468); fewer decide nothing."""
     agree = sum(truths[gold] for gold, decision in decisions.items() if decision.equal)
     if agree >= ENOUGH_ANNOTATORS or not agree:
         return any_of(decisions.values(), no("none"))
@@ -132,10 +149,28 @@ def usable_truth(gold: str) -> bool:
     return len(gold) <= MAX_CHARS and bool(clean(gold).strip("$*`\\ "))
 
 
+def _other_readings(text: str) -> Iterator[str]:
+    """What a text says where numbers are written in another way: 1200 for 1.200 and 1'200, 0.5 for
+    0,5, 4 for IV."""
+    for pattern, reading in _ELSEWHERE:
+        other = pattern.sub(reading, text)
+        if other != text:
+            yield other
+
+
 def _comparison(
     scorer: str, choices: tuple[str, ...], symbolic: Symbolic, question: str | None
 ) -> Callable[[str, str], Decision]:
     def compare(predicted: str, gold: str) -> Decision:
+        decision = compare_as_written(predicted, gold)
+        if decision.equal is False and decision.rule not in ("exact", "choice"):
+            others = [(other, gold) for other in _other_readings(predicted)]
+            others += [(predicted, other) for other in _other_readings(gold)]
+            if any(compare_as_written(*sides).equal for sides in others):
+                return unknown("notation", "would be right as numbers are written elsewhere")
+        return decision
+
+    def compare_as_written(predicted: str, gold: str) -> Decision:
         kind = kind_of(gold, choices) if scorer == "auto" else scorer
         if kind == "choice":
             return compare_choice(predicted, gold, choices, symbolic, question)

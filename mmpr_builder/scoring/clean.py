@@ -47,9 +47,11 @@ _WRAPPERS = (
     ("*", "*"),
     *((f"<{tag}>", f"</{tag}>") for tag in ("answer", "b", "strong", "i", "em", "u")),
 )
+_OPEN = {left[0] for left, _ in _WRAPPERS}
 _AT_THE_END = re.compile(
-    r"(?:\s|！|<br\s*/?>|(?<=\s)[✓✔✅☑])+\Z"
-)  # no factorial is written in full width
+    r"(?<![\s！])(?<!<br>)(?<!<br/>)(?<!<br />)(?<!\s[✓✔✅☑])"  # From where they begin.
+    r"(?:\s|！|<br\s*+/?>|(?<=\s)[✓✔✅☑])++\Z"  # No factorial is written in full width.
+)
 _STYLE = re.compile(r"\\(?:displaystyle|textstyle|rm|bf)(?![a-zA-Z{])\s*")
 _MACRO = re.compile(
     r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|mbox|bf|rm"
@@ -85,7 +87,7 @@ def clean(text: str) -> str:
 
 def _undress_once(text: str) -> str:
     text = _STYLE.sub("", text.strip())
-    for left, right in _WRAPPERS:
+    for left, right in _WRAPPERS if text[:1] in _OPEN else ():
         inner = text[len(left) : len(text) - len(right)]
         if (
             len(text) > len(left) + len(right)
@@ -103,12 +105,10 @@ def _undress_once(text: str) -> str:
         return text[1:-1].strip()
     if text[-1:] in ".。,，;；" and not text.endswith(("..", "\\,", "\\;")):
         return text[:-1].rstrip()
-    if text.endswith(("\\,", "\\;", "\\:", "\\!", "\\\\")):
-        return text[:-2].rstrip()
     if text.endswith(("\\]", "\\)")) and text.count("\\[") + text.count("\\(") == 0:
         return text[:-2].rstrip()
-    if text.endswith("\\"):
-        return text[:-1].rstrip()
+    if text.endswith(("\\", "\\,", "\\;", "\\:", "\\!")):
+        return text.rstrip("\\,;:!")
     return text[1:].lstrip() if text[:1] in (":", "：", "=") else text
 
 

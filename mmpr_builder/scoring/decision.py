@@ -51,27 +51,22 @@ def unknown(rule: str, reason: str = "") -> Decision:
 
 def all_of(decisions: Iterable[Decision], rule: str) -> Decision:
     """Equal if all are; one "no" decides at once; else what is not known stays not known."""
-    open_one: Decision | None = None
+    seen: list[Decision] = []
     for decision in decisions:
         if decision.equal is False:
             return decision
-        if decision.equal is None and open_one is None:
-            open_one = decision
-    return open_one if open_one is not None else yes(rule)
+        seen.append(decision)
+    return next((decision for decision in seen if decision.equal is None), yes(rule))
 
 
 def any_of(decisions: Iterable[Decision], otherwise: Decision) -> Decision:
     """Equal if one is; else undecided if one is; else the first "no" (`otherwise` for none)."""
-    first_no: Decision | None = None
-    open_one: Decision | None = None
+    seen: list[Decision] = []
     for decision in decisions:
         if decision.equal:
             return decision
-        if decision.equal is None:
-            open_one = open_one or decision
-        else:
-            first_no = first_no or decision
-    return open_one or first_no or otherwise
+        seen.append(decision)
+    return next((one for one in seen if one.equal is None), seen[0] if seen else otherwise)
 
 
 def match_unordered(

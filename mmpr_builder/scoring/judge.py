@@ -19,7 +19,7 @@ from mmpr_builder.scoring.clean import says_nothing
 from mmpr_builder.scoring.decision import Decision, Symbolic
 from mmpr_builder.scoring.pool import JudgeClosedError, WorkerPool
 
-SCORER_VERSION = "8"
+SCORER_VERSION = "9"
 """Changes whenever a verdict may change; part of every cache key."""
 
 _CACHE_SIZE = 4096  # Answers repeat within a seed and hardly beyond; more is only memory.
@@ -181,32 +181,9 @@ def _verdict(decision: Decision, predicted: str) -> Verdict:
 
 
 _SHARED = Judge()
-"""The judge of the functions below; it starts a worker when the first formula needs one."""
+"""It starts a worker when the first formula needs one."""
 atexit.register(_SHARED.close)
-
-
-def score_answer(
-    predicted: str | None,
-    gold: str | Sequence[str],
-    *,
-    scorer: str = "auto",
-    choices: Sequence[str] | None = None,
-    question: str | None = None,
-) -> Verdict:
-    """`Judge.score_answer` of a judge that the process shares."""
-    return _SHARED.score_answer(predicted, gold, scorer=scorer, choices=choices, question=question)
-
-
-def score_response(
-    text: str,
-    gold: str | Sequence[str],
-    *,
-    style: Style = "final_answer",
-    scorer: str = "auto",
-    choices: Sequence[str] | None = None,
-    question: str | None = None,
-) -> Verdict:
-    """`Judge.score_response` of a judge that the process shares."""
-    return _SHARED.score_response(
-        text, gold, style=style, scorer=scorer, choices=choices, question=question
-    )
+score_answer = _SHARED.score_answer
+"""`Judge.score_answer` of a judge that the process shares."""
+score_response = _SHARED.score_response
+"""`Judge.score_response` of a judge that the process shares."""

@@ -56,45 +56,41 @@ _TEXT_MACRO = re.compile(
 )
 # What braces hold, without the blanks at its ends; possessive, or many blanks take cubic time.
 _INSIDE = r"(?:[^{}\\\s]++|\s++(?=[^{}\\\s]))*+"
+_COMMANDS = {
+    command: spelling
+    for spelling, commands in {
+        r"\frac": "dfrac tfrac cfrac", r"\ldots ": "dots cdots dotsc dotsb dotsm hdots",
+        r"\leq ": "leqslant leqq le", r"\geq ": "geqslant geqq ge", r"\neq ": "ne",
+        r"\approx ": "simeq thickapprox", r"\emptyset ": "varnothing", "<": "lt", ">": "gt",
+        r"\{": "lbrace lcurly", r"\}": "rbrace rcurly", "[": "lbrack", "]": "rbrack",
+        "(": "langle", ")": "rangle", "|": "lvert rvert vert mid", "*": "ast star",
+        r"\epsilon": "varepsilon", r"\phi": "varphi", r"\theta": "vartheta", r"\rho": "varrho",
+        r"\sigma": "varsigma", "°": "textdegree degree degrees", "'": "prime", "£": "pounds",
+        "¥": "yen yuan", "€": "euro texteuro",
+    }.items()
+    for command in commands.split()
+}  # fmt: skip
+_NAMED = re.compile(r"\\([a-zA-Z]+)")
 _SPELLINGS = [
     (re.compile(pattern), spelling)
     for pattern, spelling in (
-        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\frac\s*([0-9])\s*([0-9])(?![0-9])", r"\\frac{\1}{\2}"),
         (rf"\{{\s*+({_INSIDE})\s*+\\over(?![a-zA-Z])\s*+({_INSIDE})\s*+\}}", r"\\frac{\1}{\2}"),
-        (r"\A([^{}\\]+?)\s*\\over(?![a-zA-Z])\s*([^{}\\]+)\Z", r"\\frac{\1}{\2}"),
-        (r"\\(?:dots|cdots|dotsc|dotsb|dotsm|hdots)(?![a-zA-Z])|\.\.\.+", r"\\ldots "),
-        (r"\\(?:leqslant|leqq|le)(?![a-zA-Z])|<=|=<", r"\\leq "),
-        (r"\\(?:geqslant|geqq|ge)(?![a-zA-Z])|>=", r"\\geq "),
-        (r"\\(?:not\s*=|ne(?![a-zA-Z]))|!=", r"\\neq "),
-        (r"\\lt(?![a-zA-Z])", "<"),
-        (r"\\gt(?![a-zA-Z])", ">"),
-        (r"\\(?:simeq|thickapprox)(?![a-zA-Z])", r"\\approx "),
-        (r"\\(?:varnothing)(?![a-zA-Z])", r"\\emptyset "),
-        (r"\\l(?:brace|curly)(?![a-zA-Z])", r"\\{"),
-        (r"\\r(?:brace|curly)(?![a-zA-Z])", r"\\}"),
-        (r"\\lbrack(?![a-zA-Z])", "["),
-        (r"\\rbrack(?![a-zA-Z])", "]"),
-        (r"\\(?:lvert|rvert|vert|mid)(?![a-zA-Z])", "|"),
-        (r"\\(?:ast|star)(?![a-zA-Z])", "*"),
-        (r"\\var(epsilon|phi|theta|rho|sigma)(?![a-zA-Z])", r"\\\1"),
-        (r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degrees?(?![a-zA-Z])|\^\s*\{?°\}?)", "°"),
-        (r"\\textdegree(?![a-zA-Z])", "°"),
-        (r"\\(?:prime)(?![a-zA-Z])", "'"),
+        (rf"\A(?!\\)(\s*+{_INSIDE})\s*+\\over(?![a-zA-Z])\s*+([^{{}}\\]+)\Z", r"\\frac{\1}{\2}"),
+        (r"\.\.\.+", r"\\ldots "),
+        (r"<=|=<", r"\\leq "),
+        (r">=", r"\\geq "),
+        (r"\\not\s*=|!=", r"\\neq "),
+        (
+            r"(?:(?<!\s)\s++)?(?:\^\s*+(?:\{\s*+)?\\circ\s*+\}?|\^\s*+\{?°\}?|°)",
+            "°",
+        ),
         (r"\^\s*\{?'\}?", "'"),
-        (r"\\pmod\s*\{?\s*([0-9a-zA-Z]+)\s*\}?", r"\\pmod{\1}"),
+        (r"\\pmod\s*+(?:\{\s*+)?([0-9a-zA-Z]++)\s*+\}?", r"\\pmod{\1}"),
         (r"\\math(?:bb|bf|rm|cal)\s+([a-zA-Z])(?![a-zA-Z])", r"\1"),
-        (r"\\langle(?![a-zA-Z])", "("),
-        (r"\\rangle(?![a-zA-Z])", ")"),
-        (r"\\pounds(?![a-zA-Z])", "£"),
-        (r"\\(?:yen|yuan)(?![a-zA-Z])", "¥"),
-        (r"\\(?:euro|texteuro)(?![a-zA-Z])", "€"),
-        (r"\\%", "%"),
-        (r"\\#", "#"),
         (r"(?<![a-zA-Z}])\{\s*(\w+)\s*\\choose\s*(\w+)\s*\}", r"\\binom{\1}{\2}"),
-        (r"(\w+)\s*\\choose\s*(\w+)", r"\\binom{\1}{\2}"),
-        (r"\\&", "&"),
-        (r"\\_", "_"),
+        (r"(?<!\w)(\w++)\s*+\\choose\s*+(\w++)", r"\\binom{\1}{\2}"),
+        (r"\\([%#&_])", r"\1"),
     )
 ]
 _JOINING_WORD = re.compile("或者|或|以及|和|及|与|且")
@@ -129,6 +125,7 @@ def plain(text: str) -> str:
         text = re.sub(r"\\!\s*", "", text).replace("\\(", " ").replace("\\)", " ")
         text = _LAYOUT.sub("", text)
         text = _flatten_text(_SPACES.sub(" ", text))
+    text = _NAMED.sub(lambda found: _COMMANDS.get(found[1], found[0]), text)
     for pattern, spelling in _SPELLINGS:
         text = pattern.sub(spelling, text)
     text = _GLUED_FUNCTION.sub(r"\1 \\\2 ", text)
@@ -160,7 +157,6 @@ def _flatten_text(text: str) -> str:
 _FUNCTIONS = words("arcsin arccos arctan sinh cosh tanh sin cos tan cot sec csc log lg ln exp sqrt")
 _BARE_FUNCTION = re.compile(rf"(?<![\\a-zA-Z])({'|'.join(_FUNCTIONS)})(?=[\s({{\d^_]|[a-z]\b|\\)")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?\Z")
-_TEN_LOGARITHM = re.compile(r"\\lg(?![a-zA-Z])")
 _BARE_PI = re.compile(r"(?<![\\a-zA-Z])(?:pi|Pi|PI)(?![a-zA-Z])")
 _COMMAND_BLANK = re.compile(r"(\\[a-zA-Z]+)\s+(?=[a-zA-Z])")
 
@@ -176,8 +172,6 @@ def compact(text: str) -> str:
     if "pi" in text.lower():
         text = _BARE_PI.sub(r"\\pi ", text)
     text = _BARE_FUNCTION.sub(r"\\\1", text)
-    if "\\lg" in text:
-        text = _TEN_LOGARITHM.sub(r"\\log_{10} ", text)
     text = text.replace("**", "^").replace("\\times", "\\cdot").replace("*", "\\cdot ")
     text = _COMMAND_BLANK.sub(rf"\1{NEEDED_BLANK}", text)
     if any(mark in text for mark in ("\\frac", "\\sqrt", "\\binom", "^", "_")):
@@ -205,7 +199,7 @@ def has_words(text: str) -> bool:
     """Whether a `plain` text is language rather than mathematics."""
     if not text.isascii() and _CJK.search(text):
         return True
-    if re.search(r"\\begin", text):
+    if "\\begin" in text:
         return False
     if _SHORT_WORD.search(text):
         return True
@@ -269,20 +263,7 @@ def _argument(text: str, start: int, depth: int, *, digits: bool) -> tuple[str, 
     pattern = r"[-+]?\d+|\\[a-zA-Z]+|\\.|." if digits else r"\\[a-zA-Z]+|\\.|."
     found = re.compile(pattern, re.DOTALL).match(text, i)
     assert found is not None
-    if found[0] in ("\\frac", "\\sqrt"):
-        return _nested_command(text, i, depth)
     return found[0], found.end()
-
-
-def _nested_command(text: str, start: int, depth: int) -> tuple[str, int]:
-    r"""`\frac\sqrt{3}2`: the argument is the command with arguments of its own."""
-    name = text[start : start + 5]
-    i = start + 5
-    parts: list[str] = []
-    for _ in range(2 if name == "\\frac" else 1):
-        part, i = _argument(text, i, depth + 1, digits=name == "\\sqrt")
-        parts.append(f"{{{part}}}")
-    return name + "".join(parts), i
 
 
 def _closing_parenthesis(text: str, start: int) -> int:

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import select
-import struct
 import subprocess
 import sys
 import threading
-import time
-from contextlib import suppress
+from multiprocessing import Pipe
 
 from mmpr_builder.scoring.decision import Decision, Query, unknown
-from mmpr_builder.scoring.worker import MAX_FRAME, frame
 
 _START_S = 120.0
 """Importing sympy takes a second, on a machine under heavy load many."""
@@ -30,10 +26,6 @@ class JudgeClosedError(RuntimeError):
     """Something was to be scored after the end: the caller's mistake, and no answer's."""
 
 
-class _Died(Exception):
-    """The worker ended, or is silent."""
-
-
 class _Worker:
     """One worker process. Not thread-safe; the pool hands it to one thread at a time."""
 
@@ -41,28 +33,29 @@ class _Worker:
         # The child must import what we import, wherever that was found (checkout, wheel, a
         # cluster's working folder); -P keeps the current folder from shadowing it.
         paths = [path for path in sys.path if path]
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "mmpr_builder.scoring.worker"),
-                *(str(timeout_s), str(memory_mb)),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            bufsize=0,
-        )
+        self._pipe, theirs = Pipe()
+        descriptor = theirs.fileno()
+        with theirs:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-m", "mmpr_builder.scoring.worker"),
+                    *(str(descriptor), str(timeout_s), str(memory_mb)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                pass_fds=[descriptor],
+            )
         self._limit_s = _START_S + timeout_s
 
     def ask(self, query: Query, timeout_s: float) -> Decision:
-        """Raises `_Died` when the worker is of no more use."""
+        """Raises OSError or EOFError when the worker is of no more use."""
         request = {"kind": query.kind, "p": query.predicted, "g": query.gold}
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(frame(request))
-        except OSError:
-            raise _Died("the worker has ended") from None
-        reply = self._receive(self._limit_s)
+        self._pipe.send_bytes(json.dumps(request).encode())
+        if not self._pipe.poll(self._limit_s):
+            raise TimeoutError("the worker is silent")
+        reply = json.loads(self._pipe.recv_bytes())
         self._limit_s = 2 * timeout_s + _GRACE_S  # it has started
         if "killed" in reply:
             return unknown("timeout", str(reply["killed"]))
@@ -70,36 +63,9 @@ class _Worker:
             return unknown("unclear", str(reply["reason"]))
         return Decision(bool(reply["equal"]), "symbolic", str(reply["reason"]))
 
-    def _receive(self, limit_s: float) -> dict[str, object]:
-        deadline = time.monotonic() + limit_s
-        (size,) = struct.unpack(">I", self._read(4, deadline))
-        reply = json.loads(self._read(size, deadline)) if size <= MAX_FRAME else None
-        if not isinstance(reply, dict):
-            raise _Died("a malformed reply")
-        return reply
-
-    def _read(self, size: int, deadline: float) -> bytes:
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
-        poll = select.poll()  # select() fails on descriptors above 1023
-        poll.register(descriptor, select.POLLIN | select.POLLHUP)
-        data = b""
-        while len(data) < size:
-            left = deadline - time.monotonic()
-            if left <= 0 or not poll.poll(left * 1000):
-                raise _Died("the worker is silent")
-            part = os.read(descriptor, size - len(data))
-            if not part:
-                raise _Died("the worker has ended")
-            data += part
-        return data
-
     def close(self) -> None:
         """Close the pipe, which ends the worker and its child; kill it if that does not."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
+        self._pipe.close()
         try:
             self._process.wait(1.0)
         except subprocess.TimeoutExpired:  # it is still importing
@@ -129,9 +95,9 @@ class WorkerPool:
             worker = self._take()
             try:
                 decision = worker.ask(query, self._timeout_s)
-            except _Died as reason:
+            except (OSError, EOFError) as reason:
                 worker.close()
-                return unknown("timeout", str(reason))
+                return unknown("timeout", f"the worker has ended: {reason}")
             except BaseException:
                 worker.close()  # interrupted between question and answer
                 raise

@@ -9,7 +9,7 @@ names that are understood: `roles.ALIASES`. Nothing is held but the row at hand;
 two hashes and an id per row go to disk (to keep ids unique, and to find rows that ask the same).
 """
 
-from mmpr_builder.seeds.reading import language_of, read_seeds
+from mmpr_builder.seeds.reading import language_of, read_seeds, read_source
 from mmpr_builder.seeds.sources import (
     Taken,
     asked,
@@ -30,6 +30,7 @@ __all__ = [
     "fingerprint",
     "language_of",
     "read_seeds",
+    "read_source",
     "read_sources",
     "refuse_forbidden",
 ]

@@ -31,13 +31,6 @@ class FoundChoices:
     start: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Label:
-    letter: int  # 0 for A
-    start: int
-    end: int
-
-
 # One pattern per style of label; a run keeps to one. Full-width forms are NFKC twins of the others.
 _LETTER = r"(?P<letter>[A-ZＡ-Ｚ])"
 _STYLES = {
@@ -110,22 +103,25 @@ def _last_run(
     on_lines: bool,
 ) -> FoundChoices | None:
     labels = _labels(question, end, pattern, math, _starts_line if on_lines else _stands_apart)
-    firsts = [i for i, label in enumerate(labels) if label.letter == 0]
+    firsts = [i for i, (letter, _) in enumerate(labels) if letter == 0]
     for i in reversed(firsts[-4:]):
-        run = labels[i:]
-        rises = all(label.letter == n for n, label in enumerate(run))
-        if not 2 <= len(run) <= MAX_CHOICES or not rises:
+        letters, run = zip(*labels[i:], strict=True)
+        if not 2 <= len(run) <= MAX_CHOICES or letters != tuple(range(len(run))):
             continue
-        ends = [label.start for label in run[1:]] + [end]
+        ends = [label.start() for label in run[1:]] + [end]
         # A bullet before the next label belongs to neither option.
         texts = [
-            _BULLET.sub("", question[label.end : stop]).strip()
+            _BULLET.sub("", question[label.end() : stop]).strip()
             for label, stop in zip(run, ends, strict=True)
         ]
-        before = question[: run[0].start]
+        before = question[: run[0].start()]
         texts[-1] = _without_tail(before, texts)
-        if all(texts) and (_fit_lines(texts) if on_lines else _fit_inline(before, texts, style)):
-            return FoundChoices(_tidy(texts), run[0].start)
+        # Lines after the last option are its own only if other options run over lines as well.
+        apart = "\n" not in texts[-1] or any("\n" in text for text in texts[:-1])
+        if all(texts) and (apart if on_lines else _fit_inline(before, texts, style)):
+            if all(text[-1] in _SEPARATORS for text in texts[:-1]):  # "A: yes, B: no"
+                texts = [text.rstrip(_SEPARATORS + " ") or text for text in texts]
+            return FoundChoices(tuple(texts), len(before))
     return None
 
 
@@ -135,16 +131,10 @@ def _without_tail(before: str, texts: Sequence[str]) -> str:
     *others, last = texts
     between = "\n\n" if any("\n" in text for text in others) else "\n"
     own, mark, tail = last.partition(between)
-    asks = "?" in tail or "？" in tail
     alike = between == "\n" or not any(between in text for text in others)
     is_sentence = tail.rstrip().endswith((".", "!", "。", "！", ":", "："))
-    fits = (
-        mark
-        and alike
-        and is_sentence
-        and not asks
-        and before.replace(IMAGE_PLACEHOLDER, "").strip()
-    )
+    asked_before = before.replace(IMAGE_PLACEHOLDER, "").strip()
+    fits = mark and alike and is_sentence and asked_before and not ("?" in tail or "？" in tail)
     return own.rstrip() if fits else last
 
 
@@ -154,17 +144,16 @@ def _labels(
     pattern: re.Pattern[str],
     math: Sequence[tuple[int, int]],
     fits: Callable[[str, int], bool],
-) -> list[_Label]:
+) -> list[tuple[int, re.Match[str]]]:
+    """(0 for A, its label) in order."""
     labels, m = [], 0
     for found in pattern.finditer(question, 0, end):
         while m < len(math) and math[m][1] <= found.start():
             m += 1
         in_math = m < len(math) and math[m][0] <= found.start()
-        if in_math or not fits(question, found.start()):
-            continue
-        code = ord(found["letter"])
-        letter = code - (ord("A") if code < 128 else ord("Ａ"))
-        labels.append(_Label(letter, found.start(), found.end()))
+        if not in_math and fits(question, found.start()):
+            code = ord(found["letter"])
+            labels.append((code - (ord("A") if code < 128 else ord("Ａ")), found))
     return labels
 
 
@@ -177,11 +166,6 @@ def _stands_apart(question: str, at: int) -> bool:
     """A label needs a blank before it, or (`A. 3B. 4`) anything but a Latin letter."""
     before = question[at - 1 : at]
     return not (before.isascii() and (before.isalpha() or before in "\\{^_(['-=+/"))
-
-
-def _fit_lines(texts: Sequence[str]) -> bool:
-    # Lines after the last option are its own only if other options run over lines as well.
-    return "\n" not in texts[-1] or any("\n" in text for text in texts[:-1])
 
 
 def _fit_inline(before: str, texts: Sequence[str], style: str) -> bool:
@@ -199,10 +183,3 @@ def _fit_inline(before: str, texts: Sequence[str], style: str) -> bool:
         # A question mark after "the options" alone: the question was not asked before them.
         return not is_asked or "?" in stem or "？" in stem
     return len(texts) >= 3 and not is_asked
-
-
-def _tidy(texts: Sequence[str]) -> tuple[str, ...]:
-    """The options without the commas of "A: yes, B: no", if all but the last have one."""
-    if all(text[-1] in _SEPARATORS for text in texts[:-1]):
-        texts = [text.rstrip(_SEPARATORS + " ") or text for text in texts]
-    return tuple(texts)

@@ -29,6 +29,7 @@ MAX_TRUTHS = 1_000  # Different reference answers of a row. The longest real lis
 MAX_REPEATS = 10  # Of one of them: VQA asks ten annotators, three of them make an answer right.
 MAX_IMAGES = 512  # As many frames of a video as a context of 128 k tokens holds.
 MAX_QUESTION_CHARS = 200_000  # More than any model holds beside an image; of contexts, too.
+MAX_NAME_CHARS = 1000  # Of ids and sources, which logs, counts and reports repeat.
 
 _NUMBERED = re.compile(r"<image[ _]?(\d{1,3})>")
 # <|im_end|>, <|image_pad|>, DeepSeek's <｜end▁of▁sentence｜>, InternVL's, Gemma's, Llama's, Phi's.
@@ -37,7 +38,7 @@ _SPECIAL = re.compile(
     r"|\[/?INST\]|<</?SYS>>"
 )
 _LABEL = re.compile(
-    r"\A\s*[(（\[]?\s*([A-ZＡ-Ｚ])\s*(?:[)）\]][.:：]?|[.．:：、])\s*(.*)\Z", re.DOTALL
+    r"\A\s*+(?:[(（\[]\s*+)?([A-ZＡ-Ｚ])\s*+(?:[)）\]][.:：]?|[.．:：、])\s*+(.*)\Z", re.DOTALL
 )
 
 
@@ -46,13 +47,14 @@ def row_id(fields: Fields) -> str | None:
     name, value = find(fields, "id")
     if value is None or value == "":
         return None
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= MAX_NAME_CHARS:
         return clean(name, value)
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    raise RowError("bad_id_field", f"field {name!r} must be a string or a number{got(value)}")
+    what = f"a number or a string of at most {MAX_NAME_CHARS} characters"
+    raise RowError("bad_id_field", f"field {name!r} must be {what}{got(value)}")
 
 
 def question_of(fields: Fields) -> str:
@@ -75,9 +77,11 @@ def text_of(fields: Fields, what: str) -> str | None:
         return None
     if not isinstance(value, str):
         raise RowError(f"bad_{what}_field", f"field {name!r} must be a string{got(value)}")
-    if len(value) > MAX_QUESTION_CHARS and what != "source":
-        detail = f"field {name!r} has {len(value)} characters, over {MAX_QUESTION_CHARS}"
-        raise RowError("question_too_long", f"{detail}: {quote(value)}")
+    most = MAX_NAME_CHARS if what == "source" else MAX_QUESTION_CHARS
+    if len(value) > most:
+        reason = "bad_source_field" if what == "source" else "question_too_long"
+        detail = f"field {name!r} has {len(value)} characters, over {most}: {quote(value)}"
+        raise RowError(reason, detail)
     return clean(name, value.replace("\r\n", "\n"))
 
 
@@ -85,19 +89,19 @@ def images_of(fields: Fields) -> tuple[str | ImageRef, ...]:
     """Images as written (paths, URLs) or as references into the table they are embedded in."""
     name, value = find(fields, "image")
     value = listed(value)
-    if value in (None, "", []) or (isinstance(value, Mapping) and is_empty(value)):
+    if value in (None, "", []) or (isinstance(value, dict) and is_empty(value)):
         return ()
     items = value if isinstance(value, list) else [value]
     if len(items) > MAX_IMAGES:
         raise RowError("too_many_images", f"field {name!r} has {len(items):,}, over {MAX_IMAGES}")
-    return tuple(_image(name, value, item) for item in items)
+    return tuple([_image(name, value, item) for item in items])
 
 
 def _image(name: str, value: Any, item: Any) -> str | ImageRef:
-    if isinstance(item, dict) and not item.get("bytes"):
-        item = next((item[key] for key in ("path", "url") if isinstance(item.get(key), str)), item)
     if isinstance(item, ImageRef):
         return item
+    if isinstance(item, dict) and not item.get("bytes"):
+        item = next((item[key] for key in ("path", "url") if isinstance(item.get(key), str)), item)
     if isinstance(item, str) and item.strip() and "\0" not in item:
         return item if item.startswith("data:") else data_url(item) or clean(name, item)
     raise RowError(
@@ -114,16 +118,14 @@ def place_images(
     `<image 1>` of MMMU) become plain ones in the order of the text.
     """
     count = question.count(IMAGE_PLACEHOLDER)
-    if count == 0 and "<image" in question:
-        numbers = [int(found) for found in _NUMBERED.findall(question)]
-        if sorted(numbers) == list(range(1, len(images) + 1)):
-            ordered = tuple(images[n - 1] for n in numbers)
-            return _NUMBERED.sub(IMAGE_PLACEHOLDER, question), ordered
-        if numbers:
+    if not count and "<image" in question and (marks := _NUMBERED.findall(question)):
+        numbers = list(map(int, marks))
+        if sorted(numbers) != list(range(1, len(images) + 1)):
             raise RowError(
                 "placeholder_mismatch",
                 f"placeholders <image{numbers}> for {len(images)} image(s): each needs exactly one",
             )
+        return _NUMBERED.sub(IMAGE_PLACEHOLDER, question), tuple(images[n - 1] for n in numbers)
     if count == 0:
         return f"{IMAGE_PLACEHOLDER}\n" * len(images) + question, images
     if count != len(images):
@@ -143,19 +145,22 @@ def numbered_to_plain(text: str) -> str:
 def check_special_tokens(text: str) -> None:
     """Raise `RowError` "special_token" for what chat templates write between turns and for images:
     an engine, and each trainer, reads it in a question as that, too."""
-    found = _SPECIAL.search(text)
-    if found is not None:
-        raise RowError(
-            "special_token", f"{found[0]!r} means something to models: write it another way"
-        )
+    words = text.replace(IMAGE_PLACEHOLDER, "")
+    if ("<" in words or "[" in words) and (found := _SPECIAL.search(text)):
+        raise special_token(found[0])
+
+
+def special_token(text: str) -> RowError:
+    """The error of a question in which a model's special token stands."""
+    return RowError("special_token", f"{text!r} means something to models: write it another way")
 
 
 def choices_of(fields: Fields) -> tuple[str, ...]:
     """Option texts from a `choices` field: a list, a table of letters, or the text of either."""
     name, value = find(fields, "choices")
     if isinstance(value, str):
-        value = _choices_in_text(value)
-    if isinstance(value, Mapping):
+        value = _choices_in_text(value) if value.strip() else None
+    if isinstance(value, dict):
         value = {k: v for k, v in value.items() if v is not None}  # Parquet fills up with nulls
         if list(value) != [chr(ord("A") + i) for i in range(len(value))]:
             raise RowError("bad_choices_field", f"field {name!r}: keys must be A, B, …{got(value)}")
@@ -170,15 +175,13 @@ def choices_of(fields: Fields) -> tuple[str, ...]:
 
 
 def _choices_in_text(value: str) -> Any:
-    if not value.strip():
-        return None
     if isinstance(found := listed(value), list):
         return found
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        found = find_choices(value)
-        return list(found.texts) if found else value
+        shown = find_choices(value)
+        return list(shown.texts) if shown else value
 
 
 def _without_labels(texts: list[str]) -> tuple[str, ...]:
@@ -207,14 +210,14 @@ def answers_of(fields: Fields, choices: Sequence[str], *, indices: bool) -> tupl
     if name == "solution":  # A derivation, as a rule, with the answer at its end.
         items = [truth(item) if isinstance(item, str) else item for item in items]
         items = [item for item in items if item is not None]
-    if items and all(isinstance(item, Mapping) and "answer" in item for item in items):
+    if items and all(isinstance(item, dict) and "answer" in item for item in items):
         items = [item["answer"] for item in items]  # VQAv2's annotators
     items = _bounded(name, [i for i in items if not (isinstance(i, str) and not i.strip())])
     texts = [_letter_of(item, choices, indices, name) for item in items]
     if len(texts) < 2:
         return tuple(texts)
     counts = Counter(texts)
-    return tuple(sorted(texts, key=lambda text: -counts[text]))
+    return tuple(sorted(texts, key=counts.__getitem__, reverse=True))
 
 
 def _bounded(name: str, items: list[Any]) -> list[Any]:
@@ -224,14 +227,12 @@ def _bounded(name: str, items: list[Any]) -> list[Any]:
     seen: Counter[str] = Counter()
     kept = []
     for item in items:
-        text = repr(item)
-        seen[text] += 1
+        seen[text := repr(item)] += 1
         if seen[text] <= MAX_REPEATS:
             kept.append(item)
-        if len(seen) > MAX_TRUTHS:
-            raise RowError(
-                "too_many_answers", f"field {name!r} has over {MAX_TRUTHS:,} different truths"
-            )
+    if len(seen) > MAX_TRUTHS:
+        detail = f"field {name!r} has over {MAX_TRUTHS:,} different truths"
+        raise RowError("too_many_answers", detail)
     return kept
 
 

@@ -15,15 +15,17 @@ import csv
 import json
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, groupby
 from typing import IO, Any, NamedTuple
 
 from mmpr_builder.errors import InputError, RowError
 from mmpr_builder.io.embedded import dataset_uri, open_dataset, plain
+from mmpr_builder.io.keyed import Keyed
 from mmpr_builder.io.members import DAMAGED, tar_members
 from mmpr_builder.io.seed_files import SeedFile, open_binary
-from mmpr_builder.io.tables import ParquetFile
+from mmpr_builder.io.tables import ParquetFile, storable
 from mmpr_builder.records import ImageRef
 from mmpr_builder.seeds.roles import ALIASES, TURNS, Mapped, find, worth_reading
 
@@ -35,6 +37,8 @@ MAX_JSON_BYTES = 2 * 2**30
 
 _ABOUT = _TRUTH, _ASKED = "reward_model", "extra_info"
 """Columns of verl's form, that of MMPR-Tiny; without `extra_info` the question is the prompt."""
+
+_LONGEST_INDEX = 64  # Longer cells are pictures: VLMEvalKit's own limit.
 
 _LISTS = {"data", "rows", "examples", "samples", "items"}
 """Keys under which one JSON object keeps the list of its rows."""
@@ -82,7 +86,7 @@ def _json(file: SeedFile) -> Iterator[Row]:
     if len(data) > MAX_JSON_BYTES:
         raise InputError(f"{file.uri}: over {MAX_JSON_BYTES >> 30} GiB of JSON: write JSON lines")
     number, single = 0, dict[str, Any]()
-    for _, key, value in entries(text, file.uri):
+    for key, value in entries(text, file.uri):
         if not (text[0] == "[" or isinstance(value, dict) or key in _LISTS):
             single[key] = value
             continue
@@ -109,8 +113,14 @@ def _json_lines(file: SeedFile, handle: IO[bytes]) -> Iterator[Row]:
                 line = line.removeprefix(codecs.BOM_UTF8)
             if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
                 yield Row(number, None, _skip_long_line(handle, line))
-            elif not line.isspace() and line:
-                yield from _json_rows(number, line)
+            elif line.strip():
+                try:
+                    found = _decoded(line)
+                except RowError as error:
+                    yield Row(number, None, error)
+                    continue
+                for fields in _inside(found):
+                    yield _row_of(number, fields)
     # A damaged archive: the rest is lost, and must not be lost in silence.
     except DAMAGED as error:
         raise InputError(f"{file.uri}: unreadable after line {number}: {error}") from None
@@ -124,27 +134,30 @@ def _skip_long_line(handle: IO[bytes], line: bytes) -> RowError:
     return RowError("line_too_long", f"{size} bytes, over {MAX_LINE_BYTES // 2**20} MiB")
 
 
-def _json_rows(number: int, line: bytes) -> Iterator[Row]:
+def _decoded(line: bytes) -> Any:
     try:
-        fields = DECODER.decode(line.decode("utf-8").strip())
+        return DECODER.decode(line.decode("utf-8").strip())
     except UnicodeDecodeError as error:
         shown = line[max(0, error.start - 20) : error.start + 20]
         detail = f"byte {error.start} of the line is not UTF-8: {shown!r}"
-        yield Row(number, None, RowError("invalid_utf8", detail))
-        return
+        raise RowError("invalid_utf8", detail) from None
     except (ValueError, RecursionError, ArithmeticError) as error:
         detail = f"not valid JSON ({error}): {quote(line[:120].decode('utf-8', 'replace'))}"
-        yield Row(number, None, RowError("invalid_json", detail))
-        return
-    if isinstance(fields, dict) and fields and all(isinstance(v, dict) for v in fields.values()):
-        yield from (_row_of(number, _under(key, value)) for key, value in fields.items())
-        return
-    if isinstance(fields, dict) and fields.keys() & _LISTS and not find(fields, "question")[1]:
-        rows = [fields[key] for key in _LISTS if isinstance(fields.get(key), list)]
+        raise RowError("invalid_json", detail) from None
+
+
+def _inside(found: Any) -> Sequence[Any]:
+    """The rows of an object by id, or under a key of `_LISTS`; any other value is one row."""
+    if not isinstance(found, dict) or "question" in found:
+        return (found,)
+    kinds = set(map(type, found.values()))
+    if kinds == {dict}:
+        return [_under(key, value) for key, value in found.items()]
+    if list in kinds and not find(found, "question")[1]:
+        rows: list[list[Any]] = [found[key] for key in _LISTS if isinstance(found.get(key), list)]
         if len(rows) == 1:
-            yield from (_row_of(number, value) for value in rows[0])
-            return
-    yield _row_of(number, fields)
+            return rows[0]
+    return (found,)
 
 
 def _row_of(number: int, fields: object) -> Row:
@@ -158,7 +171,7 @@ def _separated(file: SeedFile, mapped: Mapped) -> Iterator[Row]:
     """CSV or TSV with names in the first line, as spreadsheets, pandas and VLMEvalKit write it."""
     csv.field_size_limit(MAX_LINE_BYTES)  # Pictures stand in cells as base64.
     number = 0
-    with open_binary(file) as handle:
+    with open_binary(file) as handle, closing(Keyed()) as held:
         try:
             lines = _text_lines(handle, file.uri)
             first = next(lines, "")
@@ -174,13 +187,24 @@ def _separated(file: SeedFile, mapped: Mapped) -> Iterator[Row]:
                     yield Row(number, None, RowError("too_many_cells", detail))
                     continue
                 fields = dict(zip(names, cells, strict=False))
-                if fields.get("image", "").isdecimal() and "index" in fields:
-                    detail = "its `image` is the number of another row: put the picture there"
-                    yield Row(number, fields, RowError("image_of_another_row", detail))
-                    continue
-                yield Row(number, fields)
+                error = _share_picture(fields, held) if "index" in fields else None
+                yield Row(number, fields, error)
         except (*DAMAGED, csv.Error) as error:
             raise InputError(f"{file.uri}: unreadable after row {number}: {error}") from None
+
+
+def _share_picture(fields: dict[str, str], held: Keyed) -> RowError | None:
+    """VLMEvalKit's tables hold a picture once: `image` is base64, or the `index` of a row above
+    that has it. Pictures wait in a temporary file."""
+    index, image = storable(fields["index"].strip()), storable(fields.get("image", "").strip())
+    if len(image) > _LONGEST_INDEX:
+        held.add(index, image)
+    elif image and (found := held.get(image)):
+        fields["image"] = found
+    elif image.isdecimal():
+        detail = f"its picture is that of row {image!r}, which must stand above it and have one"
+        return RowError("image_of_another_row", detail)
+    return None
 
 
 def _text_lines(handle: IO[bytes], uri: str) -> Iterator[str]:
@@ -199,39 +223,39 @@ def _tar(file: SeedFile) -> Iterator[Row]:
 
     0001.json {"question": …}, 0001.jpg    0002.txt (the question), 0002.answer.txt, 0002.png
     """
-    number, last, fields = 0, None, dict[str, Any]()
-    for member, archive in tar_members(file.uri):
-        folder, _, name = member.name.rpartition("/")
-        stem, _, ending = name.partition(".")
-        if ending.lower().partition(".")[0] in ("jsonl", "ndjson", "csv", "tsv", "parquet"):
-            raise InputError(f"{file.uri}: holds {member.name!r}: unpack it, or make a .zip of it")
-        if (folder, stem) != last and fields:
+    number = 0
+    for _, found in groupby(tar_members(file.uri), lambda one: _stem(one[0].name)):
+        fields: dict[str, Any] = {}
+        for member, archive in found:
+            fields |= _member_fields(file.uri, member, archive, fields)
+        if fields:
             number += 1
             yield _row_of(number, fields)
-            fields = {}
-        last = (folder, stem)
-        if stem and not name.startswith("."):
-            fields |= _member_fields(file.uri, member, archive, ending.lower(), fields)
-    if fields:
-        yield _row_of(number + 1, fields)
+
+
+def _stem(name: str) -> str:
+    folder, _, name = name.rpartition("/")
+    return f"{folder}/{name.partition('.')[0]}"
 
 
 def _member_fields(
-    uri: str, member: Any, archive: Any, ending: str, fields: Mapping[str, Any]
+    uri: str, member: Any, archive: Any, fields: Mapping[str, Any]
 ) -> dict[str, Any]:
-    kind = ending.rpartition(".")[2]
-    if kind in _PICTURES:
+    stem, _, ending = member.name.rpartition("/")[2].partition(".")
+    first, kind = ending.lower().partition(".")[0], ending.lower().rpartition(".")[2]
+    if first in ("jsonl", "ndjson", "csv", "tsv", "parquet"):
+        raise InputError(f"{uri}: holds {member.name!r}: unpack it, or make a .zip of it")
+    if stem and kind in _PICTURES:
         return {"images": [*fields.get("images", ()), ImageRef(uri, member.offset, member.name)]}
-    if kind in _MOVING:
+    if stem and kind in _MOVING:
         return {"video": member.name}
-    if kind not in ("json", "txt", "cls", "text", "question", "answer"):
+    if not stem or kind not in ("json", "txt", "cls", "text", "question", "answer"):
         return {}
     if member.size > MAX_LINE_BYTES:
         raise InputError(f"{uri}: {member.name!r} has over {MAX_LINE_BYTES // 2**20} MiB")
     text = archive.extractfile(member).read().decode("utf-8", "surrogateescape")
     if kind != "json":
-        name = ending.partition(".")[0]
-        return {{"txt": "text", "cls": "label"}.get(name, name): text}
+        return {{"txt": "text", "cls": "label"}.get(first, first): text}
     try:
         found = DECODER.decode(text)
     except (ValueError, RecursionError, ArithmeticError):
@@ -259,15 +283,8 @@ def check_columns(names: Sequence[str], uri: str, mapped: Mapped = ()) -> None:
             f"{uri}: no column holds a question: expected one of {', '.join(known)}, found"
             f" {', '.join(names)[:400]}: set seeds.N.columns={{question: …}}"
         )
-    _once_each([name for name in names if name in (*wanted, *known) or _is_known(name)], uri)
-
-
-def _is_known(name: str) -> bool:
-    return any(name in aliases for aliases in ALIASES.values())
-
-
-def _once_each(names: list[str], uri: str) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
+    is_read = {*wanted, *known}.union(*ALIASES.values())
+    twice = next((name for name in names if name in is_read and names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{uri}: several columns are named {twice!r}: rename all but one")
 
@@ -375,36 +392,30 @@ def _leaves(
     """Parquet leaves to read, and the image columns whose `path` alone is read: where the footer
     counts no missing bytes, every row has its image."""
     chunks = metadata.row_group(group)
-    paths = [metadata.schema.column(i).path for i in range(chunks.num_columns)]
+    found = {metadata.schema.column(i).path: chunks.column(i) for i in range(chunks.num_columns)}
     leaves: list[str] = []
     partial: set[str] = set()
     for name in columns:
-        own = [path for path in paths if path.split(".", 1)[0] == name]
-        bytes_leaf = next((path for path in own if path.endswith(".bytes")), None)
-        path_leaf = next((path for path in own if path.endswith(".path")), None)
-        if name in embedded and bytes_leaf is not None and path_leaf is not None:
-            counts = chunks.column(paths.index(bytes_leaf)).statistics
+        own = [path for path in found if path.split(".", 1)[0] == name]
+        paths = [path for path in own if path.endswith(".path")]
+        for path in own if name in embedded and paths else ():
+            counts = found[path].statistics if path.endswith(".bytes") else None
             if counts is not None and counts.has_null_count and not counts.null_count:
-                leaves.append(path_leaf)
+                own = paths[:1]
                 partial.add(name)
-                continue
         leaves += own
     return leaves, partial
 
 
-def _refs(value: Any, uri: str, row: int, column: str, bytes_known: bool) -> Any:
+def _refs(
+    value: Any, uri: str, row: int, column: str, bytes_known: bool, index: int | None = None
+) -> Any:
     """An embedded image as a reference, a mere path as that path, none as None."""
-
-    def one(item: Any, index: int | None) -> Any:
-        if isinstance(item, dict):
-            if bytes_known or item.get("bytes"):
-                return ImageRef(uri, row, column, index)
-            return item.get("path")
-        return ImageRef(uri, row, column, index) if item is not None else None
-
     if isinstance(value, list):
-        return [one(item, i) for i, item in enumerate(value)]
-    return one(value, None)
+        return [_refs(v, uri, row, column, bytes_known, i) for i, v in enumerate(value)]
+    if isinstance(value, dict) and not (bytes_known or value.get("bytes")):
+        return value.get("path")
+    return ImageRef(uri, row, column, index) if value is not None else None
 
 
 def _dataset(file: SeedFile, mapped: Mapped) -> Iterator[Row]:
@@ -442,17 +453,12 @@ def quote(value: object) -> str:
     return repr(text) if isinstance(value, str) else text
 
 
-def entries(text: str, uri: str, key: str | None = None) -> Iterator[tuple[int, str, Any]]:
-    """(number from 1, key or "", value) of a large JSON array or object, or of the one under `key`,
-    decoded one at a time: VQAv2's annotations are 360 MB of text, and several times as much as
-    Python objects. Raises `InputError` for text that is no JSON, or has no such key."""
+def entries(text: str, uri: str, key: str | None = None) -> Iterator[tuple[str, Any]]:
+    """(key or "", value) of a large JSON array or object, or of the one under `key`, decoded one at
+    a time: VQAv2's annotations are 360 MB of text, and several times as much as Python objects.
+    Raises `InputError` for text that is no JSON, or has no such key."""
     try:
-        start = _skip(text, 0)
-        if key is not None:
-            start = _value_of(text, start, key, uri)
-        members = _walk(text, start, to_end=key is None)
-        for number, (name, value) in enumerate(members, start=1):
-            yield number, name, value
+        yield from _members(text, _skip(text, 0), key, uri)
     except (ValueError, IndexError, RecursionError, ArithmeticError) as error:
         raise InputError(f"{uri}: not valid JSON: {error}") from None
 
@@ -462,26 +468,15 @@ def _skip(text: str, at: int) -> int:
     return found.end() if found else at
 
 
-def _value_of(text: str, at: int, key: str, uri: str) -> int:
-    """Where the value of `key` begins in the object at `at`."""
-    names = []
-    if text[at] == "{":
-        at = _skip(text, at + 1)
-        while text[at] != "}":
-            name, at = DECODER.raw_decode(text, at)
-            at = _skip(text, _skip(text, at) + 1)
-            if name == key:
-                return at
-            names.append(name)
-            at = _skip(text, DECODER.raw_decode(text, at)[1])
-            at = _skip(text, at + 1) if text[at] == "," else at
-    raise InputError(f"{uri}: expected an object with {key!r}, found {quote(names)}")
-
-
-def _walk(text: str, at: int, *, to_end: bool) -> Iterator[tuple[str, Any]]:
-    """The members of the array or object at `at`; with `to_end` nothing may follow it."""
-    opening, name = text[at], ""
-    if opening not in "[{":
+def _members(
+    text: str, at: int, key: str | None, uri: str, *, inside: bool = False
+) -> Iterator[tuple[str, Any]]:
+    """The members of the array or object at `at`, or of that under `key` in it; behind what is not
+    `inside` of another nothing may follow."""
+    opening, name, names = text[at], "", []
+    if opening not in ("{" if key else "[{"):
+        if key:
+            raise InputError(f"{uri}: expected an object with {key!r}, found []")
         raise ValueError(
             f"expected an array or object at character {at}, got {text[at : at + 20]!r}"
         )
@@ -494,12 +489,19 @@ def _walk(text: str, at: int, *, to_end: bool) -> Iterator[tuple[str, Any]]:
             if text[at] != ":":
                 raise json.JSONDecodeError("expected ':'", text, at)
             at = _skip(text, at + 1)
+        if key is not None and name == key:
+            yield from _members(text, at, None, uri, inside=True)
+            return
+        names.append(name)
         value, at = DECODER.raw_decode(text, at)
-        yield name, value
+        if key is None:
+            yield name, value
         at = _skip(text, at)
         if text[at] == ",":
             at = _skip(text, at + 1)
         elif text[at] != closing:
             raise json.JSONDecodeError(f"expected ',' or {closing!r}", text, at)
-    if to_end and _skip(text, at + 1) != len(text):
+    if key is not None:
+        raise InputError(f"{uri}: expected an object with {key!r}, found {quote(names)}")
+    if not inside and _skip(text, at + 1) != len(text):
         raise json.JSONDecodeError("extra data", text, at + 1)

@@ -161,10 +161,8 @@ def _strip_prefix(text: str) -> str:
 
 def _strip_lines(text: str) -> str:
     """The text without the lines that are nothing but a known form."""
-    if "\n" not in text:
-        return text
     lines = text.split("\n")
-    kept = [line for line in lines if not _is_form(line)]
+    kept = [line for line in lines if len(lines) == 1 or not _is_form(line)]
     return text if len(kept) == len(lines) else "\n".join(kept).rstrip()
 
 

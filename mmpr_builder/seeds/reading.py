@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple
 
+from mmpr_builder.config import SourceConfig
 from mmpr_builder.errors import InputError, RowError
-from mmpr_builder.io.access import Places, named_access
+from mmpr_builder.io.access import Places, access_of, source_of
 from mmpr_builder.io.members import split_zip
 from mmpr_builder.io.seed_files import SeedFile, locate, tell
 from mmpr_builder.io.stores import absolute, is_url, resolve
@@ -45,71 +45,67 @@ _FORMULA = re.compile(r"\$[^$]*\$|\\[A-Za-z]+|<image>")
 
 
 def read_seeds(
-    path: str | Path,
-    *,
-    root: str | Path | None = None,
-    roots: Sequence[str] = (),
-    allow: Sequence[str] = (),
-    limit: int | None = None,
-    source: str | None = None,
-    split: str = "train",
-    scorer: str = "auto",
-    layout: str = "auto",
-    language: str = "auto",
-    columns: Mapping[Any, str | Sequence[str]] | None = None,
-    require_image: bool = False,
+    path: str | Path, *, root: str | Path | None = None, limit: int | None = None, **settings: Any
 ) -> Iterator[Seed | Drop]:
     """Read a file, folder, glob, URL or data set, one `Seed` or `Drop` per row, in order.
 
-    `root` is where relative image paths start (default: the folder of each file). Rows may name
-    files below it or one of `roots`, and URLs that `allow` opens: protocols, or beginnings of URLs
-    (see `access`). `limit` is the number of rows to read, `source` a name for all (default: a row's
-    own, else the file's stem), `layout` one of `layouts.LAYOUTS`. `columns` says which columns are
-    read as what where names do not (role of `roles.ALIASES` -> name, or names); with
-    `require_image` a row without one is a drop. Ids are the rows' own, else content hashes;
+    `root` is where relative image paths start (default: the folder of each file), `limit` the
+    number of rows to read. Other settings are those of a source in a recipe: `columns`, `split`,
+    `format`, `allow`, … (docs/settings.md, seeds.N). Ids are the rows' own, else content hashes;
     `read_sources` makes them unique.
 
     Raises `InputError` when nothing is at `path`, a file is broken as a whole, or no row has a
-    column that `columns` names.
+    column that `columns` names; `ConfigError` for wrong settings.
     """
-    base = None if root is None else check_root(os.fspath(root))
-    fixed = _Fixed(
-        root=base,
-        places=Places(named_access(str(path), root=base, roots=roots, allow=allow)),
-        source=source,
-        scorer=scorer,
-        language=None if language == "auto" else cast(Language, language),
-        mapped=mapping(columns or {}),
-        require_image=require_image,
-    )
-    return islice(_items(raw_rows(str(path), split, layout, fixed.mapped), fixed), limit)
+    base = None if root is None else os.fspath(root)
+    return islice(read_source(source_of(os.fspath(path), root=base, **settings)), limit)
 
 
-def raw_rows(
-    path: str, split: str, layout: str, mapped: Mapped
-) -> Iterator[tuple[SeedFile, str, Row]]:
-    """(file, where its images lie, row) of all that `path` names."""
-    if layout == "auto":
-        missing = {name for _, own in mapped for name in own}
-        there: tuple[str, ...] = ()
-        for file in locate(path, split):
-            row = None
-            for row in read_rows(file, mapped):
-                if row.fields is not None and missing:
-                    missing -= row.fields.keys()
-                    there = tuple(row.fields)
-                yield file, file.folder, row
-            if row is None:
-                tell(f"{file.shown}: has no rows")
-        if missing and there:
-            raise InputError(
-                f"{path}: no row has {', '.join(map(repr, sorted(missing)))}, which"
-                f" seeds.N.columns names; the last one has {', '.join(there)[:400]}"
-            )
+def read_source(source: SourceConfig) -> Iterator[Seed | Drop]:
+    """The same for a source of a recipe; its `limit` is not looked at."""
+    root = None if source.root is None else check_root(source.root)
+    reading = _Reading(source, root, Places(access_of([source])), mapping(source.columns))
+    return _items(raw_rows(source, reading.mapped), reading)
+
+
+class _Reading(NamedTuple):
+    source: SourceConfig
+    root: str | None
+    places: Places
+    mapped: Mapped
+
+
+def raw_rows(source: SourceConfig, mapped: Mapped) -> Iterator[tuple[SeedFile, str, Row]]:
+    """(file, where its images lie, row) of all rows of a source."""
+    if layout := layouts.LAYOUTS.get(source.format):
+        for file in files_of(source):
+            folder = layouts.image_folder(layout, file)
+            yield from ((file, folder, row) for row in layouts.read(layout, file))
         return
-    kind = layouts.LAYOUTS[layout]
-    for file, row in kind.read(layouts.files_of(kind, layout, path, split)):
-        yield file, layouts.image_folder(kind, file), row
+    missing = {name for _, own in mapped for name in own}
+    there: tuple[str, ...] = ()
+    for file in files_of(source):
+        row, folder = None, file.folder
+        for row in read_rows(file, mapped):
+            if missing and row.fields is not None:
+                missing -= row.fields.keys()
+                there = tuple(row.fields)
+            yield file, folder, row
+        if row is None:
+            tell(f"{file.shown}: has no rows")
+    if missing and there:
+        raise InputError(
+            f"{source.path}: no row has {', '.join(map(repr, sorted(missing)))}, which"
+            f" seeds.N.columns names; the last one has {', '.join(there)[:400]}"
+        )
+
+
+def files_of(source: SourceConfig) -> list[SeedFile]:
+    """The files of a source, or its data set. Raises `InputError`."""
+    layout = layouts.LAYOUTS.get(source.format)
+    if layout is None:
+        return locate(source.path, source.split)
+    return layouts.files_of(layout, source.format, source.path, source.split)
 
 
 def check_root(root: str) -> str:
@@ -124,77 +120,61 @@ def check_root(root: str) -> str:
     return base
 
 
-@dataclass(frozen=True, slots=True)
-class _Fixed:
-    """What a source says of all its rows; None leaves it to each."""
-
-    root: str | None
-    places: Places
-    source: str | None
-    scorer: str
-    language: Language | None
-    mapped: Mapped
-    require_image: bool
-
-
-def _items(rows: Iterator[tuple[SeedFile, str, Row]], fixed: _Fixed) -> Iterator[Seed | Drop]:
+def _items(rows: Iterator[tuple[SeedFile, str, Row]], reading: _Reading) -> Iterator[Seed | Drop]:
     last: SeedFile | None = None
     name = shown = stem = ""
+    alone, count = reading.source.format == "conversations", 0
     for file, base, raw in rows:
         if file is not last:
-            last, name, shown, stem = file, file.name, file.shown, file.stem
-        yield from (
-            _item(row, base, (name, shown, stem), fixed) for row in _made(raw, fixed, shown)
-        )
+            last, name, shown, stem, count = file, file.name, file.shown, file.stem, 0
+        for number, fields, error in _made(raw, reading.mapped, shown, alone=alone):
+            count += 1
+            number, own_id = count if alone else number, None
+            try:
+                own_id = row_id(fields) if fields is not None else None
+                if fields is None or error is not None:
+                    raise error or RowError("invalid_json", "no fields")
+                yield _seed(fields, own_id, base, stem, f"{name}:{number}", reading)
+            except RowError as found:
+                detail = f"{shown}:{number}: {found.detail}"
+                yield Drop(own_id or f"{name}:{number}", "seeds", found.reason, detail)
 
 
-def _made(row: Row, fixed: _Fixed, place: str) -> Iterator[Row]:
+def _made(row: Row, mapped: Mapped, place: str, *, alone: bool) -> Sequence[Row]:
     """The row with fields of standard names; a conversation as the rows that it is made of."""
+    if alone:
+        found = expanded(row, alone=True)
+        return [made for one in found for made in _made(one, mapped, place, alone=False)]
     if row.fields is None or row.error is not None:
-        yield row
-        return
+        return (row,)
     try:
-        fields = standard(row.fields, fixed.mapped, place)
+        fields = standard(row.fields, mapped, place)
     except RowError as error:
-        yield row._replace(error=error)
-        return
-    yield from expanded(Row(row.number, fields))
-
-
-def _item(row: Row, base: str, names: tuple[str, str, str], fixed: _Fixed) -> Seed | Drop:
-    own_id, (name, shown, stem) = None, names
-    try:
-        if row.fields is not None:
-            own_id = row_id(row.fields)
-        if row.error is not None or row.fields is None:
-            raise row.error or RowError("invalid_json", "no fields")
-        return _seed(row.fields, own_id, base, stem, f"{name}:{row.number}", fixed)
-    except RowError as error:
-        detail = f"{shown}:{row.number}: {error.detail}"
-        return Drop(own_id or f"{name}:{row.number}", "seeds", error.reason, detail)
+        return (row._replace(error=error),)
+    return expanded(row if fields is row.fields else Row(row.number, fields), alone=False)
 
 
 def _seed(
-    fields: Fields, own_id: str | None, base: str, stem: str, origin: str, fixed: _Fixed
+    fields: Fields, own_id: str | None, base: str, stem: str, origin: str, reading: _Reading
 ) -> Seed:
     """One row as a seed. Raises `RowError`."""
-    source = fixed.source or text_of(fields, "source") or stem
+    config, root, places, _ = reading
+    source = config.name or text_of(fields, "source") or stem
     stem_text, question, choices, answers = _question(fields)
     question, images = place_images(question, images_of(fields))
-    if fixed.require_image and not images:
+    if config.require_image and not images:
         raise RowError("missing_image", "its source asks for one (require_image)")
     check_special_tokens(question)
-    choices = tuple(numbered_to_plain(choice) for choice in choices)
-    ref, base = fixed.places.ref, fixed.root or base
+    base = root or base
     return Seed(
         id=own_id or content_id(source, question, *map(_image_key, images), "", *answers),
         question=question,
-        images=tuple([i if isinstance(i, ImageRef) else ref(i, base) for i in images]),
+        images=tuple([i if isinstance(i, ImageRef) else places.ref(i, base) for i in images]),
         answers=answers,
-        choices=choices,
+        choices=tuple([numbered_to_plain(choice) for choice in choices]),
         source=source,
-        language=fixed.language or language_of(stem_text),
-        scorer=fixed.scorer,
+        language=language_of(stem_text) if config.language == "auto" else config.language,
+        scorer=config.scorer,
         origin=origin,
     )
 
@@ -214,30 +194,22 @@ def _question(fields: Fields) -> tuple[str, str, tuple[str, ...], tuple[str, ...
         shorter = strip_instructions(stem)
         if shorter != stem:
             stem, question = shorter, f"{shorter.rstrip()}\n{options}"
-    if listed:
-        if found is None:
-            lines = "\n".join(f"{chr(ord('A') + i)}. {text}" for i, text in enumerate(listed))
-            question = f"{question.rstrip()}\n{lines}"
-        else:
-            _same_choices(listed, found.texts)
-        return stem, question, listed, answers_of(fields, listed, indices=True)
-    if found is None:
-        return stem, question, (), answers_of(fields, (), indices=False)
+    if listed and found is None:
+        lines = "\n".join(f"{chr(ord('A') + i)}. {text}" for i, text in enumerate(listed))
+        question = f"{question.rstrip()}\n{lines}"
+    elif listed and found is not None:
+        a, b = list(map(fold, listed)), list(map(fold, found.texts))
+        if len(a) != len(b) or (a != b and sorted(a) == sorted(b)):  # In another order.
+            detail = f"options {list(listed)} in their field, {list(found.texts)} in the question"
+            raise RowError("choices_mismatch", f"{detail[:400]}: make them agree, or drop one")
+    choices = listed or (found.texts if found is not None else ())
     try:
-        return stem, question, found.texts, answers_of(fields, found.texts, indices=False)
+        return stem, question, choices, answers_of(fields, choices, indices=bool(listed))
     except RowError as error:
-        if error.reason != "answer_not_in_choices":
+        if listed or error.reason != "answer_not_in_choices":
             raise
         # These are no options then: "(A) Find x. (B) Find y."
         return stem, question, (), answers_of(fields, (), indices=False)
-
-
-def _same_choices(listed: Sequence[str], found: Sequence[str]) -> None:
-    """The options of the field and those in the question must not be in different order."""
-    a, b = [fold(text) for text in listed], [fold(text) for text in found]
-    if len(a) != len(b) or (a != b and sorted(a) == sorted(b)):
-        detail = f"options {list(listed)} in their field, {list(found)} in the question"
-        raise RowError("choices_mismatch", f"{detail[:400]}: make them agree, or drop one")
 
 
 def _image_key(image: str | ImageRef) -> str:

@@ -16,13 +16,14 @@ from mmpr_builder.extraction import extract_answer
 
 MAX_WORDS = 12
 """Longest reply, in words, that is taken for an answer."""
+_LIST = re.compile(r"\s*\[[ \n'\"]")
 _LONGEST_LIST = 2**20
 
 _MARK = re.compile(r"(?:\bfinal answer|\banswer|答案)(?: is)?\s*[:：]\s*", re.IGNORECASE)
-_GSM8K = re.compile(r"^[ \t]*####[ \t]*(\S[^\n]*)\s*\Z", re.MULTILINE)
+_GSM8K = re.compile(r"^[ \t]*+####[ \t]*+(\S[^\n]*+)\s*+\Z", re.MULTILINE)
 _LEADS = re.compile(
     r"\W*(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:(?:final|correct|right|best)\s+)?"
-    r"(?:answer|option|答案)\W*(?:\s*is\b|\s*[:：]|是|为)",
+    r"(?:answer|option|答案)\W*(?:is\b|[:：]|是|为)",
     re.IGNORECASE,
 )
 
@@ -46,6 +47,8 @@ def truth(reply: str) -> str | None:
 def written(text: str) -> str:
     """The answer in a reference that is written as a reply: GSM8K's "####", a box, tags, or a text
     that begins with "The answer is"; any other text as it is."""
+    if len(text) < 4:  # Most are.
+        return text
     if "####" in text and (found := _GSM8K.search(text)):
         return found[1].rstrip()
     if "</answer>" in text or _LEADS.match(text):
@@ -58,10 +61,11 @@ def written(text: str) -> str:
 def listed(value: Any) -> Any:
     """A list of texts that is written as text, in Python's way or JSON's, as that list. A list of
     numbers stays text: it can be an answer itself, such as an interval."""
-    if not (isinstance(value, str) and value.strip()[:2] in ("['", '["', "[ ", "[\n")):
+    if not (isinstance(value, str) and "[" in value[:9] and _LIST.match(value)):
         return value
+    plain = "\\" not in value and '"' not in value  # Lists of pictures are too long for `ast`.
     try:
-        found = json.loads(value)
+        found = json.loads(value.replace("'", '"') if plain else value)
     except (ValueError, RecursionError):
         try:
             found = ast.literal_eval(value.strip()) if len(value) <= _LONGEST_LIST else value

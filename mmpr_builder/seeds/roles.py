@@ -12,6 +12,7 @@ What looks like a picture, options or a reference answer is never passed over in
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import takewhile
@@ -48,11 +49,13 @@ _NUMBERED = re.compile(r"(?:image|img)[ _-]?(\d{1,3})", re.IGNORECASE)
 _OPTION = re.compile(r"(?:option|choice)[ _-]?([a-z]|\d{1,2})", re.IGNORECASE)
 _LIKE = {
     "image": re.compile(
-        r"(?:\w+_)?(?:img|image|picture|photo|figure|pic|diagram|screenshot|thumbnail)s?"
-        r"(?:_?(?:path|file|filename|name|url|uri|link|b64|base64|bytes|data|id|\d+))*",
+        r"(?:(?<!\w)\w+_)?(?:img|image|picture|photo|figure|pic|diagram|screenshot|thumbnail)s?"
+        r"(?:_?(?:path|file|name|url|uri|link|b64|base64|bytes|data|id|\d++))*+",
         re.IGNORECASE,
     ),
-    "choices": re.compile(r"(?:\w+_)?(?:option|choice|candidate|distractor)s?(?:_?\w)?", re.I),
+    "choices": re.compile(
+        r"(?:(?<!\w)\w+_)?(?:option|choice|candidate|distractor)s?(?:_?\w)?", re.I
+    ),
     "answer": re.compile(
         r"(?:(?:correct|right|gold|golden|true|truth|reference|ref|expected|direct|short)_?)?"
         r"(?:answer|label|truth|target|solution|response|reference|choice)s?"
@@ -91,7 +94,8 @@ def find(fields: Mapping[str, Any], what: str) -> tuple[str, Any]:
     empty = ""
     for name in ALIASES[what]:
         if name in fields and (value := fields[name]) is not None:
-            if not is_empty(value):
+            # Text is the usual case: no call for it.
+            if value.strip() if isinstance(value, str) else not is_empty(value):
                 return name, value
             empty = empty or name
     return (empty, fields[empty]) if empty else (ALIASES[what][0], None)
@@ -101,13 +105,15 @@ class _Plan(NamedTuple):
     """What the names of a row's columns say; rows of one file nearly always have the same ones."""
 
     renamed: tuple[tuple[str, str], ...]
-    options: tuple[str, ...]
-    images: tuple[str, ...]
+    several: tuple[tuple[str, tuple[str, ...]], ...]
+    """Roles with the columns that they are gathered from."""
     media: tuple[str, ...]
     left: tuple[str, ...]
     """Columns that nothing reads."""
     gone: frozenset[str]
     """What the setting `columns` takes for a role, or leaves out by naming others."""
+    is_standard: bool
+    """Whether rows are as they should be."""
 
 
 @lru_cache(maxsize=64)
@@ -120,30 +126,28 @@ def _plan(names: tuple[str, ...], mapped: Mapped) -> _Plan:
         for name in free
         if name not in known and name.lower() in known and name.lower() not in names
     }
-    options = _options(free)
     numbered = {int(m[1]): name for name in free if (m := _NUMBERED.fullmatch(name))}
-    images = [numbered[number] for number in sorted(numbered)]
-    used = known.union(gone, options, images, renamed)
+    gathered = {"choices": _options(free), "image": tuple(numbered[n] for n in sorted(numbered))}
+    used = known.union(gone, renamed, *gathered.values())
     roles = {role for role, _ in mapped}
-    return _Plan(
+    found = (
         tuple(renamed.items()),
-        () if "choices" in roles else options,
-        () if "image" in roles else tuple(images),
+        tuple((role, own) for role, own in gathered.items() if own and role not in roles),
         tuple(name for name in MEDIA if name in free),
         tuple(name for name in names if name not in used),
         frozenset(gone.union(*(ALIASES[role] for role in roles))),
     )
+    return _Plan(*found, is_standard=not any(found))
 
 
 def _options(names: Sequence[str]) -> tuple[str, ...]:
     """The columns A, B, C … or option_a, option_b … or choice_1, choice_2 …, if there are two."""
-    letters = [chr(ord("A") + i) for i in range(26)]
-    run = list(takewhile(names.__contains__, letters))
+    run = list(takewhile(names.__contains__, string.ascii_uppercase))
     if len(run) > 1:
         return tuple(run)
     named = {m[1].lower(): name for name in names if (m := _OPTION.fullmatch(name))}
     keys = sorted(named, key=lambda key: (len(key), key))
-    starts = ([letter.lower() for letter in letters], range(27), range(1, 27))
+    starts = (string.ascii_lowercase, range(27), range(1, 27))
     fits = any(keys == [str(key) for key in start[: len(keys)]] for start in starts)
     return tuple(named[key] for key in keys) if len(keys) > 1 and fits else ()
 
@@ -156,12 +160,14 @@ def worth_reading(names: Sequence[str], pictures: Iterable[str], mapped: Mapped)
     return [name for name in names if name not in skipped]
 
 
-def standard(fields: Mapping[str, Any], mapped: Mapped = (), place: str = "") -> dict[str, Any]:
+def standard(fields: Mapping[str, Any], mapped: Mapped, place: str) -> Mapping[str, Any]:
     """The fields of a row under names that `find` knows. `place` is told with what is not read.
 
     Raises `RowError` for columns that look like what the row lacks, and for video and sound.
     """
     plan = _plan(tuple(fields), mapped)
+    if plan.is_standard:
+        return fields
     row = {name: value for name, value in fields.items() if name not in plan.gone}
     for old, new in plan.renamed:
         row[new] = row.pop(old)
@@ -173,9 +179,12 @@ def standard(fields: Mapping[str, Any], mapped: Mapped = (), place: str = "") ->
                 f"field {name!r}: only pictures can be asked about: give frames of a video as"
                 " `images`, in order, with one <image> for each in the question",
             )
-    for names, role in ((plan.options, "choices"), (plan.images, "image")):
-        if names:
-            _gather(row, names, role, place)
+    for role, names in plan.several:
+        values = _cells(role, [(name, row[name]) for name in names])
+        if values and is_empty(find(row, role)[1]):
+            row["images" if role == "image" else role] = values
+        elif values:
+            _tell_unread(place, role, names)
     for role, names in mapped:
         values = _cells(role, [(name, fields.get(name)) for name in names])
         row[role] = values[0] if values and len(names) == 1 else values or None
@@ -195,16 +204,8 @@ def read_from(fields: Mapping[str, Any], mapped: Mapped = ()) -> dict[str, str]:
     turns = next((own[name] for name in TURNS if isinstance(row.get(name), list)), None)
     if turns and "question" not in said:
         said = {"question": turns, "answer": turns, **said}
-    several = {"choices": plan.options, "image": plan.images, **dict(mapped)}
-    return said | {r: ", ".join(names) for r, names in several.items() if names and r not in said}
-
-
-def _gather(row: dict[str, Any], names: tuple[str, ...], role: str, place: str) -> None:
-    values = _cells(role, [(name, row[name]) for name in names])
-    if values and is_empty(find(row, role)[1]):
-        row[ALIASES[role][0] if role == "choices" else "images"] = values
-    elif values:
-        _tell_unread(place, role, names)
+    several = (*plan.several, *mapped)
+    return said | {r: ", ".join(names) for r, names in several if names and r not in said}
 
 
 def _cells(role: str, cells: list[tuple[str, Any]]) -> list[Any]:
@@ -238,16 +239,13 @@ def _check_left(row: Mapping[str, Any], plan: _Plan, mapped: Container[str], pla
 def _looks_like(role: str, pattern: re.Pattern[str], name: str, value: Any) -> bool:
     if is_empty(value) or isinstance(value, bool):
         return False
-    if role == "choices" and not (
-        isinstance(value, list | Mapping) or (isinstance(value, str) and value[:1] in "[{(")
-    ):
-        return False
-    if role == "image":
-        first = value[0] if isinstance(value, list) else value
-        if isinstance(first, ImageRef):
-            return True
-        if isinstance(first, str) and (_PICTURE_NAME.fullmatch(first) or data_url(first)):
-            return True
+    if role == "choices":
+        shaped = isinstance(value, list | Mapping) or str(value)[:1] in "[{("
+        return shaped and pattern.fullmatch(name) is not None
+    first = value[0] if isinstance(value, list) and role == "image" else value
+    shown = isinstance(first, str) and (_PICTURE_NAME.fullmatch(first) or data_url(first))
+    if role == "image" and (shown or isinstance(first, ImageRef)):
+        return True
     return pattern.fullmatch(name) is not None
 
 

@@ -11,22 +11,21 @@ from itertools import islice
 
 from mmpr_builder.config import Branch, SourceConfig, source_label
 from mmpr_builder.errors import InputError
-from mmpr_builder.io.columns import storable
 from mmpr_builder.io.embedded import hub_commit
 from mmpr_builder.io.keyed import Keyed
 from mmpr_builder.io.seed_files import (
     SeedFile,
     file_fingerprint,
     full_name,
-    locate,
     split_name,
     splits_in,
 )
 from mmpr_builder.io.stores import absolute, resolve
+from mmpr_builder.io.tables import storable
 from mmpr_builder.records import Drop, Seed
 from mmpr_builder.seeds import layouts
 from mmpr_builder.seeds.formats import check_columns, load, open_parquet, read_rows
-from mmpr_builder.seeds.reading import check_root, raw_rows, read_seeds
+from mmpr_builder.seeds.reading import check_root, files_of, raw_rows, read_source
 from mmpr_builder.seeds.roles import mapping, read_from
 
 
@@ -40,7 +39,7 @@ def read_sources(
     under a taken id goes on as `ID#2`, `ID#3`, …. Rows that an earlier reading made seeds of
     (`taken`) get the ids they had, and no others do.
     """
-    with closing(UniqueIds(taken)) as ids:
+    with closing(_UniqueIds(taken)) as ids:
         for item, how in islice(_rows(sources), limit):
             yield ids.drop(item) if isinstance(item, Drop) else ids.seed(item, how)
 
@@ -49,29 +48,14 @@ def _rows(sources: Sequence[SourceConfig]) -> Iterator[tuple[Seed | Drop, str]]:
     """Each row with the text of the template that its source sets."""
     for source in sources:
         how = json.dumps(source.templates or source.template, sort_keys=True)
-        rows = read_seeds(
-            source.path,
-            root=source.root,
-            roots=source.roots,
-            allow=source.allow,
-            limit=source.limit,
-            source=source.name,
-            split=source.split,
-            scorer=source.scorer,
-            layout=source.format,
-            language=source.language,
-            columns=source.columns,
-            require_image=source.require_image,
-        )
-        for row in rows:
-            for item in branches(row, source.branch):
-                yield item, how
+        for row in islice(read_source(source), source.limit):
+            yield from ((item, how) for item in branches(row, source.branch))
 
 
 def branches(item: Seed | Drop, branch: Branch) -> Sequence[Seed | Drop]:
     """What a row is asked for: with its reference answer, without it, or both (arXiv 2411.10442,
     3.1): two seeds, the second one under `ID+open`. Without it only rows with images are of use."""
-    if isinstance(item, Drop) or branch == "auto":
+    if isinstance(item, Drop) or branch in ("auto", "majority"):
         return (item,)
     judged = branch != "dropout" and item.has_truth
     open_id = f"{item.id}+open" if judged else item.id
@@ -105,11 +89,11 @@ def check_sources(sources: Sequence[SourceConfig]) -> None:
 
 
 def _check_source(source: SourceConfig) -> None:
-    files = _files(source)
+    files = files_of(source)
     refuse_forbidden(source, files)
     if source.root is not None:
         check_root(source.root)
-    if source.format not in ("auto", "conversations"):
+    if source.format in layouts.LAYOUTS:
         return
     mapped = mapping(source.columns)
     for file in files:
@@ -120,13 +104,6 @@ def _check_source(source: SourceConfig) -> None:
             check_columns(load(file).column_names, file.uri, mapped)
         elif file.format != "json" and file.format != "jsonl":
             next(read_rows(file, mapped), None)
-
-
-def _files(source: SourceConfig) -> list[SeedFile]:
-    if source.format == "auto":
-        return locate(source.path, source.split)
-    layout = layouts.LAYOUTS[source.format]
-    return layouts.files_of(layout, source.format, source.path, source.split)
 
 
 def refuse_forbidden(source: SourceConfig, files: Sequence[SeedFile] = ()) -> None:
@@ -152,7 +129,7 @@ def columns_of(source: SourceConfig, origins: Collection[str]) -> dict[str, dict
     mapped = mapping(source.columns)
     if not origins or source.format != "auto":
         return found
-    for file, _, row in raw_rows(source.path, source.split, source.format, mapped):
+    for file, _, row in raw_rows(source, mapped):
         if (origin := f"{file.name}:{row.number}") in origins and row.fields is not None:
             found.setdefault(origin, read_from(row.fields, mapped))
             if len(found) == len(origins):
@@ -163,13 +140,13 @@ def columns_of(source: SourceConfig, origins: Collection[str]) -> dict[str, dict
 def fingerprint(source: SourceConfig) -> dict[str, str]:
     """File -> a text that changes with its content, for noticing changed inputs."""
     prints: dict[str, str] = {}
-    if source.format != "auto" and not layouts.LAYOUTS[source.format].rows:
+    if layout := layouts.LAYOUTS.get(source.format):
         # One entry for all files: some layouts have one for each question.
         whole = blake2b(digest_size=16)
-        for uri in layouts.watched(layouts.LAYOUTS[source.format], _files(source)):
+        for uri in layouts.watched(layout, files_of(source)):
             whole.update(f"{file_fingerprint(uri)}\n".encode())
         return {f"{source.path} ({source.format})": whole.hexdigest()}
-    for file in _files(source):
+    for file in files_of(source):
         if file.format == "hub":
             prints[f"{file.uri}?split={file.split}"] = str(load(file)._fingerprint)
         elif file.format in ("disk", "imagefolder"):
@@ -183,23 +160,15 @@ def fingerprint(source: SourceConfig) -> dict[str, str]:
 
 def commits(source: SourceConfig) -> dict[str, str]:
     """Hub id -> the commit that its rows are of, where the hub's cache tells it."""
-    hub = [file.uri for file in _files(source) if file.format == "hub"]
+    hub = [file.uri for file in files_of(source) if file.format == "hub"]
     return {uri: commit for uri in hub if (commit := hub_commit(uri))}
 
 
-def asked(seed: Seed, *, truths: bool) -> bytes:
-    """16 bytes that stand for what a seed asks: question, images and options; with `truths` also
-    its reference answers."""
-    return _digest(*_question(seed), seed.answers if truths else None)
-
-
-def _question(seed: Seed) -> tuple[object, ...]:
+def asked(seed: Seed, *more: object) -> bytes:
+    """16 bytes that stand for what a seed asks: question, images, options, and `more`."""
     images = [(ref.uri, ref.row, ref.column, ref.index) for ref in seed.images]
-    return seed.question, images, seed.choices
-
-
-def _digest(*parts: object) -> bytes:
-    return blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    parts = repr((seed.question, images, seed.choices, *more))
+    return blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class Taken:
@@ -211,7 +180,7 @@ class Taken:
         for number, seed in seeds:
             name = storable(seed.id)
             self._seen.add(number, name)
-            for key in (name, asked(seed, truths=True), asked(seed, truths=False)):
+            for key in (name, asked(seed, seed.answers), asked(seed, None)):
                 self._seen.add(key, number=number)
 
     def number_of(self, name: str) -> int | None:
@@ -224,13 +193,13 @@ class Taken:
 
     def asks(self, number: int, seed: Seed) -> bool:
         """Whether the seed of that number asks the same as this one."""
-        return number in self._seen.numbers([asked(seed, truths=True)])
+        return number in self._seen.numbers([asked(seed, seed.answers)])
 
     def ids_for(self, seed: Seed) -> list[str]:
         """Ids given to a row that asked the same, the seed's own before others."""
         same, alike = (
-            [self.id_of(number) for number in self._seen.numbers([asked(seed, truths=truths)])]
-            for truths in (True, False)
+            [self.id_of(number) for number in self._seen.numbers([asked(seed, answers)])]
+            for answers in (seed.answers, None)
         )
         # A screen can have dropped its answers, or they have changed; only the caller can tell.
         own = [name for name in alike if name == seed.id or name.startswith(f"{seed.id}#")]
@@ -241,7 +210,7 @@ class Taken:
         self._seen.close()
 
 
-class UniqueIds:
+class _UniqueIds:
     """Gives every item of a build an id of its own; keeps two entries per row, on disk."""
 
     def __init__(self, taken: Taken | None) -> None:
@@ -252,7 +221,7 @@ class UniqueIds:
     def seed(self, seed: Seed, how: str) -> Seed | Drop:
         """The seed under an id of its own, or a drop when it repeats an earlier one; `how` stands
         for the templates it may be asked with."""
-        row = _digest(*_question(seed), seed.answers, seed.scorer, how)
+        row = asked(seed, seed.answers, seed.scorer, how)
         unique = self._given_before(seed, row) or self._unique(seed.id)
         if not self._seen.add(row, unique):
             detail = f"{seed.origin}: the same as {self._seen.get(row)!r}, which was read before"
@@ -271,15 +240,13 @@ class UniqueIds:
         return next(free, None)
 
     def _unique(self, wanted: str) -> str:
-        unique = wanted
-        while self._is_taken(unique) or not self._seen.add(storable(unique)):
-            number = self._counts.get(wanted, 1) + 1
-            self._counts[wanted] = number
-            unique = f"{wanted}#{number}"
+        unique, taken = wanted, self._taken
+        while (taken and taken.number_of(unique) is not None) or not self._seen.add(
+            storable(unique)
+        ):
+            self._counts[wanted] = self._counts.get(wanted, 1) + 1
+            unique = f"{wanted}#{self._counts[wanted]}"
         return unique
-
-    def _is_taken(self, name: str) -> bool:
-        return self._taken is not None and self._taken.number_of(name) is not None
 
     def close(self) -> None:
         """Remove the file."""

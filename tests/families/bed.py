@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from PIL import Image
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.engines import arguments, budgets
 from mmpr_builder.engines.rendering import Prompts, Trial
+from mmpr_builder.engines.server import shown
+from mmpr_builder.io.images import open_image
 
 SIDE = 1_400
 """Pixels of the picture that budgets are tried on."""
@@ -37,7 +40,7 @@ class Family:
     model: str
     """The class that its configuration names."""
     own: bool = True
-    """transformers has its processor; else the ids are compared with nothing but themselves."""
+    """There is a processor of its own to compare with: transformers', or mistral-common's."""
     several: bool = True
     """vLLM treats each of several pictures as that processor does."""
     tokens: tuple[int, int, int] | None = None
@@ -45,6 +48,10 @@ class Family:
     there is no budget for each source."""
     image: str = "<image>"
     """The token that stands for a piece of a picture."""
+    picture: str = ""
+    """What the chat template of one without such a processor writes for a picture."""
+    written: str = ""
+    """What is written for picture {} before a chat template that takes text alone."""
     engine: bool = False
     """The real engine answers, too."""
     settings: tuple[str, ...] = ()
@@ -71,6 +78,7 @@ FAMILIES: dict[str, Family] = dict(
             "InternVLChatModel",
             own=False,
             image="<IMG_CONTEXT>",
+            picture="<image>",
             tokens=(256, 1280, 2560),
             engine=True,
             settings=("engine.trust_remote_code=true",),
@@ -81,6 +89,7 @@ FAMILIES: dict[str, Family] = dict(
             "InternVLChatModel",
             own=False,
             image="<IMG_CONTEXT>",
+            picture="<image>",
             tokens=(256, 1280, 2560),
             settings=("engine.trust_remote_code=true",),
         ),
@@ -90,6 +99,7 @@ FAMILIES: dict[str, Family] = dict(
             "InternVLChatModel",
             own=False,
             image="<IMG_CONTEXT>",
+            picture="<image>",
             tokens=(256, 1280, 2560),
             settings=("engine.trust_remote_code=true",),
         ),
@@ -127,15 +137,15 @@ FAMILIES: dict[str, Family] = dict(
             tiny_models.llava_next,
             "LLaVA-NeXT",
             "LlavaNextForConditionalGeneration",
-            notes="vLLM takes no budget; its template puts pictures first",
+            notes="no budget for each source (above); its template puts pictures first",
         ),
         _family(
             tiny_models.llava_onevision,
             "LLaVA-OneVision",
             "LlavaOnevisionForConditionalGeneration",
             several=False,
-            notes="vLLM takes no budget, and cuts each of several pictures; over 7,000 tokens for a"
-            " large one",
+            notes="no budget for each source (above); vLLM cuts each of several pictures; over"
+            " 7,000 tokens for a large one",
         ),
         _family(
             tiny_models.gemma3,
@@ -171,15 +181,14 @@ FAMILIES: dict[str, Family] = dict(
             "Pixtral, `-hf` layout",
             "LlavaForConditionalGeneration",
             image="[IMG]",
-            notes="vLLM takes no budget",
+            notes="no budget for each source (above)",
         ),
         _family(
             tiny_models.pixtral,
             "Pixtral, Mistral's format",
             "PixtralForConditionalGeneration",
-            own=False,
             image="[IMG]",
-            notes="vLLM takes no budget; pictures go as data URLs",
+            notes="no budget for each source (above); pictures go as data URLs",
         ),
         _family(
             tiny_models.mistral3,
@@ -201,6 +210,7 @@ FAMILIES: dict[str, Family] = dict(
             "KimiVLForConditionalGeneration",
             own=False,
             image="<|media_pad|>",
+            picture="<|media_pad|>",
             settings=("engine.trust_remote_code=true",),
             notes="processor in its shape; one budget for all sources",
         ),
@@ -210,14 +220,71 @@ FAMILIES: dict[str, Family] = dict(
             "MiniCPMV",
             own=False,
             image="<unk>",
+            picture="(<image>./</image>)",
             settings=("engine.trust_remote_code=true",),
             notes="processor in its shape; one budget for all sources",
+        ),
+        _family(
+            tiny_models.phi4_multimodal,
+            "Phi-4-multimodal",
+            "Phi4MMForCausalLM",
+            image="<|endoftext10|>",
+            written="<|image_{}|>",
+            tokens=(545, 1329, 2625),
+            settings=("engine.trust_remote_code=true",),
+            notes="as released; vLLM serves the layout of transformers no more",
         ),
     ]
 )
 WITH_BUDGETS = [name for name, family in FAMILIES.items() if family.tokens]
 ONE_FOR_ALL = [name for name, family in FAMILIES.items() if "one budget" in family.notes]
 WITHOUT = [name for name in FAMILIES if name not in (*WITH_BUDGETS, *ONE_FOR_ALL)]
+
+
+ONE, LARGER = [[336, 336]], [[384, 384]]
+BY_HAND: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]]]] = {
+    "llava_next": (
+        {"image_grid_pinpoints": ONE},
+        {
+            "config.json": {"image_grid_pinpoints": ONE},
+            "processor_config.json": {"image_processor": {"image_grid_pinpoints": ONE}},
+        },
+    ),
+    "llava_onevision": (
+        {"image_grid_pinpoints": LARGER},
+        {
+            "config.json": {"image_grid_pinpoints": LARGER},
+            "processor_config.json": {"image_processor": {"image_grid_pinpoints": LARGER}},
+        },
+    ),
+    "pixtral_hf": (
+        {"size": {"longest_edge": 448}},
+        {
+            "config.json": {"vision_config": {"image_size": 448}},
+            "processor_config.json": {"image_processor": {"size": {"longest_edge": 448}}},
+        },
+    ),
+    "pixtral": (
+        {"max_image_size": 448},
+        {"tekken.json": {"multimodal": {"max_image_size": 448}}},
+    ),
+}
+"""Families without a budget: what a request could say, and what their files have to say to make all
+pictures smaller."""
+
+
+def edit(folder: Path, files: dict[str, dict[str, Any]]) -> Path:
+    """Change what the files of a model say."""
+
+    def merged(old: Any, new: Any) -> Any:
+        if not isinstance(new, dict):
+            return new
+        return {**old, **{key: merged(old.get(key, {}), value) for key, value in new.items()}}
+
+    for name, changes in files.items():
+        told = json.loads((folder / name).read_text(encoding="utf-8"))
+        (folder / name).write_text(json.dumps(merged(told, changes)), encoding="utf-8")
+    return folder
 
 
 def ask(name: str, folder: Path, *words: str) -> Config:
@@ -263,6 +330,11 @@ def picture(width: int = 300, height: int = 200) -> bytes:
     return file.getvalue()
 
 
+def data_url(data: bytes) -> str:
+    """It as a server is sent it."""
+    return str(shown(open_image(data))["image_url"]["url"])
+
+
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 
 
@@ -277,7 +349,7 @@ def table() -> str:
         given = budgets.processor_arguments(sizes, 12, [family.model])
         keys = f"`{next(iter(given))}`" if given else "—"
         tokens = ", ".join(f"{n:,}" for n in family.tokens or ())
-        tested = "ids" if family.own else "prompts"
+        tested = ("ids" if family.own else "prompts") + (", engine" if family.engine else "")
         cells = (family.title, f"`{family.model}`", tested, keys, tokens, family.notes)
         lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |"))
     return "\n".join(lines)

@@ -6,8 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from bed import FAMILIES, SIDE, ask, picture
+from bed import BY_HAND, FAMILIES, SIDE, ask, edit, picture
 
+from mmpr_builder.config import Config
 from mmpr_builder.engines.vllm import VllmSampler
 from mmpr_builder.sampling import Continue, Request, Sample
 
@@ -19,17 +20,35 @@ NAMES = [name for name, family in FAMILIES.items() if family.engine]
 def test_the_engine_answers_with_each_budget_and_continues_without_the_picture(
     name: str, tmp_path: Path
 ) -> None:
-    family = FAMILIES[name]
-    family.make(tmp_path / "model")
-    budget = ["images.tiles=12"] if family.tokens else []
-    sampler = VllmSampler(ask(name, tmp_path / "model", *budget))
+    budget = ["images.tiles=12"] if FAMILIES[name].tokens else []
+    used = answered(name, FAMILIES[name].make(tmp_path / "model"), *budget)
+    # Beside the image tokens there are marks at rows and pieces.
+    least = FAMILIES[name].tokens or (0,)
+    assert all(0 < n - tokens < 200 for n, tokens in zip(used, least, strict=True) if tokens)
+
+
+@pytest.mark.families
+@pytest.mark.parametrize("name", ["llava_next", "pixtral_hf"])
+def test_pictures_made_smaller_by_hand_reach_the_model(name: str, tmp_path: Path) -> None:
+    model = edit(FAMILIES[name].make(tmp_path / "model"), BY_HAND[name][1])
+    (used,) = answered(name, model)
+    assert used < 1_300  # 2,500 and more without.
+
+
+def answered(name: str, folder: Path, *words: str) -> list[int]:
+    """The lengths of the prompts with a large picture, all of which were answered."""
+    return asyncio.run(_answers(ask(name, folder, *words), FAMILIES[name].tokens or (0,)))
+
+
+async def _answers(config: Config, tokens: tuple[int, ...]) -> list[int]:
+    sampler = VllmSampler(config)
     try:
-        asyncio.run(_answers(sampler, family.tokens or (0,)))
+        return await _asked(sampler, tokens)
     finally:
-        asyncio.run(sampler.close())
+        await sampler.close()
 
 
-async def _answers(sampler: VllmSampler, tokens: tuple[int, ...]) -> None:
+async def _asked(sampler: VllmSampler, tokens: tuple[int, ...]) -> list[int]:
     large, used = picture(SIDE, SIDE), []
     for tiles in (1, 6, 12)[: len(tokens)]:
         asked = Request(
@@ -50,5 +69,4 @@ async def _answers(sampler: VllmSampler, tokens: tuple[int, ...]) -> None:
         assert found is not None
         assert found.prefix == ""
         assert found.tokens
-    # Beside the image tokens there are marks at rows and pieces.
-    assert all(0 < n - least < 200 for n, least in zip(used, tokens, strict=True) if least)
+    return used

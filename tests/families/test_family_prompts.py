@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import re
 import shutil
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from bed import (
     WITH_BUDGETS,
     WITHOUT,
     ask,
+    data_url,
     picture,
     prompts_of,
     trial,
@@ -28,10 +29,12 @@ from bed import (
 from PIL import Image
 
 from mmpr_builder.config import load_config
-from mmpr_builder.engines import vllm_internals
+from mmpr_builder.dropout import cut_tokens
+from mmpr_builder.engines import check_images, vllm_internals
 from mmpr_builder.engines.rendering import Prompts
 from mmpr_builder.engines.vllm import _how_to_install
 from mmpr_builder.errors import ConfigError, InputError, RowError
+from mmpr_builder.prompts import parts
 from mmpr_builder.sampling import Request
 from mmpr_builder.stages import plan
 
@@ -54,28 +57,62 @@ def rendered(prompts: Prompts, prompt: str, *pictures: bytes, tiles: int | None 
     return asyncio.run(prompts.shown(request))["prompt_token_ids"]
 
 
-def own_ids(folder: Path, prompt: str, *pictures: bytes) -> list[int]:
-    """The ids that transformers' own processor makes of the same conversation."""
+def own_ids(name: str, folder: Path, prompt: str, *pictures: bytes, begun: str = "") -> list[int]:
+    """The ids that the family's own processor makes of the same conversation, with `begun` behind
+    what opens the assistant's turn."""
     import torch
     from transformers import AutoProcessor
 
+    if name == "pixtral":
+        return mistral_ids(folder, prompt, *pictures, begun=begun)
+    mark = FAMILIES[name].written
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=bool(mark))
+    opened = [Image.open(io.BytesIO(data)) for data in pictures]
+    if mark:  # Its template takes text alone, which vLLM joins so.
+        number = itertools.count(1)
+        marks = [mark.format(next(number)) if p is None else p for p in parts(prompt)]
+        text = with_begun(processor.tokenizer, "\n".join(marks), begun, tokenize=False)
+        found = processor(text=text, images=opened or None)
+    else:
+        content = message(prompt, *opened)
+        found = with_begun(processor, content, begun, tokenize=True, return_dict=True)
+    return [int(i) for i in torch.as_tensor(found["input_ids"]).reshape(-1)]
+
+
+def mistral_ids(folder: Path, prompt: str, *pictures: bytes, begun: str) -> list[int]:
+    """The ids that mistral-common makes of a conversation whose last message is a prefix."""
+    from mistral_common.protocol.instruct.chunk import ImageURLChunk, TextChunk
+    from mistral_common.protocol.instruct.messages import AssistantMessage, UserMessage
+    from mistral_common.protocol.instruct.request import ChatCompletionRequest
+    from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+
     opened = iter(pictures)
-    first, *rest = prompt.removeprefix("<image>\n").split("<image>")
-    content: list[dict[str, Any]] = [{"type": "text", "text": first}] if first else []
-    if prompt.startswith("<image>\n"):
-        content.insert(0, {"type": "image", "image": Image.open(io.BytesIO(next(opened)))})
-    for text in rest:
-        content.append({"type": "image", "image": Image.open(io.BytesIO(next(opened)))})
-        content.append({"type": "text", "text": text})
-    found = AutoProcessor.from_pretrained(folder).apply_chat_template(
+    content = [
+        ImageURLChunk(image_url=data_url(next(opened))) if part is None else TextChunk(text=part)
+        for part in parts(prompt)
+    ]
+    turns: list[Any] = [UserMessage(content=content)]
+    turns += [AssistantMessage(content=begun, prefix=True)] if begun else []
+    tokenizer = MistralTokenizer.from_file(str(folder / "tekken.json"))
+    return tokenizer.encode_chat_completion(ChatCompletionRequest(messages=turns)).tokens
+
+
+def message(prompt: str, *pictures: Any) -> list[dict[str, Any]]:
+    left = iter(pictures)
+    return [
+        {"type": "image", "image": next(left)} if part is None else {"type": "text", "text": part}
+        for part in parts(prompt)
+    ]
+
+
+def with_begun(template: Any, content: Any, begun: str, **how: Any) -> Any:
+    """A chat with `begun` behind what opens the assistant's turn."""
+    return template.apply_chat_template(
         [{"role": "user", "content": content}],
         add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-    )["input_ids"]
-    if isinstance(found, list) and not isinstance(found[0], int):
-        found = found[0]
-    return [int(i) for i in torch.as_tensor(found).reshape(-1)]
+        chat_template=template.chat_template + begun,
+        **how,
+    )
 
 
 def test_the_table_in_the_docs_is_that_of_the_bed() -> None:
@@ -97,7 +134,7 @@ def test_prompts_are_the_family_s_own(name: str, folders: Path) -> None:
             pictures = [picture(300, 200), picture(200, 300)][:count]
             ids = rendered(prompts, prompt, *pictures)
             if family.own and (count < 2 or family.several):
-                assert ids == own_ids(folders / name, prompt, *pictures)
+                assert ids == own_ids(name, folders / name, prompt, *pictures)
             # A picture is a run, or several runs, of its token: none without one.
             assert (token in ids) == bool(count)
             if count == 2 and "puts pictures first" not in family.notes.replace("them", "pictures"):
@@ -107,7 +144,7 @@ def test_prompts_are_the_family_s_own(name: str, folders: Path) -> None:
                 first, last = ids.index(token), len(ids) - ids[::-1].index(token)
                 assert "In" in tokenizer.decode(ids[:first])
                 assert " is red" in tokenizer.decode(ids[last:])
-                runs = [i for i, j in pairwise(ids) if i == token != j]
+                runs = [i for i, j in itertools.pairwise(ids) if i == token != j]
                 assert len(runs) >= 2
         with pytest.raises(RowError, match="image_count"):
             rendered(prompts, "Two <image><image>", picture())
@@ -126,6 +163,43 @@ def test_the_blind_prompt_is_that_of_the_text_alone(name: str, folders: Path) ->
         assert asyncio.run(prompts.bare(inline))["prompt_token_ids"] == bare["prompt_token_ids"]
 
 
+RESPONSE = "Row 1: red circle, blue square. Row 2: no green circle. Final answer: 3"
+
+
+@pytest.mark.families
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("image", [False, True])
+def test_a_continuation_leaves_the_family_s_own_turn_open(
+    name: str, image: bool, folders: Path
+) -> None:
+    family, folder = FAMILIES[name], folders / name
+    prompt, large = "<image>\nHow many red shapes?", picture()
+    request = Request(id="a", prompt=prompt, images=(large,))
+    shown = (prompt, large) if image else ("How many red shapes?",)
+    with prompts_of(ask(name, folder)) as prompts:
+        tokenizer = prompts._renderer.get_tokenizer()
+        sampled = tokenizer.encode(RESPONSE, add_special_tokens=False)
+        cut = cut_tokens(sampled, RESPONSE, 0.5, tokenizer.decode)
+        assert cut is not None
+        assert RESPONSE.startswith(cut.text)
+        made = asyncio.run(prompts.continued(request, cut.ids, image=image))
+        ids = made["prompt_token_ids"]
+        assert ("mm_kwargs" in made) == image
+        if family.own:
+            assert ids == own_ids(name, folder, *shown, begun=cut.text)
+        else:
+            # Without a processor to compare with: what its own chat template writes, and in the
+            # place of what it writes for a picture only marks, and the number that MiniCPM-V gives.
+            text = with_begun(tokenizer, message(*shown), cut.text, tokenize=False)
+            pieces = text.split(family.picture) if image else [text, ""]
+            begin, end = (tokenizer.encode(t, add_special_tokens=False) for t in pieces)
+            assert ids[: len(begin)] == begin
+            assert ids[len(ids) - len(end) :] == end
+            between = tokenizer.decode(ids[len(begin) : len(ids) - len(end)])
+            assert bool(between) == image
+            assert re.sub("<[^<>]+>", "", between) in ("", "0")
+
+
 @pytest.mark.families
 @pytest.mark.parametrize("name", WITH_BUDGETS)
 def test_budgets_change_the_number_of_image_tokens(name: str, folders: Path) -> None:
@@ -139,7 +213,9 @@ def test_budgets_change_the_number_of_image_tokens(name: str, folders: Path) -> 
             for tiles in (1, 6, 12)
         ]
     assert found == list(family.tokens or ())
-    assert trial(config).keeps_budgets
+    found_out = trial(config)
+    assert found_out.keeps_budgets
+    assert not any("dropped" in note for note in found_out.notes)
 
 
 @pytest.mark.families
@@ -179,12 +255,14 @@ def test_only_a_shipped_recipe_s_budget_that_does_nothing_is_a_note(folders: Pat
 
 @pytest.mark.families
 def test_a_picture_that_the_context_cannot_hold_is_found_before_loading(folders: Path) -> None:
-    words = ("images.tiles=12", "engine.max_model_len=1024")
+    words = ("images.tiles=12", "engine.max_model_len=1024", "sampling.max_tokens=900")
     with pytest.raises(ConfigError, match=r"over 1024 of the 1024.*raise engine\.max_model_len"):
         trial(ask("qwen2_5_vl", folders / "qwen2_5_vl", *words))
-    words = ("images.tiles=1", "engine.max_model_len=1024", "sampling.max_tokens=900")
+    words = ("images.tiles=1", *words[1:])
     (note,) = trial(ask("qwen2_5_vl", folders / "qwen2_5_vl", *words)).notes
     assert "its responses end before sampling.max_tokens = 900" in note
+    with pytest.raises(ConfigError, match=r"dropout\.max_tokens = 1,024 leaves no room"):
+        trial(ask("qwen2_5_vl", folders / "qwen2_5_vl", *words, "dropout.max_tokens=1024"))
 
 
 @pytest.mark.families
@@ -206,6 +284,18 @@ def test_a_model_without_a_chat_template_is_found_before_loading(tmp_path: Path)
     assert trial(ask("mistral3", tmp_path / "model", words)).keeps_budgets
     with pytest.raises(ConfigError, match=r"cannot be shown a picture"):
         trial(ask("mistral3", tmp_path / "model", "engine.chat_template='[INST]{{ messages }}'"))
+
+
+@pytest.mark.families
+def test_a_class_that_vllm_takes_for_a_text_model_is_refused_before_loading(tmp_path: Path) -> None:
+    from transformers import Phi4MultimodalConfig
+
+    config = ask("phi4_multimodal", tmp_path / "model")
+    theirs = Phi4MultimodalConfig(architectures=["Phi4MultimodalForCausalLM"])
+    theirs.save_pretrained(tmp_path / "model")
+    # vLLM runs it as a text model.
+    with pytest.raises(InputError, match=r"\(Phi4MultimodalForCausalLM\) takes no images"):
+        check_images(config)
 
 
 @pytest.mark.families

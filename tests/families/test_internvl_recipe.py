@@ -25,7 +25,13 @@ TOKENS = 256
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [tiny_models.internvl_hf, tiny_models.internvl_chat])
+@pytest.mark.parametrize(
+    "make",
+    [
+        tiny_models.internvl_hf,
+        pytest.param(tiny_models.internvl_chat, marks=pytest.mark.families),
+    ],
+)
 def test_mmpr_v1_2_samples_on_internvl_with_tiles_by_source(
     tmp_path: Path, make: Callable[[Path], Path]
 ) -> None:

@@ -300,6 +300,15 @@ def _save(folder: Path, config: Any, kind: Any, weights: bool) -> None:
         config.save_pretrained(folder)
 
 
+def _as_published(file: Path) -> None:
+    """Name a CLIP tower's weights as published models do; transformers 5 writes them otherwise."""
+    from safetensors.torch import load_file, save_file
+
+    old, new = "vision_tower.", "vision_tower.vision_model."
+    weights = {name.replace(old, new): value for name, value in load_file(file).items()}
+    save_file(weights, file, metadata={"format": "pt"})
+
+
 def _chat(opening: str, picture: str, closing: str, reply: str, before: str = "") -> str:
     """A chat template: turns of a user, with `picture` where a picture stands, and the reply's
     beginning."""
@@ -429,6 +438,8 @@ def _llava(folder: Path, version: str, template: str, weights: bool, **more: Any
         **more,
     )
     _save(folder, config, getattr(transformers, f"{version}ForConditionalGeneration"), weights)
+    if weights:
+        _as_published(folder / "model.safetensors")
     images = {"Llava": transformers.CLIPImageProcessor, "LlavaNext": None}[version]
     getattr(transformers, f"{version}Processor")(
         image_processor=(images or transformers.LlavaNextImageProcessor)(
@@ -1050,6 +1061,78 @@ def minicpm_v(folder: Path, weights: bool = False) -> Path:
         **TEXT,
         "vocab_size": len(tokens),
         "vision_config": {"model_type": "siglip_vision_model", **_vision(image_size=980)},
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    return folder
+
+
+_PHI_CODE = """
+import re
+
+from transformers import BatchFeature, Phi3Config, Phi4MultimodalProcessor
+
+
+class Phi4MMConfig(Phi3Config):
+    model_type = "phi4mm"
+
+
+class Phi4MMProcessor(Phi4MultimodalProcessor):
+    # As the released one it takes nothing else: a budget has to reach the image processor before.
+    def __call__(self, text, images=None, audios=None, return_tensors=None):
+        texts = [text] if isinstance(text, str) else list(text)
+        texts = [re.sub(r"<\\|image_\\d+\\|>", self.image_token, one) for one in texts]
+        found = super().__call__(text=texts, images=images, return_tensors=return_tensors)
+        data = {"input_image_embeds" if k == "image_pixel_values" else k: found[k] for k in found}
+        return BatchFeature(data=data)
+"""
+
+
+def phi4_multimodal(folder: Path, weights: bool = False) -> Path:
+    """Phi-4-multimodal as released: prompts only. Its processor comes with the model; this one is
+    transformers' own, by the names that the model's code has."""
+    import transformers
+    from tokenizers import Tokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    template = (
+        "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>"
+        "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    tokens = tokenizer(["<|user|>", "<|assistant|>", "<|end|>"], template)
+    # vLLM knows the tokens of pictures and sounds by their numbers.
+    described = json.loads(tokens.backend_tokenizer.to_str())
+    for number, name in ((200_010, "<|endoftext10|>"), (200_011, "<|endoftext11|>")):
+        described["model"]["vocab"][name] = number
+        flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        described["added_tokens"].append({"id": number, "content": name, "special": True, **flags})
+    tokens = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(described)),
+        eos_token="<|end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens={"image_token": "<|endoftext10|>", "audio_token": "<|endoftext11|>"},
+    )
+    tokens.chat_template = template
+    transformers.Phi4MultimodalProcessor(
+        image_processor=transformers.Phi4MultimodalImageProcessor(),
+        audio_processor=transformers.Phi4MultimodalFeatureExtractor(),
+        tokenizer=tokens,
+        chat_template=template,
+    ).save_pretrained(folder)
+    (folder / "code_phi4mm.py").write_text(_PHI_CODE)
+    file = folder / "processor_config.json"
+    own = {"AutoProcessor": "code_phi4mm.Phi4MMProcessor"}
+    told = json.loads(file.read_text()) | {"processor_class": "Phi4MMProcessor", "auto_map": own}
+    file.write_text(json.dumps(told))
+    config = {
+        "architectures": ["Phi4MMForCausalLM"],
+        "auto_map": {"AutoConfig": "code_phi4mm.Phi4MMConfig"},
+        "model_type": "phi4mm",
+        "torch_dtype": "bfloat16",
+        **TEXT,
+        "vocab_size": 200_064,
+        "img_processor": None,
+        "embd_layer": {"audio_embd_layer": {"compression_rate": 8}},
+        "pad_token_id": 0,
     }
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     return folder

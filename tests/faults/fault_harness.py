@@ -63,6 +63,7 @@ class Build:
     words: Sequence[str]
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    command: str = "build"
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
 
@@ -72,7 +73,7 @@ class Build:
         with self.log.open("ab") as log:
             self.process = awaited(
                 subprocess.Popen(
-                    [sys.executable, str(HERE / "fault_build.py"), "build", *self.words],
+                    [sys.executable, str(HERE / "fault_build.py"), self.command, *self.words],
                     cwd=ROOT,
                     env=environment,
                     stdin=subprocess.DEVNULL,

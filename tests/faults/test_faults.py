@@ -21,7 +21,8 @@ from typing import Any
 
 import fsspec
 import pytest
-from fault_build import DELAY, POISON
+from commands import mmpr
+from fault_build import AT, DELAY, POISON
 from fault_harness import (
     AGENTS_S,
     HERE,
@@ -43,6 +44,7 @@ from small_builds import sample_here
 
 from mmpr_builder import demo
 from mmpr_builder.config import load_config
+from mmpr_builder.engines import make_sampler
 from mmpr_builder.folder import parts
 from mmpr_builder.io.tables import read_parquet
 
@@ -86,10 +88,12 @@ def a_build(world: Path, tmp_path: Path, out: str | None = None, *more: str, **e
 
 @pytest.fixture(scope="session")
 def undisturbed(world: Path) -> str:
-    """The same build without a disturbance."""
+    """The same build without a disturbance; without Ray, which must not matter."""
     out = str(world / "undisturbed")
-    build = Build(out, replay(world, out), world / "log")
-    build.finish(limit=1)
+    words = replay(world, out)
+    sample_here(load_config(words[0], words[1:]), make_sampler)
+    done = mmpr("pair", *words)
+    assert done.returncode == 0, done.stderr
     return out
 
 
@@ -197,6 +201,97 @@ def test_the_process_of_an_engine_is_killed(
         gap_s=(0.1, 2),
         need_progress=0.9,
     )
+
+
+# --- kills between the stages ---------------------------------------------------------------
+
+RUNS, OUTPUT = "mmpr_builder.runs", "mmpr_builder.output"
+MOMENTS = {
+    "planning to sampling": (
+        f"{RUNS}.planning:write_manifest:before:1",
+        f"{RUNS}.planning:write_manifest:after:1",
+        f"{RUNS}.sample_run:ray_session:before:1",
+        f"{RUNS}.driver:Fleet:after:1",
+    ),
+    "last unit to pairing": (
+        "mmpr_builder.folder.parts:tidy:before:1",
+        "mmpr_builder.folder.parts:tidy:after:1",
+        f"{RUNS}:run_pairing:before:1",
+    ),
+    "within pairing": (
+        f"{OUTPUT}.writer:BuildWriter.add:after:3",
+        f"{OUTPUT}.shards:publish:before:1",
+        # The folders of pairs and drops go, then the new ones come.
+        *(f"pathlib:Path.rename:after:{number}" for number in (1, 2, 3, 4)),
+    ),
+    "pairing to report": (
+        f"{RUNS}.pair_run:finish_build:before:1",
+        f"{OUTPUT}.card:render_card:after:1",
+        f"{RUNS}.pair_run:finish_build:after:1",
+        "mmpr_builder.stages:write_report:before:1",
+        "mmpr_builder.stages:write_report:after:1",
+    ),
+    "extending": (
+        f"{RUNS}.planning:write_order:before:1",
+        f"{RUNS}.planning:write_manifest:before:1",
+        f"{RUNS}.planning:write_manifest:after:1",
+        f"{RUNS}.driver:Driver._on_result:after:3",
+    ),
+    "pooling": (
+        f"{RUNS}.pair_run:Pool:after:1",
+        f"{OUTPUT}.writer:BuildWriter.add:after:2",
+        f"{OUTPUT}.shards:publish:before:1",
+    ),
+}
+HALF = SEEDS // 2
+
+
+@pytest.fixture(scope="session")
+def before(world: Path, undisturbed: str) -> dict[str, tuple[str, list[str]]]:
+    """Stage -> what the folder has when the run starts that is killed, and more words for it."""
+    half = a_build(world, world, str(world / "half"), f"limit={HALF}", **{DELAY: ""})
+    half.finish(limit=1)
+    paired, more = (undisturbed, ["pairing.max_per_seed=1"]), ["limit=160", "--extend"]
+    return {
+        "planning to sampling": ("", []),
+        "last unit to pairing": (undisturbed, []),
+        "within pairing": paired,
+        "pairing to report": paired,
+        "extending": (half.out, more),
+        "pooling": ("", [f"rollouts=[{undisturbed},{half.out}]"]),
+    }
+
+
+@LONG
+@pytest.mark.parametrize("stage", MOMENTS)
+def test_the_driver_is_killed_between_stages(
+    stage: str,
+    world: Path,
+    before: dict[str, tuple[str, list[str]]],
+    tmp_path: Path,
+    outcomes: list[Outcome],
+    outcome: Outcome,
+) -> None:
+    outcome.victim = f"driver, {stage}"
+    there, more = before[stage]
+    command = "pair" if stage == "pooling" else "build"
+
+    def build(name: str, **env: str) -> Build:
+        out = str(tmp_path / name)
+        if there:
+            shutil.copytree(there, out)
+        words = [word for word in replay(world, out, *more) if stage != "pooling" or
+                 not word.startswith("seeds=")]  # fmt: skip
+        return Build(out, words, tmp_path / "log", env, command)
+
+    expected = build("expected")
+    expected.finish(limit=1)
+    for number, moment in enumerate(MOMENTS[stage]):
+        killed = build(str(number), **{AT: moment})
+        assert killed.start().wait(timeout=300) == -signal.SIGKILL, killed.tail()
+        killed.process, killed.environment = None, {}
+        outcome.kills += 1
+        conclude(outcomes, outcome, killed, expected.out)
 
 
 # --- kills on a cluster ---------------------------------------------------------------------

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from mmpr_builder.config import Config
 from mmpr_builder.output import Block, BuildWriter, finish_build, make_block, rejected_ids
 from mmpr_builder.pairing import judge_and_pair, read_labels
-from mmpr_builder.quality import Findings
+from mmpr_builder.quality.filters import Findings
 from mmpr_builder.records import Continuation, Drop, ImageRef, Response, Rollout, Seed, Verdict
 
 

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 
-def wait_for(condition: Callable[[], object], limit_s: float = 300.0) -> None:
-    """Until `condition()` holds; the limit ends a wait for what never comes."""
+def wait_for(condition: Callable[[], object], limit_s: float = 840.0) -> None:
+    """Until `condition()` holds; the limit ends a wait for what never comes,
+    just before pytest would end its worker."""
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "nothing of it happened"

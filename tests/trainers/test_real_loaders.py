@@ -22,7 +22,6 @@ from mmpr_builder import load_pairs
 from mmpr_builder.config import Config
 from mmpr_builder.demo import model_path
 from mmpr_builder.export import FORMATS, ExportOptions, write_export
-from mmpr_builder.export.verl import write_queries
 from mmpr_builder.records import Rollout, Seed
 from mmpr_builder.scoring import Judge
 
@@ -135,7 +134,7 @@ def test_verl_reads_every_query_and_its_reward_knows_the_answer(tmp_path: Path) 
     options = ExportOptions()
     with Judge() as judge:
         pairs = [(rollout, config) for rollout in sampled]
-        done = write_queries(["out"], pairs, judge, str(dest), options)
+        done = write_export(["out"], FORMATS["verl"], str(dest), options, lambda: pairs, judge)
     assert done.rows >= 5
     found = read_by("verl", "verl", dest, tmp_path / "rows.jsonl")
     assert len(found) == done.rows
@@ -149,7 +148,7 @@ def test_trl_reads_every_row_of_another_stage(tmp_path: Path, stage: str) -> Non
     (tmp_path / "seeds").mkdir()
     dest, form = tmp_path / "dest", FORMATS[stage]
     made = [(rollout, Config()) for rollout in rollouts(tmp_path / "seeds")]
-    done = write_queries(["out"], made, LastWord(), str(dest), ExportOptions(), form)
+    done = write_export(["out"], form, str(dest), ExportOptions(), lambda: made, LastWord())
     found = read_by("trl-stage", "trl", dest, tmp_path / "rows.jsonl")
     assert len(found) == done.rows >= 4
     assert {len(row["images"]) for row in found} >= ({1, 2, 5} if stage == "grpo" else {0, 1, 2, 5})

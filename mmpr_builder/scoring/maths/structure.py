@@ -38,10 +38,11 @@ _MATRIX = re.compile(
 )
 RELATION = re.compile(r"\\(?:leq|geq|neq|approx|in|equiv|cong)(?![a-zA-Z])|[<>=]")
 _SEPARATING_WORD = re.compile(
-    r"\s+(?:and|or)\s+|\s*(?:或者|以及|或|和|及|与|、)\s*|\\(?:lor|land|vee|wedge)(?![a-zA-Z])"
+    r"(?<!\s)\s++(?:and|or)\s++|(?:(?<!\s)\s++)?(?:或者|以及|或|和|及|与|、)\s*+|\\(?:lor|land|vee|wedge)(?![a-zA-Z])"
 )
 _BUILDER = re.compile(
-    r"\\?\{\s*([a-zA-Z])\s*(?:\\in\s*(?:R|\\R|\\mathbb\{R\}))?\s*(?:\||:)(.+?)\\?\}\Z", re.DOTALL
+    r"\\?\{\s*+([a-zA-Z])\s*+(?:\\in\s*+(?:R|\\R|\\mathbb\{R\})\s*+)?(?:\||:)(.+?)\\?\}\Z",
+    re.DOTALL,
 )
 
 
@@ -100,10 +101,10 @@ def parse(text: str) -> Node:
     matrix = _MATRIX.match(text)
     if matrix:
         return _matrix(matrix)
-    unions = re.split(r"\s*\\cup\s*", text)
+    unions = [part.strip() for part in text.split("\\cup")]
     if len(unions) > 1 and all(unions):
         return Node("union", tuple(unions))
-    if not re.search(r"\\begin", text):
+    if "\\begin" not in text:
         items = split_commas(_separate_words(text).strip(" ,;"))
         if len(items) > 1:
             return Node("list", items)
@@ -182,6 +183,8 @@ def _encloses(text: str) -> bool:
 
 def split_relation(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(`sides`, `operators`) of `-2 \\leq x < 7`; no operators for a plain expression."""
+    if not RELATION.search(text):
+        return (text.strip(),), ()
     outside = {i for i, _ in top_level(text)}
     sides: list[str] = []
     operators: list[str] = []
@@ -236,8 +239,6 @@ def named_value(text: str) -> tuple[str | None, str]:
     """
     sides, operators = split_relation(text)
     if not operators:
-        return None, text
-    if operators == ("\\in",) and is_name(sides[0]) and sides[1][:1] not in "[(\\{":
         return None, text
     if any(op not in ("=", "\\in", "\\approx") for op in operators):
         return None, text

@@ -22,7 +22,7 @@ _DIGITS = 40
 _CLOSE = sympy.Float("1e-28", _DIGITS)
 _POINTS = 5
 _CONVERSION = ConversionConfig(lowercase_symbols=False)
-_DEGREES = re.compile(r"([0-9]+(?:\.[0-9]+)?)°")
+_DEGREES = re.compile(r"(?<![0-9])([0-9]++(?:\.[0-9]++)?)°")
 _DECIMAL = re.compile(r"[-+]?[0-9]*\.([0-9]+)\Z")
 
 
@@ -200,21 +200,11 @@ def _relation(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
 
 def _constant_ratio(f: Any, g: Any) -> Any:
     """The constant f / g, or None if it is none (or not real)."""
-    symbols = sorted(f.free_symbols, key=str)
     rng = random.Random(20240301)
-    first: Any = None
-    agreed = 0
-    for _ in range(4 * _POINTS):
-        point = {s: sympy.Rational(round(rng.uniform(0.2, 3.0) * 997), 997) for s in symbols}
-        x, y = _number(f, point), _number(g, point)
-        if x is None or y is None or y == 0 or x == 0:
-            continue
-        ratio = x / y
-        if first is None:
-            first = ratio
-        elif not _near(ratio - first, first):
-            return None
-        agreed += 1
-        if agreed >= _POINTS:
-            return first if first.is_real else None
-    raise Unclear("has no value at the points tried")
+    symbols = sorted(f.free_symbols, key=str)
+    point = {s: sympy.Rational(round(rng.uniform(0.2, 3.0) * 997), 997) for s in symbols}
+    x, y = _number(f, point), _number(g, point)
+    if not x or not y:
+        raise Unclear("has no value at the point tried")
+    ratio = x / y
+    return ratio if ratio.is_real and _identical(f - ratio * g, f, set(symbols)) else None

@@ -34,6 +34,7 @@ SCALES: dict[str, int] = {
 }
 PARTS: dict[str, int] = {
     "half": 2,
+    "halve": 2,
     "third": 3,
     "quarter": 4,
     "fourth": 4,
@@ -79,8 +80,6 @@ def _english_fraction(parts: list[str]) -> Fraction | None:
     if not parts:
         return None
     denominator = PARTS.get(parts[-1]) or PARTS.get(parts[-1].removesuffix("s"))
-    if parts[-1] in ("halves",):
-        denominator = 2
     if denominator is None:
         whole = _english_integer(parts)
         return None if whole is None else Fraction(whole)
@@ -112,8 +111,6 @@ def _english_integer(parts: list[str]) -> int | None:
             group += value
         elif word == "hundred" and 0 < group < 100:
             group *= 100
-        elif word == "dozen" and 0 < group < 100 and word == parts[-1]:
-            group *= 12
         elif word in SCALES and group > 0 and word != "hundred":
             total += group * SCALES[word]
             group = 0
@@ -180,7 +177,7 @@ def _chinese_integer(text: str) -> int | None:
 
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,3}(?:[ ][0-9]{3})+|[0-9]+)"
 NUMBER = rf"(?:{_DIGITS}(?:\.[0-9]*)?|\.[0-9]+)"
-_SIGN = r"(?P<sign>[-+]?)\s*"
+_SIGN = r"(?P<sign>[-+]?)\s*+"
 _EXPONENT = r"\{[-+]?\s*[0-9]{1,3}\}|\([-+]?[0-9]{1,3}\)|[-+]?[0-9]{1,3}"
 SCIENTIFIC = (
     r"(?:[eE](?P<e>[-+]?[0-9]{1,3})"
@@ -192,7 +189,7 @@ _SLASH = re.compile(
     rf"{_SIGN}(?:(?P<whole>[0-9]+)\s+)?\(?(?P<top>{NUMBER})\)?\s*(?:/|\\div)\s*\(?(?P<low>{NUMBER})\)?\Z"
 )
 _FRAC = re.compile(
-    rf"{_SIGN}(?P<whole>[0-9]+)?\s*\\frac\{{(?P<top_sign>[-+]?)(?P<top>{NUMBER})\}}"
+    rf"{_SIGN}(?:(?P<whole>[0-9]++)\s*+)?\\frac\{{(?P<top_sign>[-+]?)(?P<top>{NUMBER})\}}"
     rf"\{{(?P<low_sign>[-+]?)(?P<low>{NUMBER})\}}\Z"
 )
 _REPEATING = re.compile(
@@ -201,7 +198,7 @@ _REPEATING = re.compile(
     r"|\\dot\{?(?P<first>[0-9])\}?(?:(?P<between>[0-9]*)\\dot\{?(?P<last>[0-9])\}?)?)\Z"
 )
 _TRAILING_OFF = re.compile(
-    r"[-+]?(?P<whole>[0-9]*)\.(?P<fixed>[0-9]*?)(?P<bar>[0-9]{1,3}?)(?P=bar)+\Z"
+    r"[-+]?(?P<whole>[0-9]*)\.(?P<fixed>[0-9]{0,60}?)(?P<bar>[0-9]{1,3}?)(?P=bar){1,60}+\Z"
 )
 _SIGN_WORD = re.compile(r"(?:minus|negative|负)\s*(?=[0-9.\\])", re.IGNORECASE)
 _MAX_DIGITS = 600
@@ -223,13 +220,8 @@ def parse_number(text: str) -> Number | None:
     text = text.strip()
     if not text or len(text) > _MAX_DIGITS:
         return None
-    if (
-        text[0] in "([{"
-        and text[-1:] == {"(": ")", "[": "]", "{": "}"}[text[0]]
-        and "," not in text
-    ):
-        inner = text[1:-1]
-        return parse_number(inner) if text[0] != "[" and not set("()[]{}") & set(inner) else None
+    if text[0] + text[-1] == "()" and "," not in text:
+        return parse_number(text[1:-1])
     first = text[0]
     if first.isdigit() or first in "+-.\\":
         said = _words(text) if "又" in text or "分之" in text else None
@@ -280,6 +272,8 @@ def _fraction(text: str) -> Number | None:
 def _repeating(text: str) -> Number | None:
     r"""`0.1\overline{6}`, `0.1(6)`, `0.1\dot{6}`; `0.333...` too, where a period is to be seen."""
     text = "".join(text.split())
+    if len(text) > 60:
+        return None
     if text.endswith("\\ldots"):
         found = _TRAILING_OFF.match(text.removesuffix("\\ldots"))
         digits = text.removesuffix("\\ldots")
@@ -293,8 +287,6 @@ def _repeating(text: str) -> Number | None:
     groups = found.groupdict()
     dots = "".join(groups.get(name) or "" for name in ("first", "between", "last"))
     period = groups["bar"] or groups.get("round") or dots
-    if len(text) > 60:
-        return None
     low = 10 ** len(found["fixed"])
     value = Fraction(int((found["whole"] + found["fixed"]) or "0"), low)
     value += Fraction(int(period), low * (10 ** len(period) - 1))
@@ -340,8 +332,8 @@ def _value_of(node: ast.expr) -> Fraction:
 def same_value(predicted: Number, gold: Number) -> bool:
     """Exactly equal, or one is the other written out to at least six significant digits.
 
-    Rounding is accepted (or cutting off, one unit in the last place), but only where nobody can
-    take it for another answer: 3.142857142857 is 22/7, 0.33 is not 1/3.
+    Rounding is accepted (or cutting off, one unit in the last place), but only where it
+    cannot be taken for another answer: 3.142857142857 is 22/7, 0.33 is not 1/3.
     """
     if predicted.value == gold.value or _is_single(predicted, gold):
         return True

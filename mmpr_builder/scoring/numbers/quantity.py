@@ -50,11 +50,13 @@ _SCALED = re.compile(
     rf"(?P<number>.*[0-9.])\s*(?P<scale>{'|'.join(_LONGEST_FIRST)})(?![A-Za-z])\s*(?P<rest>.*)\Z",
     re.DOTALL,
 )
-_MONEY_FIRST = re.compile(rf"([-+]?)\s*((?:US|USD|RMB)?\s*[{CURRENCY}$€£¥])\s*(?=[-+]?[.0-9\\(])")
+_MONEY_FIRST = re.compile(
+    rf"([-+]?)\s*+((?:(?:US|USD|RMB)\s*+)?[{CURRENCY}$€£¥])\s*+(?=[-+]?[.0-9\\(])"
+)
 _HALF_A = re.compile(r"\Ahalf an? (?=[a-z])")
 _HEAD = re.compile(
-    rf"(?P<head>[-+]?\s*(?:[0-9]+\s+[0-9]+/[0-9]+|{NUMBER}\s*/\s*{NUMBER}|{NUMBER}(?:{SCIENTIFIC})?"
-    rf"|[0-9]*\s*\\frac\s*\{{[-+]?{NUMBER}\}}\s*\{{{NUMBER}\}}))(?P<tail>.*)\Z",
+    rf"(?P<head>[-+]?\s*+(?:[0-9]+\s+[0-9]+/[0-9]+|{NUMBER}\s*/\s*{NUMBER}|{NUMBER}(?:{SCIENTIFIC})?"
+    rf"|(?:[0-9]++\s*+)?\\frac\s*\{{[-+]?{NUMBER}\}}\s*\{{{NUMBER}\}}))(?P<tail>.*)\Z",
     re.DOTALL,
 )
 _HEDGES = re.compile(
@@ -125,8 +127,8 @@ def _with_unit(text: str, unit: Unit | None) -> Quantity | None:
 
 _TAIL = re.compile(
     r"(?P<head>.*?[0-9})]|.*?\\pi)"
-    r"(?P<tail>\s*(?:[%°€£¢¥Ω]|°[CF]|[a-zA-Z\u3400-\u9fff][a-zA-Z\u3400-\u9fff /]*"
-    r"(?:\s*\^\s*\{?[23]\}?)?|[a-zA-Z]+(?:\^\{?-?[0-9]\}?)?\s*/\s*[a-zA-Z]+(?:\s*\^\s*\{?[23]\}?)?))\Z",
+    r"(?P<tail>\s*+(?:[%°€£¢¥Ω]|°[CF]|[a-zA-Z\u3400-\u9fff][a-zA-Z\u3400-\u9fff /]*+"
+    r"(?:\s*+\^\s*+\{?[23]\}?)?|[a-zA-Z]+(?:\^\{?-?[0-9]\}?)?\s*/\s*[a-zA-Z]+(?:\s*\^\s*\{?[23]\}?)?))\Z",
     re.DOTALL,
 )
 _CLOSED = re.compile(r"[-+0-9.(){}/ ^]*\Z")
@@ -140,8 +142,6 @@ def _expression_with_unit(text: str, unit: Unit | None) -> Quantity | None:
     if not found:
         return None
     head, tail = found["head"].rstrip("\\ "), found["tail"].strip()
-    if not found["tail"][0].isspace() and units.is_weak(tail):
-        return None
     parsed = units.parse_unit(tail)
     if parsed is None or not (parsed.dimension or units.is_generic(parsed) or not tail.isascii()):
         return None
@@ -273,14 +273,12 @@ def _name(quantity: Quantity) -> str:
 _STEP = re.compile(
     rf"\s*(?:and\s+|,\s*)?(?P<number>{NUMBER})\s*(?P<unit>°|''|[\"']|[A-Za-z]+\.?|[\u3400-\u9fff]{{1,2}})"
 )
-_ARC = {
-    **dict.fromkeys(("'", "分", "min", "minutes", "arcmin"), Fraction(1, 60)),
-    **dict.fromkeys(("''", '"', "秒", "sec", "seconds", "arcsec"), Fraction(1, 3600)),
-}
 _MAX_COMPOUND = 60
 
 
-COMPOUND_ZH = re.compile("[0-9.]+[\u3400-\u9fff]{1,2}[0-9.]+(?:分钟|[\u3400-\u9fff])")  # 7元5角
+COMPOUND_ZH = re.compile(
+    "(?<![0-9.])[0-9.]++[\u3400-\u9fff]{1,2}[0-9.]++(?:分钟|[\u3400-\u9fff])"  # 7元5角
+)
 
 
 def parse_compound(text: str) -> tuple[Fraction, Unit] | None:
@@ -296,16 +294,10 @@ def parse_compound(text: str) -> tuple[Fraction, Unit] | None:
             return None
         minutes = step["unit"] == "m" and first is not None and first.name == "h"
         unit = units.known_unit("min" if minutes else step["unit"])
-        if first is not None and first.name == "°":
-            unit = (
-                Unit("arc", first.dimension, _ARC[step["unit"]]) if step["unit"] in _ARC else None
-            )
         if unit is None or (first is not None and unit.dimension != first.dimension):
             return None
-        value = number.value * unit.factor
-        if before is not None and value >= before:
-            return None
-        first, before, total, at = first or unit, unit.factor, total + value, step.end()
+        total += number.value * unit.factor
+        first, before, at = first or unit, unit.factor, step.end()
     if first is None or before == first.factor:
         return None
     return (-total if negative else total) / first.factor, first
@@ -330,8 +322,6 @@ def compare_as_asked(
 
 def with_unit_asked(gold: Quantity, question: str | None) -> Quantity:
     """A truth without a unit, with the one that its question names; else the truth itself."""
-    if gold.unit is not None:
-        return gold
     whole = gold.number is None or gold.number.decimals in (0, None)
     asked = units.unit_asked_for(question, whole=whole)
     return gold if asked is None else replace(gold, unit=asked)

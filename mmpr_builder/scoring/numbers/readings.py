@@ -68,9 +68,11 @@ def _parse_time(text: str) -> tuple[int, int, int, str] | None:
     return int(found["h"]), int(found["m"] or 0), int(found["s"] or 0), half
 
 
-_BETWEEN = re.compile(r"\s*(?::|(?<![a-zA-Z])to(?![a-zA-Z])|[与和跟比])\s*")
+_BETWEEN = re.compile(r"(?:(?<!\s)\s++)?(?::|(?<![a-zA-Z])to(?![a-zA-Z])|[与和跟比])\s*+")
 _ARTICLES = re.compile(r"(?<![a-zA-Z])(?:the|a|number of)(?![a-zA-Z])\s*", re.IGNORECASE)
-_NAMES = re.compile(r"([A-Za-z']+|[\u3400-\u9fff]{1,8}):(?=([A-Za-z']+|[\u3400-\u9fff]{1,8}))")
+_NAMES = re.compile(
+    r"((?<![A-Za-z'])[A-Za-z']++|[\u3400-\u9fff]{1,8}):(?=([A-Za-z']+|[\u3400-\u9fff]{1,8}))"
+)
 
 
 def is_reversed(p: str, asked: str) -> bool:
@@ -102,6 +104,8 @@ def compare_ratios(
         same = time_p[:3] == time_g[:3] and time_g[3] in ("", time_p[3])
         of_p = _of_day((*time_p[:3], "a") if p[:1] == "0" and not time_p[3] else time_p)
         same = same or (time_p[3] != time_g[3] and of_p == _of_day(time_g))
+        if not same and time_p[:3] == time_g[:3] and not time_p[3] and not _leading_zero(p):
+            return unknown("time", "leaves open which half of the day")
         if same or time_p[3] or time_g[3] or _leading_zero(p) or _leading_zero(g):
             return yes("time") if same else no("time", f"{p} is not {g}")
         if time:
@@ -164,7 +168,7 @@ _DATES = tuple(
         rf"{_YEAR}\s*(?P<mark>[-/.])\s*(?P<number>[01]?[0-9])\s*(?P=mark)\s*{_DAY}",
         rf"{_YEAR}\s*年\s*(?P<number>[01]?[0-9])\s*月(?:\s*{_DAY}\s*[日号])?",
         rf"(?:the\s+)?{_DAY}(?:\s+of)?\s+{_MONTH},?\s+{_YEAR}",
-        rf"{_MONTH}\s+{_DAY}\s*,?\s+{_YEAR}",
+        rf"{_MONTH}\s+{_DAY}(?:\s*+,)?\s++{_YEAR}",
         rf"{_MONTH},?\s+{_YEAR}",
         rf"{_MONTH}\s+{_DAY}",
         rf"(?:the\s+)?{_DAY}(?:\s+of)?\s+{_MONTH}",
@@ -182,15 +186,15 @@ _GROUPS = re.compile(
     r"[0-9]{1,6}(?:\s*(?P<mark>[-/.])\s*[0-9]{1,6})(?:\s*(?P=mark)\s*[0-9]{1,6})+\Z"
 )
 _RANGE = re.compile(
-    r"[¤$€£¥]?\s*(?P<low>[0-9]{1,9}(?:\.[0-9]+)?)\s*[%°]?\s*-\s*"
-    r"[¤$€£¥]?\s*(?P<high>[0-9]{1,9}(?:\.[0-9]+)?)\s*(?:[%°]|[A-Za-z]{0,12})\Z"
+    r"[¤$€£¥]?\s*+(?P<low>[0-9]{1,9}(?:\.[0-9]+)?)\s*+(?:[%°]\s*+)?-\s*+"
+    r"(?:[¤$€£¥]\s*+)?(?P<high>[0-9]{1,9}(?:\.[0-9]+)?)\s*+(?:[%°]|[A-Za-z]{0,12})\Z"
 )
 
 _DECADE = re.compile(r"(?:[12][0-9])?[0-9]0'?s\Z")
 _OPEN = re.compile(r"[0-9]{1,3}\s?\+\Z")
 _AND_OVER = re.compile(r"(?<=[0-9])\s*(?:years\s+)?(?:and|or)\s+(?:over|older|above|more)\Z")
 _SIZE = re.compile(r"[0-9.]+\s*(?:x|\\times)\s*[0-9.]+(?:\s*(?:x|\\times)\s*[0-9.]+)?\Z")
-_MARKS = re.compile(r"[①-⑳](?:\s*[、,和及]?\s*[①-⑳])*\Z")
+_MARKS = re.compile(r"[①-⑳](?:\s*+(?:[、,和及]\s*+)?[①-⑳])*+\Z")
 
 Date = tuple[int, int, int]
 
@@ -198,7 +202,7 @@ Date = tuple[int, int, int]
 def read_date(text: str) -> Date | None:
     """(year, month, day), 0 for what is not said; None for what is no date.
 
-    `05/06/1999` is none: whether it is in May or in June, nobody can tell.
+    `05/06/1999` is none: it may be in May or in June.
     """
     if len(text) > 40:
         return None
@@ -216,7 +220,7 @@ def read_date(text: str) -> Date | None:
 
 
 def is_dated(text: str) -> bool:
-    """A date or three and more groups of digits, which nobody means to be calculated;
+    """A date, or three and more groups of digits, which are not meant to be calculated;
     ①③ too."""
     return bool(_GROUPS.match(text) or _MARKS.match(text)) or read_date(text) is not None
 

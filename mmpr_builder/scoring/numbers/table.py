@@ -64,7 +64,7 @@ def currency_spellings() -> dict[str, tuple[str, str]]:
 
 def fits(predicted: str, gold: str) -> bool | None:
     """Whether one kind of money may be written for another: `kr` for SEK. None: it depends on the
-    country, which nobody names (`$5` for `S$5`, `SEK 5` for `5 kr`)."""
+    country, which is not named (`$5` for `S$5`, `SEK 5` for `5 kr`)."""
     if gold in _SHARED.get(predicted, ()):
         return None if predicted == "dollar" else True
     if predicted in _SHARED.get(gold, ()) and gold != "dollar":
@@ -91,8 +91,6 @@ _NAMED = re.compile(
 
 def money_behind(text: str) -> str:
     """Amounts with a sign or code in front, with their code behind; other texts as they are."""
-    if not any(char.isdigit() for char in text):
-        return text
     return _IN_FRONT.sub(
         lambda found: f"{found['minus']}{found['amount']} {_SIGNS[found['sign']]}", text
     )

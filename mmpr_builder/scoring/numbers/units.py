@@ -66,7 +66,7 @@ _WORDING = [
         (r"(?<=[\u3400-\u9fff])每(?=[\u3400-\u9fff])", "/"),
         (r"美金", "美元"),
         (r"\b(mph|kph|kmh|kmph)\b", lambda found: f"{'mi' if found[0] == 'mph' else 'km'}/h"),
-        (r"W\s*(?:\\cdot|·|\*|-|\s)\s*h(?![a-zA-Z])", "Wh"),
+        (r"W(?:\s*+(?:\\cdot|·|\*|-)\s*+|\s++)h(?![a-zA-Z])", "Wh"),
         (r"\\mu\s*(?=[A-Za-z\\])", "u"),
     )
 ]
@@ -102,12 +102,8 @@ def attached_unit(text: str) -> Unit | None:
     """What follows a number without a blank: a unit of the table, not the name of a variable."""
     if text == "K":
         return Unit(ATTACHED_K, _KNOWN["K"].dimension)
-    return None if is_weak(text) else known_unit(text)
-
-
-def is_weak(text: str) -> bool:
-    """Whether a unit's symbol may as well be the name of a variable, as in `3kT`."""
-    return text[-1:] in WEAK and len(text) < 3
+    weak = text[-1:] in WEAK and len(text) < 3  # the name of a variable as well, as in 3kT
+    return None if weak else known_unit(text)
 
 
 def _lookup(text: str) -> Unit | None:
@@ -165,14 +161,10 @@ _NO_UNIT_ZH = re.compile(  # 60的一半, 60以内, 60多个
     r"的(?:一?半|平方|立方|倒数|相反数|绝对值|[一二两三四五六七八九十]+)|[以之][内外上下前后间]|^[多余]|[不非没或除乘加减]|左右"
     r"|至少|至多"
 )
-_POWERED = re.compile(r"units?\s*(?:\^\s*\{?([23])\}?|(squared)|cubed)\Z", re.IGNORECASE)
 _SHAPES = {"square": 2, "sq": 2, "平方": 2, "cubic": 3, "cu": 3, "立方": 3}
 
 
 def _unknown(text: str) -> Unit | None:
-    powered = _POWERED.match(text)
-    if powered:
-        text = f"{'square' if powered[1] == '2' or powered[2] else 'cubic'} units"
     if not _WORDS.match(text):
         return None
     parts = text.lower().replace("-", " ").split()
@@ -189,8 +181,6 @@ def _singular(word: str) -> str:
 
 def _shape(unit: Unit) -> int:
     """2 for "square units", 3 for 立方单位 and cm^3, 0 where nothing is said of it."""
-    if unit.dimension:
-        return unit.dimension[0][1] if unit.dimension[0][0] == "length" else 0
     return next((power for word, power in _SHAPES.items() if unit.name.startswith(word)), 0)
 
 
@@ -236,8 +226,6 @@ def ratio(predicted: Unit | None, gold: Unit | None) -> Fraction | None:
             return predicted.factor / gold.factor
         names = (predicted.name, gold.name)
         return Fraction(1) if names in _AMBIGUOUS or names[::-1] in _AMBIGUOUS else None
-    if predicted.dimension or gold.dimension:
-        return None
     a, b = predicted.name, gold.name
     same = a == b or a in b.split() or b in a.split() or (not a.isascii() and (a in b or b in a))
     return Fraction(1) if same else None
@@ -262,7 +250,8 @@ _NEAREST = re.compile(
     re.IGNORECASE,
 )
 _BEHIND = re.compile(
-    r"[(（]\s*(?:单位\s*[:：]?\s*)?(?P<unit>[\u3400-\u9fff]{1,5}|[a-zA-Z°℃]{1,4}[23²³]?)\s*[)）]\s*[。.？?]?\s*\Z"
+    r"[(（]\s*+(?:单位\s*+(?:[:：]\s*+)?)?(?P<unit>[\u3400-\u9fff]{1,5}|[a-zA-Z°℃]{1,4}[23²³]?)"
+    r"\s*+[)）]\s*+(?:[。.？?]\s*+)?\Z"
 )
 _SHORT_POWERS = str.maketrans({"²": "2", "³": "3"})
 
@@ -317,7 +306,8 @@ def asks_for_count(question: str | None) -> bool:
 
 _SCALE = r"(thousand|million|billion|trillion)s?\b"
 _ASKS_SCALE = re.compile(
-    rf"(?:\bin|\bhow many|\()\s+?(?:[$€£]|us\$|u\.?s\.?|usd|eur|units of)?\s*{_SCALE}|\({_SCALE}",
+    rf"(?:\bin|\bhow many|\()\s++(?:(?:[$€£]|us\$|u\.?s\.?|usd|eur|units of)\s*+)?{_SCALE}"
+    rf"|\({_SCALE}",
     re.IGNORECASE,
 )
 

@@ -10,6 +10,7 @@ import re
 import string
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 
 from mmpr_builder.scoring.clean import clean
 from mmpr_builder.scoring.decision import Decision, Symbolic, no, unknown, yes
@@ -22,8 +23,7 @@ from mmpr_builder.scoring.maths.structure import (
     parse,
     split_relation,
 )
-from mmpr_builder.scoring.numbers.quantity import compare_quantities, parse_quantity
-from mmpr_builder.scoring.numbers.readings import compare_ratios, is_ratio
+from mmpr_builder.scoring.numbers.quantity import Quantity, compare_quantities, parse_quantity
 from mmpr_builder.scoring.words.sentence import says, value_said
 from mmpr_builder.scoring.words.text import flat, is_yes_no, normalise, polarity, same_polarity
 
@@ -32,19 +32,21 @@ _L = r"[A-Za-z]"
 _LEAD = re.compile(
     r"(?:(?:so|thus|therefore|hence|i (?:would )?(?:choose|pick|select|think|believe)(?: that)?"
     r"|it (?:is|should be|must be)"
-    r"|it's|most likely(?: to be)?)\b\s*,?\s*){0,2}"
-    r"(?:(?:the\s+)?(?:(?:correct|right|best|final|matching)\s+)*(?:answer|ans|option|choice)s?\b\s*"
-    r"(?:(?:is|are|would be|should be)\b|:)?\s*:?\s*){0,2}",
+    r"|it's|most likely(?: to be)?)\b\s*+(?:,\s*+)?){0,2}"
+    r"(?:(?:the\s++)?(?:(?:correct|right|best|final|matching)\s++)*+(?:answer|ans|option|choice)s?\b"
+    r"\s*+(?:(?:(?:is|are|would be|should be)\b|:)\s*+)?(?::\s*+)?){0,2}",
     re.IGNORECASE,
 )
 _LEAD_ZH = re.compile(
     r"(?:因此|所以|故|综上|本题|此题|这题|我)?[,，]?\s*(?:应该?|正确)?的?(?:(?:答案|选项)?\s*(?:应?选择?|是|为|:)*\s*){1,2}(?:选项)?\s*"
 )
 _CONFIRMED = re.compile(
-    r"\s+(?:is|are)\s+(?:the\s+)?(?:correct|right|true)(?:\s+(?:answer|option|choice)s?)?\.?\Z"
+    r"(?<!\s)\s++(?:is|are)\s++(?:the\s++)?(?:correct|right|true|best)"
+    r"(?:\s++(?:answer|option|choice)s?)?\.?\Z"
 )
 _ONE = re.compile(
-    rf"[(\[{{<]?\s*({_L})\s*[)\]}}>]?(?:\s*(?:选项|项|option|choice))?(?:是?正确的?)?[.。:、,]?\Z"
+    rf"[(\[{{<]?\s*+({_L})\s*+(?:[)\]}}>](?:\s++(?=[选项oc]))?)?(?:选项|项|option|choice)?"
+    r"(?:是?正确的?)?[.。:、,]?\Z"
 )
 _WITH_TEXT = re.compile(
     rf"(?:[(\[]\s*({_L})\s*[)\]]|({_L})\s*[).:：、,，\-–—]|([A-Z])(?=[\s=(（\u3400-\u9fff]))\s*(.+)\Z",
@@ -110,10 +112,10 @@ def indices(*letters: str) -> frozenset[int]:
 @lru_cache(maxsize=4096)
 def without_labels(choices: tuple[str, ...]) -> tuple[str, ...]:
     """`("A. red", "B. blue")` -> `("red", "blue")`, where every option begins with its letter."""
-    said = [read_letters(clean(choice)) for choice in choices]
-    if len(said) > 1 and all(r.text and r.letters == {i} for i, r in enumerate(said)):
-        return tuple(reading.text for reading in said)
-    return choices
+    said = map(read_letters, map(clean, choices))
+    labelled = takewhile(lambda pair: pair[1].letters == {pair[0]}, enumerate(said))
+    texts = tuple(reading.text for _, reading in labelled if reading.text)
+    return texts if len(texts) == len(choices) > 1 else choices
 
 
 @lru_cache(maxsize=8192)
@@ -136,31 +138,35 @@ def _same_words(text: str, option: str) -> bool:
 _SQUARE = re.compile(r"\[([^\[\],;]+)\]\Z")
 
 
+@lru_cache(maxsize=8192)
+def _read(text: str) -> tuple[str, str, Quantity | None, str | None, str]:
+    """A cleaned text, its `plain` spelling, its quantity, the value that it names, its words."""
+    text = _SQUARE.sub(r"\1", clean(text))
+    p = plain(text)
+    name, value = named_value(p)
+    return text, p, parse_quantity(p), value if name else None, flat(p)
+
+
 def same_option(text: str, choice: str) -> bool:
     """Whether a text is an option: by its words, its value, or the ratio that a number is."""
-    text, option = _SQUARE.sub(r"\1", clean(text)), clean(choice)
+    text, p, quantity_p, named_p, flat_p = _read(text)
+    option, g, quantity_g, named_g, flat_g = _read(choice)
     if _same_words(text, option):
         return True
-    p, g = plain(text), plain(option)
-    quantity_p, quantity_g = parse_quantity(p), parse_quantity(g)
     if quantity_p is not None and quantity_g is not None:
         return bool(compare_quantities(quantity_p, quantity_g, lambda query: no("symbolic")).equal)
-    if is_ratio(g) and ":" in g and quantity_p is not None:
-        return bool(compare_ratios(p, g, clock=False).equal)
-    value = named_value(g)[1]
-    if value != g and named_value(p)[0] is None:
-        return same_option(text, value)
-    if same_polarity(text, option) or (flat(p) == flat(g) and flat(g).isalnum()):
+    if named_g is not None and named_p is None:
+        return same_option(text, named_g)
+    if same_polarity(text, option) or (flat_p == flat_g and flat_g.isalnum()):
         return True
     left = normalise(text)
-    signs = set("+-*/^=<>") & set(text + option)
-    return bool(left) and left == normalise(option) and not signs and _same_marks(p, g)
+    if not left or left != normalise(option) or set("+-*/^=<>") & set(text + option):
+        return False
+    return _same_marks(p, g)
 
 
 def _same_marks(p: str, g: str) -> bool:
     """Whether two formulas have the same brackets, bars and factorials: not [2,3) and (2,3)."""
-    if has_words(p) or has_words(g):
-        return True
     marks = [re.sub(r"(?<!\\)[{}]|[^()\[\]{}|!]", "", side) for side in (p, g)]
     loose = not any(set(mark) - set("()") for mark in marks)
     return marks[0] == marks[1] or (loose and not bracketed(p) and not bracketed(g))
@@ -204,26 +210,13 @@ _DENIED = re.compile(
 )
 _LONE_LETTER = re.compile(r"(?<![A-Za-z0-9'’°\\])(?:A(?!\s[a-z])|[B-H])(?![A-Za-z0-9'’])")
 _IN_BRACKETS = re.compile(r"\(([A-Z])\)")
-_LISTED = re.compile(r"(?:\A|\s)[(（]?[A-Z][)）.:]\s")
-_BEHIND = re.compile(r"(.*\S)\s*[(（]([A-Z])[)）]\Z", re.DOTALL)  # 18 (B)
-_LISTING = re.compile(r"\s*[,;、]\s*(?:and\s+)?|\s+and\s+|[和与]")
+_LISTING = re.compile(r"(?:(?<!\s)\s++)?[,;、]\s*+(?:and\s++)?|(?<!\s)\s++and\s++|[和与]")
 _REASON = re.compile(
     r"[,(;:–—\-\s]*(?:because|since|as|which|due|given|i\.e)\b|[,，;(\s]*(?:因为|由于|因|即)",
     re.IGNORECASE,
 )
 _GROUND = re.compile(r"[,(;:–—\-\s]*(?:because|since|due|given)\b|[,，;(\s]*(?:因为|由于|因)", re.I)
 """A ground may say what the answer is not: `B, because A is too small`."""
-_CONFIRMS = re.compile(
-    r"[,(;:\s]*(?:(?:is|are|the|a|correct|right|best|final|true|answers?|option|choice|one|this|that"
-    r"|it|here|be|first|second|third|fourth|fifth)\b\s*|正确|是正确的|对|项)+[.)。]*\Z",
-    re.IGNORECASE,
-)
-_CONCLUSION = re.compile(
-    r".*?[,.;,，;；。\n]\s*(?:(?:so|therefore|thus|hence),? )?"
-    r"(?:the (?:correct )?(?:answer|option|choice) is(?: option| choice)?"
-    r"|(?:所以|因此|故|∴)?(?:答案|应)?选(?:择|项)?)\s*[:：]?\s*\(?(?P<letter>[A-Z])\)?\Z",
-    re.DOTALL | re.IGNORECASE,
-)
 _POSSESSIVE = re.compile(r"['’]s(?![a-z])")
 _SUBJECT = re.compile(r"(?:it|he|she|they|this|there) (?:is|are|was|were|has|have) ", re.IGNORECASE)
 """`the company is a tech company` says the option `It is a tech company`."""
@@ -288,8 +281,6 @@ def _mentions(
     predicted: str, said: _Said | None, wanted: frozenset[int], choices: tuple[str, ...]
 ) -> bool:
     """Whether the right option stands somewhere in an answer that is read as another one."""
-    if said is not None and said.sure and len(said.options) > 1:
-        return False
     named = said.options if said else frozenset[int]()
     text = _DENIED.sub(" ", predicted)
     for own in (clean(choices[i]) for i in named if i < len(choices)):
@@ -311,14 +302,6 @@ def read_predicted(
     predicted: str, choices: tuple[str, ...], question: str | None = None
 ) -> _Said | None:
     """The options that an answer names; None for none, lists of options and hedges."""
-    for i, choice in enumerate(choices):  # (H) D/(B+D), I-700,250,0
-        label = re.match(rf"[(\[]?{LETTERS[i]}[)\].:]{{0,2}}\s*(?=.)", predicted, re.DOTALL)
-        if (
-            label
-            and len(clean(choice)) > 1
-            and _same_words(predicted[label.end() :], clean(choice))
-        ):
-            return _Said(frozenset((i,)))
     said = read_letters(predicted)
     option = match_option(predicted, choices)
     article = bool(said.text) and not said.dressed and said.text[0].isalpha()
@@ -333,11 +316,10 @@ def read_predicted(
             return _Said(said.letters | {option}, sure=False)  # a label, or the text of another
         return _Said(said.letters)
     # The A of "A dog" is an article; that of "A 12" is none.
-    if said.letters and (said.dressed or not said.text[0].isalpha() or has_chinese(said.text)):
+    apart = said.dressed or not said.text[:1].isalpha() or has_chinese(said.text)
+    if said.letters and (apart or _GROUND.match(said.text)):
         return _with_words(said, choices)
-    if said.letters and (_GROUND.match(said.text) or _CONFIRMS.match(said.text)):
-        return _with_words(said, choices)
-    return _without_letter(predicted, said, choices, question)
+    return _without_letter(predicted, choices, question)
 
 
 def _with_words(said: Reading, choices: tuple[str, ...]) -> _Said | None:
@@ -347,8 +329,6 @@ def _with_words(said: Reading, choices: tuple[str, ...]) -> _Said | None:
     if own and (same_option(text, own) or same_option(text.strip("()[] "), own)):
         return _Said(options)
     rest = text.replace(own, " ", 1) if own else text
-    if _LISTED.search(rest) or (not said.dressed and has_chinese(text)):
-        return None  # options listed one after the other; A型 is a blood group
     first = re.split(r"[,;(:]|\.\s|\n", text.strip("( "))[0]
     other = match_option(text.strip("()"), choices)
     other = match_option(first, choices) if other is None else other
@@ -359,31 +339,18 @@ def _with_words(said: Reading, choices: tuple[str, ...]) -> _Said | None:
         return _Said(options | letters, sure=False)
     if own and not has_words(plain(text)) and not has_words(plain(own)):
         return _Said(options, sure=False)  # another number or formula than the option's
-    plain_letter = said.dressed or _GROUND.match(text) or _CONFIRMS.match(text)
-    return _Said(options, sure=bool(plain_letter))
+    return _Said(options, sure=said.dressed or bool(_GROUND.match(text)))
 
 
-def _without_letter(
-    predicted: str, said: Reading, choices: tuple[str, ...], question: str | None
-) -> _Said | None:
-    behind = _BEHIND.match(predicted) or _CONCLUSION.match(predicted)
-    if behind and behind[behind.lastindex or 1] in LETTERS[: len(choices)]:
-        index = LETTERS.index(behind[behind.lastindex or 1])
-        before = predicted[: behind.start(behind.lastindex or 1)]
-        own = normalise(choices[index])
-        held = [
-            i
-            for i in range(len(choices))
-            if f" {normalise(choices[i])} " in f" {normalise(before)} "
-        ]
-        sure = held == [index] and not HEDGE.search(predicted) and bool(own)
-        return _Said(frozenset((index, *held)), sure=sure)
+def _without_letter(predicted: str, choices: tuple[str, ...], question: str | None) -> _Said | None:
     named = {LETTERS.index(found) for found in _IN_BRACKETS.findall(predicted)}
     if len(named) == 1 and max(named) < len(choices):
         (index,) = named
         own = clean(choices[index])
-        inside = bool(own) and f"({LETTERS[index]}) {own}".lower() in predicted.lower()
-        sure = inside or says(plain(predicted), LETTERS[index], question)
+        label = f"({LETTERS[index]})"
+        sure = f"{label} {own}".lower() in predicted.lower() if own else False
+        sure = sure or same_option(predicted.replace(label, ""), own)  # 18 (B)
+        sure = sure or says(plain(predicted), LETTERS[index], question)
         return _Said(frozenset(named), sure=sure and not HEDGE.search(predicted.replace(own, "")))
     polar = polarity(predicted, question)
     hits = [i for i, c in enumerate(choices) if is_yes_no(c) and polarity(clean(c)) == polar]
@@ -420,30 +387,20 @@ def _compare_value(
         return None
     if question and names_another(text, question):
         return unknown("name", "the question asks for another value")
-    sides = [re.sub(r"\A([^:]+):([^:]+)\Z", r"\\frac{\1}{\2}", plain(clean(c))) for c in choices]
-    if ":" not in text and any(
-        side != plain(clean(c)) for side, c in zip(sides, choices, strict=True)
-    ):
-        decisions = [compare_math(text, side, symbolic) for side in sides]
-    else:
-        decisions = [compare_math(text, plain(clean(c)), symbolic) for c in choices]
-    if any(decision.equal for i, decision in enumerate(decisions) if i != index):
-        return no("choice", "equals another option")
-    return decisions[index]
+    option = plain(clean(choices[index]))
+    if ":" not in text:
+        option = re.sub(r"\A([^:]+):([^:]+)\Z", r"\\frac{\1}{\2}", option)
+    return compare_math(text, option, symbolic)
 
 
 def _without_options(predicted: str, gold: str, question: str | None) -> _Said | None:
     """Without the options at hand: the letter, or the words that the truth itself gives."""
     truth, said = read_letters(gold), read_letters(predicted)
     words = normalise(truth.text)
-    if words and not (said.letters and said.dressed) and normalise(predicted) == words:
-        return _Said(truth.letters)
     if says(plain(predicted), _show(truth.letters), question) and question:
         return _Said(truth.letters)
     if not said.letters or not said.text:
         return _Said(said.letters) if said.letters else None
-    if not said.dressed and not (_GROUND.match(said.text) or _CONFIRMS.match(said.text)):
-        return _Said(said.letters, sure=False)
     reading = _with_words(said, ())
     differs = words and normalise(said.text) != words and not _REASON.match(said.text)
     return _Said(said.letters, sure=False) if differs and reading is not None else reading

@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from itertools import pairwise, takewhile
+from itertools import pairwise
 
 from mmpr_builder.scoring.clean import lemma, normalise_characters, squeezed, words
 from mmpr_builder.scoring.latex import CURRENCY, has_chinese, plain
@@ -56,9 +56,6 @@ _SUBORDINATE = frozenset(words("after when while if because since as"))
 """These begin an aside, which may say what the question gives."""
 _KEPT = frozenset(words("not no never without except other another"))
 """What sets a thing apart from others of its kind: no answer leaves it out and means the same."""
-_HEAD = 1
-"""The subject is one of the first two words: `the jacket`, `the price`."""
-_PLACES = frozenset(words("in on at for from by during of"))
 _PARTICLES = frozenset(words("out up off away down through left last next"))
 _GLOSS = frozenset(words("with which who where whose as because since having"))
 _PERSONS = frozenset(words("he she they his her him their"))
@@ -69,8 +66,6 @@ _AUXILIARY = frozenset(
     words("do does did will would can could must should has have had is are was were that which")
 ).union(_PERSONS, words("i you we it there"))
 _TALL = frozenset(words("long wide tall high deep thick old"))
-_MORE = re.compile(r"\bhow (?:many|much) (?:more|[a-z]+er)\b|\bneeds?\b|\bstill\b", re.IGNORECASE)
-"""Where `more` behind a number says no more than the question."""
 _NAME = re.compile(
     r"m?\\(?:angle|triangle|odot|overline|vec|alpha|beta|gamma|theta|lambda|mu|rho|omega|phi)\s?"
     r"(?:[A-Z]{0,4}|[0-9]|\{[A-Z]{1,4}\})\Z|[A-Z]{1,4}'?\Z|[b-hj-zB-HJ-Z](?:_\{?\w{1,3}\}?)?'?\Z"
@@ -80,28 +75,23 @@ _VALUE = re.compile(
     r"(?![0-9]+(?:st|nd|rd|th)\b)[^a-zA-Z]*[0-9∞]|[-+(\[{]*\\[a-zA-Z{]|[-+*/=<>^|√±×÷≈]+\Z|\w*\x00"
 )
 _HYPHEN = re.compile(r"(?<=[a-z])-(?=[a-z0-9])|(?<=[0-9])-(?=[a-z]{3})", re.IGNORECASE)
-_BRACKET = re.compile(r"\s*\([-$¤]?[0-9][0-9.,]*%?\)")
-_YEAR = re.compile(r"(?:1[5-9]|20)[0-9]{2}\Z")
-_SENTENCE = re.compile(r"(?<=[a-z0-9)%$°\]}])[.!;]\s+(?=[A-Z])|(?<=\?)\s+|\s*\n\s*")
+_SENTENCE = re.compile(r"(?<=[a-z0-9)%$°\]}])[.!;]\s++(?=[A-Z])|(?<=\?)\s++|(?<!\s)[^\S\n]*+\n\s*+")
 _NOT = re.compile(r"(?<=ca)n't\b|(?<=wo)n't\b|n't\b|(?<=can)not\b")
-_MONTH = re.compile(r"(?<=[a-z] )May\b")
 _CONDITION = re.compile(
     r"\b(?:if|when|since|given that|assuming)\b[^,?]*(?:,|\?|\Z)", re.IGNORECASE
 )
 _GAP = re.compile(r"\b(?:how(?: many| much)?|what|which|who|where|when)\b(?:'s)?", re.IGNORECASE)
 _FIND = re.compile(r"\b(?:find|calculate|compute|determine|solve|evaluate|identify|give)\b", re.I)
-_COUNTED = re.compile(
-    r"\b(?:how many of\b[^?.;,]*? (?:are|were)|(?:how many|number of)\b(?! of\b))([^?.;,]*)", re.I
-)
+_COUNTED = re.compile(r"\b(?:how many|number of)\b")
 _STRIP = ".,;:!?\"'()*“”"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """An English question. `lemmas`: all its words, `clause`: those of the sentences that ask;
-    `orders`: what each of these asks, without conditions, from the gap on; `counted`: the nouns of
-    `how many`; `given`: its `numbers` with what stands behind them; `labels`: with the noun before
-    them, `(pair, 2)`; `rivals`: the words beside `or`; `subjects`: whom a pronoun may mean."""
+    `orders`: what each of these asks, without conditions, from the gap on; `given`: its numbers
+    with what stands behind them; `labels`: with the noun before them, `(pair, 2)`; `rivals`: the
+    words beside `or`; `subjects`: whom a pronoun may mean."""
 
     text: str
     lemmas: frozenset[str]
@@ -109,9 +99,7 @@ class Question:
     orders: tuple[tuple[frozenset[str], tuple[str, ...]], ...]
     subjects: frozenset[str]
     labels: frozenset[tuple[str, str]]
-    counted: frozenset[str]
     given: frozenset[tuple[Fraction | None, str]]
-    numbers: frozenset[Fraction | None]
     rivals: frozenset[str]
 
 
@@ -124,15 +112,9 @@ def read_question(question: str | None) -> Question | None:
     tokens = [_bare(token) for token in _split(text)]
     lemmas = [lemma(token) for token in tokens if token and token not in _DETERMINERS]
     given = frozenset((n, b) for a, b in pairwise([*lemmas, ""]) if (n := _number(a)) is not None)
-    nouns = (map(_bare, _split(found)) for found in _COUNTED.findall(text))
-    ends = FUNCTION - {"of"} | {"could"}
-    counted = frozenset(
-        lemma(w) for noun in nouns for w in takewhile(lambda w: w not in ends, noun)
-    )
     choice: set[str] = set()
     for i in (i for i, word in enumerate(lemmas) if word == "or"):
-        size = 2 if lemmas[i + 1 : i + 2] == lemmas[i - 2 : i - 1] else 1  # line A or line B
-        choice |= {*lemmas[i - size : i]} ^ {*lemmas[i + 1 : i + 1 + size]}
+        choice |= {*lemmas[i - 1 : i]} ^ {*lemmas[i + 1 : i + 2]}
     sentences = _SENTENCE.split(text)
     asking = [s for s in sentences if _GAP.search(s) or _FIND.search(s)] or [text]
     sides = (pair for pair in pairwise(lemmas) if pair[0] not in FUNCTION and pair[1].isdigit())
@@ -144,28 +126,22 @@ def read_question(question: str | None) -> Question | None:
         tuple(_order(sentence) for sentence in asking),
         _subjects(text, clause),
         frozenset(sides),
-        counted,
         given,
-        frozenset(number for number, _ in given),
         frozenset(choice) - FUNCTION,
     )
 
 
 def _subjects(text: str, clause: frozenset[str]) -> frozenset[str]:
-    """The name or noun that a question begins with, where it asks about no other one; all names
-    where it asks about several."""
-    tokens = _split(text)
+    """The name that a question begins with, where it asks about no other one; all names where it
+    asks about several."""
     names = [
         word
-        for before, token in pairwise(["", *tokens])
-        if token[0].isupper() and before.lower() not in _PREPOSITIONS - {"and"}
-        if (word := lemma(_bare(token))) not in _NO_NAMES
+        for token in _split(text)
+        if token[0].isupper() and (word := lemma(_bare(token))) not in _NO_NAMES
     ]
-    several = clause & {"they", "them", "their", "two", "three"}
-    noun = _lemmas(" ".join(tokens[1:3])) if _bare(tokens[0]) in _DETERMINERS else []
-    if several or clause & _PERSONS:
-        return frozenset(names if several else names[:1]).union(noun) - FUNCTION
-    return frozenset(names[:1] if not clause & {*names} else ())
+    if clause & {"they", "them", "their", "two", "three"}:
+        return frozenset(names)
+    return frozenset(names[:1] if clause & _PERSONS or not clause & {*names} else ())
 
 
 def _lemmas(text: str) -> list[str]:
@@ -177,8 +153,8 @@ def _stems(bare: list[str]) -> list[str]:
 
 
 def _split(text: str) -> list[str]:
-    """`doesn't`, `cannot` and `red-hot` are two words each; the month of May is no `may`."""
-    return _HYPHEN.sub(" ", _NOT.sub(" not", _MONTH.sub("Mai", text))).split()
+    """`doesn't`, `cannot` and `red-hot` are two words each."""
+    return _HYPHEN.sub(" ", _NOT.sub(" not", text)).split()
 
 
 def _order(sentence: str) -> tuple[frozenset[str], tuple[str, ...]]:
@@ -190,14 +166,11 @@ def _order(sentence: str) -> tuple[frozenset[str], tuple[str, ...]]:
     at = gap.end() if gap else 0
     asked = re.sub(r"\A(?: (?:is|are|was|were|the|a|an)\b)+", "", main[at:])
     tokens = _split(asked)
-    size = next((i for i, token in enumerate(tokens) if _ends_gap(token)), len(tokens))
+    ends = (i for i, t in enumerate(tokens) if _bare(t) in _AUXILIARY or t[0].isupper())
+    size = next(ends, len(tokens))
     stems = _stems(_bare_all(tokens))
     rest = [*stems[size:], *_lemmas(main[:at])]
-    return frozenset(stems[:size]), tuple(w for w in rest if w not in FUNCTION - _PERSONS)
-
-
-def _ends_gap(token: str) -> bool:
-    return _bare(token) in _AUXILIARY or token[0].isupper()
+    return frozenset(stems[:size]), tuple(w for w in rest if w not in FUNCTION)
 
 
 def _bare(token: str) -> str:
@@ -208,9 +181,9 @@ def _bare_all(tokens: list[str]) -> list[str]:
     """All tokens in lower case; an A that is no article stays apart, and so does A'."""
     bare = [_bare(token) for token in tokens]
     for i, token in enumerate(tokens):
-        if re.fullmatch(r"[A-Z]'[.,]?", token):
+        if "'" in token and re.fullmatch(r"[A-Z]'[.,]?", token):
             bare[i] = token.strip(".,")
-        elif token.strip(_STRIP) == "A" and (i or len(tokens) == 1):
+        elif token[:1] in _STRIP + "A" and token.strip(_STRIP) == "A" and (i or len(tokens) == 1):
             bare[i] = "A"
     return bare
 
@@ -233,10 +206,9 @@ def value_said(text: str, question: str | None = None) -> str | None:
         return _value_zh(text, question)
     asked = read_question(question)
     text = DATE_IN_TEXT.sub(lambda found: "\x00".join(found[0].split()), text.strip(" .!;"))
-    text = _SENTENCE.split(money_behind(re.sub(r"\s+(?=\^)", "", text)))[-1]
     text = re.sub(r"(?<=[0-9]),\s+(?=[-0-9., ]*[)\]])", ",", text)  # (4, 1)
-    shorter = _BRACKET.sub("", text)  # between the highest (53%) and the lowest (32%)
-    tokens = _split(shorter if re.search("[0-9]", shorter) and asked is not None else text)
+    text = _SENTENCE.split(money_behind(text))[-1]
+    tokens = _split(text)
     span = _value(tokens, asked) if 1 < len(tokens) <= _MAX_TOKENS else None
     if span is None:
         return None
@@ -250,164 +222,78 @@ def value_said(text: str, question: str | None = None) -> str | None:
 def _is_frame(before: list[str], after: list[str], asked: Question | None) -> bool:
     """Whether all words around a value, which is `#`, leave it as it is."""
     tokens = [*before, "#", *after]
-    if before and asked and not asked.subjects and before[0][0].isupper():
-        whom = [word for word in ("he", "she", "they") if word in asked.clause]
-        if whom and lemma(_bare(before[0])) not in _NO_NAMES | asked.lemmas:
-            tokens[0] = whom[0]  # Kim pays $9, asked how much she pays
     bare = _bare_all(tokens)
-    lemmas = _stems(bare)
+    lemmas, at = _stems(bare), len(before)
+    words = [i for i, word in enumerate(bare) if word not in ("", "#", "=")]
     if asked is None:
         if len(before) == 1 + (before[-1:] == ["="]) and before[-1][-1] in ":=":
             return not after and not CHANGING & {*bare, *lemmas}  # Momentum = 5
-        rest = (i for i, word in enumerate(bare) if word not in ("", "#", "="))
-        return all(_is_known(tokens, bare, lemmas, i) for i in rest)
-    at = bare.index("#")
-    first = next((i for i in range(at, 0, -1) if tokens[i - 1][-1:] == ","), 0)
-    ends = (i for i in range(at + 1, len(tokens)) if _is_aside(tokens, bare, i, asked))
+        return all(_is_known(tokens, bare, lemmas, i) for i in words)
+    if bare[at + 1 : at + 2] == ["a"] or not all(_is_given(bare, lemmas, i, asked) for i in words):
+        return False  # 12 hours a week
+    beside, text = {*bare[max(0, at - 1) : at + 2]} - {"#"}, f" {asked.text.lower()}"
+    plurals = {word for word in beside if word[-1:] == "s" and f" {word}" not in text}
+    nouns = frozenset[str]().union(*(free for free, _ in asked.orders))
+    if not _COUNTED.search(text) and any(word[:-1] in nouns for word in plurals):
+        return False  # 12 pages for the page number
+    behind = range(at + 1, len(tokens))  # An aside says what the question gives.
+    ends = (i for i in behind if tokens[i - 1][-1:] == "," or bare[i] in _SUBORDINATE)
     last = next(ends, len(tokens))
-    aside = all(_is_given(bare, lemmas, i, asked) for i in (*range(first), *range(last, len(bare))))
-    main = (tokens[first:last], bare[first:last], lemmas[first:last], asked)
-    along = aside and any(_goes_along(*main, *order) for order in asked.orders)
-    return along or _retells(bare, lemmas, asked)
-
-
-def _retells(bare: list[str], lemmas: list[str], asked: Question) -> bool:
-    """Whether an answer is made of the question's words, whatever their order, and has at least
-    half of a clause that asks: `Roy has saved $42`, asked how much money Roy has, who saved."""
-    at = bare.index("#")
-    words = [i for i, word in enumerate(bare) if word not in ("", "#", "=")]
-    if "than" in asked.clause or bare[at + 1 : at + 2] == ["a"]:
-        return False
-    if any(not _is_given(bare, lemmas, i, asked) or _changes(bare, i, at, asked) for i in words):
-        return False
-    said = {*lemmas} - {"#", ""}
-    named = not at or bare[at - 1] not in _COPULAS
-    for free, order in asked.orders:
-        asks = {*order, *free}
-        own = {*order} - _NO_NAMES or free - _NO_NAMES
-        given = {_number(word) for word in asks} - {None}
-        replaced = given and {_number(word) for word in bare} - {None, *given}
-        if replaced or CHANGING & (said ^ asks) or not (named or free - FUNCTION <= said):
-            continue  # 8 liters for 100 km, asked for 350 km
-        if 0 < len(own) <= 2 * len(own & said) and len(said - FUNCTION) > 1:
-            return True
-    return False
-
-
-def _is_aside(tokens: list[str], bare: list[str], i: int, asked: Question) -> bool:
-    """Whether words that stand apart begin here: behind a comma, `after the sale`, `on her plate`
-    where the question has no other `on`."""
-    place = bare[i] in _PLACES and bare[i] not in asked.clause
-    return tokens[i - 1][-1:] == "," or bare[i] in _SUBORDINATE or place
-
-
-def _is_given(bare: list[str], lemmas: list[str], i: int, asked: Question) -> bool:
-    """Whether a word of an aside is the question's."""
-    word = bare[i]
-    if word in CHANGING or lemmas[i] in CHANGING:
-        return lemmas[i] in asked.clause or word in _SUBORDINATE
-    if lemmas[i] == "take" and "it" in bare[:i]:
-        return True
-    if _number(word) is not None:
-        return _is_given_number(bare, lemmas, i, asked)
-    return word in FUNCTION or lemmas[i] in asked.lemmas or not word
-
-
-def _is_given_number(bare: list[str], lemmas: list[str], i: int, asked: Question) -> bool:
-    """Whether the question has a number with the same noun, or without one: `for 3 apples`."""
-    number, noun = _number(bare[i]), next(iter(lemmas[i + 1 :]), "")
-    if _YEAR.match(bare[i]) and number not in asked.numbers:
-        return not any(_YEAR.match(str(given)) for given in asked.numbers)
-    if bare[i] in ENGLISH and bare[i - 1] in _DETERMINERS and number not in asked.numbers:
-        return True  # of the three friends
-    bare_noun = not noun or noun in FUNCTION or noun in asked.counted
+    sides = [[*zip(bare[a:b], lemmas[a:b], strict=True)] for a, b in ((0, at), (at + 1, last))]
     return any(
-        n == number and (b == noun or (bare_noun and (b in FUNCTION or not b)))
-        for n, b in asked.given
+        _goes_along(sides, {*lemmas}, asked, *order) or _retells(sides, {*lemmas}, asked, *order)
+        for order in asked.orders
     )
 
 
+def _is_given(bare: list[str], lemmas: list[str], i: int, asked: Question) -> bool:
+    """Whether a word beside the value is the question's, or only holds the sentence together."""
+    word, stem, at = bare[i], lemmas[i], bare.index("#")
+    if {word, stem} & CHANGING:
+        turns = word not in _PARTICLES and bare[i - 1] not in _DETERMINERS and i < at
+        if turns and {*bare[i:at]} <= FUNCTION | CHANGING:  # more than 5
+            return False
+        return stem in asked.clause or word in _SUBORDINATE
+    if (number := _number(word)) is None:
+        return word in FUNCTION or stem in asked.lemmas or (word in _TALL and bare[i - 1] == "#")
+    noun = next(iter(lemmas[i + 1 :]), "")
+    alone = not noun or noun in FUNCTION
+    return any(n == number and (b == noun or (alone and not b)) for n, b in asked.given)
+
+
+Sides = list[list[tuple[str, str]]]
+"""The words and lemmas before and behind a value, without those that stand apart."""
+
+
 def _goes_along(
-    tokens: list[str],
-    bare: list[str],
-    lemmas: list[str],
-    asked: Question,
-    free: frozenset[str],
-    order: tuple[str, ...],
+    sides: Sides, said: set[str], asked: Question, free: frozenset[str], order: tuple[str, ...]
 ) -> bool:
     """Whether an answer is a clause that asks with its gap filled: its words in its order, on
     either side of the value, and none left out that sets apart."""
-    at = bare.index("#")
-    if bare[at + 1 : at + 2] == ["a"] and not re.search(
-        rf"\b(?:an?|per|each|every) {re.escape(bare[at + 2])}\b", asked.text
-    ):
-        return False  # 12 hours a week
-    behind = [*bare[max(0, at - 1) : at], *bare[at + 1 : at + 2]]
-    if not _COUNTED.search(asked.text) and any(
-        lemma(word) in free
-        and lemma(word) + "s" == word
-        and not re.search(rf"\b{re.escape(word)}\b", asked.text, re.I)
-        for word in behind
-    ):
-        return False  # 12 pages for the page number
-    fronted = bare[0] in _PREPOSITIONS or bare[0] in _SUBORDINATE
-    reached, heads = -1, []
-    for i, (word, stem) in enumerate(zip(bare, lemmas, strict=True)):
-        if word == "#":
-            reached = -1
-        elif word in ("", "=") or ({word, stem} & FUNCTION and stem not in order):
-            continue
-        elif {word, stem} & free:
-            if _changes(bare, i, at, asked):
-                return False
-            heads += [0] * (i < at)
-        elif stem in order:
-            ahead = next((k for k in range(reached + 1, len(order)) if order[k] == stem), None)
-            if ahead is None and not (fronted or stem == "more"):
-                return False
-            if _changes(bare, i, at, asked):
-                return False
-            reached = order.index(stem) if ahead is None else ahead
-            heads += [reached] * (i < at)
-        elif not _stands_in(tokens, bare, lemmas, i, asked):
+    loose = ((FUNCTION | _TALL | asked.subjects | {"", "="}) - {*order}) | free
+    for side in sides:
+        rest = iter(order)
+        stems = (b for a, b in side if not {a, b} & loose and (b in order or _number(a) is None))
+        if not all(stem in rest for stem in stems):
             return False
-    apart = (_KEPT & {*free, *order}) - {*lemmas} or ("than" in order and "than" not in bare)
-    if apart and {*lemmas} & {*order}:
-        return False
-    return not (at and bare[at - 1] in _COPULAS and heads[:1] > [_HEAD])
+    apart = (_KEPT & {*free, *order}) - said or ("than" in order and "than" not in said)
+    return not (apart and said & {*order})
 
 
-def _changes(bare: list[str], i: int, at: int, asked: Question) -> bool:
-    """Whether a word changes the value that stands right behind it: `more than 5`."""
-    apart = bare[i] not in CHANGING - _PARTICLES or bare[i - 1] in _DETERMINERS
-    if apart or i > at or not {*bare[i:at]} <= FUNCTION | CHANGING:
-        return False
-    asks = rf"\b{re.escape(bare[i])} (?:[a-z]+ )?(?:how|what|which)\b"
-    return not re.search(asks, asked.text, re.IGNORECASE)
-
-
-def _stands_in(
-    tokens: list[str], bare: list[str], lemmas: list[str], i: int, asked: Question
+def _retells(
+    sides: Sides, said: set[str], asked: Question, free: frozenset[str], order: tuple[str, ...]
 ) -> bool:
-    """Whether a word may stand that the clause has not."""
-    at, word = bare.index("#"), bare[i]
-    if word in CHANGING or lemmas[i] in CHANGING:
-        more = word == "more" and _MORE.search(asked.text)
-        left = word == "left" and "after" in asked.clause
-        return bare[i - 1] == "#" and (bool(more) or left)
-    if _number(word) is not None:
-        return _is_given_number(bare, lemmas, i, asked)
-    if i < at and lemmas[i] in asked.subjects:
-        return True  # Ali, where it is asked about him
-    if i > at and not asked.counted and _COUNTED.search(asked.text):
-        end = _end_of_thing(bare, i)
-        if end - at < 3 and lemmas[end] != bare[end] and not FUNCTION & {*bare[at + 1 : i]}:
-            return True  # 2 chocolate bars, where it is asked how many each gets
-    return word in _TALL and bare[i - 1] == "#"
-
-
-def _end_of_thing(bare: list[str], i: int) -> int:
-    return next((j for j in range(i, len(bare)) if bare[j] in FUNCTION), len(bare)) - 1
+    """Whether an answer is made of the question's words, whatever their order, and has at least
+    half of a clause that asks: `Roy has saved $42`, asked how much money Roy has, who saved."""
+    asks = {*order, *free}
+    own = {*order} - _NO_NAMES or free - _NO_NAMES
+    given, numbers = ({_number(word) for word in words} - {None} for words in (asks, said))
+    replaced = given and numbers - given  # 8 liters for 100 km, asked for 350 km
+    if replaced or CHANGING & (said ^ asks) or "than" in asked.clause:
+        return False
+    if sides[0] and sides[0][-1][0] in _COPULAS and not free - FUNCTION <= said:
+        return False
+    return 0 < len(own) <= 2 * len(own & said) and len(said - FUNCTION - {"#", ""}) > 1
 
 
 def _is_known(tokens: list[str], bare: list[str], lemmas: list[str], i: int) -> bool:
@@ -421,7 +307,7 @@ def _is_known(tokens: list[str], bare: list[str], lemmas: list[str], i: int) -> 
         return False
     named = before in _DETERMINERS or (i > 1 and bare[i - 2] in _DETERMINERS - {before})
     if i > at:  # 5 red apples on the table
-        end = _end_of_thing(bare, i)
+        end = next((j for j in range(i, len(bare)) if bare[j] in FUNCTION), len(bare)) - 1
         plural = bare[end] == "people" or (bare[end][-1] == "s" and lemmas[end] != bare[end])
         things = end - at < 4 and plural and bare[end + 1 : end + 2] != ["of"]
         return (things and before not in _COPULAS) or (named and bare[i - 2] in _PREPOSITIONS)
@@ -431,15 +317,12 @@ def _is_known(tokens: list[str], bare: list[str], lemmas: list[str], i: int) -> 
 def _value(tokens: list[str], asked: Question | None) -> tuple[int, int] | None:
     """Where the one value of a sentence begins and ends; None with none or several."""
     bare = [_bare(token) for token in tokens]
-    before = ["", *bare]
     at = [i for i in range(len(tokens)) if _is_value(tokens, i)]
     if len(at) > 1 and asked is not None:
         behind = [*map(lemma, bare[1:]), ""]
-        new = [i for i in at if not {bare[i], _number(bare[i])} & {*asked.lemmas, *asked.numbers}]
+        known = {*asked.lemmas, *(number for number, _ in asked.given)}
+        new = [i for i in at if not {bare[i], _number(bare[i])} & known]
         at = new or [i for i in at if (_number(bare[i]), behind[i]) not in asked.given] or at
-        at = [i for i in at if not (_YEAR.match(bare[i]) and before[i] in _PREPOSITIONS)] or at
-    if len(at) > 1:  # the two bars
-        at = [i for i in at if not (bare[i] in ENGLISH and before[i] in _DETERMINERS)] or at
     if not at or (asked is not None and _names_another(bare, at[0], asked)):
         return None
     start, end = at[0], at[-1] + 1
@@ -449,8 +332,6 @@ def _value(tokens: list[str], asked: Question | None) -> tuple[int, int] | None:
         start += -1 if start and _NAME.match(tokens[start - 1]) else 1
     inside = [tokens[i].strip(".,;:") for i in range(start, end) if i not in at]
     joins = [word == "and" or _NAME.match(word) or known_unit(word) for word in inside]
-    while end < len(tokens) and bare[end] in SCALES:
-        end += 1
     return (start, end) if start < end and all(joins) else None
 
 
@@ -482,15 +363,11 @@ def says(text: str, gold: str, question: str | None = None) -> bool:
         return _says_zh(text, gold, question)
     asked = read_question(question)
     tokens = _split(_SENTENCE.split(text.strip(" .!;"))[-1])
-    bare, right = _bare_all(tokens), _split(gold)
-    kept, wanted = _content(tokens), [_bare_all(right)[i] for i in _content(right)]
-    size = len(wanted)
-    places = [i for i in range(len(kept)) if [bare[k] for k in kept[i : i + size]] == wanted]
-    if len(places) != 1 or not size < len(tokens) <= _MAX_TOKENS:
+    bare, wanted = _bare_all(tokens), _bare_all(_split(gold))
+    places = [i for i in range(len(bare)) if bare[i : i + len(wanted)] == wanted]
+    if len(places) != 1 or not len(wanted) < len(tokens) <= _MAX_TOKENS:
         return False  # said twice, or nothing but it
-    start, end = kept[places[0]], kept[places[0] + size - 1] + 1
-    while start and bare[start - 1] in ("the", "a", "an"):
-        start -= 1
+    start, end = places[0], places[0] + len(wanted)
     before, after = {*bare[max(0, start - 1) : start]}, {*bare[end:]}
     joined = {*before, *bare[end : end + 1]} & {"and", "or", "then"} or before & _SUBORDINATE
     listed = before - (FUNCTION - {"i"}) and tokens[start - 1][-1] == ","  # I, II and III
@@ -504,14 +381,6 @@ def says(text: str, gold: str, question: str | None = None) -> bool:
     return _is_frame(tokens[:start], rest, asked)
 
 
-def _content(tokens: list[str]) -> list[int]:
-    """Where tokens stand that are no articles; the A of `point A` is none."""
-    articles = [token in ("the", "The", "a", "an", "An") for token in tokens]
-    if tokens[:1] == ["A"] and len(tokens) > 1:
-        articles[0] = True
-    return [i for i in range(len(tokens)) if not articles[i]] or [*range(len(tokens))]
-
-
 # What Chinese sentences say.
 _ZH = "\u3400-\u9fff"
 _MARKS = "，。；：、,;:!.！ "
@@ -521,6 +390,7 @@ _HOLDS = re.compile(
     rf"|一[个种只条张辆位名座本幅把件棵朵](?=[{_ZH}])|[=:：,，.。;；、 ]"
 )
 """Words that hold a sentence together."""
+_LEADS = re.compile(r"(?:[是为在叫有共约得:：=]|写着|等于|答案)(?:一[个种只条张辆位名])?\s*\Z")
 _CHANGES = re.compile(
     "[不非没无未除超少减加乘倍半折反倒余多比近或至到第以之前后内外下另几双对打错负过弱强够缺欠差百千万亿"
     "成组套每各剩借原左右还离和与一二两三四五六七八九十]|[大小高低早晚]于"
@@ -543,46 +413,42 @@ _SPANS = re.compile(
 
 
 @lru_cache(maxsize=256)
-def _clauses(question: str | None) -> tuple[str, list[tuple[str, str]]] | None:
-    """A Chinese question, and what stands before and behind the gap of each clause that asks."""
+def _clauses(question: str | None) -> list[tuple[str, str, str]] | None:
+    """A Chinese question, with what stands before and behind the gap of each clause that asks."""
     if not question or not has_chinese(question):
         return None
     text = squeezed(plain(normalise_characters(question[-2000:])))
     clauses = [clause for part in _CLAUSE.split(text) if (clause := part.strip())]
     asking = [clause for clause in clauses if _ASKS.search(clause)] or clauses[-1:]
     gaps = [(clause, gap) for clause in asking if (gap := _GAP_ZH.search(clause))]
-    return text, [(c[: gap.start()].removeprefix("求"), c[gap.end() :]) for c, gap in gaps]
+    return [(text, c[: gap.start()].removeprefix("求"), c[gap.end() :]) for c, gap in gaps]
 
 
 def _value_zh(text: str, question: str | None) -> str | None:
     """The value of a Chinese sentence: what fills the gap of the clause that asks."""
     text = squeezed(text.strip(_MARKS))
-    asked = _clauses(question)
     steps = (found for found in COMPOUND_ZH.finditer(text) if parse_compound(found[0]))
     for found in (*steps, *_SPANS.finditer(text)):
         start = found.end() - len(found[0].lstrip(_MARKS))
         value, unit = found[0].strip(_MARKS), unit_zh(text[found.end() :])
         before, after = text[:start], text[found.end() + len(unit) :]
-        counted = unit or not after or after[0] in _MARKS
         numeral = found.re is _SPANS and has_chinese(value) and not re.search(r"[0-9\\]", value)
+        counted = unit or not after or after[0] in _MARKS
         if numeral and (not counted or parse_words(value) is None):
             continue  # the 三 of 三角形
-        fits = (
-            _is_known_zh(before, after, unit)
-            if asked is None
-            else any(_fills(before, after, unit, asked[0], *clause) for clause in asked[1])
-        )
-        if fits:
+        if _fits(before, after, unit, _clauses(question)):
             return re.sub("或者?", " or ", re.sub("[和与]", " and ", value)) + unit
     return None
 
 
-def _is_known_zh(before: str, after: str, unit: str) -> bool:
-    """Without a question: a subject and the name of what is counted, and nothing that may change
-    the value."""
-    leads = not before or re.search("(?:[是为有共约得:=]|等于|答案)\\s*\\Z", before)
+def _fits(before: str, after: str, unit: str, asked: list[tuple[str, str, str]] | None) -> bool:
+    """Whether an answer is a clause that asks with its gap filled. Without a question: a subject
+    and the name of what is counted, and nothing that may change the value."""
+    if asked is not None:
+        return any(_fills(before, after, unit, *clause) for clause in asked)
+    leads = not before or _LEADS.search(before)
     subject, thing = _HOLDS.sub("", before), after.strip(_MARKS)
-    if len(subject) > 12 or _CHANGES.search(subject + thing) or (subject and not leads):
+    if _CHANGES.search(subject + thing) or (subject and not leads):
         return False
     return not thing or (bool(unit) and re.fullmatch(f"[{_ZH}]{{1,4}}", thing) is not None)
 
@@ -593,10 +459,10 @@ def _fills(before: str, after: str, unit: str, text: str, head: str, tail: str) 
     if counted and unit and tail and unit not in tail and unit not in "个人名位只种":
         return False  # 页 where it is 字
     compares = "比" in head and head.endswith(before) and _COMPARES.search(before)
-    return (bool(compares) or _follows(before, head, text)) and _follows(after, tail, "")
+    return (bool(compares) or _follows(before, head, text)) and _follows(after, tail)
 
 
-def _follows(part: str, clause: str, text: str) -> bool:
+def _follows(part: str, clause: str, text: str = "") -> bool:
     """Whether a part of an answer goes along a clause, in its order, has no other words and leaves
     out nothing that sets apart. Other words of the question's `text` may stand before it."""
     at = reached = 0
@@ -610,11 +476,10 @@ def _follows(part: str, clause: str, text: str) -> bool:
             reached, at = found + size, at + size
         elif holds:
             at = holds.end()
-        elif text and not reached:
-            size = _longest(part, at, text)
-            if size < 2 or not clause.startswith(part[at + size : at + size + 1] or "\0"):
-                return False
+        elif not reached and (size := _longest(part, at, text)) > 1:
             at += size
+            if not clause.startswith(part[at : at + 1] or "\0"):
+                return False
         else:
             return False
     if not reached:  # no word of its own: 有5元 is none for 还差多少元
@@ -633,9 +498,4 @@ def _says_zh(text: str, gold: str, question: str | None) -> bool:
     if text.count(gold) != 1 or text == gold:
         return False
     before, _, after = (part.strip('"“”') for part in text.partition(gold))
-    after, asked = "" if after == "的" else after, _clauses(question)
-    if asked is not None:
-        return any(_fills(before, after, "", asked[0], *clause) for clause in asked[1])
-    leads = re.search("(?:[是为在叫:：]|写着|答案|等于)(?:一[个种只条张辆位名])?\\Z", before)
-    subject = _HOLDS.sub("", before)
-    return not after and (not subject or bool(leads and not _CHANGES.search(subject)))
+    return _fits(before, "" if after == "的" else after, "", _clauses(question))

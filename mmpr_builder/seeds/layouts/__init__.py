@@ -11,7 +11,7 @@ is wrong with one row is that row's error; only a file that is broken as a whole
 
 from __future__ import annotations
 
-from mmpr_builder.seeds.layouts.base import files_of, image_folder, watched
+from mmpr_builder.seeds.layouts.base import files_of, image_folder, read, watched
 from mmpr_builder.seeds.layouts.public import LAYOUTS
 
-__all__ = ["LAYOUTS", "files_of", "image_folder", "watched"]
+__all__ = ["LAYOUTS", "files_of", "image_folder", "read", "watched"]

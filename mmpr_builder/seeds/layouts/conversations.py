@@ -15,14 +15,12 @@ reference answer is the row's own, else the one of the reply (`replies.truth`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmpr_builder.errors import RowError
-from mmpr_builder.io.seed_files import SeedFile
 from mmpr_builder.records import IMAGE_PLACEHOLDER
-from mmpr_builder.seeds.formats import Row, quote, read_rows
-from mmpr_builder.seeds.layouts.base import Layout, each
+from mmpr_builder.seeds.formats import Row, quote
 from mmpr_builder.seeds.replies import truth
 from mmpr_builder.seeds.roles import TURNS, find, is_empty
 
@@ -30,31 +28,22 @@ _ASKED, _REPLIED = ("human", "user"), ("gpt", "assistant", "chatgpt", "model")
 _NO_TOOLS = "calls of tools are not sampled: give the question with its final answer as a row"
 
 
-def _read_conversations(file: SeedFile) -> Iterator[Row]:
-    number = 0
-    for row in read_rows(file):
-        for found in expanded(row, alone=True):
-            number += 1
-            yield found._replace(number=number)
-
-
-def expanded(row: Row, *, alone: bool = False) -> Iterator[Row]:
+def expanded(row: Row, *, alone: bool) -> Sequence[Row]:
     """The rows that a conversation is made of, any other row as it is. With `alone` every row must
     be a conversation, and each of several questions is asked without what was said before."""
     fields = row.fields
     if fields is None or not (alone or _turns_of(fields)[1]):
-        yield row
-        return
+        return (row,)
     try:
-        yield from (Row(row.number, made) for made in _rows(fields, alone))
+        return [Row(row.number, made) for made in _rows(fields, alone)]
     except RowError as error:
-        yield Row(row.number, None, error)
+        return (Row(row.number, None, error),)
 
 
 def _turns_of(fields: Mapping[str, Any]) -> tuple[str, list[Any] | None]:
     """The column with the turns, and these; None where a question stands in a column of its own."""
     name, asked = find(fields, "question")
-    if isinstance(asked, str) and not is_empty(asked):
+    if isinstance(asked, str) and asked.strip():
         return "", None
     for column in (name, *TURNS):
         turns = fields.get(column)
@@ -133,6 +122,3 @@ def _parts(content: Any) -> tuple[str, list[Any]]:
         else:
             raise RowError("media_not_supported", f"a part of a turn is {quote(dict(part))}")
     return "\n".join(texts), images
-
-
-CONVERSATIONS = Layout("", each(_read_conversations), rows=True)
