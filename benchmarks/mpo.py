@@ -206,11 +206,11 @@ def _matched(
 
 
 def _measured(
-    model: Path, held_out: Path, rng_seed: int, kept: Path, heat: float = 1.0
+    model: Path, held_out: Path, rng_seed: int, kept: Path, heat: float = 1.0, samples: int = 16
 ) -> dict[str, Any]:
     if not kept.exists():
         world = {"held-out": HELD_OUT_SEED, "tuning": TUNING_SEED}[held_out.parent.name]
-        words = (str(model), str(held_out), str(rng_seed), str(heat), str(world))
+        words = (str(model), str(held_out), str(rng_seed), str(heat), str(world), str(samples))
         line = _run("benchmarks.mpo_measure", *words)
         kept.write_text(line, encoding="utf-8")
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
 """How often a model is right: one measurement of benchmarks/mpo.py, in a process of its own.
 
-    python -m benchmarks.mpo_measure MODEL SEEDS RNG_SEED [TEMPERATURE [WORLD_SEED]]
+    python -m benchmarks.mpo_measure MODEL SEEDS RNG_SEED TEMPERATURE WORLD_SEED SAMPLES
 
-It prints one line of JSON. The pipeline's own sampler and scorer, on seeds with a truth: `SAMPLES`
+It prints one line of JSON. The pipeline's own sampler and scorer, on seeds with a truth: SAMPLES
 responses at a temperature (pass@1 is the share of them that is right, pass@8 the chance that one of
 eight is, `agreement` the chance that two give the same answer), and one greedy response. Figures
 are means over questions, `questions` has those of each. Of seeds without one, which the demo's
@@ -29,19 +29,19 @@ from mmpr_builder.scoring import Judge
 from mmpr_builder.seeds import read_seeds
 from tools.demo_model.facts import check
 
-SAMPLES, DESCRIPTIONS = 16, 4
+DESCRIPTIONS = 4
 
 
 def main(
-    model: str, seeds_path: str, rng_seed: str, temperature: str = "1.0", world_seed: str = ""
+    model: str, seeds_path: str, rng_seed: str, temperature: str, world_seed: str, samples: str
 ) -> None:
     """Measure and print the figures as JSON."""
     every = [item for item in read_seeds(seeds_path) if isinstance(item, Seed)]
     seeds = [seed for seed in every if seed.has_truth]
-    opened = [seed for seed in every if world_seed and not seed.has_truth]
+    opened = [seed for seed in every if not seed.has_truth]
     common = [f"model={model}", f"sampling.seed={rng_seed}", "sampling.max_tokens=256"]
     heat = f"sampling.temperature={temperature}"
-    free = load_config(None, [*common, f"sampling.n={SAMPLES}", heat])
+    free = load_config(None, [*common, f"sampling.n={samples}", heat])
     greedy = load_config(None, [*common, "sampling.n=1", "sampling.temperature=0"])
     told = load_config(None, [*common, f"sampling.n={DESCRIPTIONS}", heat])
     orders = [(seeds, free), (seeds, greedy), (opened, told), (opened, greedy)]

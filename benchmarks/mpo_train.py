@@ -23,6 +23,9 @@ def main(pairs_folder: str, out: str, told: str) -> None:
     how = json.loads(told)
     pairs = mb.load_pairs(pairs_folder)
     pairs = pairs.filter(lambda kind: kind in how["kinds"], input_columns="kind")
+    if "ids" in how:
+        ids = set(how["ids"])
+        pairs = pairs.filter(ids.__contains__, input_columns="id")
     arguments = trl.DPOConfig(
         output_dir=f"{out}/log",
         loss_type=list(how["losses"]),

@@ -334,8 +334,11 @@ def test_a_run_told_to_end_while_it_pairs_says_so(
 
 def test_a_finished_build_tells_of_all_its_steps(tmp_path: Path) -> None:
     config = make_config(tmp_path, 12)
-    sample_here(config)
+    with told(config, Progress(), "sampling"):
+        sample_here(config)
+    began = content(config)["started"]
     run_pairing(config, Progress())
+    assert content(config)["started"] == began
     shown = dict(rows(config.out, look(config.out), time.time()))
     assert "16 seeds, 48 responses" in shown["sampling"]
     assert "pairs of" in shown["pairing"]

@@ -146,9 +146,12 @@ class Reporter:
         self.every_s = EVERY_S if is_local(resolve(self._uri)[0]) else REMOTE_EVERY_S
         # The submission id of a Ray job.
         job_id = ((ray_job() or {}).get("metadata") or {}).get("job_submission_id", "")
-        now = time.time()
+        host, pid, now = socket.gethostname(), os.getpid(), time.time()
+        # Where a process samples and goes on to pair, that is one run.
+        goes_on = earlier is not None and (earlier.host, earlier.pid) == (host, pid)
+        began = earlier.started if earlier and goes_on and now - earlier.updated < 60 else now
         self._status = Status(
-            *("running", half, socket.gethostname(), os.getpid(), job_id, now, now, self.every_s),
+            *("running", half, host, pid, job_id, began, now, self.every_s),
             paired=earlier is not None and (earlier.state == "done" or earlier.paired),
         )
 
