@@ -13,7 +13,7 @@ from pair_samples import make_rollout, sample_rollouts, write_build
 from mmpr_builder.config import Config, SourceConfig
 from mmpr_builder.io import tables
 from mmpr_builder.output import pair_features, read_run
-from mmpr_builder.output.card import Measured, render_card
+from mmpr_builder.output.card import Measured, home_page, render_card
 from mmpr_builder.records import Seed
 
 
@@ -76,6 +76,19 @@ def test_the_card_says_how_to_train_and_what_its_limits_are(built: Path) -> None
         assert words in text
     assert "Known limits" in text
     assert "`some/'model'`" in text
+
+
+def test_the_card_links_to_the_project_as_its_package_names_it(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert f"[`mmpr_builder`]({home_page()})" in card_of(built).text
+    told = tmp_path / "mmpr_builder-9.dist-info" / "METADATA"
+    told.parent.mkdir()
+    urls = ("Method, https://arxiv.org/abs/2411.10442", "Homepage, https://example.org/a,b")
+    lines = ("Metadata-Version: 2.4", "Name: mmpr-builder", *(f"Project-URL: {u}" for u in urls))
+    told.write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert home_page() == "https://example.org/a,b"
 
 
 def test_commands_in_the_card_are_real(built: Path) -> None:

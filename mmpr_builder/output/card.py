@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ SCHEMA_VERSION = 1
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _FILES = "pairs/*.parquet"
 _NOT_STATED = "not stated"
+_METHOD = "https://arxiv.org/abs/2411.10442"
 _HUB_LICENCES = (
     *("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-3.0"),
     *("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-sa-3.0", "odc-by", "pddl", "odbl"),
@@ -99,6 +101,14 @@ def versions() -> dict[str, str]:
     return found
 
 
+def home_page() -> str:
+    """`Homepage` of `project.urls` in pyproject.toml; the paper of the method without one."""
+    urls: list[str] = []
+    with suppress(importlib.metadata.PackageNotFoundError):
+        urls = importlib.metadata.metadata("mmpr-builder").get_all("Project-URL") or []
+    return dict(url.split(", ", 1) for url in urls).get("Homepage", _METHOD)
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What the pairs of a build take: `stored` bytes in files, `content` bytes unpacked."""
@@ -144,6 +154,7 @@ def render_card(run: Mapping[str, Any], measured: Measured) -> str:
     drops = [(stage, why, n) for stage, by in counts["drops"].items() for why, n in by.items()]
     body = template.render(
         name=run["name"],
+        home=home_page(),
         config=config,
         counts=counts,
         drops=sorted(drops, key=lambda row: (-row[2], row[0], row[1])),
