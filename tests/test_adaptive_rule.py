@@ -321,7 +321,7 @@ def test_the_rate_that_a_pair_shows_is_nearer_than_the_unbiased_and_the_plain_on
 
 
 def test_a_band_just_inside_drops_no_seed_with_pairs() -> None:
-    config = settings("quality.min_pass_rate=0.01", "quality.max_pass_rate=0.99")
+    config = settings("quality.pass_rate=0.01,0.99")
     mixed = 0
     for right in range(1, 32):
         pattern = "-" * (32 - right) + "+" * right

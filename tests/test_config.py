@@ -19,7 +19,7 @@ from mmpr_builder.config import (
     shipped_names,
     valid_keys,
 )
-from mmpr_builder.config.recipes import FOLLOWED
+from mmpr_builder.config.recipes import ALWAYS, FOLLOWED
 from mmpr_builder.errors import ConfigError
 
 REFUSED = [
@@ -209,12 +209,32 @@ FOLLOWING = [
     ("sampling.endpoint.retries=0", "scoring.judge.retries", "0"),
     ("output.shard_bytes=800000", "output.row_group_bytes", "100000"),
     ("distributed.unit_queries=2", "distributed.unit_bytes", str(8 * 2**20)),
+    ("scoring.timeout_s=8", "scoring.memory_mb", "4096"),
+    ("scoring.timeout_s=1", "scoring.memory_mb", "1024"),
+    ("quality.pass_rate=0.2,0.8", "quality.min_pass_rate", "0.2"),
+    ("quality.pass_rate=[0.2, 0.8]", "quality.max_pass_rate", "0.8"),
+    (
+        "quality.decontaminate.question_similarity=0.7",
+        "quality.decontaminate.text_similarity",
+        "0.9",
+    ),
+    (
+        "prompts.template={en: boxed_en, chart: {visual: 1}}",
+        "prompts.mix",
+        "{'chart': {'visual': 1.0}}",
+    ),
+    ("prompts.template={en: boxed_en, chart: {visual: 1}}", "prompts.template.en", "boxed_en"),
+    ("prompts.open_template={chart: {visual: 1}}", "prompts.open_template", "None"),
+    ("prompts.open_template.chart.visual=1", "prompts.open_mix", "{'chart': {'visual': 1.0}}"),
 ]
 
 
 def value_of(config: Any, key: str) -> str:
     for part in key.split("."):
-        config = config[int(part)] if part.isdigit() else getattr(config, part)
+        if isinstance(config, dict | tuple):
+            config = config[int(part) if part.isdigit() else part]
+        else:
+            config = getattr(config, part)
     return str(config)
 
 
@@ -233,6 +253,24 @@ def test_a_setting_that_follows_another_names_it_and_may_be_recorded(old: str, n
     key = old.replace("seeds.N", "seeds.0")
     with pytest.raises(ConfigError, match=rf"{key}=.*follows '{new}'"):
         load_config(None, ["seeds=[{path: a.jsonl}]", f"{key}=5"])
+
+
+@pytest.mark.parametrize(("old", "value"), sorted(ALWAYS.items()))
+def test_a_setting_that_has_one_value_now_says_so_and_may_be_recorded(
+    old: str, value: object
+) -> None:
+    assert old not in valid_keys()
+    with pytest.raises(ConfigError, match=rf"{old}=5: '{old}' \(value 5\).*is always {value}"):
+        load_config(None, [f"{old}=5"])
+
+
+def test_there_are_no_more_settings_than_people_can_read() -> None:
+    assert len(valid_keys()) <= 115
+
+
+def test_a_wrong_value_in_a_table_of_weights_is_named_as_it_was_written() -> None:
+    with pytest.raises(ConfigError, match=r"prompts\.template\.chrt.* = 'chrt'.*'chart'"):
+        load_config(None, ["prompts.template={chrt: {plain: 1}}"])
 
 
 def test_an_earlier_setting_of_a_recipe_is_not_blamed_on_an_override_that_ends_alike(

@@ -21,6 +21,7 @@ import pytest
 import ray
 import small_builds
 from build_files import drops_in, files_in, rollouts_in, rows_in
+from old_builds import recorded
 from ray_nodes import is_agent
 from small_builds import ids, make_config, sample_here
 from waiting import wait_for
@@ -269,7 +270,7 @@ def test_a_build_stops_at_its_limit_and_goes_on_with_a_higher_one(tmp_path: Path
 def test_a_row_that_kills_its_process_is_set_aside_and_all_others_are_delivered(
     tmp_path: Path,
 ) -> None:
-    config = make_config(tmp_path, 10, "distributed.max_tries=1")
+    config = recorded(make_config(tmp_path, 10), "distributed", max_tries=1)
     clean = make_config(tmp_path, 10, out="clean")
     sample_here(clean)
     text = (tmp_path / "seeds.jsonl").read_text()

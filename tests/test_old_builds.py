@@ -10,8 +10,8 @@ from pathlib import Path
 import old_builds
 import pytest
 from build_files import rows_in
-from old_builds import OTHER, PLAIN, settings
-from small_builds import sample_here
+from old_builds import OTHER, PLAIN, recorded, settings
+from small_builds import make_config, sample_here
 
 from mmpr_builder import load_pairs
 from mmpr_builder.config import Config
@@ -83,6 +83,17 @@ def test_the_recorded_settings_of_an_old_build_are_still_settings(home: Path, na
     recorded = read_run(home / name)["config"]
     config = Config.model_validate(recorded)
     assert config.sampling.model_dump(mode="json") == recorded["sampling"]
+
+
+def test_a_build_goes_on_with_values_that_recipes_cannot_give_any_more(tmp_path: Path) -> None:
+    against = tmp_path / "eval.jsonl"
+    against.write_text('{"id": "e", "question": "What else is there?", "answer": "1"}\n')
+    words = ("sampling.policy=adaptive", f"quality.decontaminate.against={against}")
+    config = make_config(tmp_path, 4, *words)
+    screened = config.quality.decontaminate.model_copy(update={"question_words": 9})
+    planned = recorded(recorded(config, "sampling", round=1), "quality", decontaminate=screened)
+    assert sample_here(planned)[0] == ["unit-00000"]
+    assert sample_here(config)[0] == []
 
 
 def test_a_run_of_a_newer_schema_is_refused(home: Path) -> None:

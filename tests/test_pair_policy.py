@@ -317,7 +317,7 @@ BANDS = [
 def test_seeds_outside_the_band_are_dropped(
     low: float, high: float, hits: int, misses: int, dropped: bool
 ) -> None:
-    config = load_config(None, [f"quality.min_pass_rate={low}", f"quality.max_pass_rate={high}"])
+    config = load_config(None, [f"quality.pass_rate={low},{high}"])
     pairs, drops = pair_up([*right(hits), *wrong(misses)], config=config)
     assert [(d.stage, d.reason) for d in drops] == [("quality", "pass_rate_outside")] * dropped
     assert bool(pairs) is not dropped
@@ -327,14 +327,14 @@ def test_seeds_outside_the_band_are_dropped(
 
 
 def test_the_band_leaves_alone_what_has_no_rate_or_no_pair() -> None:
-    config = load_config(None, ["quality.min_pass_rate=0.2", "quality.max_pass_rate=0.8"])
+    config = load_config(None, ["quality.pass_rate=0.2,0.8"])
     assert len(pair_up(described(3), OPEN, config)[0]) == 3
     assert pair_up(right(3), config=config)[1][0].reason == "all_correct"
 
 
 def test_a_band_without_room_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"min_pass_rate \(0.9\) is above max_pass_rate \(0.1\)"):
-        load_config(None, ["quality.min_pass_rate=0.9", "quality.max_pass_rate=0.1"])
+    with pytest.raises(ConfigError, match=r"pass_rate: 0.9 is above 0.1"):
+        load_config(None, ["quality.pass_rate=0.9,0.1"])
 
 
 # Adaptive sampling counts as pairing does

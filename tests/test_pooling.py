@@ -363,7 +363,7 @@ def test_a_rate_on_the_edge_of_the_band_is_within_it() -> None:
     rate = unbiased(rollout, verdicts)
     assert rate is not None
     assert 0.8 < rate == pytest.approx(0.8)  # By a last bit.
-    config = load_config(None, ["quality.min_pass_rate=0.8", "quality.max_pass_rate=0.8"])
+    config = load_config(None, ["quality.pass_rate=0.8,0.8"])
     assert judge_and_pair(rollout, config, LastWord())[1]
 
 

@@ -167,8 +167,8 @@ def picks(config: Config, count: int = 2000, **fields: object) -> Counter[str]:
 def test_variants_are_mixed_by_weight_over_the_seeds_of_a_domain() -> None:
     config = chart_sources(
         style="boxed",
-        mix={"chart": {"plain": 1, "visual": 3, "knowledge": 0}},
-        open_mix={"chart": {"visual": 1}},
+        template={"chart": {"plain": 1, "visual": 3, "knowledge": 0}},
+        open_template={"chart": {"visual": 1}},
     )
     found = picks(config, answers=("1",))
     assert set(found) == {"boxed_en", "visual_boxed_en"}
@@ -184,9 +184,9 @@ def test_variants_are_mixed_by_weight_over_the_seeds_of_a_domain() -> None:
 
 def test_a_seeds_template_depends_on_its_id_alone() -> None:
     weights = {"plain": 1, "visual": 2, "grounded": 1}
-    first = load_templates(chart_sources(mix={"chart": weights}))
+    first = load_templates(chart_sources(template={"chart": weights}))
     turned = dict(reversed(weights.items()))
-    second = load_templates(chart_sources(mix={"chart": turned}))
+    second = load_templates(chart_sources(template={"chart": turned}))
     for i in range(50):
         seed = Seed(f"s{i}", "Q", answers=("1",), source="charts")
         assert first.pick(seed) == second.pick(seed)
@@ -197,10 +197,8 @@ def test_a_source_has_a_mix_of_its_own(tmp_path: Path) -> None:
     own = template_file(tmp_path, "{question}\nUse \\boxed{} please.")
     config = Config.model_validate(
         {
-            "seeds": {
-                "charts": {"path": "a", "domain": "chart", "templates": {"plain": 1, own: 1}}
-            },
-            "prompts": {"mix": {"chart": {"visual": 1}}},
+            "seeds": {"charts": {"path": "a", "domain": "chart", "template": {"plain": 1, own: 1}}},
+            "prompts": {"template": {"chart": {"visual": 1}}},
         }
     )
     assert set(picks(config, answers=("1",))) == {"final_answer_en", own}
@@ -222,35 +220,35 @@ def test_each_variant_is_there_in_each_style_and_language() -> None:
     [
         (
             {
-                "prompts": {"mix": {"chart": {"nope": 1}}},
+                "prompts": {"template": {"chart": {"nope": 1}}},
                 "seeds": {"a": {"path": "a", "domain": "chart"}},
             },
             "nope",
         ),
         (
             {
-                "prompts": {"mix": {"chart": {"plain": 0}}},
+                "prompts": {"template": {"chart": {"plain": 0}}},
                 "seeds": {"a": {"path": "a", "domain": "chart"}},
             },
-            "prompts.mix.chart.*at least one a weight above 0",
+            "prompts.template.chart.*at least one a weight above 0",
         ),
         (
             {
-                "prompts": {"mix": {"math": {"open_en": 1}}},
+                "prompts": {"template": {"math": {"open_en": 1}}},
                 "seeds": {"a": {"path": "a", "domain": "math"}},
             },
             "'open_en' must be of a style that asks",
         ),
         (
             {
-                "prompts": {"open_mix": {"math": {"boxed_en": 1}}},
+                "prompts": {"open_template": {"math": {"boxed_en": 1}}},
                 "seeds": {"a": {"path": "a", "domain": "math"}},
             },
             "'boxed_en' must be of style open",
         ),
         (
             {
-                "prompts": {"mix": {"math": {"plain": 1}}},
+                "prompts": {"template": {"math": {"plain": 1}}},
                 "seeds": [{"path": "a", "domain": "math"}],
             },
             "seeds.0 .*no name",

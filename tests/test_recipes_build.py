@@ -31,8 +31,7 @@ ALL_CONTROLS = (
     "quality.distinct=0.95",
     "quality.balance.lengths=true",
     "quality.balance.answers=true",
-    "quality.min_pass_rate=0.05",
-    "quality.max_pass_rate=0.95",
+    "quality.pass_rate=0.05,0.95",
     "quality.max_blind=0.3",
     "quality.suspect_truths=true",
 )

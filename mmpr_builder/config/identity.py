@@ -34,7 +34,8 @@ _ADDED = (
     "dropout.part",
     "images.pixels",
 )
-_AIMS = ("target_kinds", "target_per_response", "target_gap")
+_AIMS = ("target_kinds", "target_per_response", "target_gap", "round")
+_LIKENESS = ("text_similarity", "question_words")
 
 
 def sampling_identity(config: Config) -> dict[str, Any]:
@@ -75,17 +76,22 @@ def as_stated(config: Config, identity: Mapping[str, Any]) -> Config:
     """`config` with what a plan's `sampling_identity` states and a run need not repeat.
 
     What adaptive sampling aims for: the limits of pairing that it follows can change between runs.
-    `images.family=internvl`: the recipes of MMPR set it while a model's class did not decide.
+    How alike a question alone must be. `images.family=internvl`: the recipes of MMPR set it while a
+    model's class did not decide.
     """
     stated = {name: identity.get(f"sampling.{name}") for name in _AIMS}
-    if stated["target_kinds"] is None:
-        del stated["target_kinds"]
-    aims = SamplingConfig.model_validate(stated)
-    sampling = config.sampling.model_copy(update={name: getattr(aims, name) for name in stated})
+    aims = SamplingConfig.model_validate({k: v for k, v in stated.items() if v is not None})
+    sampling = config.sampling.model_copy(update={name: getattr(aims, name) for name in _AIMS})
+    quality = config.quality
+    alike = {name: identity.get(f"quality.decontaminate.{name}") for name in _LIKENESS}
+    if None not in alike.values():
+        of = quality.decontaminate.model_copy(update=alike)
+        quality = quality.model_copy(update={"decontaminate": of})
     images = config.images
     if not (images.family or images.kwargs) and identity.get("images.family") == "internvl":
         images = images.model_copy(update={"family": "internvl"})
-    return config.model_copy(update={"sampling": sampling, "images": images})
+    stating = {"sampling": sampling, "images": images, "quality": quality}
+    return config.model_copy(update=stating)
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:

@@ -96,7 +96,7 @@ def load_config(recipe: str | Path | None, overrides: Iterable[str] = ()) -> Con
     images = data.get("images") or {}
     if isinstance(images, dict) and _sets_budget(flattened(data)) and not _sets_budget(theirs):
         data["images"] = {**images, "asked": False}
-    _refuse_followed(data, str(recipe), overrides)
+    _refuse_earlier(data, str(recipe), overrides)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
@@ -109,27 +109,34 @@ def _sets_budget(words: Iterable[str]) -> bool:
     return any(name in word for word in words for name in ("tiles", "pixels"))
 
 
-FOLLOWED = {
-    key: str(field.json_schema_extra["follows"])
-    for key, field in _fields(Config)
-    if isinstance(field.json_schema_extra, dict) and "follows" in field.json_schema_extra
-}
+def _hidden(why: str) -> dict[str, Any]:
+    return {
+        key: field.json_schema_extra[why]
+        for key, field in _fields(Config)
+        if isinstance(field.json_schema_extra, dict) and why in field.json_schema_extra
+    }
+
+
+FOLLOWED: dict[str, str] = _hidden("follows")
 """Settings of earlier versions -> the setting that each of them follows now."""
+ALWAYS: dict[str, Any] = _hidden("always")
+"""Settings of earlier versions -> the one value that each of them has now."""
 
 
-def _refuse_followed(data: dict[str, Any], recipe: str, overrides: list[str]) -> None:
+def _refuse_earlier(data: dict[str, Any], recipe: str, overrides: list[str]) -> None:
     """Raise `ConfigError` for a setting of an earlier version, naming the one to use instead."""
     for key, value in flattened(data).items():
         first, _, rest = key.partition(".")
         # Sources stand in a list, in a table by name, or are one table.
         of_source = (f"seeds.N.{rest}", f"seeds.N.{rest.partition('.')[2]}")
         names = of_source if first == "seeds" else (key,)
-        old = next((o for o in FOLLOWED if any(_is_in(name, o) for name in names)), None)
-        if old is not None:
+        earlier = (o for o in (*FOLLOWED, *ALWAYS) if any(_is_in(name, o) for name in names))
+        if (old := next(earlier, None)) is not None:
             blamed = (o for o in reversed(overrides) if _is_in(key, o.partition("=")[0].strip()))
+            follows, always = FOLLOWED.get(old), ALWAYS.get(old)
             raise ConfigError(
-                f"{next(blamed, recipe)}: {old!r} (value {value!r}) is no setting any more: it"
-                f" follows {FOLLOWED[old]!r}; set that instead"
+                f"{next(blamed, recipe)}: {old!r} (value {value!r}) is no setting any more: it "
+                + (f"follows {follows!r}; set that instead" if follows else f"is always {always!r}")
             )
 
 
@@ -160,7 +167,7 @@ def _read_recipe(recipe: str | Path) -> dict[str, Any]:
 
 _PATHS = (
     *("model", "lora", "data", "engine.chat_template", "scoring.judge.prompt", "scoring.labels"),
-    *("prompts.template", "prompts.open_template", "prompts.mix", "prompts.open_mix"),
+    *("prompts.template", "prompts.open_template"),
     *("pairing.reject_list", "quality.decontaminate.against"),
     *(f"seeds.{name}" for name in ("path", "root", "roots", "template")),
 )
@@ -290,6 +297,9 @@ def _explain(item: Any, recipe: str, overrides: list[str], named: list[str]) -> 
     if loc[0] == "seeds" and len(loc) > 1 and len(named) > loc[1]:
         loc[1] = named[loc[1]]
     key = ".".join(str(part) for part in loc)
+    for old, new in FOLLOWED.items():  # Tables of weights have fields of their own.
+        if _is_in(key, old):
+            key = new + key.removeprefix(old)
     if item["type"] == NO_SUCH_SOURCE:
         key = "sources"
     # An override is to blame if it set the key or something under or above it.

@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    WithJsonSchema,
     field_serializer,
     field_validator,
     model_validator,
@@ -23,12 +24,23 @@ from pydantic import (
 from mmpr_builder.records import Kind
 
 Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Templates = Annotated[
+    str | dict[str, str] | None,
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}, {"type": "null"}]}),
+]
+"""One template for all, or one per language; tables of weights are moved to fields of their own."""
 
 
 def follower(followed: str, **field: Any) -> Any:
     """The field of a setting that follows another one: recorded settings state it, recipes may not
     (see `recipes.FOLLOWED`)."""
     return Field(**field, json_schema_extra={"hidden": True, "follows": followed})
+
+
+def fixed(value: Any, **field: Any) -> Any:
+    """The field of an earlier setting that has one value now; recorded ones may state another."""
+    return Field(value, **field, json_schema_extra={"hidden": True, "always": value})
 
 
 class Section(BaseModel):
@@ -105,7 +117,7 @@ class SourceConfig(Section):
     )
     require_image: bool = Field(False, description="Drop rows without a picture.")
     domain: Domain | None = Field(
-        None, description="What it is about: picks the prompts of `prompts.mix`."
+        None, description="What it is about: picks its mix in `prompts.template`."
     )
     language: Literal["auto", "en", "zh"] = Field(
         "auto", description="Language of its questions; `auto` looks at each one."
@@ -116,10 +128,10 @@ class SourceConfig(Section):
         " `majority`: as `auto`, and for closed questions without one a clear majority is it.",
     )
     scorer: ScorerName = Field("auto", description="How answers of this source are scored.")
-    template: str | dict[str, str] | None = Field(
+    template: Templates = Field(
         None,
         description="Template name or path for seeds with a truth, one per language, or several"
-        " with weights, as in `prompts.mix`.",
+        " with weights, such as {plain: 1, visual: 1}.",
     )
     templates: dict[str, Weight] | None = follower("seeds.N.template", default=None)
     tiles: int | None = Field(
@@ -184,19 +196,35 @@ class PromptConfig(Section):
     language: Literal["auto", "en", "zh"] = Field(
         "auto", description="Prompt language; `auto` follows each seed's own."
     )
-    template: str | dict[str, str] | None = Field(
-        None, description="Template name or path instead of the style's own, or one per language."
+    template: Templates = Field(
+        None,
+        description="Template name or path instead of the style's own, or a table: one per"
+        " language, and by domain prompt variants with weights, such as {chart: {plain: 1, visual:"
+        " 1}}.",
     )
-    open_template: str | dict[str, str] | None = Field(
-        None, description="Template for seeds without a truth; default: the bare question."
+    open_template: Templates = Field(
+        None,
+        description="The same for seeds without a truth; default: the bare question.",
     )
-    mix: dict[Domain, dict[str, Weight]] = Field(
-        default_factory=dict,
-        description="By domain: prompt variants with weights, such as {plain: 1, visual: 1}.",
+    mix: dict[Domain, dict[str, Weight]] = follower("prompts.template", default_factory=dict)
+    open_mix: dict[Domain, dict[str, Weight]] = follower(
+        "prompts.open_template", default_factory=dict
     )
-    open_mix: dict[Domain, dict[str, Weight]] = Field(
-        default_factory=dict, description="The same for seeds without a truth."
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_kind(cls, value: object) -> object:
+        """What a template's table says by domain under `mix` and `open_mix`."""
+        if not isinstance(value, Mapping):
+            return value
+        found = dict(value)
+        for name, mixes in (("template", "mix"), ("open_template", "open_mix")):
+            table = found.get(name)
+            if isinstance(table, Mapping):
+                by_domain = {k: v for k, v in table.items() if isinstance(v, Mapping)}
+                found[name] = {k: v for k, v in table.items() if k not in by_domain} or None
+                found[mixes] = {**found.get(mixes, {}), **by_domain}
+        return found
 
 
 class ImagesConfig(Section):
@@ -293,7 +321,8 @@ class SamplingConfig(Section):
         le=1,
         description="Adaptive: share of the seeds with pairs that giving up early may lose.",
     )
-    round: int = Field(2, ge=1, description="Adaptive: responses in a later round at least.")
+    round: int = fixed(2, ge=1)
+    """Adaptive: responses in a later round at least."""
     replay_from: str | None = Field(
         None, description="`DIR/rollouts` of an earlier build, for `sampling.engine=replay`."
     )
@@ -414,7 +443,12 @@ class ScoringConfig(Section):
 
     scorer: ScorerName = Field("auto", description="Scorer where a source does not fix one.")
     timeout_s: float = Field(2.0, gt=0, le=60, description="Limit for one symbolic comparison.")
-    memory_mb: int = Field(1024, ge=256, description="Memory limit of one symbolic worker.")
+    # Of one symbolic worker; more time to compare wants more room.
+    memory_mb: int = follower(
+        "scoring.timeout_s",
+        default_factory=lambda found: max(1024, int(512 * found.get("timeout_s", 0))),
+        ge=256,
+    )
     unusable_truth: Literal["drop", "open"] = Field(
         "drop",
         description="A seed with no usable truth: drop it before sampling, or treat it as without.",
@@ -507,14 +541,21 @@ class DecontaminateConfig(Section):
         " pictures must not be seen at all.",
     )
     question_similarity: float = Field(
-        0.4, ge=0, le=1, description="Share of words in common that counts beside the same picture."
+        0.4,
+        ge=0,
+        le=1,
+        description="Share of words in common that counts beside the same picture; without one a"
+        " third of the distance to 1 is left: 0.8.",
     )
-    text_similarity: float = Field(
-        0.8, ge=0, le=1, description="The same where a question stands alone, without a picture."
+    # Where a question stands alone, without a picture.
+    text_similarity: float = follower(
+        "quality.decontaminate.question_similarity",
+        default_factory=lambda found: round(1 - (1 - found.get("question_similarity", 0)) / 3, 6),
+        ge=0,
+        le=1,
     )
-    question_words: int = Field(
-        12, ge=4, description="Shortest question that counts alone; two Chinese characters are one."
-    )
+    question_words: int = fixed(12, ge=4)
+    """Shortest question that counts alone; two Chinese characters are one."""
     unreadable: Literal["stop", "skip"] = Field(
         "stop", description="What to do with a row of them that cannot be read, hence not found."
     )
@@ -540,13 +581,9 @@ class BalanceConfig(Section):
         description="Shares of kinds among all pairs, such as {correctness: 0.7, dropout_ntp: 0.3};"
         " use it for a recipe that fixes the mix, as `pairing.shares` does within a seed.",
     )
-    tolerance: float = Field(
-        0.02,
-        ge=0,
-        le=1,
-        description="Difference that counts as none: share of the mean length, or of the pairs with"
-        " such answers.",
-    )
+    tolerance: float = fixed(0.02, ge=0, le=1)
+    """Difference that counts as none: share of the mean length, or of the pairs with such
+    answers."""
     floor: float = Field(
         0.5,
         ge=0,
@@ -565,19 +602,18 @@ class QualityConfig(Section):
     """Controls that drop seeds, responses or continuations; all off unless asked for."""
 
     balance: BalanceConfig = Field(default_factory=lambda: BalanceConfig())
-    min_pass_rate: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="Drop seeds of which a smaller share of responses is right; 0.2 leaves out what"
-        " is too hard yet, or wrong itself.",
+    pass_rate: tuple[Share, Share] = Field(
+        (0.0, 1.0),
+        exclude=True,
+        description="Drop seeds whose share of right responses is not within these bounds;"
+        " `0.2,0.8` leaves out what is too hard yet, or wrong itself, and what the model knows"
+        " already.",
     )
-    max_pass_rate: float = Field(
-        1.0,
-        ge=0,
-        le=1,
-        description="Drop seeds of which a larger share is right; 0.8 leaves out what the model"
-        " knows already.",
+    min_pass_rate: Share = follower(
+        "quality.pass_rate", default_factory=lambda found: found.get("pass_rate", (0, 1))[0]
+    )
+    max_pass_rate: Share = follower(
+        "quality.pass_rate", default_factory=lambda found: found.get("pass_rate", (0, 1))[1]
     )
     decontaminate: DecontaminateConfig = Field(default_factory=lambda: DecontaminateConfig())
     near_duplicates: bool = Field(
@@ -623,13 +659,13 @@ class QualityConfig(Section):
         " start for models that repeat themselves.",
     )
 
+    _accept_commas = field_validator("pass_rate", mode="before")(split_commas)
+
     @model_validator(mode="after")
     def _band_has_room(self) -> QualityConfig:
-        if self.min_pass_rate > self.max_pass_rate:
-            raise ValueError(
-                f"min_pass_rate ({self.min_pass_rate}) is above max_pass_rate"
-                f" ({self.max_pass_rate}): no seed could stay"
-            )
+        low, high = self.__dict__["pass_rate"] = (self.min_pass_rate, self.max_pass_rate)
+        if low > high:
+            raise ValueError(f"pass_rate: {low} is above {high}: no seed could stay")
         return self
 
 
@@ -676,7 +712,8 @@ class DistributedConfig(Section):
         allow_inf_nan=False,
         description="On SIGINT or SIGTERM wait so long for seeds under way; a second one ends it.",
     )
-    max_tries: int = Field(3, ge=1, description="Tries of a unit before it is split.")
+    max_tries: int = fixed(3, ge=1)
+    """Tries of a unit before it is split."""
     scoring_workers: int | Literal["auto"] = Field("auto", description="Processes that score.")
 
 

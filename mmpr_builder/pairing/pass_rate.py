@@ -67,7 +67,7 @@ def shown_rate(
 
 
 def outside_band(seed: Seed, rate: float | None, n: int, quality: QualityConfig) -> Drop | None:
-    """The drop of a seed whose pass rate is not within `quality.min_pass_rate` and `max_pass_rate`,
+    """The drop of a seed whose pass rate is not within `quality.pass_rate`,
     both included; None if it is, or is not known. `n` is its number of responses."""
     low, high = quality.min_pass_rate, quality.max_pass_rate
     if rate is None or low - _ROUNDING <= rate <= high + _ROUNDING:

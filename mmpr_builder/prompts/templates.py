@@ -1,6 +1,6 @@
 """Template files, and which of them a seed gets: by its reference answer, source, domain, language.
 
-prompts.mix: {chart: {plain: 1, visual: 1}}   visual_STYLE_en for half of the seeds of charts
+prompts.template: {chart: {plain: 1, visual: 1}}   visual_STYLE_en for half of the seeds of charts
 """
 
 from __future__ import annotations
@@ -229,7 +229,9 @@ def load_templates(config: Config) -> Templates:
     for i, source in enumerate(config.seeds):
         own = _own_templates(config, i, standard, truth)
         mix = prompts.open_mix.get(source.domain) if source.domain else None
-        own_open = _mixed(mix, open_, "open", f"prompts.open_mix.{source.domain}") if mix else None
+        own_open = (
+            _mixed(mix, open_, "open", f"prompts.open_template.{source.domain}") if mix else None
+        )
         for found, known in ((own, sources), (own_open, open_sources)):
             _add(found, known, i, source)
     return Templates(
@@ -253,7 +255,7 @@ def _own_templates(
     if source.templates is not None:
         return _mixed(source.templates, truth, style, f"seeds.{i}.template")
     mix = config.prompts.mix.get(source.domain) if source.domain else None
-    return _mixed(mix, truth, style, f"prompts.mix.{source.domain}") if mix else None
+    return _mixed(mix, truth, style, f"prompts.template.{source.domain}") if mix else None
 
 
 def _add(

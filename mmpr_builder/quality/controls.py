@@ -90,7 +90,7 @@ CONTROLS = (
         "questions", "blind.seeds.measured", drops=(("quality", SOLVED_BLIND),),
     ),
     Control(
-        "pass_rate", "Band of pass rates", ("quality.min_pass_rate", "quality.max_pass_rate"),
+        "pass_rate", "Band of pass rates", ("quality.pass_rate",),
         "Drops questions that are too easy or too hard for the model that answered.",
         "questions", "seeds.with_truth", drops=(("quality", "pass_rate_outside"),),
     ),
@@ -148,14 +148,14 @@ CONTROLS = (
 
 def controls_of(run: Mapping[str, Any]) -> tuple[tuple[Control, ...], tuple[tuple[str, str], ...]]:
     """(those that were on, (title, key) of those that were off), in the order of the pipeline."""
-    defaults = Config().model_dump(mode="json")
+    recorded, defaults = _with_band(run["config"]), _with_band(Config().model_dump(mode="json"))
     on: list[Control] = []
     off: list[tuple[str, str]] = []
     for control in CONTROLS:
         said = dict.fromkeys(
             f"{key}={_shown(value)}"
             for top in control.keys
-            for key, value in flattened(_at(run["config"], top), top).items()
+            for key, value in flattened(_at(recorded, top), top).items()
             if value is not None and value != _at(defaults, key)
         )
         # Evaluation sets are what turns decontamination on; its other settings alone do nothing.
@@ -166,6 +166,13 @@ def controls_of(run: Mapping[str, Any]) -> tuple[tuple[Control, ...], tuple[tupl
         else:
             off.append((control.title, control.keys[0]))
     return tuple(on), tuple(off)
+
+
+def _with_band(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded settings with `quality.pass_rate`, of which its two bounds are recorded."""
+    quality = config["quality"]
+    band = [quality.get("min_pass_rate"), quality.get("max_pass_rate")]
+    return {**config, "quality": {**quality, "pass_rate": band}}
 
 
 def _left(control: Control, run: Mapping[str, Any]) -> Iterator[Left]:

@@ -48,6 +48,13 @@ def unpacked(folder: Path) -> Iterator[Path]:
             HOME.unlink()
 
 
+def recorded(config: Config, section: str, **values: object) -> Config:
+    """Settings as an earlier version recorded them, with values that recipes cannot give now."""
+    return config.model_copy(
+        update={section: getattr(config, section).model_copy(update=values)},
+    )
+
+
 def settings(words: tuple[str, ...], out: Path, *more: str) -> Config:
     """The settings that a build was made with, `more` over them."""
     return load_config("demo", [*words, f"out={out}", *more])
