@@ -42,8 +42,13 @@ from mmpr_builder.records import (
     Template,
     Verdict,
 )
-from mmpr_builder.sampling import Request, Sampler, scores_while_sampling, without_images
-from mmpr_builder.sampling import roll_out as roll_out_one
+from mmpr_builder.sampling import (
+    Request,
+    Sampler,
+    roll_out as roll_out_one,
+    scores_while_sampling,
+    without_images,
+)
 
 
 def read_images(seed: Seed | ImageRef, *, allow: Sequence[str] = ()) -> tuple[bytes, ...]:

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from adaptive_patterns import OPEN, SEED, judged, settings, tally_of
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from benchmarks import adaptive as bench
 from mmpr_builder.config import Config

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 from build_files import drops_in
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from pair_samples import LastWord, make_rollout, write_build
 
 from mmpr_builder.config import BalanceConfig, Config, load_config

@@ -8,8 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from mmpr_builder.dropout import Cut, Part, cut_tokens, joint, truncate
 from mmpr_builder.errors import ConfigError

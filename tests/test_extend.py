@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from build_files import files_in
 from growing_builds import FIRST, SECOND, Row, make_config, question, sample, write
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from openai_server import OpenAIServer, choices
 from pair_samples import picture
 

@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mmpr_builder.errors import ConfigError
 from mmpr_builder.extraction import STYLES, extract_answer, opened_by

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mmpr_builder.config import Config, PairingConfig, as_stated, load_config
 from mmpr_builder.errors import ConfigError

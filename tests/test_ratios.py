@@ -14,8 +14,7 @@ import engine_asks
 import pyarrow.parquet as pq
 import pytest
 from fake_samplers import FakeSampler
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pair_samples import LastWord, make_rollout, picture, write_build
 from rich.console import Console
 

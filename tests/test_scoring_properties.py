@@ -14,8 +14,7 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mmpr_builder.extraction import STYLES, extract_answer
 from mmpr_builder.records import Verdict

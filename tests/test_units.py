@@ -7,8 +7,7 @@ from pathlib import Path
 
 import fake_samplers
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from small_builds import ids, make_config, sample_here
 
 from mmpr_builder.config import Config, load_config

@@ -25,6 +25,9 @@ from mmpr_builder.records import Kind
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Samples = Annotated[int, Field(ge=0, le=256)]
 Templates = Annotated[
     str | dict[str, str] | None,
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}, {"type": "null"}]}),
@@ -134,10 +137,8 @@ class SourceConfig(Section):
         " with weights, such as {plain: 1, visual: 1}.",
     )
     templates: dict[str, Weight] | None = follower("seeds.N.template", default=None)
-    tiles: int | None = Field(
-        None, ge=1, description="Image tiles at most; default: `images.tiles`."
-    )
-    limit: int | None = Field(None, ge=1, description="Read at most this many rows of it.")
+    tiles: Count | None = Field(None, description="Image tiles at most; default: `images.tiles`.")
+    limit: Count | None = Field(None, description="Read at most this many rows of it.")
     license: str | None = Field(None, description="Licence of its data, for card and report.")
     get: str | None = Field(None, description="Where it can be had, told when it is missing.")
 
@@ -235,11 +236,11 @@ class ImagesConfig(Section):
         description="How the model is told a budget where its class does not say: `internvl`,"
         " `qwen_vl`, or a table of its processor's arguments, with `{tiles}` or `{pixels}`.",
     )
-    tiles: int | None = Field(
-        None, ge=1, description="Tiles of 448 x 448 pixels at most; unset = the model's own."
+    tiles: Count | None = Field(
+        None, description="Tiles of 448 x 448 pixels at most; unset = the model's own."
     )
-    pixels: int | None = Field(
-        None, ge=1, description="The same in pixels, for sources without `tiles`."
+    pixels: Count | None = Field(
+        None, description="The same in pixels, for sources without `tiles`."
     )
     kwargs: dict[str, Any] = follower("images.family", default_factory=dict)
     asked: bool = Field(True, json_schema_extra={"hidden": True})
@@ -266,13 +267,13 @@ class EndpointConfig(Section):
     api_key_env: str = Field(
         "OPENAI_API_KEY", description="Environment variable that holds the key; may be unset."
     )
-    concurrency: int = Field(
-        64, ge=1, description="Requests in flight at once; a quarter for `scoring.judge`."
+    concurrency: Count = Field(
+        64, description="Requests in flight at once; a quarter for `scoring.judge`."
     )
     timeout_s: float = Field(
         600.0, gt=0, description="Seconds to wait for one request; a tenth for `scoring.judge`."
     )
-    retries: int = Field(5, ge=0, description="Tries again on 429, 5xx and broken connections.")
+    retries: Natural = Field(5, description="Tries again on 429, 5xx and broken connections.")
     continuation: Literal["auto", "continue_final_message", "none"] = Field(
         "auto",
         description="How a response is continued. `auto`: by tokens where the server takes them"
@@ -291,37 +292,33 @@ class SamplingConfig(Section):
     n: int = Field(32, ge=1, le=4096, description="Responses per seed (adaptive: at most).")
     temperature: float = Field(1.0, ge=0, le=10, description="Sampling temperature.")
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling; 1 = off.")
-    top_k: int = Field(0, ge=0, description="Sample from the k likeliest tokens; 0 = off.")
-    max_tokens: int = Field(4096, ge=1, description="Longest response in tokens.")
-    seed: int = Field(0, ge=0, description="Run seed; each seed's own derives from it by hash.")
+    top_k: Natural = Field(0, description="Sample from the k likeliest tokens; 0 = off.")
+    max_tokens: Count = Field(4096, description="Longest response in tokens.")
+    seed: Natural = Field(0, description="Run seed; each seed's own derives from it by hash.")
     logprobs: bool | Literal["tokens"] = Field(
         False,
         description="`true`: keep each response's mean log-probability; `tokens`: its tokens, too,"
         " and reference log-probabilities for trainers.",
     )
-    blind: int = Field(
+    blind: Samples = Field(
         0,
-        ge=0,
-        le=256,
         description="Further samples without its images, for each seed with images and a truth: do"
         " its answers need them?",
     )
-    target_pairs: int = Field(
-        15, ge=1, description="Adaptive: a seed has enough when it can give this many pairs."
+    target_pairs: Count = Field(
+        15, description="Adaptive: a seed has enough when it can give this many pairs."
     )
     target_kinds: tuple[Kind, ...] = follower("pairing.kinds", default=USUAL_KINDS)
-    min_distinct: int = Field(
-        1, ge=1, description="Adaptive: so many different texts it has on each side, too."
+    min_distinct: Count = Field(
+        1, description="Adaptive: so many different texts it has on each side, too."
     )
-    target_per_response: int | None = follower("pairing.max_per_response", default=None, ge=1)
-    target_gap: int | None = follower("pairing.max_gap", default=None, ge=0)
-    stop_error: float = Field(
+    target_per_response: Count | None = follower("pairing.max_per_response", default=None)
+    target_gap: Natural | None = follower("pairing.max_gap", default=None)
+    stop_error: Share = Field(
         0.05,
-        ge=0,
-        le=1,
         description="Adaptive: share of the seeds with pairs that giving up early may lose.",
     )
-    round: int = fixed(2, ge=1)
+    round: Count = fixed(2)
     """Adaptive: responses in a later round at least."""
     replay_from: str | None = Field(
         None, description="`DIR/rollouts` of an earlier build, for `sampling.engine=replay`."
@@ -353,8 +350,8 @@ class DropoutConfig(Section):
         " it; `keep` is then the share of that part, and what stands before it is kept.",
     )
     image: bool = Field(False, description="Show the image to the continuation (ablation).")
-    max_tokens: int | None = Field(
-        None, ge=1, description="Longest continuation; default: sampling.max_tokens."
+    max_tokens: Count | None = Field(
+        None, description="Longest continuation; default: sampling.max_tokens."
     )
 
     @field_validator("keep", mode="before")
@@ -392,13 +389,11 @@ class StepsConfig(Section):
         description="What ends a step: `lines`, `sentences`, or a text of your own.",
     )
     samples: int = Field(16, ge=1, le=256, description="Continuations from a step (at most).")
-    responses: int = Field(
-        4, ge=1, description="Responses of a seed whose steps are tried, wrong and right in turn."
+    responses: Count = Field(
+        4, description="Responses of a seed whose steps are tried, wrong and right in turn."
     )
-    faithful: int = Field(
+    faithful: Samples = Field(
         0,
-        ge=0,
-        le=256,
         description="Continuations from the middle of each right response: how many agree tells"
         " reasons from luck. Use 4 where many answers can be guessed.",
     )
@@ -422,16 +417,14 @@ class JudgeConfig(Section):
     prompt: str = Field(
         "judge_en", description="Its prompt: a shipped name or a text file, see `prompts/`."
     )
-    concurrency: int = follower("sampling.endpoint.concurrency", default=16, ge=1)
+    concurrency: Count = follower("sampling.endpoint.concurrency", default=16)
     timeout_s: float = follower("sampling.endpoint.timeout_s", default=60.0, gt=0)
-    retries: int = follower("sampling.endpoint.retries", default=3, ge=0)
-    max_tokens: int = Field(
-        8, ge=1, description="Longest answer; one word is asked for, behind a thought if any."
+    retries: Natural = follower("sampling.endpoint.retries", default=3)
+    max_tokens: Count = Field(
+        8, description="Longest answer; one word is asked for, behind a thought if any."
     )
-    open: int = Field(
+    open: Samples = Field(
         0,
-        ge=0,
-        le=256,
         description="Comparisons for each open question, for pairs of kind `judged`: by the model"
         " at `url`, without it by the engine that samples. It sees the pictures. Use 8 where no"
         " rule can tell which answer is better.",
@@ -462,16 +455,15 @@ class ScoringConfig(Section):
 class PairingConfig(Section):
     """Which pairs are made of judged responses."""
 
-    max_per_seed: int = Field(15, ge=1, description="Pairs per seed at most (the paper's 15).")
+    max_per_seed: Count = Field(15, description="Pairs per seed at most (the paper's 15).")
     kinds: tuple[Kind, ...] = Field(
         USUAL_KINDS,
         description="Kinds to make; add `truncated` to use responses cut at max_tokens, `step` for"
         " those of `steps.apply`, `judged` for those of `scoring.judge.open`.",
     )
-    seed: int = Field(0, ge=0, description="Breaks ties between equally good pairs.")
-    max_per_response: int | None = Field(
+    seed: Natural = Field(0, description="Breaks ties between equally good pairs.")
+    max_per_response: Count | None = Field(
         None,
-        ge=1,
         description="Pairs of a seed that one text may stand in on the same side; set it where a"
         " few texts would fill most pairs of hard and easy questions.",
     )
@@ -488,9 +480,8 @@ class PairingConfig(Section):
         " tokens, where lengths tell right from wrong; `faithful`: the most faithful ones first"
         " (`steps.faithful`).",
     )
-    max_gap: int | None = Field(
+    max_gap: Natural | None = Field(
         None,
-        ge=0,
         description="Tokens by which chosen and rejected may differ in length at most; set it where"
         " single pairs of very unlike length must not be there at all.",
     )
@@ -540,19 +531,15 @@ class DecontaminateConfig(Section):
         description="`image`: drop a seed for its picture alone, too; use it where evaluation"
         " pictures must not be seen at all.",
     )
-    question_similarity: float = Field(
+    question_similarity: Share = Field(
         0.4,
-        ge=0,
-        le=1,
         description="Share of words in common that counts beside the same picture; without one a"
         " third of the distance to 1 is left: 0.8.",
     )
     # Where a question stands alone, without a picture.
-    text_similarity: float = follower(
+    text_similarity: Share = follower(
         "quality.decontaminate.question_similarity",
         default_factory=lambda found: round(1 - (1 - found.get("question_similarity", 0)) / 3, 6),
-        ge=0,
-        le=1,
     )
     question_words: int = fixed(12, ge=4)
     """Shortest question that counts alone; two Chinese characters are one."""
@@ -581,13 +568,11 @@ class BalanceConfig(Section):
         description="Shares of kinds among all pairs, such as {correctness: 0.7, dropout_ntp: 0.3};"
         " use it for a recipe that fixes the mix, as `pairing.shares` does within a seed.",
     )
-    tolerance: float = fixed(0.02, ge=0, le=1)
+    tolerance: Share = fixed(0.02)
     """Difference that counts as none: share of the mean length, or of the pairs with such
     answers."""
-    floor: float = Field(
+    floor: Share = Field(
         0.5,
-        ge=0,
-        le=1,
         description="Share of the pairs that stays at least; what leans further than leaving out"
         " the others could mend stays as it is, and is reported.",
     )
@@ -644,10 +629,8 @@ class QualityConfig(Section):
         description="Drop seeds whose responses clearly agree on another answer than the truth; use"
         " it where truths were not checked by hand, with a model that is often right.",
     )
-    min_faithful: float = Field(
+    min_faithful: Share = Field(
         0.0,
-        ge=0,
-        le=1,
         description="No right response is chosen from whose middle a smaller share gets to the same"
         " answer; 0.5 leaves out most lucky guesses. Needs `steps.faithful`.",
     )
@@ -704,7 +687,7 @@ class DistributedConfig(Section):
         default_factory=lambda found: 4 * 2**20 * found.get("unit_queries", 1),
         ge=2**20,
     )
-    units_in_flight: int = Field(4, ge=1, description="Units open in one engine at a time.")
+    units_in_flight: Count = Field(4, description="Units open in one engine at a time.")
     grace_s: float = Field(
         10,
         ge=0,
@@ -712,7 +695,7 @@ class DistributedConfig(Section):
         allow_inf_nan=False,
         description="On SIGINT or SIGTERM wait so long for seeds under way; a second one ends it.",
     )
-    max_tries: int = fixed(3, ge=1)
+    max_tries: Count = fixed(3)
     """Tries of a unit before it is split."""
     scoring_workers: int | Literal["auto"] = Field("auto", description="Processes that score.")
 
@@ -720,9 +703,8 @@ class DistributedConfig(Section):
 class LimitsConfig(Section):
     """What sampling may take in all runs of a build; there it stops, and a higher limit goes on."""
 
-    tokens: int | None = Field(
+    tokens: Count | None = Field(
         None,
-        ge=1,
         description="Generated tokens; seeds under way then have grace_s to end.",
     )
     hours: float | None = Field(

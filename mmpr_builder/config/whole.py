@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from mmpr_builder.config.licences import forbids_commercial_use
 from mmpr_builder.config.sections import (
     DATA,
+    Count,
     DistributedConfig,
     DropoutConfig,
     ImagesConfig,
@@ -69,7 +70,7 @@ class Config(Section):
         description="Sources: paths (comma-separated on the command line) or tables of settings.",
     )
     left_out: tuple[LeftOut, ...] = Field((), json_schema_extra={"hidden": True})
-    limit: int | None = Field(None, ge=1, description="Use only the first so many seeds in all.")
+    limit: Count | None = Field(None, description="Use only the first so many seeds in all.")
     prompts: PromptConfig = Field(default_factory=lambda: PromptConfig())
     rollouts: tuple[str, ...] = Field(
         (), description="For `mmpr pair`: pair the pooled rollouts of these builds, not of `out`."

@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
-from PIL.Image import Image
-from PIL.Image import new as new_image
+from PIL.Image import Image, new as new_image
 
 from mmpr_builder.config import Config, ImagesConfig
 from mmpr_builder.engines import arguments, budgets, models, vllm_internals

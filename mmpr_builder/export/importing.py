@@ -22,8 +22,7 @@ from typing import Any, Literal
 
 from mmpr_builder import __version__, prompts
 from mmpr_builder.errors import InputError, RowError
-from mmpr_builder.export.destination import MARK as EXPORTED
-from mmpr_builder.export.destination import ParquetFiles, staged, write_json
+from mmpr_builder.export.destination import MARK as EXPORTED, ParquetFiles, staged, write_json
 from mmpr_builder.export.items import turn_of
 from mmpr_builder.export.options import KINDS, check_names
 from mmpr_builder.export.readback import image_names, read_lines, recipe_entries, text_of

@@ -28,43 +28,31 @@ from typing import TYPE_CHECKING, Any
 from mmpr_builder.errors import InputError
 from mmpr_builder.io import stores, tables
 from mmpr_builder.output import shards
-from mmpr_builder.output.card import SCHEMA_VERSION, finish_build, mean_rate
-from mmpr_builder.output.rows import pair_features, pair_schema, sampling_json, schema_of
+from mmpr_builder.output.card import (
+    SCHEMA_VERSION,
+    finish_build as finish_build,
+    mean_rate as mean_rate,
+)
+from mmpr_builder.output.rows import (
+    pair_features as pair_features,
+    pair_schema as pair_schema,
+    sampling_json as sampling_json,
+    schema_of as schema_of,
+)
 from mmpr_builder.output.writer import (
-    UNDECIDED_NAME,
-    Block,
-    BuildWriter,
-    Judged,
-    make_block,
-    rejected_ids,
-    write_pairs,
+    UNDECIDED_NAME as UNDECIDED_NAME,
+    Block as Block,
+    BuildWriter as BuildWriter,
+    Judged as Judged,
+    make_block as make_block,
+    rejected_ids as rejected_ids,
+    write_pairs as write_pairs,
 )
 from mmpr_builder.records import Drop, Rollout
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = [
-    "UNDECIDED_NAME",
-    "Block",
-    "BuildWriter",
-    "Judged",
-    "finish_build",
-    "load_pairs",
-    "make_block",
-    "mean_rate",
-    "pair_features",
-    "pair_parts",
-    "pair_schema",
-    "read_drops",
-    "read_rollouts",
-    "read_rows",
-    "read_run",
-    "rejected_ids",
-    "sampling_json",
-    "schema_of",
-    "write_pairs",
-]
 
 _AT_ONCE = 1024  # Rows as Python values at a time; a large build has hundreds of thousands.
 _NO_BUILDS = ("import.json", "export.json")

@@ -31,8 +31,8 @@ from mmpr_builder.config import Config, PairingConfig, compares
 from mmpr_builder.pairing.balance import is_weighed, sums, weigh
 from mmpr_builder.pairing.candidates import Candidate, Material, continuation_outcomes
 from mmpr_builder.pairing.choosing import choose
-from mmpr_builder.pairing.majority import settled
-from mmpr_builder.pairing.pass_rate import outside_band, pass_rate, shown_rate
+from mmpr_builder.pairing.majority import settled as settled
+from mmpr_builder.pairing.pass_rate import outside_band, pass_rate as pass_rate, shown_rate
 from mmpr_builder.pairing.pooled import (
     PooledRollout,
     continued_by,
@@ -42,33 +42,20 @@ from mmpr_builder.pairing.pooled import (
 )
 from mmpr_builder.pairing.unpaired import why_unpaired, without_solved_blind
 from mmpr_builder.pairing.verdicts import (
-    NO_TRUTH,
+    NO_TRUTH as NO_TRUTH,
     Labels,
-    Scores,
+    Scores as Scores,
     asked_of,
     judge_blind,
-    judge_responses,
-    label_id,
-    read_labels,
+    judge_responses as judge_responses,
+    label_id as label_id,
+    read_labels as read_labels,
     right_with,
-    scorer_for,
+    scorer_for as scorer_for,
 )
 from mmpr_builder.quality.filters import Findings, filtered
 from mmpr_builder.quality.suspects import suspicion
 from mmpr_builder.records import Drop, Pair, Response, Rollout, Seed, Verdict, content_id
-
-__all__ = [
-    "NO_TRUTH",
-    "Scores",
-    "build_pairs",
-    "judge_and_pair",
-    "judge_responses",
-    "label_id",
-    "pass_rate",
-    "read_labels",
-    "scorer_for",
-    "settled",
-]
 
 
 def judge_and_pair(

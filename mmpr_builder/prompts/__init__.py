@@ -19,28 +19,14 @@ from collections.abc import Mapping
 
 from mmpr_builder.errors import InputError
 from mmpr_builder.prompts.templates import (
-    JUDGE_PREFIX,
+    JUDGE_PREFIX as JUDGE_PREFIX,
     SLOT,
-    Templates,
-    load_template,
-    load_templates,
-    template_names,
+    Templates as Templates,
+    load_template as load_template,
+    load_templates as load_templates,
+    template_names as template_names,
 )
 from mmpr_builder.records import IMAGE_PLACEHOLDER, Seed, Template
-
-__all__ = [
-    "CONTROL",
-    "JUDGE_PREFIX",
-    "Templates",
-    "filled",
-    "load_template",
-    "load_templates",
-    "parts",
-    "render",
-    "split_images",
-    "template_names",
-]
-
 
 CONTROL = re.compile(
     r"<[|｜]|[|｜]>|</?s>|<(?:bos|eos|pad|unk)>|<\w+_of_\w+>|\[/?(?:INST|SYS)\]|<</?SYS>>",

@@ -16,23 +16,12 @@ opinions     of the LLM judge, kept
 
 from __future__ import annotations
 
-from mmpr_builder.folder.manifest import Manifest, Unit
-from mmpr_builder.runs.actors import Counts
-from mmpr_builder.runs.inputs import Pictures, Usable
-from mmpr_builder.runs.pair_run import PairingSummary, run_pairing
-from mmpr_builder.runs.planning import plan, read_inputs
-from mmpr_builder.runs.sample_run import SamplingSummary, run_sampling
-
-__all__ = [
-    "Counts",
-    "Manifest",
-    "PairingSummary",
-    "Pictures",
-    "SamplingSummary",
-    "Unit",
-    "Usable",
-    "plan",
-    "read_inputs",
-    "run_pairing",
-    "run_sampling",
-]
+from mmpr_builder.folder.manifest import Manifest as Manifest, Unit as Unit
+from mmpr_builder.runs.actors import Counts as Counts
+from mmpr_builder.runs.inputs import Pictures as Pictures, Usable as Usable
+from mmpr_builder.runs.pair_run import PairingSummary as PairingSummary, run_pairing as run_pairing
+from mmpr_builder.runs.planning import plan as plan, read_inputs as read_inputs
+from mmpr_builder.runs.sample_run import (
+    SamplingSummary as SamplingSummary,
+    run_sampling as run_sampling,
+)

@@ -16,8 +16,7 @@ from pydantic import BaseModel, ValidationError
 from mmpr_builder.config import Config, DropoutConfig, SamplingConfig, StepsConfig
 from mmpr_builder.errors import ConfigError, InputError
 from mmpr_builder.escaping import redacted
-from mmpr_builder.folder import join
-from mmpr_builder.folder import parts as published_parts
+from mmpr_builder.folder import join, parts as published_parts
 from mmpr_builder.folder.manifest import (
     Manifest,
     Unit,

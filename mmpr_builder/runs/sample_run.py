@@ -16,8 +16,7 @@ from functools import partial
 
 from mmpr_builder.cluster.session import ray_session, refuse_passing_folder
 from mmpr_builder.config import Config
-from mmpr_builder.engines import check_images as check_model_images
-from mmpr_builder.engines import make_sampler
+from mmpr_builder.engines import check_images as check_model_images, make_sampler
 from mmpr_builder.errors import EngineError, Interrupted, NothingUsableError
 from mmpr_builder.folder import join, parts, read_json, write_json
 from mmpr_builder.folder.lock import build_lock

@@ -25,38 +25,23 @@ from mmpr_builder.prompts import render
 from mmpr_builder.records import Rollout, Seed, Template, derived_seed
 from mmpr_builder.sampling.comparing import compared
 from mmpr_builder.sampling.protocol import (
-    Continue,
-    HasCaches,
-    HasReferences,
-    Request,
-    Sample,
-    Sampler,
-    cancelled,
+    Continue as Continue,
+    HasCaches as HasCaches,
+    HasReferences as HasReferences,
+    Request as Request,
+    Sample as Sample,
+    Sampler as Sampler,
+    cancelled as cancelled,
 )
 from mmpr_builder.sampling.revisits import with_steps
 from mmpr_builder.sampling.rounds import (
-    Scoring,
+    Scoring as Scoring,
     answer,
     answer_adaptively,
     answered_blind,
-    without_images,
+    without_images as without_images,
 )
 from mmpr_builder.steps import wants_steps
-
-__all__ = [
-    "Continue",
-    "HasCaches",
-    "HasReferences",
-    "Request",
-    "Sample",
-    "Sampler",
-    "Scoring",
-    "cancelled",
-    "request_for",
-    "roll_out",
-    "scores_while_sampling",
-    "without_images",
-]
 
 
 async def roll_out(

@@ -9,28 +9,18 @@ names that are understood: `roles.ALIASES`. Nothing is held but the row at hand;
 two hashes and an id per row go to disk (to keep ids unique, and to find rows that ask the same).
 """
 
-from mmpr_builder.seeds.reading import language_of, read_seeds, read_source
-from mmpr_builder.seeds.sources import (
-    Taken,
-    asked,
-    check_sources,
-    columns_of,
-    commits,
-    fingerprint,
-    read_sources,
-    refuse_forbidden,
+from mmpr_builder.seeds.reading import (
+    language_of as language_of,
+    read_seeds as read_seeds,
+    read_source as read_source,
 )
-
-__all__ = [
-    "Taken",
-    "asked",
-    "check_sources",
-    "columns_of",
-    "commits",
-    "fingerprint",
-    "language_of",
-    "read_seeds",
-    "read_source",
-    "read_sources",
-    "refuse_forbidden",
-]
+from mmpr_builder.seeds.sources import (
+    Taken as Taken,
+    asked as asked,
+    check_sources as check_sources,
+    columns_of as columns_of,
+    commits as commits,
+    fingerprint as fingerprint,
+    read_sources as read_sources,
+    refuse_forbidden as refuse_forbidden,
+)
