@@ -211,16 +211,7 @@ class EndpointSampler:
         else:
             body |= server.open_turn(messages, prefix) if prefix else {"messages": messages}
         choice = (await self._ask(body, 1, how.seed))[0]
-        return Continuation(
-            prefix=prefix,
-            text=choice.text,
-            tokens=choice.tokens,
-            finish_reason=choice.finish_reason,
-            seed=how.seed,
-            keep=how.keep,
-            image=how.image,
-            prefix_tokens=kept,
-        )
+        return how.made(choice, prefix, choice.text, prefix_tokens=kept)
 
     async def _prompt_ids(self, request: Request, messages: list[Any]) -> list[int]:
         """The prompt's tokens without its images, asked for once for all responses."""
@@ -277,26 +268,18 @@ class EndpointSampler:
     async def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         """One reply, tried again on errors that pass. Where there was no server meanwhile, it is to
         be examined again."""
-        reason = ""
-        for attempt in range(self._settings.retries + 1):
-            response = None
-            try:
-                response = await server.send(self._client, "POST", path, body)
-            except (httpx.RequestError, TimeoutError) as error:
-                self._known = None
-                reason = f"{type(error).__name__}: {error}"
-            else:
-                if response.is_success:
-                    return server.json_of(response)
-                if response.status_code not in server.PASSING:
-                    raise server.refusal(response, self._settings)
-                reason = server.what(response)
-            if attempt < self._settings.retries:
-                await asyncio.sleep(server.pause(attempt, response))
-        raise EngineError(
-            f"{self._settings.url}: no answer in {self._settings.retries + 1} tries"
-            f" (sampling.endpoint.retries); the last one: {reason}"
-        )
+        found = await server.tried(self._client, path, body, self._settings, self._forget)
+        if isinstance(found, str):
+            raise EngineError(
+                f"{self._settings.url}: no answer in {self._settings.retries + 1} tries"
+                f" (sampling.endpoint.retries); the last one: {found}"
+            )
+        if not found.is_success:
+            raise server.refusal(found, self._settings)
+        return server.json_of(found)
+
+    def _forget(self) -> None:
+        self._known = None
 
 
 async def _shown(request: Request) -> Any:

@@ -193,22 +193,14 @@ class LLMJudge:
         return None if reply is None else read_opinion(reply)
 
     async def _post(self, client: httpx.AsyncClient, body: dict[str, Any]) -> Any:
-        """A reply, tried again on errors that pass; None when there is none."""
-        for attempt in range(self._settings.retries + 1):
-            response = None
-            try:
-                response = await server.send(client, "POST", "chat/completions", body)
-            except (httpx.RequestError, TimeoutError):
-                pass
-            else:
-                if response.status_code in _WRONG:
-                    raise server.refusal(response, self._settings, KEYS)
-                if response.is_success:
-                    with suppress(EngineError):
-                        return server.json_of(response)
-                    return {}  # An answer that says nothing: malformed.
-                if response.status_code not in server.PASSING:
-                    return None  # A refusal of this one request.
-            if attempt < self._settings.retries:
-                await asyncio.sleep(server.pause(attempt, response))
-        return None
+        """A reply, tried again on errors that pass; None when there is none, or it refuses."""
+        found = await server.tried(client, "chat/completions", body, self._settings)
+        if isinstance(found, str):
+            return None
+        if found.status_code in _WRONG:
+            raise server.refusal(found, self._settings, KEYS)
+        if not found.is_success:
+            return None
+        with suppress(EngineError):
+            return server.json_of(found)
+        return {}  # An answer that says nothing: malformed.

@@ -51,13 +51,12 @@ def check(name: str, *, revision: str | None = None, setting: str = "model") -> 
         )
     if cached(name, wanted, revision) is not None:
         return
-    if not is_offline():
-        _check_hub(name, revision, setting)
-    else:
+    if any(os.environ.get(key, "").upper() in ("1", "ON", "YES", "TRUE") for key in _OFFLINE):
         raise InputError(
             f"{setting} = {name!r} is not a folder, and as a hub id it is not in the local cache,"
             " and HF_HUB_OFFLINE forbids fetching it: give a folder, or unset HF_HUB_OFFLINE"
         )
+    _check_hub(name, revision, setting)
 
 
 def _check_hub(name: str, revision: str | None, setting: str) -> None:
@@ -104,11 +103,6 @@ def special_tokens(config: Config) -> re.Pattern[str] | None:
         names |= {str(token["content"]) for token in tokens if token.get("special")}
     marks = sorted(filter(_MARK.fullmatch, names - {IMAGE_PLACEHOLDER}), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, marks))) if marks else None
-
-
-def is_offline() -> bool:
-    """Whether the environment forbids requests to a model hub."""
-    return any(os.environ.get(key, "").upper() in ("1", "ON", "YES", "TRUE") for key in _OFFLINE)
 
 
 def cached(name: str, file: str, revision: str | None = None) -> Path | None:

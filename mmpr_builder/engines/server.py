@@ -341,6 +341,32 @@ async def send(
     return httpx.Response(reply.status_code, headers=kept, content=text, request=reply.request)
 
 
+async def tried(
+    client: httpx.AsyncClient,
+    path: str,
+    body: Any,
+    settings: Settings,
+    lost: Callable[[], object] = lambda: None,
+) -> httpx.Response | str:
+    """The reply to a request, which is tried again on errors that pass; what the last try came to,
+    if all failed so. `lost` is called whenever there was no server."""
+    said = ""
+    for attempt in range(settings.retries + 1):
+        reply = None
+        try:
+            reply = await send(client, "POST", path, body)
+        except (httpx.RequestError, TimeoutError) as error:
+            lost()
+            said = f"{type(error).__name__}: {error}"
+        else:
+            if reply.status_code not in PASSING:
+                return reply
+            said = what(reply)
+        if attempt < settings.retries:
+            await asyncio.sleep(pause(attempt, reply))
+    return said
+
+
 def client_arguments(settings: Settings) -> dict[str, Any]:
     """Keyword arguments of the `httpx` client for a server."""
     return {

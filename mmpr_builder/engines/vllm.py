@@ -113,17 +113,7 @@ class VllmSampler:
         trace = done.trace if how.number is None else None
         if trace is not None:
             trace = await self._referenced(request, cut.text + text, trace)
-        return Continuation(
-            prefix=cut.text,
-            text=text,
-            tokens=done.tokens,
-            finish_reason=done.finish_reason,
-            seed=how.seed,
-            keep=how.keep,
-            image=how.image,
-            prefix_tokens=len(cut.ids),
-            trace=trace,
-        )
+        return how.made(done, cut.text, text, prefix_tokens=len(cut.ids), trace=trace)
 
     async def _referenced(
         self, request: Request, text: str, trace: Trace, known: tuple[int, ...] = ()

@@ -83,6 +83,11 @@ class Continue:
     gap: tuple[int, int] | None = None
     number: int | None = None
 
+    def made(self, said: Sample, prefix: str, text: str, **more: Any) -> Continuation:
+        """The continuation of `prefix` by `text`, which the engine gave as `said`."""
+        more |= {"seed": self.seed, "keep": self.keep, "image": self.image}
+        return Continuation(prefix, text, said.tokens, said.finish_reason, **more)
+
 
 class Sampler(Protocol):
     """An engine. All methods run in one event loop; many requests are open at a time."""
