@@ -19,7 +19,7 @@ from mmpr_builder.config import (
     shipped_names,
     valid_keys,
 )
-from mmpr_builder.config.recipes import ALWAYS, FOLLOWED
+from mmpr_builder.config.recipes import ALWAYS, FOLLOWED, as_written
 from mmpr_builder.errors import ConfigError
 
 REFUSED = [
@@ -266,6 +266,20 @@ def test_a_setting_that_has_one_value_now_says_so_and_may_be_recorded(
 
 def test_there_are_no_more_settings_than_people_can_read() -> None:
     assert len(valid_keys()) <= 115
+
+
+@pytest.mark.parametrize(
+    ("recorded", "written"),
+    [
+        ("prompts.open_mix.chart.plain", "prompts.open_template.chart.plain"),
+        ("seeds.12.templates.visual", "seeds.12.template.visual"),
+        ("images.kwargs.max_crops", "images.family.max_crops"),
+        ("sampling.target_gap", "sampling.target_gap"),
+        ("sampling.n", "sampling.n"),
+    ],
+)
+def test_recorded_keys_are_told_as_recipes_have_them(recorded: str, written: str) -> None:
+    assert as_written(recorded) == written
 
 
 def test_a_wrong_value_in_a_table_of_weights_is_named_as_it_was_written() -> None:

@@ -16,6 +16,7 @@ from mmpr_builder.config.identity import (
     sampling_identity as sampling_identity,
 )
 from mmpr_builder.config.recipes import (
+    as_written as as_written,
     find_shipped as find_shipped,
     load_config as load_config,
     settings_table as settings_table,

@@ -67,12 +67,9 @@ def forbids_commercial_use(licence: str | None) -> str | None:
         return "no licence is stated"
     if _UNKNOWN.match(licence):
         return f"its licence is not known ({licence})"
-    reasons = [_first_reason(one) for one in _OR.split(licence.strip())]
+    each = (_AND.split(one.strip(" ()")) for one in _OR.split(licence.strip()))
+    reasons = [next(filter(None, map(_reason, one)), None) for one in each]
     return None if None in reasons else reasons[0]
-
-
-def _first_reason(licences: str) -> str | None:
-    return next(filter(None, map(_reason, _AND.split(licences.strip(" ()")))), None)
 
 
 def _reason(licence: str) -> str | None:

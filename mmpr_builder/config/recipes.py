@@ -123,6 +123,17 @@ ALWAYS: dict[str, Any] = _hidden("always")
 """Settings of earlier versions -> the one value that each of them has now."""
 
 
+def as_written(key: str) -> str:
+    """A key of recorded settings as a recipe has it: `prompts.mix.chart` is in `prompts.template`
+    there. What a table holds may have a field of its own."""
+    plain = re.sub(r"^seeds\.\d+", "seeds.N", key)
+    for old, new in FOLLOWED.items():
+        (section, _, name), (place, _, now) = old.rpartition("."), new.rpartition(".")
+        if section == place and _is_in(plain, old):
+            return key.replace(f".{name}", f".{now}", 1)
+    return key
+
+
 def _refuse_earlier(data: dict[str, Any], recipe: str, overrides: list[str]) -> None:
     """Raise `ConfigError` for a setting of an earlier version, naming the one to use instead."""
     for key, value in flattened(data).items():
@@ -297,11 +308,7 @@ def _explain(item: Any, recipe: str, overrides: list[str], named: list[str]) -> 
     if loc[0] == "seeds" and len(loc) > 1 and len(named) > loc[1]:
         loc[1] = named[loc[1]]
     key = ".".join(str(part) for part in loc)
-    for old, new in FOLLOWED.items():  # Tables of weights have fields of their own.
-        if _is_in(key, old):
-            key = new + key.removeprefix(old)
-    if item["type"] == NO_SUCH_SOURCE:
-        key = "sources"
+    key = "sources" if item["type"] == NO_SUCH_SOURCE else as_written(key)
     # An override is to blame if it set the key or something under or above it.
     given = [(o.split("=")[0].strip(), o) for o in overrides]
     blamed = [o for k, o in given if f"{k}.".startswith(f"{key}.") or f"{key}.".startswith(f"{k}.")]

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
@@ -63,6 +64,9 @@ def split_commas(value: object) -> object:
     return items
 
 
+Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+Kinds = Annotated[tuple[Kind, ...], BeforeValidator(split_commas)]
+
 ScorerName = Literal["auto", "math", "choice", "relaxed", "vqa", "anls", "exact"]
 Domain = Literal["general", "science", "chart", "math", "ocr", "document"]
 Branch = Literal["auto", "correctness", "dropout", "both", "majority"]
@@ -98,16 +102,16 @@ class SourceConfig(Section):
     path: str = Field(description="File, folder, glob, URL or hub id; `demo` is the small world.")
     name: str | None = Field(None, description="Source name; default: a row's own, or the stem.")
     root: str | None = Field(None, description="Where relative image paths start; default: beside.")
-    roots: tuple[str, ...] = Field(
+    roots: Names = Field(
         (), description="Further folders whose images rows may name, by absolute paths or links."
     )
-    allow: tuple[str, ...] = Field(
+    allow: Names = Field(
         (),
         description="Protocols of image URLs that rows may name (`https`, `s3`, …), or beginnings"
         " of URLs; private addresses only by such a beginning.",
     )
     split: str = Field("train", description="Split, for data sets from a hub or folder.")
-    forbidden_splits: tuple[str, ...] = Field(
+    forbidden_splits: Names = Field(
         (), description="Splits that must not be read, say because models are measured on them."
     )
     format: LayoutName = Field(
@@ -141,10 +145,6 @@ class SourceConfig(Section):
     limit: Count | None = Field(None, description="Read at most this many rows of it.")
     license: str | None = Field(None, description="Licence of its data, for card and report.")
     get: str | None = Field(None, description="Where it can be had, told when it is missing.")
-
-    _accept_commas = field_validator("forbidden_splits", "roots", "allow", mode="before")(
-        split_commas
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -308,7 +308,7 @@ class SamplingConfig(Section):
     target_pairs: Count = Field(
         15, description="Adaptive: a seed has enough when it can give this many pairs."
     )
-    target_kinds: tuple[Kind, ...] = follower("pairing.kinds", default=USUAL_KINDS)
+    target_kinds: Kinds = follower("pairing.kinds", default=USUAL_KINDS)
     min_distinct: Count = Field(
         1, description="Adaptive: so many different texts it has on each side, too."
     )
@@ -324,8 +324,6 @@ class SamplingConfig(Section):
         None, description="`DIR/rollouts` of an earlier build, for `sampling.engine=replay`."
     )
     endpoint: EndpointConfig = Field(default_factory=lambda: EndpointConfig())
-
-    _accept_commas = field_validator("target_kinds", mode="before")(split_commas)
 
     @property
     def traced(self) -> bool:
@@ -456,7 +454,7 @@ class PairingConfig(Section):
     """Which pairs are made of judged responses."""
 
     max_per_seed: Count = Field(15, description="Pairs per seed at most (the paper's 15).")
-    kinds: tuple[Kind, ...] = Field(
+    kinds: Kinds = Field(
         USUAL_KINDS,
         description="Kinds to make; add `truncated` to use responses cut at max_tokens, `step` for"
         " those of `steps.apply`, `judged` for those of `scoring.judge.open`.",
@@ -493,16 +491,12 @@ class PairingConfig(Section):
     reject_list: str | None = Field(
         None, description="File of pair ids to leave out, as saved from a report."
     )
-    chosen_from: tuple[str, ...] = Field(
+    chosen_from: Names = Field(
         (), description="Models that may write the chosen side, as `model` names them; none: all."
     )
-    rejected_from: tuple[str, ...] = Field(
+    rejected_from: Names = Field(
         (),
         description="The same for the rejected side; `rollouts` pools builds of several models.",
-    )
-
-    _accept_commas = field_validator("kinds", "chosen_from", "rejected_from", mode="before")(
-        split_commas
     )
 
     @model_validator(mode="after")
@@ -520,7 +514,7 @@ class PairingConfig(Section):
 class DecontaminateConfig(Section):
     """Evaluation sets that must not be trained on; see `quality/contamination.py`."""
 
-    against: tuple[str, ...] = Field(
+    against: Names = Field(
         (),
         description="Evaluation sets to keep out: files, folders or hub ids, as for seeds; set it"
         " whenever the model is to be measured on them.",
@@ -533,8 +527,8 @@ class DecontaminateConfig(Section):
     )
     question_similarity: Share = Field(
         0.4,
-        description="Share of words in common that counts beside the same picture; without one a"
-        " third of the distance to 1 is left: 0.8.",
+        description="Share of words in common that counts beside the same picture. A question alone"
+        " may lack a third of what is missing here: 0.8 is its share with 0.4.",
     )
     # Where a question stands alone, without a picture.
     text_similarity: Share = follower(
@@ -546,8 +540,6 @@ class DecontaminateConfig(Section):
     unreadable: Literal["stop", "skip"] = Field(
         "stop", description="What to do with a row of them that cannot be read, hence not found."
     )
-
-    _accept_commas = field_validator("against", mode="before")(split_commas)
 
 
 class BalanceConfig(Section):
@@ -587,7 +579,7 @@ class QualityConfig(Section):
     """Controls that drop seeds, responses or continuations; all off unless asked for."""
 
     balance: BalanceConfig = Field(default_factory=lambda: BalanceConfig())
-    pass_rate: tuple[Share, Share] = Field(
+    pass_rate: Annotated[tuple[Share, Share], BeforeValidator(split_commas)] = Field(
         (0.0, 1.0),
         exclude=True,
         description="Drop seeds whose share of right responses is not within these bounds;"
@@ -641,8 +633,6 @@ class QualityConfig(Section):
         description="Responses with this share of words in common on one side count once; 0.95 is a"
         " start for models that repeat themselves.",
     )
-
-    _accept_commas = field_validator("pass_rate", mode="before")(split_commas)
 
     @model_validator(mode="after")
     def _band_has_room(self) -> QualityConfig:

@@ -19,6 +19,7 @@ from mmpr_builder.config.sections import (
     DropoutConfig,
     ImagesConfig,
     LimitsConfig,
+    Names,
     OutputConfig,
     PairingConfig,
     PromptConfig,
@@ -28,7 +29,6 @@ from mmpr_builder.config.sections import (
     Section,
     SourceConfig,
     StepsConfig,
-    split_commas,
 )
 from mmpr_builder.records import Seed
 
@@ -56,9 +56,7 @@ class Config(Section):
     data: str = Field(
         "data", description="Folder of public data sets: `{data}` in paths of sources."
     )
-    sources: tuple[str, ...] | None = Field(
-        None, description="Use only the sources of these names."
-    )
+    sources: Names | None = Field(None, description="Use only the sources of these names.")
     licenses: Literal["any", "commercial"] = Field(
         "any",
         description="`commercial` leaves out sources whose `license` forbids commercial use or is"
@@ -72,7 +70,7 @@ class Config(Section):
     left_out: tuple[LeftOut, ...] = Field((), json_schema_extra={"hidden": True})
     limit: Count | None = Field(None, description="Use only the first so many seeds in all.")
     prompts: PromptConfig = Field(default_factory=lambda: PromptConfig())
-    rollouts: tuple[str, ...] = Field(
+    rollouts: Names = Field(
         (), description="For `mmpr pair`: pair the pooled rollouts of these builds, not of `out`."
     )
     sampling: SamplingConfig = Field(default_factory=lambda: SamplingConfig())
@@ -88,8 +86,6 @@ class Config(Section):
     output: OutputConfig = Field(default_factory=lambda: OutputConfig())
     distributed: DistributedConfig = Field(default_factory=lambda: DistributedConfig())
     limits: LimitsConfig = Field(default_factory=lambda: LimitsConfig())
-
-    _accept_commas = field_validator("sources", "rollouts", mode="before")(split_commas)
 
     @field_validator("rollouts", mode="after")
     @classmethod

@@ -21,6 +21,7 @@ from mmpr_builder.config import (
     Config,
     SourceConfig,
     as_stated,
+    as_written,
     identity_hash,
     sampling_identity,
 )
@@ -216,7 +217,7 @@ def _shrinking_lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
         other = candidates.pop(near[0]) if near else {}
         names = _source_differences(source, other) if near else ["path"]
         found += [(f"seeds.{number}.{key}", source.get(key), other.get(key)) for key in names]
-    return [f"  {key}: {_shown(a)} in that build, {_shown(b)} now" for key, a, b in found]
+    return _lines(found)
 
 
 def _sources(settings: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
@@ -248,9 +249,13 @@ def _is_higher(old: int | None, new: int | None) -> bool:
 
 
 def _setting_lines(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return _lines(_setting_differences(old, new))
+
+
+def _lines(differences: Sequence[tuple[str, Any, Any]]) -> list[str]:
     return [
-        f"  {key}: {_shown(before)} in that build, {_shown(after)} now"
-        for key, before, after in _setting_differences(old, new)
+        f"  {as_written(key)}: {_shown(before)} in that build, {_shown(after)} now"
+        for key, before, after in differences
     ]
 
 
