@@ -127,10 +127,6 @@ class LlamaFactoryWriter(ConversationWriter):
         return {**made, "entries": rows}
 
 
-def _open_swift(folder: Path, home: Path, options: ExportOptions) -> ConversationWriter:
-    return ConversationWriter(folder, "pairs", f"{home}/", _messages)
-
-
 def _messages(item: Item) -> dict[str, Any]:
     turns = (("system", item.system), ("user", item.shown), ("assistant", item.chosen))
     said = [{"role": role, "content": text} for role, text in turns if role != "system" or text]
@@ -149,7 +145,7 @@ def _sharegpt(item: Item) -> dict[str, Any]:
 MS_SWIFT = Format(
     "ms-swift",
     partial(pair_faults, marks=_SWIFT_MARKS, may_lack=True),
-    _open_swift,
+    lambda folder, home, _: ConversationWriter(folder, "pairs", f"{home}/", _messages),
     _SWIFT_HOW,
     options=("mount",),
 )

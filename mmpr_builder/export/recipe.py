@@ -181,10 +181,6 @@ def _nemo_faults(item: Item) -> Iterator[Fault]:
     yield from pair_faults(item, _NEMO_MARKS, may_lack=True)
 
 
-def _open_nemo(folder: Path, home: Path, options: ExportOptions) -> RecipeWriter:
-    return RecipeWriter(folder, "recipe/meta.json", "", options)
-
-
 INTERNVL = Format(
     "internvl",
     _internvl_faults,
@@ -192,4 +188,9 @@ INTERNVL = Format(
     _INTERNVL_HOW,
     options=("repeat_time", "max_dynamic_patch", "mount"),
 )
-NEMO_RL = Format("nemo-rl", _nemo_faults, _open_nemo, _NEMO_HOW)
+NEMO_RL = Format(
+    "nemo-rl",
+    _nemo_faults,
+    lambda folder, _, options: RecipeWriter(folder, "recipe/meta.json", "", options),
+    _NEMO_HOW,
+)

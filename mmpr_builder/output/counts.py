@@ -163,6 +163,8 @@ class Counts:
         generated = sum(tokens.values()) - tokens["prompts"]
         majority = self.findings.majority
         pairs, drops = sum(tree["pairs"].values()), _nested(tree["drops"])
+        # Those that were always there, and those that were made.
+        kinds = [k for k in get_args(Kind) if k not in ("step", "judged") or tree["pairs"][k]]
         told = {
             "seeds": {
                 **_fixed(tree["seeds"], ("read", "with_truth", "without_truth", "with_pairs")),
@@ -171,7 +173,7 @@ class Counts:
             "responses": _fixed(tree["responses"], ("sampled", "continued", "blind")),
             "outcomes": _fixed(tree["outcomes"], get_args(Outcome)),
             "finish_reasons": dict(sorted(tree["finish_reasons"].items())),
-            "pairs": {"total": pairs, **_fixed(tree["pairs"], _kinds(tree["pairs"]))},
+            "pairs": {"total": pairs, **_fixed(tree["pairs"], kinds)},
             "drops": drops,
             "tokens": {
                 **tokens,
@@ -206,11 +208,6 @@ class Counts:
             balance = before_and_after(self.findings.uncontrolled, self.sums, tolerance)
             told["balance"] = {**balance, "left_out": _nested(tree["left_out"])}
         return told
-
-
-def _kinds(made: Mapping[str, int]) -> list[str]:
-    """All kinds, those that were always there and those that were made."""
-    return [kind for kind in get_args(Kind) if kind not in ("step", "judged") or made[kind]]
 
 
 def _truth(known: bool) -> str:
