@@ -19,7 +19,7 @@ from trainer_loaders import Seen
 
 from mmpr_builder import load_pairs
 from mmpr_builder.errors import BuildConflictError, ConfigError, InputError
-from mmpr_builder.export import FORMATS, ExportOptions, PerEntry, verl, write_export
+from mmpr_builder.export import FORMATS, ExportOptions, PerEntry, verl, write_export, writing
 from mmpr_builder.export.destination import json_line, staged
 from mmpr_builder.output import pair_features, schema_of
 from mmpr_builder.records import Drop, Rollout, Seed
@@ -42,6 +42,12 @@ def out(tmp_path: Path) -> Path:
     """A build with one image, two inside the text, none, and open questions."""
     write_build(tmp_path / "out", sample_rollouts(tmp_path / "seeds"))
     return tmp_path / "out"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_says_how_to_train_on_it(name: str) -> None:
+    how = Path(writing.__file__).parent / "how" / f"{name}.md"
+    assert how.read_text(encoding="utf-8").strip()
 
 
 def export(out: Path, form: str, dest: Path, **options: Any) -> Any:

@@ -31,40 +31,6 @@ from mmpr_builder.export.items import Item
 from mmpr_builder.export.options import ExportOptions
 from mmpr_builder.export.writing import Format
 
-_SWIFT_HOW = """
-MPO with ms-swift (name only the files that are here):
-
-```sh
-swift rlhf --rlhf_type dpo --model my-vlm \\
-    --loss_type sigmoid bco_pair sft --loss_weights 0.8 0.2 1.0 --beta 0.1 \\
-    --dataset DEST/pairs.jsonl DEST/pairs_text_only.jsonl
-```
-
-Image paths are absolute: export with `--mount` if the trainer sees the folder elsewhere.
-"""
-
-_FACTORY_HOW = """
-In the training YAML (name only the data sets that `dataset_info.json` has):
-
-```yaml
-stage: dpo
-model_name_or_path: my-vlm
-template: qwen2_vl
-cutoff_len: 8192
-dataset_dir: DEST
-dataset: mmpr,mmpr_text_only
-pref_loss: sigmoid
-pref_beta: 0.1
-pref_bco_weight: 0.2
-pref_ftx: 1.0
-```
-
-`template` is that of the model's family. A row longer than `cutoff_len` (2,048 unless set) is cut,
-and its image tokens with it: `mmpr lint DEST --for llama-factory --model my-vlm --context 8192`
-counts such rows. Its DPO loss has weight 1 where MPO has 0.8. Images over `image_max_pixels`
-(768 x 768) are shrunk.
-"""
-
 _SWIFT_MARKS = re.compile(r"<image>|<img>.+?</img>|\{\{ROUND[01]\}\}")
 _FACTORY_MARKS = re.compile(r"<image>|<video>|<audio>|\{\{(?:image|video|audio)\}\}")
 
@@ -146,9 +112,8 @@ MS_SWIFT = Format(
     "ms-swift",
     partial(pair_faults, marks=_SWIFT_MARKS, may_lack=True),
     lambda folder, home, _: ConversationWriter(folder, "pairs", f"{home}/", _messages),
-    _SWIFT_HOW,
     options=("mount",),
 )
 LLAMA_FACTORY = Format(
-    "llama-factory", partial(pair_faults, marks=_FACTORY_MARKS), LlamaFactoryWriter, _FACTORY_HOW
+    "llama-factory", partial(pair_faults, marks=_FACTORY_MARKS), LlamaFactoryWriter
 )

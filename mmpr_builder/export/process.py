@@ -35,19 +35,6 @@ ASKED = (
     "You check solutions step by step. The first message holds a question and the first step of its"
     " solution, each later message the next step. Reply + if everything so far is right, else -."
 )
-_PRM_HOW = """
-InternVL's chat trainer (`internvl_chat_finetune.py`) reads `DEST/meta.json` as its `--meta_path`.
-"""
-_STEPWISE_HOW = """
-```py
-from datasets import load_dataset
-from trl import PRMConfig, PRMTrainer
-
-data = load_dataset("parquet", data_files="DEST/train/*.parquet", split="train")
-data = data.select_columns(["prompt", "completions", "labels"])
-PRMTrainer(model, PRMConfig("my-prm"), train_dataset=data, processing_class=tokenizer).train()
-```
-"""
 
 
 def _rows(
@@ -128,5 +115,5 @@ def _open_stepwise(folder: Path, home: Path, options: ExportOptions) -> SplitFil
     return SplitFiles(folder, options, "train", schema_of(Features(columns)), with_images)
 
 
-PRM = Format("prm", pair_faults, _ChatWriter, _PRM_HOW, ("mount",), rows=_rows)
-STEPWISE = Format("stepwise", pair_faults, _open_stepwise, _STEPWISE_HOW, rows=_rows)
+PRM = Format("prm", pair_faults, _ChatWriter, options=("mount",), rows=_rows)
+STEPWISE = Format("stepwise", pair_faults, _open_stepwise, rows=_rows)

@@ -45,34 +45,6 @@ _NAME_BYTES = 100  # Twice, of 255 that a file's name may have: a Chinese charac
 _INTERNVL_MARKS = re.compile(r"<image>|<IMG_CONTEXT>|</?img>")
 _NEMO_MARKS = re.compile(r"<image(?:_\d+)?>")
 
-_INTERNVL_HOW = """
-Both losses and data are those of MPO in `internvl_chat`; set in one of its scripts
-`shell/internvl2.*_mpo/preference_optimization/*.sh`:
-
-```sh
-  --meta_path DEST/meta.json \\
-```
-
-Paths in `meta.json` are absolute: export with `--mount` if the trainer sees the folder elsewhere.
-The loader cuts rows over `--max_seq_length` in silence; `mmpr lint DEST --for internvl --model
-my-vlm --context 8192` counts them. `--group_by_length` fails on rows of pairs.
-"""
-
-_NEMO_HOW = """
-The loader, `MMPRPreferenceDataset`, comes with pull request 3345 of NVIDIA-NeMo/RL:
-
-```yaml
-data:
-  train:
-    dataset_name: MMPRPreference
-    data_path: DEST/recipe/meta.json
-    split_validation_size: 0.01
-```
-
-The loader takes rows with exactly one image; all others were left out. It puts an empty
-`<think></think>` in front of responses that have none, and adds an empty system turn.
-"""
-
 
 class RecipeWriter:
     """`base` stands before the paths in the recipe; `recipe` is its place in the folder."""
@@ -185,12 +157,10 @@ INTERNVL = Format(
     "internvl",
     _internvl_faults,
     _open_internvl,
-    _INTERNVL_HOW,
     options=("repeat_time", "max_dynamic_patch", "mount"),
 )
 NEMO_RL = Format(
     "nemo-rl",
     _nemo_faults,
     lambda folder, _, options: RecipeWriter(folder, "recipe/meta.json", "", options),
-    _NEMO_HOW,
 )

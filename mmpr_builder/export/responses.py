@@ -31,7 +31,7 @@ from mmpr_builder.export.destination import ParquetFiles
 from mmpr_builder.export.faults import Fault, pair_faults
 from mmpr_builder.export.items import Item, Picture, turn_of
 from mmpr_builder.export.options import ExportOptions
-from mmpr_builder.export.writing import Format, Rows
+from mmpr_builder.export.writing import Format
 from mmpr_builder.io.access import sampled_access
 from mmpr_builder.io.tables import plain
 from mmpr_builder.output import pair_schema, schema_of
@@ -45,33 +45,6 @@ from mmpr_builder.quality.filters import filtered
 from mmpr_builder.records import Response, Rollout, Verdict, content_id
 
 _ROUNDING = 1e-9
-
-_PAIRS_HOW = """
-```py
-import mmpr_builder as mb
-from trl import DPOConfig, DPOTrainer
-
-config = DPOConfig(
-    loss_type=["sigmoid", "bco_pair", "sft"],
-    loss_weights=[0.8, 0.2, 1.0],
-    beta=0.1,
-    max_length=None,
-)
-DPOTrainer("my-vlm", args=config, train_dataset=mb.load_pairs("DEST")).train()
-```
-"""
-_HOW = """
-```py
-from datasets import load_dataset
-from trl import {0}Config, {0}Trainer
-
-data = load_dataset("parquet", data_files="DEST/train/*.parquet", split="train")
-{0}Trainer("my-vlm", args={0}Config({1}), train_dataset=data).train()
-```
-"""
-_REWARD = """
-`reward_funcs=trl_reward` of `mmpr_builder.export.verl_reward` judges as the pairs were judged.
-"""
 
 
 class SplitFiles:
@@ -124,7 +97,7 @@ def _pair(names: Sequence[str], item: Item) -> Mapping[str, Any]:
     return row | {k: text for k, text in told.items() if row[k] is None}
 
 
-TRL = Format("trl", pair_faults, _open_pairs, _PAIRS_HOW)
+TRL = Format("trl", pair_faults, _open_pairs)
 
 
 def query_features() -> dict[str, Any]:
@@ -333,14 +306,13 @@ def _grpo_faults(item: Item) -> Iterator[Fault]:
     yield from pair_faults(item)
 
 
-def _stage(name: str, args: str, rows: Rows, *options: str) -> Format:
-    how, opened = _HOW.format(name.upper(), args), partial(_open, name)
-    if name == "grpo":
-        how += _REWARD
-        return Format(name, _grpo_faults, opened, how, options, queries=True, rows=rows)
-    return Format(name, pair_faults, opened, how, options, rows=rows)
-
-
-SFT = _stage("sft", "max_length=None", _sft, "per_question")
-KTO = _stage("kto", "max_length=None", _kto)
-GRPO = _stage("grpo", "", _grpo, "pass_rate")
+SFT = Format("sft", pair_faults, partial(_open, "sft"), options=("per_question",), rows=_sft)
+KTO = Format("kto", pair_faults, partial(_open, "kto"), rows=_kto)
+GRPO = Format(
+    "grpo",
+    _grpo_faults,
+    partial(_open, "grpo"),
+    options=("pass_rate",),
+    queries=True,
+    rows=_grpo,
+)

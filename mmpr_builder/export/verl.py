@@ -42,26 +42,6 @@ from mmpr_builder.records import Rollout, Verdict
 
 _MARKS = re.compile(r"<image>|<video>|<audio>")
 
-_HOW = """
-```sh
-reward=$(python -c "import mmpr_builder.export.verl_reward as r; print(r.__file__)")
-python -m verl.trainer.main_ppo algorithm.adv_estimator=grpo \\
-    data.train_files=DEST/train.parquet data.val_files=DEST/train.parquet \\
-    data.image_key=images data.train_batch_size=64 \\
-    data.max_prompt_length=4096 data.max_response_length=2048 \\
-    reward.custom_reward_function.path=$reward \\
-    reward.custom_reward_function.name=compute_score \\
-    actor_rollout_ref.model.path=my-vlm actor_rollout_ref.rollout.name=vllm \\
-    actor_rollout_ref.rollout.n=8 actor_rollout_ref.actor.ppo_mini_batch_size=64 \\
-    actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=4 \\
-    actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=4 \\
-    actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=4
-```
-
-Prompts over `max_prompt_length` (512 unless set, less than one image) are left out by the loader.
-The reward judges as the pairs were judged, and needs mmpr_builder beside verl.
-"""
-
 
 def features() -> Any:
     """The `datasets.Features` of a row."""
@@ -130,7 +110,6 @@ FORMAT = Format(
     "verl",
     partial(pair_faults, marks=_MARKS),
     VerlWriter,
-    _HOW,
     options=("pass_rate",),
     queries=True,
     rows=_rows,

@@ -29,6 +29,7 @@ from mmpr_builder.quality.suspects import SOLVED_BLIND, SUSPECT_TRUTH
 from mmpr_builder.records import Rollout, Verdict
 
 DROPS = "drops.jsonl"
+_HOW = Path(__file__).parent / "how"
 
 _OF_SOME = ("kinds", "repeat_time", "max_dynamic_patch", "mount", "pass_rate", "per_question")
 
@@ -55,14 +56,15 @@ class Format:
     """A trainer's format: what its loader cannot read, and what writes it.
 
     `open_writer` gets the folder to write into, the folder as the trainer will see it, and the
-    options. `options` names the options that mean something to it, beyond the common ones. `rows`
-    makes them of a rollout; without it they are pairs. `queries`: rows without responses.
+    options. `how` says how to train on it; that of ours is in `how/NAME.md`. `options` names the
+    options that mean something to it, beyond the common ones. `rows` makes them of a rollout;
+    without it they are pairs. `queries`: rows without responses.
     """
 
     name: str
     faults: Callable[[Item], Iterator[Fault]]
     open_writer: Callable[[Path, Path, ExportOptions], Writer]
-    how: str
+    how: str = ""
     options: tuple[str, ...] = ()
     queries: bool = False
     rows: Rows | None = None
@@ -286,4 +288,5 @@ def _readme(form: Format, home: Path, found: Exported) -> str:
         lines += ["", f"Left out (see {DROPS}):", ""]
         lines += [f"- `{reason}`: {count:,}" for reason, count in found.drops.items()]
     lines += [line for warning in found.warnings for line in ("", f"Note: {warning}")]
-    return "\n".join([*lines, "", form.how.replace("DEST", str(home)).strip(), ""])
+    how = form.how or (_HOW / f"{form.name}.md").read_text(encoding="utf-8")
+    return "\n".join([*lines, "", how.replace("DEST", str(home)).strip(), ""])
