@@ -162,8 +162,14 @@ def _read_recipe(recipe: str | Path) -> dict[str, Any]:
             f"recipe {str(recipe)!r} is neither a file nor a shipped recipe"
             f" ({', '.join(shipped_names('pipelines', '.yaml'))}): give the path of a YAML file"
         )
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise ConfigError(
+            f"{path}: {size:,} bytes, and a recipe has {_MOST_BYTES:,} at most: name many files by"
+            " their folder or a pattern"
+        )
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = _parsed(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if data is None:
@@ -174,6 +180,44 @@ def _read_recipe(recipe: str | Path) -> dict[str, Any]:
     if folder.resolve() in (shipped_folder("pipelines").resolve(), Path.cwd()):
         return data
     return {key: _placed(value, key, path) for key, value in data.items()}
+
+
+_MOST_BYTES, _MOST_VALUES, _DEEPEST, _LONGEST_NUMBER = 2**20, 200_000, 50, 100
+_TOO_DEEP = f"nested more than {_DEEPEST} deep"
+
+
+def _parsed(text: str) -> Any:
+    """The value of a YAML text. Raises `yaml.YAMLError`, also for what would take minutes or
+    gigabytes: aliases of aliases, a value within itself, deep nesting, numbers without end."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        _refuse_bombs(node)
+        return None if node is None else loader.construct_document(node)
+    except RecursionError:
+        raise yaml.YAMLError(_TOO_DEEP) from None
+    except ValueError as error:  # Say, the 99th of a month.
+        raise yaml.YAMLError(str(error)) from None
+
+
+def _refuse_bombs(node: yaml.Node | None) -> None:
+    """Count values as if every alias were written out."""
+    seen, stack = 0, [] if node is None else [(node, 0)]
+    while stack:
+        one, depth = stack.pop()
+        seen, problem = seen + 1, ""
+        if isinstance(one, yaml.MappingNode):
+            stack += [(child, depth + 1) for pair in one.value for child in pair]
+        elif isinstance(one, yaml.SequenceNode):
+            stack += [(child, depth + 1) for child in one.value]
+        elif one.tag.endswith((":int", ":float")) and len(one.value) > _LONGEST_NUMBER:
+            problem = f"a number of {len(one.value):,} characters"
+        if depth > _DEEPEST:
+            problem = _TOO_DEEP
+        elif seen > _MOST_VALUES:
+            problem = f"over {_MOST_VALUES:,} values, those of an alias counted wherever it stands"
+        if problem:
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=one.start_mark)
 
 
 _PATHS = (
@@ -230,13 +274,19 @@ def _beside(value: str, key: str, recipe: Path) -> str:
     return beside if is_file else value
 
 
+_MOST_BASES = 20
+
+
 def _with_base(data: dict[str, Any], recipe: str, above: tuple[str, ...]) -> dict[str, Any]:
     """A recipe with what it leaves out filled in from its `base`, another recipe."""
     base = data.pop("base", None)
     if base is None:
         return data
-    if not isinstance(base, str) or base in above:
-        raise ConfigError(f"{recipe}: base = {base!r}: give another recipe, by name or path")
+    if not isinstance(base, str) or base in above or len(above) >= _MOST_BASES:
+        back = "leads back to itself, or to too many others" if isinstance(base, str) else ""
+        raise ConfigError(
+            f"{recipe}: base = {base!r}{back and f' {back}'}: give another recipe, by name or path"
+        )
     beside = Path(recipe).parent / base
     found = str(beside) if beside.is_file() else base
     under = _with_base(_read_recipe(found), found, (*above, base))
@@ -258,7 +308,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     if not equals or not key.strip():
         raise ConfigError(f"override {override!r} is not of the form key=value, say sampling.n=16")
     try:
-        value = yaml.safe_load(raw) if raw.strip() else None
+        value = _parsed(raw) if raw.strip() else None
     except yaml.YAMLError:
         value = raw
     *parents, last = key.strip().split(".")

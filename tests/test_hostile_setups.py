@@ -1,0 +1,80 @@
+"""Recipes and model folders from strangers: an error at once, and no code of theirs is run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mmpr_builder.config import load_config
+from mmpr_builder.config.recipes import _MOST_BASES, _MOST_BYTES
+from mmpr_builder.errors import ConfigError
+
+NINE = range(9)
+
+
+def aliases(first: str, more: str) -> str:
+    """Nine times what stands before, eleven times over: 31 billion values in a few lines."""
+    lines = [f"a0: &a0 {first}"]
+    lines += [f"a{i}: &a{i} {more % ','.join(f'*a{i - 1}' for _ in NINE)}" for i in range(1, 12)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (aliases("[x, x]", "[%s]"), r"over 200,000 values.*\n.*line 1"),
+        (aliases("{x: 1}", "{<<: [%s]}"), "over 200,000 values"),
+        ("engine: &e {a: *e}", r"nested more than 50 deep\n.*line 1"),
+        ("seeds: &e [*e]", "nested more than 50 deep"),
+        ("engine: " + "{a: " * 100 + "1" + "}" * 100, "nested more than 50 deep"),
+        ("engine: " + "[" * 100_000, "nested more than 50 deep"),
+        ("limit: " + "9" * 5_000, r"a number of 5,000 characters\n.*line 1"),
+        ("limit: 0b" + "1" * 90_000, "a number of 90,002 characters"),
+        ("limit: 1" + ":59" * 90_000, "a number of 270,001 characters"),
+        ("name: 2024-99-99", "month must be in"),
+        ("name: !!python/object/apply:os.abort []", "could not determine a constructor"),
+        ("# " + "x" * _MOST_BYTES, f"and a recipe has {_MOST_BYTES:,} at most"),
+    ],
+    ids=lambda value: value[:16],
+)
+def test_a_recipe_that_would_take_minutes_or_gigabytes_is_refused_at_its_place(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "hostile.yaml"
+    recipe.write_text(text)
+    with pytest.raises(ConfigError, match=rf"(?s)hostile\.yaml: .*{said}"):
+        load_config(recipe)
+
+
+def test_aliases_and_merges_of_an_ordinary_recipe_are_read(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "seeds:\n  a: &a {path: a.jsonl, limit: 3}\n  b: {<<: *a, path: b.jsonl}\n"
+        "quality: {decontaminate: {against: &e [e.jsonl]}}\n"
+    )
+    config = load_config(recipe)
+    assert [source.limit for source in config.seeds] == [3, 3]
+
+
+def test_a_chain_of_recipes_ends_with_the_place_where_it_is_too_long(tmp_path: Path) -> None:
+    for number in range(2 * _MOST_BASES):
+        (tmp_path / f"r{number}.yaml").write_text(f"base: r{number + 1}.yaml\n")
+    with pytest.raises(ConfigError, match=rf"r{_MOST_BASES}\.yaml: base = .*too many others"):
+        load_config(tmp_path / "r0.yaml")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
+def test_a_recipe_that_is_no_regular_file_is_not_opened(kind: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "odd.yaml"
+    make = {
+        "fifo": lambda: os.mkfifo(recipe),
+        "device": lambda: recipe.symlink_to("/dev/zero"),
+        "folder": recipe.mkdir,
+    }
+    make[kind]()
+    (tmp_path / "mine.yaml").write_text("base: odd.yaml\n")
+    for asked in (recipe, tmp_path / "mine.yaml"):
+        with pytest.raises(ConfigError, match=r"odd\.yaml' is neither a file nor"):
+            load_config(asked)
