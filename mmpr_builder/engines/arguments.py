@@ -82,13 +82,15 @@ def check(config: Config) -> None:
 def _check_lengths(config: Config) -> None:
     """Refuse responses longer than the model's whole context, where its configuration tells it."""
     found = models.read_config(config.model, config.engine.get("revision"))
-    text = found.get("text_config") or found.get("llm_config") or found
+    within = (found.get("text_config"), found.get("llm_config"))
+    text = next((one for one in within if isinstance(one, dict) and one), found)
     own, scaling = (
         text.get("max_position_embeddings"),
         text.get("rope_scaling") or text.get("rope_parameters"),
     )
-    if isinstance(own, int) and isinstance(scaling, dict):
-        own = int(own * max(1.0, scaling.get("factor") or 1.0))
+    factor = scaling.get("factor") if isinstance(scaling, dict) else None
+    if isinstance(own, int) and isinstance(factor, int | float) and 1 < factor < 1e6 and own < 1e12:
+        own = int(own * factor)
     context = config.engine.get("max_model_len") or own
     if isinstance(context, int):
         where = "engine.max_model_len" if context != own else "the model's configuration"

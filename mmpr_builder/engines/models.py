@@ -17,6 +17,10 @@ from mmpr_builder.records import IMAGE_PLACEHOLDER, content_id
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9][\w.\-]*)?")
 _MARK = re.compile(r"[^\w\s][^\w\n]*+\w.*[^\w\s]")
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+_TEXTS = (".json", ".jinja", ".txt", ".model")
+_MOST_BYTES = 64 * 2**20
+"""Of a file that describes a model; the largest tokenizers have half of that."""
+_MOST_SPECIAL, _LONGEST_SPECIAL = 50_000, 200
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
@@ -41,6 +45,7 @@ def check(name: str, *, revision: str | None = None, setting: str = "model") -> 
     if path.is_dir():
         if not any((path / file).is_file() for file in (wanted, "params.json")):
             raise InputError(f"{setting} = {name!r}: the folder {path} holds no {wanted}")
+        _check_files(path)
         return
     if (path.is_file() and path.suffix == ".gguf") or "://" in name:
         return
@@ -49,7 +54,8 @@ def check(name: str, *, revision: str | None = None, setting: str = "model") -> 
             f"{setting} = {name!r} is neither a model folder with a {wanted} nor a hub id:"
             f" give the path of a folder, or an id such as 'org/name'"
         )
-    if cached(name, wanted, revision) is not None:
+    if (there := cached(name, wanted, revision)) is not None:
+        _check_files(there.parent)
         return
     if any(os.environ.get(key, "").upper() in ("1", "ON", "YES", "TRUE") for key in _OFFLINE):
         raise InputError(
@@ -57,6 +63,24 @@ def check(name: str, *, revision: str | None = None, setting: str = "model") -> 
             " and HF_HUB_OFFLINE forbids fetching it: give a folder, or unset HF_HUB_OFFLINE"
         )
     _check_hub(name, revision, setting)
+
+
+def _check_files(folder: Path) -> None:
+    """Raise `InputError` for what would wait or read for ever, here or in vLLM."""
+    for path in sorted([*folder.iterdir(), *folder.glob("additional_chat_templates/*")]):
+        if path.exists() and not path.is_dir():
+            _check_file(path)
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path} is no regular file: give a model's own files")
+    size = path.stat().st_size
+    if path.suffix in _TEXTS and size > _MOST_BYTES:
+        raise InputError(
+            f"{path}: {size:,} bytes, and what describes a model has {_MOST_BYTES:,} at most: give"
+            " a model's own files"
+        )
 
 
 def _check_hub(name: str, revision: str | None, setting: str) -> None:
@@ -78,11 +102,17 @@ def _check_hub(name: str, revision: str | None, setting: str) -> None:
 def read_config(
     name: str, revision: str | None = None, file: str = "config.json"
 ) -> dict[str, Any]:
-    """A model's config.json, or another such file; {} where it cannot be read here."""
+    """A model's config.json, or another such file; {} where it cannot be read here.
+
+    Raises `InputError` for what is no regular file, or has more bytes than any has.
+    """
     folder = _folder(name, file, revision)
+    if folder is None or not (folder / file).exists():
+        return {}
+    _check_file(folder / file)
     try:
-        found = json.loads((folder / file).read_text(encoding="utf-8")) if folder else {}
-    except (OSError, ValueError):
+        found = json.loads((folder / file).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -99,8 +129,21 @@ def special_tokens(config: Config) -> re.Pattern[str] | None:
     revision, names = config.engine.get("revision"), set[str]()
     for file in ("tokenizer.json", "tokenizer_config.json"):
         found = read_config(name, revision, file)
-        tokens = [*found.get("added_tokens", ()), *found.get("added_tokens_decoder", {}).values()]
-        names |= {str(token["content"]) for token in tokens if token.get("special")}
+        for tokens in (found.get("added_tokens"), found.get("added_tokens_decoder")):
+            listed = list(tokens.values()) if isinstance(tokens, dict) else tokens or []
+            try:
+                names |= {str(token["content"]) for token in listed if token.get("special")}
+            except (AttributeError, LookupError, TypeError) as error:
+                raise InputError(
+                    f"model = {name!r}: {file}: added tokens are tables with a content ({error!r}):"
+                    " give the model's own file"
+                ) from None
+    names = {token for token in names if len(token) <= _LONGEST_SPECIAL}
+    if len(names) > _MOST_SPECIAL:
+        raise InputError(
+            f"model = {name!r}: its tokenizer has {len(names):,} special tokens, and"
+            f" {_MOST_SPECIAL:,} are the most that questions are searched for"
+        )
     marks = sorted(filter(_MARK.fullmatch, names - {IMAGE_PLACEHOLDER}), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, marks))) if marks else None
 
@@ -144,7 +187,8 @@ def weights_digest(name: str, file: str = "config.json", revision: str | None = 
     where they cannot be read here. Their names do not count."""
     folder = _folder(name, file, revision)
     found = hashlib.sha256()
-    weights = [] if folder is None else [p for p in folder.iterdir() if p.suffix in _WEIGHTS]
+    files = [] if folder is None else folder.iterdir()
+    weights = [path for path in files if path.suffix in _WEIGHTS and path.is_file()]
     for path in sorted(weights):
         size = path.stat().st_size
         found.update(str(size).encode())
