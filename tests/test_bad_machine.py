@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,14 @@ from build_files import files_in
 from small_builds import make_config, sample_here
 
 from mmpr_builder.cli.looking import rows
-from mmpr_builder.errors import RowError
+from mmpr_builder.errors import RowError, StorageError
+from mmpr_builder.export import FORMATS, ExportOptions, write_export
 from mmpr_builder.folder.status import look
 from mmpr_builder.io import images
 from mmpr_builder.progress import Progress
 from mmpr_builder.records import ImageRef
 from mmpr_builder.report import write_report
-from mmpr_builder.runs import run_pairing
+from mmpr_builder.runs import plan, run_pairing
 
 DAY_S = 86_400.0
 
@@ -78,3 +81,66 @@ def test_a_clock_that_jumps_changes_nothing(
         assert "-" not in told["started"].partition("ran")[2]
         assert told["state"] == "done"
     assert builds["steady"] == builds["jumping"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Gives a disk of so many KiB, the same one with its content at every call."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made: list[Path] = []
+
+    def sized(kib: int) -> Path:
+        how = ["-o", f"remount,size={kib}k"] if made else ["-t", "tmpfs", "-o", f"size={kib}k"]
+        mount = ["mount", *how, "tmpfs", str(folder)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("no right to mount a small disk here")
+        made.append(folder)
+        return folder
+
+    yield sized
+    if made:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_any_stage_costs_nothing_but_another_run(
+    tmp_path: Path, small_disk: Callable[[int], Path]
+) -> None:
+    """It is a little larger at every try, so that each stage meets its end."""
+    whole = make_config(tmp_path, 9, out="whole")
+    sample_here(whole)
+    run_pairing(whole, Progress(), lambda: write_report(whole.out))
+    config = make_config(tmp_path, 9, out="disk/out")
+    stages: dict[str, Callable[[], object]] = {
+        "planning": lambda: plan(config),
+        "sampling": lambda: sample_here(config),
+        "pairing": lambda: run_pairing(config, Progress(), lambda: None),
+        "report": lambda: write_report(config.out),
+        "export": lambda: write_export(
+            [config.out], FORMATS["trl"], str(tmp_path / "disk" / "export"), ExportOptions()
+        ),
+    }
+    met, kib = dict[str, str](), 8
+    disk = small_disk(kib)
+    for name, stage in stages.items():
+        while said := _refused(stage):
+            met[name] = said
+            assert str(disk) in said
+            assert "No space left on device: free some space" in said
+            assert not (disk / "export").exists()
+            kib += max(8, kib // 8)
+            small_disk(kib)
+    assert [*met] == [*stages]
+    names = ("seeds", "rollouts", "pairs", "drops")
+    assert files_in(config.out, *names) == files_in(whole.out, *names)
+    assert not list(Path(config.out).rglob(".*.tmp"))
+
+
+def _refused(stage: Callable[[], object]) -> str:
+    """What was said of a full disk; "" if there was room. An actor's is in an assertion."""
+    try:
+        stage()
+    except (StorageError, AssertionError) as error:
+        return str(error)
+    return ""

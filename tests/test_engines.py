@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -237,3 +238,19 @@ def test_a_vllm_that_renders_in_another_way_is_refused_with_the_versions_that_ar
     engine = SimpleNamespace(renderer=None)
     with pytest.raises(SetupError, match=vllm_internals.VERSIONS):
         vllm_internals.chat_parameters(engine, None, {})
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o700])
+def test_sockets_of_an_engine_lie_in_a_folder_that_only_its_user_enters(
+    mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(mode)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("VLLM_RPC_BASE_PATH", raising=False)
+    with vllm_internals.private_sockets() as told:
+        places = [Path(place) for place in told.values()] or [tmp_path]
+        assert [place.stat().st_mode & 0o777 for place in places] == [0o700]
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("VLLM_RPC_BASE_PATH", "/theirs")
+    with vllm_internals.private_sockets() as told:
+        assert not told

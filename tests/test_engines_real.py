@@ -45,8 +45,11 @@ def test_the_real_engine_keeps_the_contract() -> None:
     config = settings("sampling.max_tokens=48", max_num_seqs=32, block_size=32)
     check_engine(config)
     sampler = make_sampler(config)
+    places = _sockets_of(sampler)
+    assert places
     using(sampler, _engine_contract(sampler))
     using(sampler, asyncio.sleep(0))  # Closing twice is harmless.
+    assert not any(place.exists() for place in places)
 
 
 async def _engine_contract(sampler: Any) -> None:
@@ -196,6 +199,21 @@ async def _greedy(sampler: Any) -> None:
         )
 
     assert await right(1, 0.0) > await right(2, 1.0) > 0
+
+
+def _sockets_of(sampler: Any) -> set[Path]:
+    """The folders of the sockets of its processes. Only this user enters them."""
+    me = psutil.Process()
+    held = [one for process in [me, *me.children(recursive=True)] for one in _unix(process)]
+    folders = {Path(path).parent for path in held}
+    assert folders
+    assert not any(folder.stat().st_mode & 0o077 for folder in folders)
+    return {folder for folder in folders if folder.name.startswith("mmpr-")}
+
+
+def _unix(process: psutil.Process) -> list[str]:
+    listed = process.net_connections(kind="unix")
+    return [str(one.laddr) for one in listed if str(one.laddr).startswith("/")]
 
 
 def _processes_are_forked(sampler: Any) -> None:

@@ -53,7 +53,11 @@ class VllmSampler:
         vllm_config, trial = prepare(config)
         self.notes = trial.notes
         """What the user should know of the prompts."""
-        self._engine = _start(config, vllm_config, self._hits, prepared=prepared)
+        with contextlib.ExitStack() as undone:
+            sockets = undone.enter_context(vllm_internals.private_sockets())
+            with vllm_internals.environment(**sockets):
+                self._engine = _start(config, vllm_config, self._hits, prepared=prepared)
+            self._sockets = undone.pop_all()
         only_ours(self._engine)
         self._limit: int = self._engine.model_config.max_model_len
         self._lora = config.lora and vllm_internals.lora_request(models.resolve(config.lora))
@@ -68,6 +72,7 @@ class VllmSampler:
                 self._by = models.reference_of(config, template)
         except BaseException:
             self._engine.shutdown()
+            self._sockets.close()
             raise
 
     @property
@@ -151,6 +156,7 @@ class VllmSampler:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.shutdown(timeout=_GRACE_S)
+            self._sockets.close()
             await asyncio.sleep(0)  # Let the cancelled output task end before the loop does.
         # An engine that is collected at interpreter exit ends in a traceback.
         del engine
@@ -239,8 +245,8 @@ def prepare(config: Config) -> tuple[Any, Trial]:
     from vllm import AsyncEngineArgs
 
     cpu = vllm_internals.runs_on_cpu()
-    given = arguments.engine_arguments(config, cpu=cpu)
     try:
+        given = arguments.engine_arguments(config, cpu=cpu)
         model = AsyncEngineArgs(**given).create_model_config()
         if "max_model_len" not in config.engine:
             given["max_model_len"] = arguments.default_context(config, model.max_model_len, cpu=cpu)

@@ -6,6 +6,7 @@ Run in vLLM 0.31 and 0.32 (the engine of 0.30 dies at the demo model's first pic
     recorder                  v1.metrics.loggers.StatLoggerBase         no figures of its caches
     only_ours                 its Prometheus logger, output_handler     slower
     usage_context             usage.usage_lib.UsageContext              its settings for latency
+    private_sockets           VLLM_RPC_BASE_PATH                    sockets that all users see
     prepare_forks, forked     v1.engine.utils.get_mp_context            each process imports vLLM
     chat_parameters           renderers.ChatParams, utils.mistral       an error with the versions
     errors                    exceptions, v1.engine.exceptions          any failure ends the engine
@@ -32,6 +33,7 @@ import logging.handlers
 import multiprocessing
 import os
 import re
+import tempfile
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -157,7 +159,7 @@ def prepare_forks() -> bool:
     multiprocessing.set_forkserver_preload(_PRELOADED)
     # Libraries are loaded ahead of others, and OpenMP reads its settings, when a process begins.
     # With one thread OpenMP starts none: what is forked could not use it any more.
-    with _environment(LD_PRELOAD=":".join(ahead), OMP_NUM_THREADS="1"):
+    with environment(LD_PRELOAD=":".join(ahead), OMP_NUM_THREADS="1"):
         forkserver.ensure_running()
     return True
 
@@ -178,7 +180,8 @@ def _ahead() -> list[str]:
 
 
 @contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def environment(**variables: str) -> Iterator[None]:
+    """Set variables of the environment within the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -243,6 +246,22 @@ def _bind_worker() -> None:
     if cores:
         os.sched_setaffinity(0, cores)
         importlib.import_module("torch").set_num_threads(len(cores))
+
+
+@contextlib.contextmanager
+def private_sockets() -> Iterator[dict[str, str]]:
+    """What an engine's environment needs for its sockets to lie in a folder that only this user
+    enters; they, which vLLM leaves, go with it. Nothing where temporary files lie in such a one."""
+    is_private = not os.stat(tempfile.gettempdir()).st_mode & 0o077
+    if is_private or _SOCKETS in os.environ:
+        yield {}
+        return
+    # A short name: the path of a socket has 107 bytes at most.
+    with tempfile.TemporaryDirectory(prefix="mmpr-", ignore_cleanup_errors=True) as folder:
+        yield {_SOCKETS: folder}
+
+
+_SOCKETS = "VLLM_RPC_BASE_PATH"
 
 
 def has_device() -> bool:

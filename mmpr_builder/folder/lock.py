@@ -115,8 +115,9 @@ def _on_disk(path: Path, lock: Lock, note: Callable[[str], object]) -> Iterator[
 
     def write(content: Content) -> None:
         data = json.dumps(content).encode()
-        os.pwrite(handle, data, 0)
-        os.ftruncate(handle, len(data))
+        with naming(lock.out):
+            os.pwrite(handle, data, 0)
+            os.ftruncate(handle, len(data))
 
     try:
         found = read()
