@@ -97,6 +97,18 @@ def test_the_image_has_the_versions_that_are_tested() -> None:
     assert "-c constraints-cuda.txt" in text
 
 
+def test_the_image_gets_what_the_package_is_made_of_and_nothing_else_of_the_folder() -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]
+    wheel = wheel["build"]["targets"]["wheel"]
+    made_of = {*wheel["packages"], *wheel["force-include"], "constraints-cuda.txt"}
+    assert rules[0] == "*"
+    assert {rule[1:] for rule in rules if rule[0] == "!"} == made_of | {
+        *("pyproject.toml", "README.md", "LICENSE")
+    }
+
+
 def test_the_slurm_script_is_one() -> None:
     subprocess.run(["bash", "-n", str(SLURM)], check=True)
     text = SLURM.read_text(encoding="utf-8")
