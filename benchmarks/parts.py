@@ -1,14 +1,15 @@
 """What is each part of a build worth in training? The demo model on equally many pairs of each.
 
     python -m benchmarks.parts [--repeats 1] [--seeds 400] [--held_out 2950] [--steps 60]
-                               [--pairs 480] [--work out/bench-parts]
+                               [--pairs 480] [--work out/bench-parts] [--ratios]
 
 One build samples everything that the parts need. Every second question with a truth stands in it
 once more without its truth, for a majority. A judge that knows the scene
 (tools/demo_model/facts.py) compares the descriptions: what it gives is the most that a judge can
 give. Of each variant's pairs equally many are drawn by hash and trained on for equally many steps,
 as in benchmarks/mpo.py, and the model is measured on questions and descriptions never used. What is
-finished in the work folder is not done again.
+finished in the work folder is not done again. `--ratios` does it for pairs of DropoutNTP that keep
+a quarter, half and three quarters of a response.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ class Part:
     settings: tuple[str, ...] = ()
     takes: Callable[[str, bool], bool] = lambda seed_id, halved: WITHHELD not in seed_id
     """Of a seed's id, and whether its question stands in the build without its truth, too."""
+    keep: float | None = None
+    """Of DropoutNTP pairs: how much of the response they keep."""
 
     @property
     def file_name(self) -> str:
@@ -84,6 +87,11 @@ PARTS = (
     Part("DropoutNTP + judged", ("dropout_ntp", "judged")),
     Part("all together", ALL, FAITHFUL),
 )
+RATIOS = tuple(
+    Part(f"{keep:.0%} kept", ("dropout_ntp",), ("pairing.max_per_seed=24",), keep=keep)
+    for keep in (0.25, 0.5, 0.75)
+)
+CONTINUED = ("sampling.n=8", "sampling.blind=4", "dropout.keep=0.25,0.5,0.75")
 
 
 class Knowing:
@@ -112,7 +120,9 @@ def main(words: list[str]) -> int:
     """Run what is not there yet, write the table; 1 if all parts together miss their goals."""
     options = parser("parts", repeats=1, seeds=400, held_out=2950, steps=60, pairs=480)
     options.add_argument("--work", type=Path, default=Path("out/bench-parts"))
+    options.add_argument("--ratios", action="store_true", help="DropoutNTP by what is kept")
     args = options.parse_args(words)
+    parts, asked = (RATIOS, CONTINUED) if args.ratios else (PARTS, SAMPLED)
     held_out = write_seeds(args.work / "held-out", args.held_out, seed=HELD_OUT_SEED)
     found: dict[str, list[dict[str, Any]]] = {}
     sums: list[dict[str, Any]] = []
@@ -121,10 +131,10 @@ def main(words: list[str]) -> int:
         training = write_seeds(work / "seeds", args.seeds, seed=TRAIN_SEED + repeat)
         refuse_overlap(training, held_out)
         before = _measured(model_path(), held_out, repeat, work / "before.json", samples=SAMPLES)
-        settings = (str(_recipe(training)), *SAMPLED, *args.settings)
+        settings = (str(_recipe(training)), *asked, *args.settings)
         rollouts = _sampled(work, settings, TRAIN_SEED + repeat)
         sums.append(_sums(rollouts, training))
-        for part in PARTS:
+        for part in parts:
             how = {"seed": repeat, "steps": args.steps, "rows": args.pairs}
             trained = _trained(part, rollouts, work, settings, how)
             kept, model = work / f"{part.file_name}.json", work / part.file_name / "model"
@@ -132,7 +142,11 @@ def main(words: list[str]) -> int:
             run = {"before": before, "after": {**after, **trained}}
             found.setdefault(part.name, []).append(run)
             print(part.name, repeat, {k: v for k, v in after.items() if isinstance(v, float)})
-    record("parts", "What each part of a build is worth", list(_lines(found, sums)), args.results)
+    lines = list(_lines(found, sums))
+    if args.ratios:
+        record("ratios", "DropoutNTP by the part of a response that is kept", lines, args.results)
+        return 0
+    record("parts", "What each part of a build is worth", lines, args.results)
     return 0 if _reached(found) else 1
 
 
@@ -188,8 +202,13 @@ def _trained(
         _run("mmpr_builder", "pair", recipe, f"out={folder / 'build'}", *more, *JUDGED, *own)
         halved = {one.seed.id.removeprefix(WITHHELD) for one in rollouts
                   if one.seed.id.startswith(WITHHELD)}  # fmt: skip
-        rows = load_pairs(folder / "build").select_columns(["id", "seed_id"])
-        able = [row["id"] for row in rows if part.takes(row["seed_id"], row["seed_id"] in halved)]
+        rows = load_pairs(folder / "build").select_columns(["id", "seed_id", "dropout_keep"])
+        able = [
+            row["id"]
+            for row in rows
+            if part.takes(row["seed_id"], row["seed_id"] in halved)
+            and part.keep in (None, row["dropout_keep"])
+        ]
         ids = sorted(able, key=lambda name: content_id("parts", name))[: how["rows"]]
         told = {"kinds": part.kinds, "losses": MPO, "ids": ids, **TRAINING, **how}
         _run("benchmarks.mpo_train", str(folder / "build"), str(folder / "model"), json.dumps(told))
@@ -226,7 +245,7 @@ def _sums(rollouts: list[Rollout], training: Path) -> dict[str, float]:
 
 
 def _lines(found: dict[str, list[dict[str, Any]]], sums: list[dict[str, float]]) -> Iterator[str]:
-    runs = found[PARTS[0].name]
+    runs = next(iter(found.values()))
     before = runs[0]["before"]
     total = sum((Counter(one) for one in sums), Counter())
     right = total["majority_correct"]
@@ -251,7 +270,7 @@ def _row(
     name: str, runs: list[dict[str, Any]], found: dict[str, list[dict[str, Any]]]
 ) -> list[object]:
     after = [run["after"] for run in runs]
-    first = [run["after"] for run in found[PARTS[0].name]]
+    first = [run["after"] for run in next(iter(found.values()))]
     pairs, able = (spread([one[what] for one in after]) for what in ("pairs", "able"))
     return [
         name,
@@ -259,7 +278,7 @@ def _row(
         *(_gains(runs, figure) for figure in ("pass@1", "greedy")),
         *(_gains(runs, figure, "descriptions") for figure in ("wrong", "greedy")),
         f"{_mean(_gain(runs, 'facts_named')) / 100:+.1f}",
-        "" if name == PARTS[0].name else _between(first, after, "pass@1"),
+        "" if name == next(iter(found)) else _between(first, after, "pass@1"),
     ]
 
 
