@@ -39,6 +39,10 @@ def is_examination(path: str, body: dict[str, Any]) -> bool:
     return QUESTION in json.dumps(asked) or path in ("/tokenize", "/detokenize")
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 256  # Five, the default, are fewer than one seed asks at once.
+
+
 class OpenAIServer:
     """Answers `POST /v1/chat/completions` by `answer(body)`: status, reply; keeps the bodies.
 
@@ -50,7 +54,7 @@ class OpenAIServer:
         self.headers: list[dict[str, str]] = []
         self.examined = examined
         self.models: tuple[int, Any] = (200, {"data": [{"id": model, "owned_by": owner}]})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, answer))
+        self._server = _Server(("127.0.0.1", 0), _handler(self, answer))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
