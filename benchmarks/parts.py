@@ -144,7 +144,8 @@ def main(words: list[str]) -> int:
             print(part.name, repeat, {k: v for k, v in after.items() if isinstance(v, float)})
     lines = list(_lines(found, sums))
     if args.ratios:
-        record("ratios", "DropoutNTP by the part of a response that is kept", lines, args.results)
+        title = "DropoutNTP by the part of a response that is kept"
+        record("ratios", title, lines, args.results, module="parts")
         return 0
     record("parts", "What each part of a build is worth", lines, args.results)
     return 0 if _reached(found) else 1

@@ -99,12 +99,19 @@ def printed() -> Iterator[io.StringIO]:
 
 
 def record(
-    name: str, title: str, lines: Sequence[str], path: Path = RESULTS, *, show: bool = True
+    name: str,
+    title: str,
+    lines: Sequence[str],
+    path: Path = RESULTS,
+    *,
+    show: bool = True,
+    module: str = "",
 ) -> None:
-    """Put a section into the page, in the place of an older one of that name, and show it."""
+    """Put a section into the page, in the place of an older one of that name, and show it; `module`
+    measured it, by default that of its name."""
     if show:
         print("\n".join(lines), flush=True)
-    command = " ".join(["python -m", f"benchmarks.{name}", *sys.argv[1:]])
+    command = " ".join(["python -m", f"benchmarks.{module or name}", *sys.argv[1:]])
     about = f"`{command}` · {datetime.now(UTC):%Y-%m-%d} · {machine()} · {versions()}"
     body = "\n".join([f"## {title}", "", about, "", *lines, ""])
     text = path.read_text(encoding="utf-8") if path.exists() else ""
