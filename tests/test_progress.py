@@ -36,6 +36,12 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def _terminal_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever these tests are started from."""
+    monkeypatch.setenv("TERM", "xterm")
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
