@@ -128,7 +128,7 @@ bench-quality: setup  ## quality controls: all on against all off; screening ove
 fuzz: setup  ## many more examples of each property of scoring (N=5000)
 	@MMPR_FUZZ=$(or $(N),5000) HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q tests/test_scoring_properties.py
 
-bench-mpo: setup  ## does the data make the model better? MPO before and after, about an hour
+bench-mpo: setup  ## does the data make the model better? MPO before and after, for some hours
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.mpo $(ARGS)
 
 demo-model: setup  ## rebuild the demo model from nothing (up to an hour on two cores)

@@ -109,7 +109,7 @@ def main(words: list[str]) -> int:
         training = write_seeds(work / "seeds", args.seeds, seed=TRAIN_SEED + repeat)
         refuse_overlap(training, held_out)
         refuse_overlap(training, tuning)
-        before = _measured(model_path(), held_out, repeat, work / "before.json")
+        before = measured(model_path(), held_out, repeat, work / "before.json")
         config = _built(training, work / "build", args.settings)
         for variant in variants:
             after = _trained(variant, config, work, repeat, held_out, args.steps)
@@ -124,7 +124,7 @@ def main(words: list[str]) -> int:
     lines = list(_lines(found, minutes))
     record("mpo", "Does the data make the model better?", lines, args.results)
     whole = found[VARIANTS[0].name]
-    better = _mean(_gain(whole, "pass@1")) >= GOAL and _gains(whole, "greedy").high >= 0
+    better = mean(gain_of(whole, "pass@1")) >= GOAL and gains(whole, "greedy").high >= 0
     return 0 if better else 1
 
 
@@ -149,7 +149,7 @@ def _built(training: Path, out: Path, settings: Sequence[str]) -> Config:
     """The build of these seeds, by the command that everybody uses."""
     words = [f"seeds={training}", f"out={out}", *BUILD, *settings]
     if not (out / "run.json").exists():
-        _run("mmpr_builder", "build", "pipelines/demo.yaml", *words)
+        run_module("mmpr_builder", "build", "pipelines/demo.yaml", *words)
     return load_config("pipelines/demo.yaml", words)
 
 
@@ -166,9 +166,9 @@ def _trained(
             pair_badly(config, variant.flipped, pairs)
         how = {"kinds": variant.kinds, "losses": variant.losses, "seed": repeat, "steps": steps}
         how.update(TRAINING)
-        _run("benchmarks.mpo_train", str(pairs), str(model), json.dumps(how))
+        run_module("benchmarks.mpo_train", str(pairs), str(model), json.dumps(how))
     trained = json.loads((model / "training.json").read_text(encoding="utf-8"))
-    figures = _measured(model, held_out, repeat, result)
+    figures = measured(model, held_out, repeat, result)
     return {**figures, "pairs": trained["pairs"], "seconds": trained["seconds"]}
 
 
@@ -192,32 +192,32 @@ def _matched(
 ) -> dict[str, Any]:
     """The untrained model, as sure of its answers as the trained one is at temperature 1.0."""
     model = work / _file_name(variant) / "model"
-    found = _measured(model, tuning, repeat, work / "tuning-trained.json")
+    found = measured(model, tuning, repeat, work / "tuning-trained.json")
     wanted: float = found["agreement"]
 
     def apart(heat: float) -> float:
         kept = work / f"tuning-{heat}.json"
-        agreement: float = _measured(model_path(), tuning, repeat, kept, heat)["agreement"]
+        agreement: float = measured(model_path(), tuning, repeat, kept, heat)["agreement"]
         return abs(agreement - wanted)
 
     heat = min(TEMPERATURES, key=apart)
-    found = _measured(model_path(), held_out, repeat, work / f"before-{heat}.json", heat)
+    found = measured(model_path(), held_out, repeat, work / f"before-{heat}.json", heat)
     return {**found, "pairs": 0, "seconds": 0.0, "temperature": heat}
 
 
-def _measured(
+def measured(
     model: Path, held_out: Path, rng_seed: int, kept: Path, heat: float = 1.0, samples: int = 16
 ) -> dict[str, Any]:
     if not kept.exists():
         world = {"held-out": HELD_OUT_SEED, "tuning": TUNING_SEED}[held_out.parent.name]
         words = (str(model), str(held_out), str(rng_seed), str(heat), str(world), str(samples))
-        line = _run("benchmarks.mpo_measure", *words)
+        line = run_module("benchmarks.mpo_measure", *words)
         kept.write_text(line, encoding="utf-8")
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     return found
 
 
-def _run(module: str, *words: str) -> str:
+def run_module(module: str, *words: str) -> str:
     """The last line that a module prints; raises `RuntimeError` with its messages if it fails."""
     done = subprocess.run(
         [sys.executable, "-m", module, *words], capture_output=True, text=True, check=False
@@ -257,19 +257,19 @@ def _row(
     return [
         name,
         spread([run["pairs"] for run in after]),
-        *(_gains(runs, figure) for figure in ("pass@1", "pass@8", "greedy")),
-        *(_gains(runs, figure, "descriptions") for figure in ("wrong", "greedy")),
-        f"{_mean(_gain(runs, 'facts_named')) / 100:+.1f}",
+        *(gains(runs, figure) for figure in ("pass@1", "pass@8", "greedy")),
+        *(gains(runs, figure, "descriptions") for figure in ("wrong", "greedy")),
+        f"{mean(gain_of(runs, 'facts_named')) / 100:+.1f}",
         spread([run["tokens"] for run in after]),
-        "" if name == VARIANTS[0].name else _between(first, after, "pass@1"),
+        "" if name == VARIANTS[0].name else between(first, after, "pass@1"),
     ]
 
 
-def _gains(runs: list[dict[str, Any]], figure: str, of: str = "questions") -> Interval:
-    return _between([r["before"] for r in runs], [r["after"] for r in runs], figure, of)
+def gains(runs: list[dict[str, Any]], figure: str, of: str = "questions") -> Interval:
+    return between([r["before"] for r in runs], [r["after"] for r in runs], figure, of)
 
 
-def _between(
+def between(
     left: list[dict[str, Any]], right: list[dict[str, Any]], figure: str, of: str = "questions"
 ) -> Interval:
     """The difference of two lists of measurements, a repeat each."""
@@ -277,12 +277,12 @@ def _between(
     return paired(before, after, [question["cluster"] for question in left[0][of]])
 
 
-def _gain(runs: list[dict[str, Any]], name: str) -> list[float]:
+def gain_of(runs: list[dict[str, Any]], name: str) -> list[float]:
     """Points, one per repeat."""
     return [100 * (run["after"][name] - run["before"][name]) for run in runs]
 
 
-def _mean(values: Iterable[float]) -> float:
+def mean(values: Iterable[float]) -> float:
     numbers = list(values)
     return sum(numbers) / len(numbers)
 

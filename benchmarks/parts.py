@@ -29,13 +29,13 @@ from benchmarks.mpo import (
     MPO,
     TRAIN_SEED,
     TRAINING,
-    _between,
-    _gain,
-    _gains,
-    _mean,
-    _measured,
-    _run,
+    between,
+    gain_of,
+    gains,
+    mean,
+    measured,
     refuse_overlap,
+    run_module,
 )
 from benchmarks.results import parser, record, spread, table
 from mmpr_builder.config import Config, load_config
@@ -130,7 +130,7 @@ def main(words: list[str]) -> int:
         work = args.work / f"repeat-{repeat}"
         training = write_seeds(work / "seeds", args.seeds, seed=TRAIN_SEED + repeat)
         refuse_overlap(training, held_out)
-        before = _measured(model_path(), held_out, repeat, work / "before.json", samples=SAMPLES)
+        before = measured(model_path(), held_out, repeat, work / "before.json", samples=SAMPLES)
         settings = (str(_recipe(training)), *asked, *args.settings)
         rollouts = _sampled(work, settings, TRAIN_SEED + repeat)
         sums.append(_sums(rollouts, training))
@@ -138,7 +138,7 @@ def main(words: list[str]) -> int:
             how = {"seed": repeat, "steps": args.steps, "rows": args.pairs}
             trained = _trained(part, rollouts, work, settings, how)
             kept, model = work / f"{part.file_name}.json", work / part.file_name / "model"
-            after = _measured(model, held_out, repeat, kept, samples=SAMPLES)
+            after = measured(model, held_out, repeat, kept, samples=SAMPLES)
             run = {"before": before, "after": {**after, **trained}}
             found.setdefault(part.name, []).append(run)
             print(part.name, repeat, {k: v for k, v in after.items() if isinstance(v, float)})
@@ -173,7 +173,7 @@ def _sampled(work: Path, settings: tuple[str, ...], world: int) -> list[Rollout]
     recipe, *more = settings
     build, kept = work / "build", work / "compared"
     if not kept.exists():
-        _run("mmpr_builder", "sample", recipe, f"out={build}", *more)
+        run_module("mmpr_builder", "sample", recipe, f"out={build}", *more)
         config = load_config(recipe, [*more, *JUDGED])
         found = [asyncio.run(_compared(one, config, world)) for one in read_rollouts(build)]
         write_rollouts(found, kept)
@@ -200,19 +200,20 @@ def _trained(
         recipe, *more = settings
         own = [f"pairing.kinds={','.join(part.kinds)}", "pairing.max_per_seed=4", *part.settings]
         write_rollouts(rollouts, folder / "build")
-        _run("mmpr_builder", "pair", recipe, f"out={folder / 'build'}", *more, *JUDGED, *own)
-        halved = {one.seed.id.removeprefix(WITHHELD) for one in rollouts
-                  if one.seed.id.startswith(WITHHELD)}  # fmt: skip
+        run_module("mmpr_builder", "pair", recipe, f"out={folder / 'build'}", *more, *JUDGED, *own)
+        ids = {one.seed.id for one in rollouts}
         rows = load_pairs(folder / "build").select_columns(["id", "seed_id", "dropout_keep"])
         able = [
             row["id"]
             for row in rows
-            if part.takes(row["seed_id"], row["seed_id"] in halved)
+            if part.takes(row["seed_id"], WITHHELD + row["seed_id"] in ids)
             and part.keep in (None, row["dropout_keep"])
         ]
-        ids = sorted(able, key=lambda name: content_id("parts", name))[: how["rows"]]
-        told = {"kinds": part.kinds, "losses": MPO, "ids": ids, **TRAINING, **how}
-        _run("benchmarks.mpo_train", str(folder / "build"), str(folder / "model"), json.dumps(told))
+        drawn = sorted(able, key=lambda name: content_id("parts", name))[: how["rows"]]
+        told = {"kinds": part.kinds, "losses": MPO, "ids": drawn, **TRAINING, **how}
+        run_module(
+            "benchmarks.mpo_train", str(folder / "build"), str(folder / "model"), json.dumps(told)
+        )
         (folder / "able.json").write_text(json.dumps(len(able)), encoding="utf-8")
     trained = json.loads((folder / "model" / "training.json").read_text(encoding="utf-8"))
     able = json.loads((folder / "able.json").read_text(encoding="utf-8"))
@@ -250,7 +251,7 @@ def _lines(found: dict[str, list[dict[str, Any]]], sums: list[dict[str, float]])
     before = runs[0]["before"]
     total = sum((Counter(one) for one in sums), Counter())
     right = total["majority_correct"]
-    settled_ones = right + total["majority_incorrect"]
+    settled_ones = sum(n for name, n in total.items() if name.startswith("majority_"))
     tokens = ", ".join(f"{name} {total[name]:,}" for name in TOKENS)
     yield (
         f"The demo model before: pass@1 {100 * before['pass@1']:.1f}, greedy"
@@ -276,10 +277,10 @@ def _row(
     return [
         name,
         f"{pairs} ({able})",
-        *(_gains(runs, figure) for figure in ("pass@1", "greedy")),
-        *(_gains(runs, figure, "descriptions") for figure in ("wrong", "greedy")),
-        f"{_mean(_gain(runs, 'facts_named')) / 100:+.1f}",
-        "" if name == next(iter(found)) else _between(first, after, "pass@1"),
+        *(gains(runs, figure) for figure in ("pass@1", "greedy")),
+        *(gains(runs, figure, "descriptions") for figure in ("wrong", "greedy")),
+        f"{mean(gain_of(runs, 'facts_named')) / 100:+.1f}",
+        "" if name == next(iter(found)) else between(first, after, "pass@1"),
     ]
 
 
@@ -287,9 +288,9 @@ def _reached(found: dict[str, list[dict[str, Any]]]) -> bool:
     """Two points of pass@1 over outcome pairs, greedy not worse, 0.7 of the wrong facts."""
     whole, first = (found[part.name] for part in (PARTS[-1], PARTS[0]))
     after, other = ([run["after"] for run in runs] for runs in (whole, first))
-    wrong = _mean(run["after"]["facts_wrong"] / run["before"]["facts_wrong"] for run in whole)
-    better = _between(other, after, "pass@1").mean >= 2
-    return better and _between(other, after, "greedy").high >= 0 and wrong <= 0.7
+    wrong = mean(run["after"]["facts_wrong"] / run["before"]["facts_wrong"] for run in whole)
+    better = between(other, after, "pass@1").mean >= 2
+    return better and between(other, after, "greedy").high >= 0 and wrong <= 0.7
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ from benchmarks.mpo import (
     HELD_OUT_SEED,
     TRAIN_SEED,
     TRAINING,
-    _gains,
-    _measured,
-    _run,
+    gains,
+    measured,
     refuse_overlap,
+    run_module,
 )
 from benchmarks.results import parser, record, spread, table
 from mmpr_builder.demo import model_path, write_seeds
@@ -48,12 +48,12 @@ def main(words: list[str]) -> int:
         build = work / "build"
         if not (build / "run.json").exists():
             asked = (f"seeds={training}", f"out={build}", "sampling.logprobs=tokens", *BUILD)
-            _run("mmpr_builder", "build", _RECIPE, *asked, *args.settings)
-        before = _measured(model_path(), held_out, repeat, work / "before.json")
+            run_module("mmpr_builder", "build", _RECIPE, *asked, *args.settings)
+        before = measured(model_path(), held_out, repeat, work / "before.json")
         for stage in STAGES:
             steps = args.grpo_steps if stage == "grpo" else args.steps
             trained = _trained(stage, build, work / stage, {"seed": repeat, "steps": steps})
-            after = _measured(work / stage / "model", held_out, repeat, work / f"{stage}.json")
+            after = measured(work / stage / "model", held_out, repeat, work / f"{stage}.json")
             found.setdefault(stage, []).append({"before": before, "after": after, **trained})
     apart = max(_apart(found[f"{name}+ref"], found[name]) for name in ("dpo", "mpo"))
     record("stages", "All stages from one build", list(_lines(found, apart)), args.results)
@@ -65,10 +65,10 @@ def _trained(stage: str, build: Path, work: Path, how: dict[str, Any]) -> dict[s
     if stage in ("sft", "kto", "grpo"):
         data = work / "data"
         if not (data / "export.json").exists():
-            _run("mmpr_builder", "export", str(build), str(data), "--to", stage)
+            run_module("mmpr_builder", "export", str(build), str(data), "--to", stage)
     if not (model / "training.json").exists():
         told = json.dumps({**TRAINING, **how})
-        _run("benchmarks.stages_train", stage, str(data), str(model), told)
+        run_module("benchmarks.stages_train", stage, str(data), str(model), told)
     found: dict[str, Any] = json.loads((model / "training.json").read_text(encoding="utf-8"))
     return {**found, "steps": how["steps"]}
 
@@ -109,9 +109,9 @@ def _row(
         f"× {spread([run[what] / plain[what] for run, plain in pairs], 2)}" if "+" in stage else ""
         for what in ("seconds", "mib")
     ]
-    gains = [_gains(runs, figure) for figure in ("pass@1", "greedy")]
-    gains.append(_gains(runs, "wrong", "descriptions"))
-    return [stage, spread([run["rows"] for run in runs]), runs[0]["steps"], *gains, *ratios]
+    figures = [gains(runs, figure) for figure in ("pass@1", "greedy")]
+    figures.append(gains(runs, "wrong", "descriptions"))
+    return [stage, spread([run["rows"] for run in runs]), runs[0]["steps"], *figures, *ratios]
 
 
 if __name__ == "__main__":

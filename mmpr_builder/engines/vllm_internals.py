@@ -6,7 +6,7 @@ Run in vLLM 0.31 and 0.32 (the engine of 0.30 dies at the demo model's first pic
     recorder                  v1.metrics.loggers.StatLoggerBase         no figures of its caches
     only_ours                 its Prometheus logger, output_handler     slower
     usage_context             usage.usage_lib.UsageContext              its settings for latency
-    private_sockets           VLLM_RPC_BASE_PATH                    sockets that all users see
+    private_sockets           envs.VLLM_RPC_BASE_PATH               sockets that all users see
     prepare_forks, forked     v1.engine.utils.get_mp_context            each process imports vLLM
     chat_parameters           renderers.ChatParams, utils.mistral       an error with the versions
     errors                    exceptions, v1.engine.exceptions          any failure ends the engine
@@ -248,6 +248,9 @@ def _bind_worker() -> None:
         importlib.import_module("torch").set_num_threads(len(cores))
 
 
+_SOCKETS = "VLLM_RPC_BASE_PATH"
+
+
 @contextlib.contextmanager
 def private_sockets() -> Iterator[dict[str, str]]:
     """What an engine's environment needs for its sockets to lie in a folder that only this user
@@ -259,9 +262,6 @@ def private_sockets() -> Iterator[dict[str, str]]:
     # A short name: the path of a socket has 107 bytes at most.
     with tempfile.TemporaryDirectory(prefix="mmpr-", ignore_cleanup_errors=True) as folder:
         yield {_SOCKETS: folder}
-
-
-_SOCKETS = "VLLM_RPC_BASE_PATH"
 
 
 def has_device() -> bool:

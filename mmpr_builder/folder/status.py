@@ -148,8 +148,11 @@ class Reporter:
         job_id = ((ray_job() or {}).get("metadata") or {}).get("job_submission_id", "")
         host, pid, now = socket.gethostname(), os.getpid(), time.time()
         # Where a process samples and goes on to pair, that is one run.
-        goes_on = earlier is not None and (earlier.host, earlier.pid) == (host, pid)
-        began = earlier.started if earlier and goes_on and now - earlier.updated < 60 else now
+        goes_on = (host, pid, "sampling", "pairing")
+        if earlier and (earlier.host, earlier.pid, earlier.half, half) == goes_on:
+            began = earlier.started
+        else:
+            began = now
         self._status = Status(
             *("running", half, host, pid, job_id, began, now, self.every_s),
             paired=earlier is not None and (earlier.state == "done" or earlier.paired),
