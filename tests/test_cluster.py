@@ -20,6 +20,7 @@ from typing import Any
 import fake_samplers
 import psutil
 import pytest
+import ray
 from build_files import files_in, rollouts_in, write_jsonl
 from openai_server import OpenAIServer, choices
 from pair_samples import make_rollout
@@ -28,6 +29,7 @@ from small_builds import make_config, sample_here
 from waiting import wait_for
 
 from mmpr_builder.cli.looking import state
+from mmpr_builder.cluster.replicas import CallError
 from mmpr_builder.config import Config, load_config
 from mmpr_builder.folder.status import look
 from mmpr_builder.io.tables import list_parts, rollouts_to_table, write_parquet
@@ -36,6 +38,16 @@ from mmpr_builder.records import Seed
 from mmpr_builder.runs import run_pairing
 
 ROOT = Path(__file__).parents[1]
+
+
+def test_an_engine_ended_where_memory_runs_low_is_lost_by_its_node() -> None:
+    starved = CallError(ray.exceptions.OutOfMemoryError("killed: the node runs low on memory"))
+    gone = CallError(ray.exceptions.ActorUnavailableError("gone", None))
+    dead = CallError(ray.exceptions.ActorDiedError())
+    failed = CallError(ray.exceptions.RayTaskError("start", "", ValueError("no model")))
+    assert [(e.lost, e.of_the_node) for e in (starved, gone, dead, failed)] == [
+        (True, True), (True, True), (True, False), (False, False)]  # fmt: skip
+
 
 # --- nodes that come and go -----------------------------------------------------------------
 

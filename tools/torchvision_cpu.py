@@ -11,8 +11,11 @@ processes import torchvision before they run anybody's code. Nothing happens unt
 
 from __future__ import annotations
 
+import functools
 import sys
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 OPERATORS = ("nms", "qnms")
@@ -22,14 +25,23 @@ _kept: list[Any] = []  # A declaration lasts as long as its object.
 
 
 class _BeforeTorchvision:
-    """The first finder on `sys.meta_path`; finds nothing itself."""
+    """The first finder on `sys.meta_path`. It finds torchvision where Python does, and declares its
+    operators once it runs. Asking whether it is there, as `datasets` does, imports no torch."""
 
-    def find_spec(self, name: str, *_: object) -> None:
-        if name == "torchvision":
-            sys.meta_path.remove(self)
-            _declare()
+    def find_spec(self, name: str, *where: Any) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, *where) if name == "torchvision" else None
+        if spec is not None and spec.loader is not None:
+            run = spec.loader.exec_module
+
+            def declared(module: ModuleType) -> None:
+                _declare()
+                run(module)
+
+            spec.loader.exec_module = declared  # type: ignore[method-assign]
+        return spec
 
 
+@functools.cache
 def _declare() -> None:
     import torch
 

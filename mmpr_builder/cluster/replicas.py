@@ -228,10 +228,12 @@ class CallError(Exception):
         import ray
 
         super().__init__(cause_of(error))
-        self.lost = isinstance(error, ray.exceptions.RayActorError)
+        starved = isinstance(error, ray.exceptions.OutOfMemoryError)
+        self.lost = starved or isinstance(error, ray.exceptions.RayActorError)
         """Whether the actor's process ended, or cannot be reached."""
-        self.unreachable = isinstance(error, ray.exceptions.ActorUnavailableError)
-        """Whether it may still live: Ray notices a machine's death half a minute later."""
+        self.of_the_node = starved or isinstance(error, ray.exceptions.ActorUnavailableError)
+        """Whether its machine may be why: Ray ends processes where memory runs low, and notices a
+        machine's death half a minute later."""
 
 
 def fetched(ref: Any) -> Any:

@@ -230,7 +230,7 @@ class Driver:
         except CallError as error:
             if not error.lost:
                 raise
-            self._lost(replica, str(error), unreachable=error.unreachable)
+            self._lost(replica, str(error), of_the_node=error.of_the_node)
             return
         if ref is replica.started:
             self._fleet.on_started(replica, *result)
@@ -258,19 +258,19 @@ class Driver:
                     f" units are kept, run again to go on: {result.failure}"
                 )
 
-    def _lost(self, replica: Replica, cause: str, *, unreachable: bool = False) -> None:
+    def _lost(self, replica: Replica, cause: str, *, of_the_node: bool = False) -> None:
         """A process or its engine died: queue its work again, quarantine a row that kills."""
         if not replica.ready:
             self._fleet.died_early(replica, cause)  # Not the fault of any work.
             return
         works = replica.works
-        node_left = self._fleet.went_with_its_node(replica) or unreachable
+        of_the_node = self._fleet.went_with_its_node(replica) or of_the_node
         self._fleet.end(replica)
         self.retries += len(works)
         names = ", ".join(sorted({work.unit.name for work in works})) or "nothing"
-        what = "a node left" if node_left else "an engine died"
+        what = "a node failed" if of_the_node else "an engine died"
         self._progress.note(f"{what} with {names} open, going on with another: {cause}")
-        if node_left:
+        if of_the_node:
             works = self._acquitted(works)
         for work in self._queue.died(works):
             self._quarantine(work, cause)

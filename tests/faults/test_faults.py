@@ -294,6 +294,18 @@ def test_the_driver_is_killed_between_stages(
         conclude(outcomes, outcome, killed, expected.out)
 
 
+@LONG
+def test_a_machine_short_of_memory_ends_a_start_with_a_message(world: Path, tmp_path: Path) -> None:
+    starved = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}
+    build = a_build(world, tmp_path, **starved)
+    assert build.start().wait(timeout=300) == 2, build.tail()
+    assert "error: the engine did not start: its process died" in build.tail()
+    assert "the node running low on memory" in build.tail()
+    assert "Traceback" not in build.tail()
+    build.process, build.environment = None, {}
+    build.finish(limit=1)
+
+
 # --- kills on a cluster ---------------------------------------------------------------------
 
 
