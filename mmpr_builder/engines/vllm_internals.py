@@ -234,6 +234,9 @@ class _Forking(ForkServerContext):
 
 def _run_core(environment: dict[str, str], target: Callable[..., None], **given: Any) -> None:
     """Run an engine's core in a process whose environment is that of the fork server."""
+    with contextlib.suppress(ImportError):
+        # vLLM's titles of processes: where they go is found by the environment, which now moves.
+        importlib.import_module("setproctitle").getproctitle()
     os.environ.clear()
     os.environ.update(environment)
     os.register_at_fork(after_in_child=_bind_worker)
