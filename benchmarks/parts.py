@@ -77,19 +77,15 @@ class Part:
         return re.sub(r"\W+", "-", self.name).strip("-")
 
 
-def _half_by_majority(_: str, halved: bool) -> bool:
-    return not halved
-
-
 FAITHFUL = ("quality.min_faithful=0.5", "pairing.partner=faithful")
 PARTS = (
     Part("outcome pairs", OUTCOME),
     Part("+ faithful", OUTCOME, FAITHFUL),
     Part("+ step", (*OUTCOME, "step")),
-    Part("+ majority, half of the truths", OUTCOME, takes=_half_by_majority),
+    Part("+ majority, half of the truths", OUTCOME, takes=lambda _, halved: not halved),
     Part("DropoutNTP", ("dropout_ntp",)),
     Part("DropoutNTP + judged", ("dropout_ntp", "judged")),
-    Part("all together", ALL, FAITHFUL, takes=_half_by_majority),
+    Part("all together", ALL, FAITHFUL, takes=lambda *_: True),
 )
 RATIOS = tuple(
     Part(f"{keep:.0%} kept", ("dropout_ntp",), ("pairing.max_per_seed=24",), keep=keep)
