@@ -82,7 +82,7 @@ test: check  ## run all tests, after `check`
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 	  --max-worker-restart 0
 
-test-faults: setup  ## kill a build a hundred times (20 minutes), table to benchmarks/FAULTS.md
+test-faults: setup  ## kill builds 125 times (half an hour), table to benchmarks/FAULTS.md
 	@HF_HUB_OFFLINE=1 FAULTS_WRITE=benchmarks/FAULTS.md $(BIN)/python -m pytest tests/faults tests/test_storage.py -m faults -o faulthandler_timeout=3600 $(ARGS)
 
 test-families: setup  ## prompts of every family of models, and the real engine for five (10 minutes)
@@ -128,7 +128,7 @@ bench-quality: setup  ## quality controls: all on against all off; screening ove
 fuzz: setup  ## many more examples of each property of scoring (N=5000)
 	@MMPR_FUZZ=$(or $(N),5000) HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q tests/test_scoring_properties.py
 
-bench-mpo: setup  ## does the data make the model better? MPO before and after, for some hours
+bench-mpo: setup  ## does the data make the model better? MPO before and after (an hour)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.mpo $(ARGS)
 
 demo-model: setup  ## rebuild the demo model from nothing (up to an hour on two cores)
