@@ -1,7 +1,7 @@
 """What is each part of a build worth in training? The demo model on equally many pairs of each.
 
     python -m benchmarks.parts [--repeats 1] [--seeds 400] [--held_out 2950] [--steps 48]
-                               [--pairs 384] [--work out/bench-parts] [--ratios]
+                               [--pairs 384] [--rate 8e-5] [--work out/bench-parts] [--ratios]
 
 One build samples everything that the parts need. Every second question with a truth stands in it
 once more without its truth, for a majority. A judge that knows the scene
@@ -120,6 +120,7 @@ def main(words: list[str]) -> int:
     """Run what is not there yet, write the table; 1 if all parts together miss their goals."""
     options = parser("parts", repeats=1, seeds=400, held_out=2950, steps=48, pairs=384)
     options.add_argument("--work", type=Path, default=Path("out/bench-parts"))
+    options.add_argument("--rate", type=float, default=TRAINING["rate"], help="of learning")
     options.add_argument("--ratios", action="store_true", help="DropoutNTP by what is kept")
     args = options.parse_args(words)
     parts, asked = (RATIOS, CONTINUED) if args.ratios else (PARTS, SAMPLED)
@@ -135,14 +136,14 @@ def main(words: list[str]) -> int:
         rollouts = _sampled(work, settings, TRAIN_SEED + repeat)
         sums.append(_sums(rollouts, training))
         for part in parts:
-            how = {"seed": repeat, "steps": args.steps, "rows": args.pairs}
+            how = {"seed": repeat, "steps": args.steps, "rows": args.pairs, "rate": args.rate}
             trained = _trained(part, rollouts, work, settings, how)
             kept, model = work / f"{part.file_name}.json", work / part.file_name / "model"
             after = measured(model, held_out, repeat, kept, samples=SAMPLES)
             run = {"before": before, "after": {**after, **trained}}
             found.setdefault(part.name, []).append(run)
             print(part.name, repeat, {k: v for k, v in after.items() if isinstance(v, float)})
-    lines = list(_lines(found, sums))
+    lines = list(_lines(found, sums, args.rate))
     if args.ratios:
         title = "DropoutNTP by the part of a response that is kept"
         record("ratios", title, lines, args.results, module="parts")
@@ -246,7 +247,9 @@ def _sums(rollouts: list[Rollout], training: Path) -> dict[str, float]:
     return dict(found)
 
 
-def _lines(found: dict[str, list[dict[str, Any]]], sums: list[dict[str, float]]) -> Iterator[str]:
+def _lines(
+    found: dict[str, list[dict[str, Any]]], sums: list[dict[str, float]], rate: float
+) -> Iterator[str]:
     runs = next(iter(found.values()))
     before = runs[0]["before"]
     total = sum((Counter(one) for one in sums), Counter())
@@ -257,7 +260,7 @@ def _lines(found: dict[str, list[dict[str, Any]]], sums: list[dict[str, float]])
         f"The demo model before: pass@1 {100 * before['pass@1']:.1f}, greedy"
         f" {100 * before['greedy']:.1f} of {before['seeds']} questions, wrong facts"
         f" {100 * before['facts_wrong']:.1f} % of {len(before['descriptions'])} descriptions;"
-        f" {SAMPLES} samples of each; repeats: {len(runs)}, learning rate {TRAINING['rate']},"
+        f" {SAMPLES} samples of each; repeats: {len(runs)}, learning rate {rate},"
         f" batch {TRAINING['batch']}. Tokens sampled: {tokens}. Of {total['asked']} questions"
         f" without their truth {settled_ones} got one by majority, {right} of them the right one."
         " Points gained with 95 % intervals over pictures and repeats."

@@ -1,7 +1,7 @@
 """Every stage of training from one build: what SFT, KTO, DPO, MPO and GRPO make of the demo model.
 
     python -m benchmarks.stages [--repeats 3] [--seeds 400] [--held_out 720] [--steps 92]
-                                [--grpo_steps 12] [--work out/bench-stages]
+                                [--grpo_steps 12] [--rate 8e-5] [--work out/bench-stages]
 
 Each repeat samples its own training seeds once, with reference log-probabilities, and trains the
 demo model with TRL on each export of that build. DPO and MPO run twice: with a reference model, and
@@ -38,6 +38,7 @@ def main(words: list[str]) -> int:
     """Run what is not there yet, write the table; 1 if the columns train to other losses."""
     options = parser("stages", repeats=3, seeds=400, held_out=720, steps=92, grpo_steps=12)
     options.add_argument("--work", type=Path, default=Path("out/bench-stages"))
+    options.add_argument("--rate", type=float, default=TRAINING["rate"], help="of learning")
     args = options.parse_args(words)
     held_out = write_seeds(args.work / "held-out", args.held_out, seed=HELD_OUT_SEED)
     found: dict[str, list[dict[str, Any]]] = {}
@@ -52,11 +53,14 @@ def main(words: list[str]) -> int:
         before = measured(model_path(), held_out, repeat, work / "before.json")
         for stage in STAGES:
             steps = args.grpo_steps if stage == "grpo" else args.steps
-            trained = _trained(stage, build, work / stage, {"seed": repeat, "steps": steps})
+            how = {"seed": repeat, "steps": steps, "rate": args.rate}
+            trained = _trained(stage, build, work / stage, how)
             after = measured(work / stage / "model", held_out, repeat, work / f"{stage}.json")
             found.setdefault(stage, []).append({"before": before, "after": after, **trained})
     apart = max(_apart(found[f"{name}+ref"], found[name]) for name in ("dpo", "mpo"))
-    record("stages", "All stages from one build", list(_lines(found, apart)), args.results)
+    record(
+        "stages", "All stages from one build", list(_lines(found, apart, args.rate)), args.results
+    )
     return 0 if apart < 0.05 else 1
 
 
@@ -85,14 +89,14 @@ def _apart(runs: list[dict[str, Any]], others: list[dict[str, Any]]) -> float:
     )
 
 
-def _lines(found: dict[str, list[dict[str, Any]]], apart: float) -> Iterator[str]:
+def _lines(found: dict[str, list[dict[str, Any]]], apart: float, rate: float) -> Iterator[str]:
     runs = found["mpo"]
     before = runs[0]["before"]
     yield (
         f"The demo model before: pass@1 {100 * before['pass@1']:.1f}, greedy"
         f" {100 * before['greedy']:.1f}, of {before['seeds']} seeds held out, wrong facts in"
         f" descriptions {100 * before['facts_wrong']:.1f} %; repeats: {len(runs)}, learning rate"
-        f" {TRAINING['rate']}, batch {TRAINING['batch']}. Points gained with 95 % intervals over"
+        f" {rate}, batch {TRAINING['batch']}. Points gained with 95 % intervals over"
         " pictures and repeats. `+ref` takes the reference from the build's columns; its losses"
         f" differ by at most {apart:.4f} from those with a reference model."
     )
