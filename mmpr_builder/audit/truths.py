@@ -148,7 +148,7 @@ def problem_of(truth: str, seed: Seed, judge: Scores, scorer: str) -> tuple[str,
         return "empty_truth", f"{truth!r} is empty once markup is removed"
     if scorer in ("auto", "choice") and (unknown_option := option_unknown(truth, seed)):
         return unknown_option
-    asked = replace(asked_of(seed, scorer), golds=(truth,))
+    asked = Asked((truth,), scorer, seed.choices, seed.question)
     verdict = judge_answer(judge, truth, asked)
     if verdict.outcome == "correct" or verdict.rule == "not_asked":
         return None

@@ -111,12 +111,16 @@ def decide(
         return unknown("screened", "has broken characters")
     if _CODE.search(answer):
         return unknown("screened", "looks like code")
-    if any(char.isdecimal() > char.isascii() for side in (answer, *truths) for char in clean(side)):
+    if any(_has_foreign_digits(clean(side)) for side in (answer, *truths)):
         return unknown("screened", "has digits of another script")
     compare = _comparison(scorer, choices, screened(symbolic), question)
     if of_annotators(truths):
         return _as_annotators({gold: compare(answer, clean(gold)) for gold in truths}, truths)
     return any_of((compare(answer, clean(gold)) for gold in truths), no("none"))
+
+
+def _has_foreign_digits(text: str) -> bool:
+    return not text.isascii() and any(char.isdecimal() > char.isascii() for char in text)
 
 
 @lru_cache(maxsize=256)

@@ -121,9 +121,10 @@ class Judge:
         _, scorer, golds, choices, predicted, question = key
         if scorer not in SCORERS:
             raise ConfigError(f"scorer {scorer!r} is unknown: use one of {', '.join(SCORERS)}")
-        empty = says_nothing(predicted) and predicted.strip() not in (g.strip() for g in golds)
+        bare = predicted.strip()
+        empty = bare not in [gold.strip() for gold in golds] and says_nothing(predicted)
         if empty and counted(golds):
-            answer = predicted if predicted.strip() else None
+            answer = predicted if bare else None
             return Verdict("no_answer", answer, "empty", "there is no answer to compare")
         decision = decide(predicted, golds, scorer, choices, self._symbolic, question)
         return _verdict(decision, predicted)

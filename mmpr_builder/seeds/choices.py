@@ -41,8 +41,15 @@ _STYLES = {
     "colon": re.compile(rf"{_LETTER}[:：]"),
     "comma": re.compile(rf"{_LETTER}、"),
 }
-_FIRST = re.compile(r"[AＡ]\s?[)）\].．:：、]")
-_SECOND = re.compile(r"[BＢ]\s?[)）\].．:：、]")
+_FIRST = re.compile(r"[AＡ]\s?([)）\].．:：、])")
+_SECOND = re.compile(r"[BＢ]\s?([)）\].．:：、])")
+# What stands behind a letter -> the styles of label that it may be of.
+_STYLES_BY_END = {
+    **dict.fromkeys(")）", ("paren", "half")),
+    **{"]": ("bracket",), "、": ("comma",)},
+    **dict.fromkeys(".．", ("dot",)),
+    **dict.fromkeys(":：", ("colon",)),
+}
 _LINE_START = re.compile(r"(?:^|\n)[ \t　]*(?:[-*•][ \t]+)?\Z")
 # The look-aheads keep the search linear in text that opens formulas and never closes them.
 _MATH = re.compile(
@@ -67,10 +74,10 @@ def find_choices(question: str) -> FoundChoices | None:
 
     Known answer instructions must be gone already (`instructions.strip_instructions`).
     """
-    if not (_FIRST.search(question) and _SECOND.search(question)):
+    styles = _styles_in(question)
+    if not styles:
         return None
     end = len(_without_tail_images(question))
-    styles = [(name, pattern) for name, pattern in _STYLES.items() if pattern.search(question)]
     # Formulas hold no labels. Then again without formulas: dollars can be money.
     formulas = [found.span() for found in _MATH.finditer(question)]
     for on_lines in (True, False):
@@ -80,6 +87,16 @@ def find_choices(question: str) -> FoundChoices | None:
                 if found is not None:
                     return found
     return None
+
+
+def _styles_in(question: str) -> list[tuple[str, re.Pattern[str]]]:
+    """The styles in which both an A and a B may be labels: the cheap test before the search."""
+    firsts = {style for end in set(_FIRST.findall(question)) for style in _STYLES_BY_END[end]}
+    if not firsts:
+        return []
+    both = {style for end in set(_SECOND.findall(question)) for style in _STYLES_BY_END[end]}
+    both &= firsts
+    return [(name, pattern) for name, pattern in _STYLES.items() if name in both]
 
 
 def _without_tail_images(text: str) -> str:
@@ -159,6 +176,8 @@ def _labels(
 
 def _starts_line(question: str, at: int) -> bool:
     line = question.rfind("\n", 0, at) + 1
+    if line == at:
+        return True
     return at - line <= 16 and _LINE_START.search(question[max(0, line - 1) : at]) is not None
 
 

@@ -88,6 +88,8 @@ def text_of(fields: Fields, what: str) -> str | None:
 def images_of(fields: Fields) -> tuple[str | ImageRef, ...]:
     """Images as written (paths, URLs) or as references into the table they are embedded in."""
     name, value = find(fields, "image")
+    if isinstance(value, ImageRef):
+        return (value,)
     value = listed(value)
     if value in (None, "", []) or (isinstance(value, dict) and is_empty(value)):
         return ()

@@ -49,7 +49,8 @@ def _rows(sources: Sequence[SourceConfig]) -> Iterator[tuple[Seed | Drop, str]]:
     for source in sources:
         how = json.dumps(source.templates or source.template, sort_keys=True)
         for row in islice(read_source(source), source.limit):
-            yield from ((item, how) for item in branches(row, source.branch))
+            for item in branches(row, source.branch):
+                yield item, how
 
 
 def branches(item: Seed | Drop, branch: Branch) -> Sequence[Seed | Drop]:

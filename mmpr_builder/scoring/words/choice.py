@@ -75,6 +75,7 @@ class Reading:
     dressed: bool = True
 
 
+@lru_cache(maxsize=4096)
 def read_letters(text: str) -> Reading:
     """What letters a cleaned text names, in any dress: (B)  B.  选B  \\text{B}  A, C and D  ACD."""
     text = plain(text).replace("**", "").strip("* ").replace("\\{", "{").replace("\\}", "}")
