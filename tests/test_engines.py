@@ -47,7 +47,7 @@ def test_checking_a_recipe_loads_no_engine(model: Path) -> None:
         "from mmpr_builder.engines import check_engine, model_identity\n"
         f"config = load_config(None, ['model={model}', 'engine.max_num_seqs=8'])\n"
         "check_engine(config); model_identity(config)\n"
-        "print([m for m in ('vllm', 'torch', 'transformers', 'ray') if m in sys.modules])"
+        "print([m for m in ('vllm', 'torch', 'transformers', 'ray', 'httpx') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

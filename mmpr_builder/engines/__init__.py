@@ -64,7 +64,7 @@ def check_engine(config: Config) -> None:
 
     Costs no GPU time and does not import vLLM.
     """
-    from mmpr_builder.engines import arguments, budgets, endpoint, llm_judge, replay
+    from mmpr_builder.engines import arguments
 
     sampling = config.sampling
     for name in ("n", "blind"):
@@ -81,6 +81,8 @@ def check_engine(config: Config) -> None:
         )
     judge = config.scoring.judge
     if judge.open and judge.url:
+        from mmpr_builder.engines import llm_judge
+
         llm_judge.check_sees(judge)
     elif judge.open and judge.model:
         raise ConfigError(
@@ -90,10 +92,14 @@ def check_engine(config: Config) -> None:
     match sampling.engine:
         case "vllm":
             arguments.check(config)
-        case "endpoint":
+        case "endpoint":  # Only these need the client of servers.
+            from mmpr_builder.engines import budgets, endpoint
+
             budgets.check_named(config)
             endpoint.check(config)
         case "replay":
+            from mmpr_builder.engines import replay
+
             replay.check(config)
 
 
