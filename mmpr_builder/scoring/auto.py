@@ -45,6 +45,7 @@ SCORERS = ("auto", "math", "choice", "relaxed", "vqa", "anls", "exact")
 _CODE = re.compile(
     r"__[A-Za-z]|\blambda\b[^,]{0,40}:|\b(?:eval|exec|import|print|system|sympify|open)\s*\(|<script|;\s*--"
 )
+_FOREIGN_DIGIT = re.compile(r"[^\D0-9]")
 _LETTER = re.compile(r"[(\[]?[A-H][)\].]?\Z|[(\[]?[a-h][)\]]\Z|[A-H][.):：、]\s*\S.*\Z", re.DOTALL)
 _MATHS = re.compile(
     r"\\[a-zA-Z]|[=<>^]|[0-9]\s*[-+*/]\s*[0-9a-z]|[a-z]\s*[-+*/]\s*[0-9]|^[^(\[{\n]*+[(\[{][^,\n]*+,[^)\]}\n]*+[)\]}]|√|π|∞|≤|≥|[0-9)]!\Z",
@@ -111,16 +112,12 @@ def decide(
         return unknown("screened", "has broken characters")
     if _CODE.search(answer):
         return unknown("screened", "looks like code")
-    if any(_has_foreign_digits(clean(side)) for side in (answer, *truths)):
+    if any(_FOREIGN_DIGIT.search(side) for side in (answer, *map(clean, truths))):
         return unknown("screened", "has digits of another script")
     compare = _comparison(scorer, choices, screened(symbolic), question)
     if of_annotators(truths):
         return _as_annotators({gold: compare(answer, clean(gold)) for gold in truths}, truths)
     return any_of((compare(answer, clean(gold)) for gold in truths), no("none"))
-
-
-def _has_foreign_digits(text: str) -> bool:
-    return not text.isascii() and any(char.isdecimal() > char.isascii() for char in text)
 
 
 @lru_cache(maxsize=256)

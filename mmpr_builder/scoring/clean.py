@@ -72,9 +72,12 @@ def clean(text: str) -> str:
     """The answer without its dress. Expects at most `MAX_CHARS` characters; never raises."""
     if _NAKED.match(text):
         return text.strip()
-    text = _AT_THE_END.sub("", text)
-    text = SPECIAL_TOKEN.sub(" ", normalise_characters(text)).strip()
-    text = without_tail(text)
+    if not text[-1:].isalnum():
+        text = _AT_THE_END.sub("", text)
+    text = normalise_characters(text)
+    if "<" in text or "[" in text:
+        text = SPECIAL_TOKEN.sub(" ", text)
+    text = without_tail(text.strip())
     if "**" in text:
         text = BOLD_INSIDE.sub(r"\1", text)
     for _ in range(12):

@@ -47,6 +47,7 @@ _LAYOUT = re.compile(
     r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|nolimits|rm|bf|it|phantom\{\}"
     r"|hspace\{[^{}]*\}|vspace\{[^{}]*\}|label\{[^{}]*\})(?![a-zA-Z])\.?"
 )
+_NEGATIVE_SPACE = re.compile(r"\\!\s*")
 _SPACES = re.compile(
     r"\\(?:[,;:> ]|(?:q?quad|enspace|enskip|thinspace|medspace|thickspace)(?![a-zA-Z]))|(?<=\S)~"
 )
@@ -93,6 +94,8 @@ _SPELLINGS = [
         (r"\\([%#&_])", r"\1"),
     )
 ]
+_RESPELLED = re.compile(r"[\\=^°]|\.{3}")
+"""What only a text with another spelling has."""
 _JOINING_WORD = re.compile("或者|或|以及|和|及|与|且")
 _CJK = re.compile("[\u3400-\u9fff\u3040-\u30ff\uac00-\ud7af]")
 _NOTHING_TO_DO = re.compile(r"[A-Za-z0-9 ,;:()\[\]+*/-]*(?:\.[A-Za-z0-9 ,;:()\[\]+*/-]+)*\Z")
@@ -118,15 +121,17 @@ def plain(text: str) -> str:
         text = _UNICODE.sub(lambda m: _SYMBOLS[m[0]], text)
     if "$" in text:
         text = _dollars(text)
-    text = _NOT.sub(r"\\neg ", text.replace("{,}", ","))
+    text = text.replace("{,}", ",")
+    if "~" in text or "¬" in text:
+        text = _NOT.sub(r"\\neg ", text)
     if "\\" in text:
         # Rows of a matrix end in `\\cr`; elsewhere a doubled backslash is an escape too many.
         text = _ROW_END.sub(r"\\cr ", text) if "\\begin" in text else _GLUED.sub(r"\\", text)
-        text = re.sub(r"\\!\s*", "", text).replace("\\(", " ").replace("\\)", " ")
+        text = _NEGATIVE_SPACE.sub("", text).replace("\\(", " ").replace("\\)", " ")
         text = _LAYOUT.sub("", text)
         text = _flatten_text(_SPACES.sub(" ", text))
-    text = _NAMED.sub(lambda found: _COMMANDS.get(found[1], found[0]), text)
-    for pattern, spelling in _SPELLINGS:
+        text = _NAMED.sub(lambda found: _COMMANDS.get(found[1], found[0]), text)
+    for pattern, spelling in _SPELLINGS if _RESPELLED.search(text) else ():
         text = pattern.sub(spelling, text)
     text = _GLUED_FUNCTION.sub(r"\1 \\\2 ", text)
     return " ".join(text.split())
@@ -158,6 +163,8 @@ _FUNCTIONS = words("arcsin arccos arctan sinh cosh tanh sin cos tan cot sec csc 
 _BARE_FUNCTION = re.compile(rf"(?<![\\a-zA-Z])({'|'.join(_FUNCTIONS)})(?=[\s({{\d^_]|[a-z]\b|\\)")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?\Z")
 _BARE_PI = re.compile(r"(?<![\\a-zA-Z])(?:pi|Pi|PI)(?![a-zA-Z])")
+_BETWEEN_NUMBERS = re.compile(r"(?<=[0-9])\s+(?=[0-9])")  # 1 1/2 is not 11/2
+_NO_END = re.compile(r"(?<=[a-zA-Z]) (?![a-zA-Z])")
 _COMMAND_BLANK = re.compile(r"(\\[a-zA-Z]+)\s+(?=[a-zA-Z])")
 
 
@@ -173,13 +180,13 @@ def compact(text: str) -> str:
         text = _BARE_PI.sub(r"\\pi ", text)
     text = _BARE_FUNCTION.sub(r"\\\1", text)
     text = text.replace("**", "^").replace("\\times", "\\cdot").replace("*", "\\cdot ")
-    text = _COMMAND_BLANK.sub(rf"\1{NEEDED_BLANK}", text)
+    if "\\" in text:
+        text = _COMMAND_BLANK.sub(rf"\1{NEEDED_BLANK}", text)
     if any(mark in text for mark in ("\\frac", "\\sqrt", "\\binom", "^", "_")):
         text = brace_arguments(text)
-    text = re.sub(r"(?<=[0-9])\s+(?=[0-9])", NEEDED_BLANK, text)  # 1 1/2 is not 11/2
-    text = "".join(text.split()).replace(NEEDED_BLANK, " ")
+    text = "".join(_BETWEEN_NUMBERS.sub(NEEDED_BLANK, text).split())
     # `\pi (x)` and `\pi(x)` are one; a doubled blank cannot occur.
-    return re.sub(r"(?<=[a-zA-Z]) (?![a-zA-Z])", "", text)
+    return _NO_END.sub("", text.replace(NEEDED_BLANK, " ")) if NEEDED_BLANK in text else text
 
 
 _CHINESE = re.compile("[\u3400-\u9fff]")
@@ -187,6 +194,7 @@ _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
 _SHORT_WORD = re.compile(
     r"(?<![\\a-zA-Z])(?:(?:[Ii]t|is|are|[Ww]e|[Ss]o|of)(?![a-zA-Z])|[Ii]n(?=\s+[0-9]))"
 )
+_SCRIPT = re.compile(r"[_^]\{[^{}]*\}")
 _NOT_WORDS = frozenset([*_FUNCTIONS, "mod", "lim", "max", "min", "gcd", "lcm", "det", "and"])
 
 
@@ -205,11 +213,15 @@ def has_words(text: str) -> bool:
         return True
     return any(
         not found[0].isupper() and found[0].lower() not in _NOT_WORDS
-        for found in _WORD.finditer(re.sub(r"[_^]\{[^{}]*\}", "", text))
+        for found in _WORD.finditer(_SCRIPT.sub("", text))
     )
 
 
 MAX_DEPTH = 40
+_TAKES_ARGUMENTS = re.compile(r"\\frac|\\binom|\\sqrt|[\^_]")
+_INDEX = re.compile(r"\s*\[([^\[\]{}]{1,9})\]")
+_CHARACTER = re.compile(r"\\[a-zA-Z]+|\\.|.", re.DOTALL)
+_CHARACTER_OR_NUMBER = re.compile(rf"[-+]?\d+|{_CHARACTER.pattern}", re.DOTALL)
 NEEDED_BLANK = "\x00"
 """Marks a blank that ends a command, while all others go."""
 
@@ -218,26 +230,25 @@ def brace_arguments(text: str, depth: int = 0) -> str:
     """Braces around each argument of a fraction, root, binomial, power and index."""
     out: list[str] = []
     i = 0
-    while i < len(text):
-        command = next((c for c in ("\\frac", "\\binom") if text.startswith(c, i)), None)
-        if command is not None and not text[i + len(command) : i + len(command) + 1].isalpha():
-            top, i = _argument(text, i + len(command), depth, digits=False)
-            bottom, i = _argument(text, i, depth, digits=False)
-            out.append(f"{command}{{{top}}}{{{bottom}}}")
-        elif text.startswith("\\sqrt", i):
-            i += 5
-            index = re.compile(r"\s*\[([^\[\]{}]{1,9})\]").match(text, i)
+    while found := _TAKES_ARGUMENTS.search(text, i):
+        out.append(text[i : found.start()])
+        sign, i = found[0], found.end()
+        if sign in ("^", "_"):
+            digits = sign == "_" or _is_plain(text, found.start())
+            body, i = _argument(text, i, depth, digits=digits)
+            out.append(f"{sign}{{{body}}}")
+        elif sign == "\\sqrt":
+            index = _INDEX.match(text, i)
             i = index.end() if index else i
             body, i = _argument(text, i, depth, digits=True)
             out.append(f"\\sqrt{f'[{index[1]}]' if index else ''}{{{body}}}")
-        elif text[i] in "^_":
-            body, after = _argument(text, i + 1, depth, digits=text[i] == "_" or _is_plain(text, i))
-            out.append(f"{text[i]}{{{body}}}")
-            i = after
+        elif text[i : i + 1].isalpha():
+            out.append(sign)
         else:
-            out.append(text[i])
-            i += 1
-    return "".join(out)
+            top, i = _argument(text, i, depth, digits=False)
+            bottom, i = _argument(text, i, depth, digits=False)
+            out.append(f"{sign}{{{top}}}{{{bottom}}}")
+    return "".join([*out, text[i:]])
 
 
 def _is_plain(text: str, i: int) -> bool:
@@ -260,8 +271,7 @@ def _argument(text: str, start: int, depth: int, *, digits: bool) -> tuple[str, 
         end = _closing_parenthesis(text, i)
         if end > 0:
             return brace_arguments(text[i + 1 : end], depth + 1), end + 1
-    pattern = r"[-+]?\d+|\\[a-zA-Z]+|\\.|." if digits else r"\\[a-zA-Z]+|\\.|."
-    found = re.compile(pattern, re.DOTALL).match(text, i)
+    found = (_CHARACTER_OR_NUMBER if digits else _CHARACTER).match(text, i)
     assert found is not None
     return found[0], found.end()
 

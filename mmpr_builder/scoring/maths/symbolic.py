@@ -23,6 +23,7 @@ _CLOSE = sympy.Float("1e-28", _DIGITS)
 _POINTS = 5
 _CONVERSION = ConversionConfig(lowercase_symbols=False)
 _DEGREES = re.compile(r"(?<![0-9])([0-9]++(?:\.[0-9]++)?)°")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?\Z")
 _DECIMAL = re.compile(r"[-+]?[0-9]*\.([0-9]+)\Z")
 
 
@@ -60,6 +61,8 @@ def compare(kind: str, predicted: Iterable[str], gold: Iterable[str]) -> tuple[b
 @lru_cache(maxsize=256)
 def _parse(latex: str) -> Any:
     """A sympy expression, remembered because the truth comes again with each answer to it."""
+    if _NUMBER.match(latex):
+        return sympy.Rational(latex)
     latex = _DEGREES.sub(r"\\frac{\1\\pi}{180}", latex).replace("\\cr", "\\\\ ")
     try:
         parsed = latex2sympy(latex, conversion_config=_CONVERSION)

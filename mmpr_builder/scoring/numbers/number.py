@@ -47,6 +47,7 @@ PARTS: dict[str, int] = {
     "twelfth": 12,
     "hundredth": 100,
 }
+_FIRST = {*ENGLISH, *words("a an half minus negative")}
 _CHINESE = {char: i for i, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 _CHINESE_SCALES = {"十": 10, "百": 100, "千": 1000}
 _CHINESE_MYRIADS = {"万": 10**4, "亿": 10**8}
@@ -62,7 +63,7 @@ def parse_words(text: str) -> Fraction | None:
     if not text.isascii():
         return _chinese(text)
     parts = text.lower().replace("-", " ").split()
-    if not parts or not all(part.isalpha() for part in parts):
+    if not parts or parts[0] not in _FIRST or not all(part.isalpha() for part in parts):
         return None
     if "point" in parts[1:]:
         at = parts.index("point")
@@ -299,16 +300,18 @@ def _words(text: str) -> Number | None:
 
 
 _OPERATOR = re.compile(r"\\(?:times|cdot)(?![a-z])|(?<![a-z\\])x(?=\s*[0-9(.])|\\div(?![a-z])")
+_FRACTION = re.compile(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _SUM = re.compile(r"[0-9.+*/() -]{3,80}\Z")
+_NO_SUM = re.compile(r"[0-9 -]+\Z|.*(?:\*\*|//)")
 _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 
 
 def evaluate(text: str) -> Fraction | None:
     r"""The value of a sum of plain numbers, exactly: `2\times (8+5)` is 26. Python's grammar reads
     it; nothing is run."""
-    text = re.sub(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"((\1)/(\2))", text)
+    text = _FRACTION.sub(r"((\1)/(\2))", text)
     text = _OPERATOR.sub(lambda found: "/" if "div" in found[0] else "*", text).strip()
-    if not _SUM.match(text) or re.match(r"[0-9 -]+\Z|.*(?:\*\*|//)", text):
+    if not _SUM.match(text) or _NO_SUM.match(text):
         return None
     try:
         return _value_of(ast.parse(text, mode="eval").body)

@@ -17,6 +17,7 @@ from mmpr_builder.scoring.decision import Decision, Query, Symbolic, no, unknown
 from mmpr_builder.scoring.latex import CURRENCY, compact, has_chinese
 from mmpr_builder.scoring.numbers import units
 from mmpr_builder.scoring.numbers.number import (
+    ENGLISH,
     NUMBER,
     SCALES,
     SCIENTIFIC,
@@ -59,6 +60,7 @@ _HEAD = re.compile(
     rf"|(?:[0-9]++\s*+)?\\frac\s*\{{[-+]?{NUMBER}\}}\s*\{{{NUMBER}\}}))(?P<tail>.*)\Z",
     re.DOTALL,
 )
+_FIGURES = re.compile(r"[0-9\\]")
 _HEDGES = re.compile(
     r"^(?:(?:exactly|precisely|so|thus|hence|therefore|about|approximately|approx|around|roughly"
     r"|a total of)\b[.,]?|\\approx|\\sim|≈|~|约为?|大约为?|大概)\s*",
@@ -77,12 +79,15 @@ def parse_quantity(text: str) -> Quantity | None:
     text = strip_hedge(text.strip()).strip()
     if not text:
         return None
-    text = _HALF_A.sub("half ", money_behind(text))
+    figures = _FIGURES.search(text) is not None
+    text = _HALF_A.sub("half ", money_behind(text) if figures else text)
     money = _MONEY_FIRST.match(text)
     if money:
         text = money[1] + text[money.end() :]
     unit = units.known_unit(money[2].replace(" ", "")) if money else None
     number = parse_number(text)
+    if number is None and not figures:
+        return _words_with_unit(text, unit)
     value = evaluate(text) if number is None else None
     if number is not None or value is not None:
         return Quantity(text, number or Number(value or Fraction(0)), unit)
@@ -131,6 +136,7 @@ _TAIL = re.compile(
     r"(?:\s*+\^\s*+\{?[23]\}?)?|[a-zA-Z]+(?:\^\{?-?[0-9]\}?)?\s*/\s*[a-zA-Z]+(?:\s*\^\s*\{?[23]\}?)?))\Z",
     re.DOTALL,
 )
+_CLOSED_COMMAND = re.compile(r"\\(?:sqrt(?:\[[0-9]\])?|frac|pi|cdot|times|div)(?![a-zA-Z])")
 _CLOSED = re.compile(r"[-+0-9.(){}/ ^]*\Z")
 
 
@@ -154,23 +160,27 @@ def _expression_with_unit(text: str, unit: Unit | None) -> Quantity | None:
 
 def is_closed(text: str) -> bool:
     r"""Whether an expression has no variables: digits, operators, \sqrt, \frac, \pi only."""
-    bare = re.sub(r"\\(?:sqrt(?:\[[0-9]\])?|frac|pi|cdot|times|div)(?![a-zA-Z])", "", text)
+    bare = _CLOSED_COMMAND.sub("", text)
     return bool(_CLOSED.match(bare)) and (bare != text or any(char.isdigit() for char in text))
+
+
+_NUMERAL = re.compile(
+    rf"{'|'.join(ENGLISH)}|an?\b|half|minus|negative|[负零一二两三四五六七八九十百千万亿]",
+    re.IGNORECASE,
+)
+"""What a number in words begins with."""
 
 
 def _words_with_unit(text: str, unit: Unit | None) -> Quantity | None:
     """`five people`, `fifty percent`, `三个`."""
-    if not text[0].isalpha() or len(text) > 60:
+    if not _NUMERAL.match(text) or len(text) > 60:
         return None
-    if text.isascii():
-        words = text.split()
-        cuts = [(" ".join(words[:i]), " ".join(words[i:])) for i in range(len(words) - 1, 0, -1)]
-    else:
-        cuts = [(text[:i], text[i:]) for i in range(len(text) - 1, 0, -1)]
-    for head, tail in cuts[:8]:
-        number = parse_number(head)
+    words = text.split() if text.isascii() else [*text]
+    between = " " if text.isascii() else ""
+    for i in range(len(words) - 1, max(0, len(words) - 9), -1):
+        number = parse_number(head := between.join(words[:i]))
         if number is not None:
-            parsed = units.parse_unit(tail)
+            parsed = units.parse_unit(between.join(words[i:]))
             return Quantity(head, number, unit or parsed) if parsed else None
     return None
 

@@ -70,6 +70,7 @@ _WORDING = [
         (r"\\mu\s*(?=[A-Za-z\\])", "u"),
     )
 ]
+_WORDED = re.compile("|".join(pattern.pattern for pattern, _ in _WORDING), re.IGNORECASE)
 ATTACHED_K = "K?"
 """What `300K` has for a unit: kelvins, or thousands."""
 _PRIMES = {"'": "ft", "\\prime": "ft", '"': "in", "''": "in"}
@@ -83,7 +84,7 @@ def parse_unit(text: str) -> Unit | None:
     if found is not None:
         return found
     text = _PRIMES.get(text, text).rstrip(".")
-    for pattern, spelling in _WORDING:
+    for pattern, spelling in _WORDING if _WORDED.search(text) else ():
         text = pattern.sub(spelling, text)
     text = table.one_word_dollars(text)
     if not text or len(text) > 60:

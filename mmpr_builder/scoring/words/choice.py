@@ -23,7 +23,7 @@ from mmpr_builder.scoring.maths.structure import (
     parse,
     split_relation,
 )
-from mmpr_builder.scoring.numbers.quantity import Quantity, compare_quantities, parse_quantity
+from mmpr_builder.scoring.numbers.quantity import compare_quantities, parse_quantity
 from mmpr_builder.scoring.words.sentence import says, value_said
 from mmpr_builder.scoring.words.text import flat, is_yes_no, normalise, polarity, same_polarity
 
@@ -125,35 +125,34 @@ def match_option(text: str, choices: tuple[str, ...]) -> int | None:
     if not choices:
         return None
     cleaned = clean(text)
-    wording = [i for i, choice in enumerate(choices) if _same_words(cleaned, clean(choice))]
+    words = compact(plain(cleaned))
+    wording = [i for i, choice in enumerate(choices) if words == compact(plain(clean(choice)))]
     if len(wording) == 1:
         return wording[0]
     value = [i for i, choice in enumerate(choices) if same_option(cleaned, choice)]
     return value[0] if len(value) == 1 else None
 
 
-def _same_words(text: str, option: str) -> bool:
-    return text == option or compact(plain(text)) == compact(plain(option))
-
-
 _SQUARE = re.compile(r"\[([^\[\],;]+)\]\Z")
 
 
 @lru_cache(maxsize=8192)
-def _read(text: str) -> tuple[str, str, Quantity | None, str | None, str]:
-    """A cleaned text, its `plain` spelling, its quantity, the value that it names, its words."""
+def _read(text: str) -> tuple[str, str, str, str | None, str]:
+    """A cleaned text, its `plain` and `compact` spelling, the value that it names, its words."""
     text = _SQUARE.sub(r"\1", clean(text))
     p = plain(text)
     name, value = named_value(p)
-    return text, p, parse_quantity(p), value if name else None, flat(p)
+    return text, p, compact(p), value if name else None, flat(p)
 
 
 def same_option(text: str, choice: str) -> bool:
     """Whether a text is an option: by its words, its value, or the ratio that a number is."""
-    text, p, quantity_p, named_p, flat_p = _read(text)
-    option, g, quantity_g, named_g, flat_g = _read(choice)
-    if _same_words(text, option):
+    text, p, compact_p, named_p, flat_p = _read(text)
+    option, g, compact_g, named_g, flat_g = _read(choice)
+    if compact_p == compact_g:
         return True
+    quantity_p = parse_quantity(p)
+    quantity_g = parse_quantity(g) if quantity_p is not None else None
     if quantity_p is not None and quantity_g is not None:
         return bool(compare_quantities(quantity_p, quantity_g, lambda query: no("symbolic")).equal)
     if named_g is not None and named_p is None:

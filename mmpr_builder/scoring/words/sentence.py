@@ -83,6 +83,7 @@ _CONDITION = re.compile(
 _GAP = re.compile(r"\b(?:how(?: many| much)?|what|which|who|where|when)\b(?:'s)?", re.IGNORECASE)
 _FIND = re.compile(r"\b(?:find|calculate|compute|determine|solve|evaluate|identify|give)\b", re.I)
 _COUNTED = re.compile(r"\b(?:how many|number of)\b")
+_IN_PAIR = re.compile(r"(?<=[0-9]),\s+(?=[-0-9., ]*[)\]])")  # (4, 1)
 _STRIP = ".,;:!?\"'()*“”"
 
 
@@ -154,7 +155,9 @@ def _stems(bare: list[str]) -> list[str]:
 
 def _split(text: str) -> list[str]:
     """`doesn't`, `cannot` and `red-hot` are two words each."""
-    return _HYPHEN.sub(" ", _NOT.sub(" not", text)).split()
+    if "n't" in text or "cannot" in text:
+        text = _NOT.sub(" not", text)
+    return (_HYPHEN.sub(" ", text) if "-" in text else text).split()
 
 
 def _order(sentence: str) -> tuple[frozenset[str], tuple[str, ...]]:
@@ -204,12 +207,15 @@ def value_said(text: str, question: str | None = None) -> str | None:
         return None
     if has_chinese(text):
         return _value_zh(text, question)
-    asked = read_question(question)
     text = DATE_IN_TEXT.sub(lambda found: "\x00".join(found[0].split()), text.strip(" .!;"))
-    text = re.sub(r"(?<=[0-9]),\s+(?=[-0-9., ]*[)\]])", ",", text)  # (4, 1)
+    text = _IN_PAIR.sub(",", text)
     text = _SENTENCE.split(money_behind(text))[-1]
     tokens = _split(text)
-    span = _value(tokens, asked) if 1 < len(tokens) <= _MAX_TOKENS else None
+    if not 1 < len(tokens) <= _MAX_TOKENS:
+        return None
+    values = [i for i in range(len(tokens)) if _is_value(tokens, i)]
+    asked = read_question(question) if values else None
+    span = _value(tokens, values, asked) if values else None
     if span is None:
         return None
     start, stop = span
@@ -314,16 +320,15 @@ def _is_known(tokens: list[str], bare: list[str], lemmas: list[str], i: int) -> 
     return bare[i + 1 : i + 3] != ["of", "#"] and (named or before == "of")  # a quarter of 28
 
 
-def _value(tokens: list[str], asked: Question | None) -> tuple[int, int] | None:
-    """Where the one value of a sentence begins and ends; None with none or several."""
+def _value(tokens: list[str], at: list[int], asked: Question | None) -> tuple[int, int] | None:
+    """Where the one value of a sentence begins and ends; None with several. `at`: all values."""
     bare = [_bare(token) for token in tokens]
-    at = [i for i in range(len(tokens)) if _is_value(tokens, i)]
     if len(at) > 1 and asked is not None:
         behind = [*map(lemma, bare[1:]), ""]
         known = {*asked.lemmas, *(number for number, _ in asked.given)}
         new = [i for i in at if not {bare[i], _number(bare[i])} & known]
         at = new or [i for i in at if (_number(bare[i]), behind[i]) not in asked.given] or at
-    if not at or (asked is not None and _names_another(bare, at[0], asked)):
+    if asked is not None and _names_another(bare, at[0], asked):
         return None
     start, end = at[0], at[-1] + 1
     if re.match(r"[0-9]+[A-Z]\Z", tokens[start]):
@@ -335,13 +340,17 @@ def _value(tokens: list[str], asked: Question | None) -> tuple[int, int] | None:
     return (start, end) if start < end and all(joins) else None
 
 
+_NUMBERED = re.compile(r"\b(?:in|of|on|for|the) (?=(\S+) [0-9]+\s*(?:[?.,;)]|\Z))", re.IGNORECASE)
+
+
 def _names_another(bare: list[str], at: int, asked: Question) -> bool:
     """Whether an answer is about figure 6, where the question is about figure 4; or about pair 2
     alone, where it compares that with pair 1. `at`: the value, which such a number is not."""
     noun = lemma(bare[at - 1]) if at else ""
-    ends = rf"\b(?:in|of|on|for|the) {re.escape(noun)}s? [0-9]+(?=\s*(?:[?.,;)]|\Z))"
-    if noun in asked.lemmas - FUNCTION and re.search(ends, asked.text, re.IGNORECASE):
-        return True
+    if noun in asked.lemmas and noun not in FUNCTION:
+        named = {found[1].lower() for found in _NUMBERED.finditer(asked.text)}
+        if {noun, f"{noun}s"} & named:
+            return True
     said = {(lemma(a), b) for a, b in pairwise(bare)} & asked.labels
     return len(said) == 1 < len([word for word, _ in asked.labels if word in dict(said)])
 
@@ -361,12 +370,12 @@ def says(text: str, gold: str, question: str | None = None) -> bool:
         return False
     if has_chinese(text):
         return _says_zh(text, gold, question)
-    asked = read_question(question)
     tokens = _split(_SENTENCE.split(text.strip(" .!;"))[-1])
     bare, wanted = _bare_all(tokens), _bare_all(_split(gold))
     places = [i for i in range(len(bare)) if bare[i : i + len(wanted)] == wanted]
     if len(places) != 1 or not len(wanted) < len(tokens) <= _MAX_TOKENS:
         return False  # said twice, or nothing but it
+    asked = read_question(question)
     start, end = places[0], places[0] + len(wanted)
     before, after = {*bare[max(0, start - 1) : start]}, {*bare[end:]}
     joined = {*before, *bare[end : end + 1]} & {"and", "or", "then"} or before & _SUBORDINATE

@@ -179,6 +179,7 @@ _RELATION = re.compile(r"(?<=[\w)])\s*[<>]\s*(?=[-+.\w(\\])|(?:\A|(?<=\s))[<>]\s
 """A relation, as in c < 0 and < 5 km; other angle brackets are dress."""
 _KEPT = {ord("<"): "\ue000", ord(">"): "\ue001", ord(" "): ""}
 _PUT_BACK = {0xE000: "<", 0xE001: ">"}
+_BARE_WORDS = re.compile(r"[a-z0-9\s]*\Z")
 _CIRCLED = re.compile("[①-⑳]")
 """Marks of statements and options, which NFKC would make numbers of."""
 _UNDERSCORE = re.compile(r"(?<![0-9])_(?![0-9])")
@@ -188,14 +189,19 @@ _WORD_DASH = re.compile(r"(?<=[^\W\d])\s*[-/–—]\s*(?=[^\W\d])")
 @lru_cache(maxsize=8192)
 def normalise(text: str) -> str:
     """Lower case, no articles, no punctuation of sentences; signs and operators stay."""
-    text = _CIRCLED.sub(lambda mark: f" mark{ord(mark[0])} ", text.replace("\\&", "&"))
-    text = unicodedata.normalize("NFKC", text).casefold().replace("'", "").replace("’", "")
-    text = _ABBREVIATION.sub(lambda found: found[0].replace(".", "") + " ", text)
-    text = _THOUSANDS.sub("", text)
-    text = _UNDERSCORE.sub(" ", text)
-    text = _RELATION.sub(lambda found: found[0].strip().translate(_KEPT), text)
-    text = _PUNCTUATION.sub(" ", text).translate(_PUT_BACK)
-    words = _WORD_DASH.sub(" ", text).split()  # the A of "vitamin A" is none
+    text = text.replace("\\&", "&")
+    if not text.isascii():
+        text = _CIRCLED.sub(lambda mark: f" mark{ord(mark[0])} ", text)
+        text = unicodedata.normalize("NFKC", text)
+    text = text.casefold().replace("'", "").replace("’", "")
+    if not _BARE_WORDS.match(text):
+        text = _ABBREVIATION.sub(lambda found: found[0].replace(".", "") + " ", text)
+        text = _THOUSANDS.sub("", text)
+        text = _UNDERSCORE.sub(" ", text)
+        text = _RELATION.sub(lambda found: found[0].strip().translate(_KEPT), text)
+        text = _PUNCTUATION.sub(" ", text).translate(_PUT_BACK)
+        text = _WORD_DASH.sub(" ", text)
+    words = text.split()  # the A of "vitamin A" is none
     content = [w for i, w in enumerate(words) if w not in _ARTICLES or 0 < i == len(words) - 1]
     content = content or words
     return " ".join(str(ENGLISH.get(word, word)) for word in content)
@@ -235,11 +241,12 @@ def is_value(g: str) -> bool:
 
 
 _FORMULA = re.compile(r"[A-Za-z0-9()+-]{2,40}\Z")
+_FLATTENED = re.compile(r"\^(?=\{?[0-9]?[-+])|[_{}\s]")
 
 
 def flat(text: str) -> str:
     """`C_6H_{12}` -> `C6H12`."""
-    return re.sub(r"\^(?=\{?[0-9]?[-+])|[_{}\s]", "", text)
+    return _FLATTENED.sub("", text)
 
 
 def _sequence(text: str) -> list[str]:
