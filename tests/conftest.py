@@ -24,6 +24,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(kills, "kills")
 
 
+@pytest.fixture(autouse=True)
+def same_environ() -> Iterator[None]:
+    """`datasets` leaves a copy in the place of `os.environ` when it maps in several processes; Rich
+    and others hold the first one and would not see what later tests set."""
+    first = os.environ
+    yield
+    os.environ = first  # noqa: B003 - It is the environment itself.
+
+
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of the test's own for what `datasets` keeps."""
