@@ -276,10 +276,10 @@ class Driver:
             self._quarantine(work, cause)
 
     def _acquitted(self, works: Sequence[Work]) -> list[Work]:
-        """Queue again, uncounted, what was open on a node that left; returns the rest.
+        """Queue again, uncounted, what was open on a node that failed; returns the rest.
 
-        Nodes leave for reasons of their own. But a row can end a node, too (a container that runs
-        out of memory is one), so each unit is acquitted only a few times.
+        Nodes leave, and run out of memory, for reasons of their own. But a row can be why, too, so
+        each unit is acquitted only a few times.
         """
         self._nodes_lost.update(work.unit.name for work in works)
         innocent = [work for work in works if self._nodes_lost[work.unit.name] <= _NODES_LOST]
