@@ -208,6 +208,12 @@ def images_are_kept() -> bool:
     return vllm_internals.image_data_is_kept(SimpleNamespace(mm_processor_cache=object()))
 
 
+def forks_cores() -> bool:
+    with vllm_internals.forked(prepared=True):
+        utils = sys.modules.get("vllm.v1.engine.utils")
+        return getattr(utils, "get_mp_context", None) is vllm_internals._Forking
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "left"),
@@ -215,7 +221,8 @@ def images_are_kept() -> bool:
         ("v1.metrics.loggers", lambda: not vllm_internals.recorder(Counter())),
         ("usage.usage_lib", lambda: not vllm_internals.usage_context()),
         ("platforms", lambda: not vllm_internals.runs_on_cpu()),
-        ("platforms", lambda: not vllm_internals.prepare_forks()),
+        ("platforms", lambda: not forks_cores()),
+        ("v1.engine.utils", lambda: not forks_cores()),
         ("exceptions", lambda: not vllm_internals.errors("exceptions", "VLLMClientError")),
         (
             "v1.engine.exceptions",

@@ -37,6 +37,7 @@ import tempfile
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -146,12 +147,13 @@ def prepare_forks() -> bool:
     vLLM for CPUs spawns its processes, one from the other, and each imports vLLM anew.
     This process cannot fork them: Ray's and Arrow's threads run in it. Python's fork
     server is a process of its own that has no thread, so what is forked from it is sound.
+    It imports while this process does, so it is begun before vLLM is imported here.
     """
     ahead = _ahead()
     # vLLM itself sets the variable where it makes a configuration.
     preloaded = {Path(path).name for path in os.environ.get("LD_PRELOAD", "").split(":") if path}
     if (
-        not runs_on_cpu()
+        not _is_cpu_build()
         or preloaded.difference(Path(path).name for path in ahead)
         or os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "auto") == "nobind"
     ):
@@ -162,6 +164,14 @@ def prepare_forks() -> bool:
     with environment(LD_PRELOAD=":".join(ahead), OMP_NUM_THREADS="1"):
         forkserver.ensure_running()
     return True
+
+
+def _is_cpu_build() -> bool:
+    """Whether the installed vLLM is one for CPUs, by its package, as vLLM tells it itself."""
+    for package in ("vllm-cpu", "vllm"):
+        with contextlib.suppress(PackageNotFoundError):
+            return "cpu" in f"{package} {version(package)}"
+    return False
 
 
 def _ahead() -> list[str]:
@@ -200,7 +210,8 @@ def forked(*, prepared: bool) -> Iterator[None]:
 
     If the server does not work they are spawned, as ever.
     """
-    if not prepared or _found("v1.engine.utils", "get_mp_context") is None or not _forks():
+    known = prepared and runs_on_cpu() and _found("v1.engine.utils", "get_mp_context") is not None
+    if not known or not _forks():
         yield
         return
     utils: Any = importlib.import_module("vllm.v1.engine.utils")
