@@ -133,6 +133,33 @@ def test_options_question_and_scorer_are_part_of_the_cache_key() -> None:
     assert judge.score_answer("31", "30", scorer="relaxed", question=counting).outcome != "correct"
 
 
+@pytest.mark.parametrize(
+    ("answer", "gold", "outcome"),
+    [
+        (r"2\sqrt{3}+\frac{\pi}{6}", r"\frac{\pi}{6}+\sqrt{12}", "correct"),
+        (r"\sqrt{2}\sqrt{3}", r"\sqrt{6}", "correct"),
+        ("10^{5}-1", "99999", "correct"),
+        (r"\sqrt{\frac{3}{4}}", r"\frac{\sqrt{3}}{2}", "correct"),
+        (r"\frac{2\pi}{3}", r"\frac{\pi}{3}", "incorrect"),
+        ("5^{2}", "2^{5}", "incorrect"),
+        # What may be read in two ways, or has no value, or is near, is left to the worker.
+        (r"9\pi/2", r"\frac{9}{2}\pi", "undecided"),
+        (r"1/2\pi", r"\frac{1}{2\pi}", "undecided"),
+        ("0^{-1}", r"\sqrt{2}", "undecided"),
+        (r"\frac{1}{0^{-1}}", r"\sqrt{2}-\sqrt{2}", "undecided"),
+        (r"\sqrt{-4}", r"2\sqrt{2}", "undecided"),
+        ("1.4142", r"\sqrt{2}", "undecided"),
+        (r"2^{1000}\cdot 0", r"\sqrt{2}", "undecided"),
+    ],
+)
+def test_values_without_letters_need_no_worker(answer: str, gold: str, outcome: str) -> None:
+    def symbolic(query: Query) -> Decision:
+        return Decision(None, "asked")
+
+    judge = Judge(symbolic=symbolic)
+    assert judge.score_answer(answer, gold, scorer="math").outcome == outcome
+
+
 def test_after_a_time_out_an_answer_asks_no_more() -> None:
     asked: list[Query] = []
 

@@ -8,9 +8,11 @@ r"""Notation that the symbolic parser does not read, in notation that it does.
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from mmpr_builder.scoring.clean import words
-from mmpr_builder.scoring.decision import Decision, Query, Symbolic, unknown
+from mmpr_builder.scoring.decision import Decision, Query, Symbolic, no, unknown, yes
+from mmpr_builder.scoring.numbers.number import approximate
 
 _ARROW = re.compile(r"\\(?:vec|hat|overrightarrow)(?:\{(\\?[a-zA-Z]+)\}| ([a-zA-Z]))")
 _ANGLE = re.compile(r"\\(?:angle|measuredangle) ?([A-Z]{1,3}(?![A-Za-z])|[0-9](?![0-9]))")
@@ -151,6 +153,23 @@ def _respelled(query: Query) -> Query:
     return Query(query.kind, *sides)
 
 
+_SAME = Decimal("1e-40")
+
+
+def _without_letters(query: Query) -> Decision | None:
+    """Values are compared here if they are equal or far apart; those that are near may be rounded,
+    and go to the worker with all others."""
+    if query.kind != "expression":
+        return None
+    p, g = approximate(query.predicted[0]), approximate(query.gold[0])
+    if p is None or g is None:
+        return None
+    apart, size = abs(p - g), max(abs(p), abs(g))
+    if apart <= size * _SAME:
+        return yes("symbolic")
+    return no("symbolic") if 1000 * apart > size else None
+
+
 def screened(symbolic: Symbolic) -> Symbolic:
     """Put the screen before a worker, for one answer: what is not let through is undecided, and
     after a first time-out nothing more is asked."""
@@ -168,7 +187,7 @@ def screened(symbolic: Symbolic) -> Symbolic:
         asked.append(query)
         if len(asked) > MAX_QUERIES:
             return unknown("screened", f"more than {MAX_QUERIES} symbolic comparisons")
-        decision = symbolic(query)
+        decision = _without_letters(query) or symbolic(query)
         if decision.rule == "timeout":
             stopped.append(decision)
         return decision

@@ -10,6 +10,7 @@ import operator
 import re
 import struct
 from dataclasses import dataclass
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
 
@@ -330,6 +331,59 @@ def _value_of(node: ast.expr) -> Fraction:
     if isinstance(node.op, ast.Div):
         return left / right
     return Fraction(_OPERATIONS[type(node.op)](left, right))
+
+
+_PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628621")
+_CLOSED = re.compile(r"(?:[0-9.+*/()-]|sqrt|pi)+\Z")
+_ROOT = re.compile(r"\\sqrt\{([^{}]*)\}")
+_POWER = re.compile(r"\^\{([^{}]*)\}")
+_SIDE_BY_SIDE = re.compile(r"(?<=[0-9)i])(?=[(sp])(?<!pi(?=\())|(?<=[)i])(?=[0-9])")
+_UNSURE = re.compile(r"[0-9.]\\frac|[-+*/][-+*/]|\}\^")  # Mixed numbers; 3+-2; powers of powers.
+
+
+def approximate(latex: str) -> Decimal | None:
+    r"""The value of a `compact` expression without letters, to some 60 digits; None for others:
+    `2\sqrt{3}+\frac{\pi}{6}`. No power is above 99, no root of a negative number."""
+    text = latex.replace("\\cdot", "*").replace(" ", "")
+    slash = "/" in text
+    if len(text) > 200 or _UNSURE.search(text):
+        return None
+    while "{" in text:
+        before = text
+        text = _POWER.sub(r"**(\1)", _ROOT.sub(r"sqrt(\1)", text))
+        text = _FRACTION.sub(r"((\1)/(\2))", text)
+        if text == before:
+            return None
+    text, joined = _SIDE_BY_SIDE.subn("*", text.replace("\\pi", "pi"))
+    if not _CLOSED.match(text) or (slash and joined):  # 1/2pi may be either
+        return None
+    try:
+        with localcontext(prec=80):
+            return _approximate(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError, ArithmeticError):
+        return None
+
+
+def _approximate(node: ast.expr) -> Decimal:
+    if isinstance(node, ast.Constant):
+        return Decimal(str(node.value))
+    if isinstance(node, ast.Name) and node.id == "pi":
+        return _PI
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_approximate(node.operand)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "sqrt":
+        (inner,) = node.args
+        return _approximate(inner).sqrt()
+    if not isinstance(node, ast.BinOp):
+        raise ValueError("no expression without letters")
+    left, right = _approximate(node.left), _approximate(node.right)
+    if isinstance(node.op, ast.Div):
+        return left / right
+    if not isinstance(node.op, ast.Pow):
+        return Decimal(_OPERATIONS[type(node.op)](left, right))
+    if abs(right) > 99 or not left:
+        raise ValueError("a power too large, or one of zero")
+    return left**right
 
 
 def same_value(predicted: Number, gold: Number) -> bool:
