@@ -21,7 +21,7 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "ms-swift": ("ms-swift", "torch", "torchvision"),
     # With what the reward imports of ours, as docs/trainers.md says.
     "verl": (
-        *("verl", "torch", "torchvision", "math-verify", "sympy", "latex2sympy2-extended"),
+        *("verl", "torch", "torchvision", "sympy", "latex2sympy2-extended"),
         *("rapidfuzz", "simplemma", "pydantic", "pyyaml"),
     ),
 }
