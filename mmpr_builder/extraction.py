@@ -175,7 +175,7 @@ def _box_at(text: str, at: int) -> tuple[str, int] | None:
     if text[at : at + 1] != "{":
         found = re.compile(r"[0-9A-Za-z]+").match(text, at)
         return (found[0], found.end()) if found else None
-    end = closing_brace(text, at)
+    end = closing_bracket(text, at)
     return None if end < 0 else (text[at + 1 : end], end + 1)
 
 
@@ -232,7 +232,7 @@ def _first_piece(text: str) -> str | None:
         return text[:MAX_OPTIONS]  # the options over again, which are no answer
     box = _BOX.search(first)
     if box is not None:  # a box may run over several lines
-        close = closing_brace(text, box.end())
+        close = closing_bracket(text, box.end())
         return text[: close + 1] if close > len(first) else first
     return first
 
@@ -300,20 +300,15 @@ def _unwrap(answer: str) -> str:
     return answer
 
 
-def closing_brace(text: str, start: int) -> int:
-    """Index of the `}` that closes the `{` at `start`, or -1; escaped braces do not count."""
+_BRACKETS = {pair: re.compile(rf"\\.|[{re.escape(pair)}]", re.DOTALL) for pair in ("{}", "()")}
+
+
+def closing_bracket(text: str, start: int, pair: str = "{}") -> int:
+    """Index of what closes the bracket at `start`, or -1; escaped ones do not count."""
     depth = 0
-    i = start
-    while i < len(text):
-        char = text[i]
-        if char == "\\":
-            i += 2
-            continue
-        if char == "{":
-            depth += 1
-        elif char == "}":
-            depth -= 1
+    for found in _BRACKETS[pair].finditer(text, start):
+        if found[0] in pair:
+            depth += 1 if found[0] == pair[0] else -1
             if depth == 0:
-                return i
-        i += 1
+                return found.start()
     return -1

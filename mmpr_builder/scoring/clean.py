@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from mmpr_builder.extraction import BOLD_INSIDE, SPECIAL_TOKEN, closing_brace, without_tail
+from mmpr_builder.extraction import BOLD_INSIDE, SPECIAL_TOKEN, closing_bracket, without_tail
 
 MAX_CHARS = 2000
 """Longer answers are screened out: no truth of the supported kinds is that long, and every rule
@@ -101,9 +101,9 @@ def _undress_once(text: str) -> str:
         ):
             return inner.strip()
     macro = _MACRO.match(text)
-    if macro and closing_brace(text, macro.end() - 1) == len(text) - 1:
+    if macro and closing_bracket(text, macro.end() - 1) == len(text) - 1:
         return text[macro.end() : -1].strip()
-    braced = text.startswith("{") and closing_brace(text, 0) == len(text) - 1
+    braced = text.startswith("{") and closing_bracket(text, 0) == len(text) - 1
     if braced and not set(",;，；|:") & set(text):  # {1, 2} is a set
         return text[1:-1].strip()
     if text[-1:] in ".。,，;；" and not text.endswith(("..", "\\,", "\\;")):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from mmpr_builder.extraction import closing_brace
+from mmpr_builder.extraction import closing_bracket
 from mmpr_builder.scoring.clean import words
 
 CURRENCY = "¤"
@@ -150,7 +150,7 @@ def _flatten_text(text: str) -> str:
         macro = _TEXT_MACRO.search(text)
         if not macro:
             break
-        end = closing_brace(text, macro.end() - 1)
+        end = closing_bracket(text, macro.end() - 1)
         if end < 0:
             break
         inner = text[macro.end() : end]
@@ -264,22 +264,13 @@ def _argument(text: str, start: int, depth: int, *, digits: bool) -> tuple[str, 
     if i >= len(text) or depth > MAX_DEPTH:
         return text[i:], len(text)
     if text[i] == "{":
-        end = closing_brace(text, i)
+        end = closing_bracket(text, i)
         end = len(text) if end < 0 else end
         return brace_arguments(text[i + 1 : end], depth + 1), end + 1
     if text[i] == "(" and digits:
-        end = _closing_parenthesis(text, i)
+        end = closing_bracket(text, i, "()")
         if end > 0:
             return brace_arguments(text[i + 1 : end], depth + 1), end + 1
     found = (_CHARACTER_OR_NUMBER if digits else _CHARACTER).match(text, i)
     assert found is not None
     return found[0], found.end()
-
-
-def _closing_parenthesis(text: str, start: int) -> int:
-    depth = 0
-    for i in range(start, len(text)):
-        depth += (text[i] == "(") - (text[i] == ")")
-        if depth == 0:
-            return i
-    return -1

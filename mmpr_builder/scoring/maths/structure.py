@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from mmpr_builder.scoring.latex import compact, has_words
 from mmpr_builder.scoring.numbers.number import parse_number
@@ -48,27 +49,17 @@ _BUILDER = re.compile(
 
 def top_level(text: str) -> Iterator[tuple[int, str]]:
     """(index, character) of what stands outside all brackets; `[0,1)` closes what it opens."""
-    depth = 0
-    i = 0
+    depth = i = 0
     while i < len(text):
-        char = text[i]
-        if char == "\\" and i + 1 < len(text):
-            if text[i + 1] in _OPENERS:
-                depth += 1
-            elif text[i + 1] in _CLOSERS:
-                depth -= 1
-            elif depth <= 0:
-                yield i, char
-                yield i + 1, text[i + 1]
-            i += 2
-            continue
-        if char in _OPENERS:
+        size = 2 if text[i] == "\\" and i + 1 < len(text) else 1
+        bracket = text[i + size - 1]
+        if bracket in _OPENERS:
             depth += 1
-        elif char in _CLOSERS:
+        elif bracket in _CLOSERS:
             depth -= 1
         elif depth <= 0:
-            yield i, char
-        i += 1
+            yield from zip(range(i, i + size), text[i : i + size], strict=True)
+        i += size
 
 
 def split_commas(text: str) -> tuple[str, ...]:
@@ -166,19 +157,10 @@ def _is_row(text: str) -> bool:
 
 def _encloses(text: str) -> bool:
     """Whether the first bracket closes only at the end: `(1,2)` does, `(a)(b)` does not."""
-    start = 2 if text.startswith("\\{") else 1
-    end = len(text) - (2 if text.endswith("\\}") else 1)
-    depth, i = 1, start
-    while i < end:
-        if text[i] == "\\" and i + 1 < end:
-            char, i = text[i + 1], i + 1
-        else:
-            char = text[i]
-        depth += (char in _OPENERS) - (char in _CLOSERS)
-        if depth == 0:
-            return False
-        i += 1
-    return depth == 1
+    inner = text[1 + text.startswith("\\{") : len(text) - 1 - text.endswith("\\}")]
+    steps = (1 if char in _OPENERS else -1 for char in inner if char in _OPENERS + _CLOSERS)
+    depths = [0, *accumulate(steps)]
+    return min(depths) == 0 == depths[-1]
 
 
 def split_relation(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
