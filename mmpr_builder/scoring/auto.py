@@ -33,10 +33,14 @@ def _of_roman(digits: re.Match[str]) -> str:
 _ELSEWHERE: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"(?<![\d.,])(\d{1,3})[.'’](\d{3})(?:[.'’](\d{3}))?(?![\d.,])"), r"\1\2\3"),
     (re.compile(r"(?<![\d.,])(\d{1,9}),(\d{1,2}|\d{4,9})(?![\d.,])"), r"\1.\2"),
-    (re.compile(r"(?<![^\s(])[IVXLCDM]{1,15}(?![^\s).])"), _of_roman),
+    (re.compile(r"(?<![^\s(+])[IVXLCDM]{1,15}(?![^\s).])"), _of_roman),
+    (re.compile(r"(?<![^\s(])([0-9]{1,9})-([0-9]{1,9}/[0-9])"), r"\1 \2"),
+    (re.compile(r"(?:°|\^\{?\\circ\}?)(?=\s*[-+])"), ""),
 )
 """A number's other form of writing, and how it is read then."""
 
+_ORDERED = re.compile(r"\border\b(?! to\b)|\b(?:arrange|rank|sort)\b|排[列序]|顺序", re.IGNORECASE)
+_ITEM = re.compile(r"[①-⑳]|[A-Z](?![a-z])|-?[0-9][0-9./]*")  # what stands in an order
 MAX_TRUTHS = 1000
 """More different truths than that are not read; a question's annotators are about ten."""
 ANNOTATORS, ENOUGH_ANNOTATORS = 10, 3
@@ -152,7 +156,7 @@ def usable_truth(gold: str) -> bool:
 
 def _other_readings(text: str) -> Iterator[str]:
     """What a text says where numbers are written in another way: 1200 for 1.200 and 1'200, 0.5 for
-    0,5, 4 for IV."""
+    0,5, 4 for IV, 2 3/4 for 2-3/4, 90-x for 90°-x."""
     for pattern, reading in _ELSEWHERE:
         other = pattern.sub(reading, text)
         if other != text:
@@ -164,6 +168,10 @@ def _comparison(
 ) -> Callable[[str, str], Decision]:
     def compare(predicted: str, gold: str) -> Decision:
         decision = compare_as_written(predicted, gold)
+        if question and _ORDERED.search(question):
+            said, wanted = (_ITEM.findall(side) for side in (predicted, gold))
+            if sorted(said) == sorted(wanted) != [] and decision.equal is (said != wanted):
+                return unknown("order", "another order, or one that is written in another way")
         if decision.equal is False and decision.rule not in ("exact", "choice"):
             others = [(other, gold) for other in _other_readings(predicted)]
             others += [(predicted, other) for other in _other_readings(gold)]

@@ -19,7 +19,7 @@ from mmpr_builder.scoring.clean import says_nothing
 from mmpr_builder.scoring.decision import Decision, Symbolic
 from mmpr_builder.scoring.pool import JudgeClosedError, WorkerPool
 
-SCORER_VERSION = "9"
+SCORER_VERSION = "10"
 """Changes whenever a verdict may change; part of every cache key."""
 
 _CACHE_SIZE = 4096  # Answers repeat within a seed and hardly beyond; more is only memory.

@@ -317,7 +317,7 @@ def compare_math(p: str, g: str, symbolic: Symbolic, question: str | None = None
         return yes("latex") if p.replace(" ", "") == g else no("number", "another remainder")
     if is_dated(g):
         return compare_labels(p, g)
-    if is_ratio(g):
+    if is_ratio(g) or (is_ratio(p) and ":" in p):
         return compare_with_ratio(p, g, question)
     return compare_plain(p, g, symbolic, 0)
 

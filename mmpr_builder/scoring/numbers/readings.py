@@ -116,6 +116,8 @@ def compare_ratios(
         return no("time", "not the time of day that is asked for")
     parts_p, parts_g = _parts(p), _parts(g)
     if parts_g is None:
+        if ratio and parts_p and len(parts_p) == 2 and compare_ratios(g, p).equal:
+            return unknown("ratio", "the ratio of which the truth is the value")
         return no("ratio", "the truth is no ratio")
     if parts_p is None:
         number = parse_number(p)
@@ -194,7 +196,7 @@ _DECADE = re.compile(r"(?:[12][0-9])?[0-9]0'?s\Z")
 _OPEN = re.compile(r"[0-9]{1,3}\s?\+\Z")
 _AND_OVER = re.compile(r"(?<=[0-9])\s*(?:years\s+)?(?:and|or)\s+(?:over|older|above|more)\Z")
 _SIZE = re.compile(r"[0-9.]+\s*(?:x|\\times)\s*[0-9.]+(?:\s*(?:x|\\times)\s*[0-9.]+)?\Z")
-_MARKS = re.compile(r"[①-⑳](?:\s*+(?:[、,和及]\s*+)?[①-⑳])*+\Z")
+_MARKS = re.compile(r"[①-⑳](?:\s*+(?:(?:[、,和及]|and)\s*+)?[①-⑳])*+\Z")
 
 Date = tuple[int, int, int]
 
