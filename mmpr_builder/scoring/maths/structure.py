@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-from mmpr_builder.scoring.latex import compact, has_words
+from mmpr_builder.scoring.latex import compact, has_words, plain
 from mmpr_builder.scoring.numbers.number import parse_number
 
 
@@ -255,21 +255,27 @@ def may_be_one(left: str, right: str, *, constants: bool) -> bool:
 _ASKED_NAME = re.compile(  # in a text with single blanks
     r"(?:\b(?i:value of|find|solve for|determine|calculate|compute|what is"
     r"|(?:measure|size|length) of)(?: the)?|求) ?(?:side|segment|line|线段|边)? ?\$? ?"
-    r"(?P<name>(?:m ?)?(?:\\angle|∠|angle|角) ?(?:[A-Z]{3}|[A-Z]|[0-9])|[0-9]*[a-z]|[A-Z]{2})"
-    r" ?\$? ?"
-    r"(?:[?.,;。？，；]|\Z|(?:in|if|when|to|given)\b|的|(?P<said>(?:is|are|equals|=)(?!\w)))"
+    r"(?P<name>(?:m ?)?(?:\\angle|∠|angle|角) ?(?:[A-Z]{3}|[A-Z]|[0-9])|[0-9]*[a-z]|[A-Z]{2}"
+    r"|[a-z]'{0,2}\([a-z0-9]\)) ?\$? ?"
+    r"(?:[?.,;:。？，；]|\Z|(?:in|if|when|to|given|for)\b|的|(?P<said>(?:is|are|equals|=)(?!\w)))"
 )
 _ANGLE_NAME = re.compile(r"(?:m ?)?(?:\\angle|∠|angle|角) ?(?P<at>[A-Z]{1,3}|[0-9])\Z")
 
 
 def names_another(answer: str, question: str) -> bool:
     r"""Whether an answer names a value of the kind that a question asks for, but another one: `y`
-    where it asks for x, `\angle A` for angle B, `CD` for the length of AB."""
+    where it asks for x, `\angle A` for angle B, `CD` for the length of AB, or one that it gives."""
     found = _ASKED_NAME.finditer(" ".join(question[-2000:].split()))
     asked = {_identity(name["name"]) for name in found if name["said"] is None}
     said = _ASKED_NAME.search(" ".join(answer[:2000].split()))
-    name = said["name"] if said and said["said"] else named_value(answer)[0]
+    named, value = named_value(answer)
+    name = said["name"] if said and said["said"] else named
     given = _identity(name) if name else ("", "")
+    if named and given not in asked:
+        at = rf"(?<![-+*/0-z])(?<![-+*/=] ){re.escape(named)}"  # no term of a sum
+        told = re.findall(rf"{at} ?= ?([-+0-9./]*[0-9]|)", plain(question))
+        if told and all(told) and value.split(" ")[0].strip("°") not in told:
+            return True
     return len(asked) == 1 and given[0] in {kind for kind, _ in asked} and given not in asked
 
 
@@ -280,7 +286,7 @@ def _identity(name: str) -> tuple[str, str]:
         return "angle", angle["at"][len(angle["at"]) // 2]
     if re.match(r"[A-Z]{2}\Z", name):
         return "line", "".join(sorted(name))
-    return ("letter", name) if re.match(r"[0-9]*[a-z]\Z", name) else ("", name)
+    return ("letter", name) if re.match(r"[0-9]*[a-z]\Z", name) else (name[-1:], name)  # of f(2): )
 
 
 @dataclass(frozen=True, slots=True)
