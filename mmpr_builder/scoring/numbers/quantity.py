@@ -126,7 +126,9 @@ def _with_unit(text: str, unit: Unit | None) -> Quantity | None:
             if unit is not None and not parsed.dimension:
                 return None  # $5 off
             number = parse_number(found["head"])
-            return None if number is None else Quantity(found["head"], number, unit or parsed)
+            whole = f"{unit.name} {tail}" if unit and tail.strip()[0] in "/p" else ""  # $5 per day
+            unit = units.parse_unit(whole) or unit or parsed
+            return None if number is None else Quantity(found["head"], number, unit)
     return _expression_with_unit(text, unit)
 
 
@@ -375,13 +377,14 @@ _NAMES_SCALE = re.compile(
 
 
 def drops_scale(text: str, predicted: Quantity, gold: Quantity, question: str | None) -> bool:
-    """`$5` where millions of dollars are asked for; a bare `5` says the same as the truth."""
-    if predicted.unit is None or gold.unit is not None or _NAMES_SCALE.search(text):
+    """`$5` or `5,000,000` where millions of dollars are asked for; `1.2` for `1.2 million`."""
+    if _NAMES_SCALE.search(text) or predicted.number is None or gold.number is None:
         return False
-    if predicted.number is None or gold.number is None:
-        return False
-    asked = units.scale_asked(question) is not None or SCALE_ZH.search(question or "")
-    return bool(asked) and predicted.number.value == gold.number.value
+    p, g, found = predicted.number.value, gold.number.value, SCALE_ZH.search(question or "")
+    asked = _SCALE_WORDS[found[1]] if found else units.scale_asked(question)
+    if gold.unit is not None or asked is None:
+        return predicted.unit is None and p != g == p * _scale(gold)
+    return p == g * asked or (predicted.unit is not None and p == g)
 
 
 SCALE_ZH = re.compile("(?:多少|几)(万亿|千万|百万|十亿|万|亿|千)")

@@ -47,6 +47,7 @@ _SHARED: dict[str, tuple[str, ...]] = {
     "franc": ("CHF",),
     "peso": ("PHP", "MXN"),
 }
+MONEY = frozenset(("dollar", "euro", "sterling", "yuan", "yen", *_SHARED, *_ROWS))
 _USUAL = {"yuan_or_yen": "yuan", "rupee": "INR", "franc": "CHF"}
 """What a shared sign means, where nothing else is said."""
 _OLDER = ("USD", "RMB", "CNY", "EUR", "GBP", "JPY")  # their spellings are in `unit_table`

@@ -206,7 +206,8 @@ def depends_on_country(predicted: Unit | None, gold: Unit | None) -> bool:
     """Whether two signs of money may mean one: `$5` for `S$5`, `SEK 5` for `5 kr`."""
     if predicted is None or gold is None:
         return False
-    return table.fits(_kind(predicted), _kind(gold)) is None
+    without_rate = {*predicted.dimension} < {*gold.dimension} and _kind(predicted) in table.MONEY
+    return without_rate or table.fits(_kind(predicted), _kind(gold)) is None
 
 
 def ratio(predicted: Unit | None, gold: Unit | None) -> Fraction | None:
@@ -214,8 +215,9 @@ def ratio(predicted: Unit | None, gold: Unit | None) -> Fraction | None:
     if predicted is None or gold is None:
         return Fraction(1)
     if is_generic(predicted) or is_generic(gold):
-        if PERCENT.dimension in (predicted.dimension, gold.dimension):
-            return None
+        money = table.MONEY if "块" not in (predicted.name, gold.name) else ()
+        if {_kind(predicted), _kind(gold)} & {_kind(PERCENT), *money}:
+            return None  # no share, and no price
         shapes = {_shape(predicted), _shape(gold)} - {0}
         people = {predicted.name, gold.name} & {"人", "名", "位"}
         if people and (predicted.dimension or gold.dimension):
@@ -225,6 +227,8 @@ def ratio(predicted: Unit | None, gold: Unit | None) -> Fraction | None:
     if predicted.dimension and gold.dimension:
         if predicted.dimension == gold.dimension or table.fits(_kind(predicted), _kind(gold)):
             return predicted.factor / gold.factor
+        if {*gold.dimension} < {*predicted.dimension} and _kind(gold) in table.MONEY:
+            return Fraction(1)  # $140 per week
         names = (predicted.name, gold.name)
         return Fraction(1) if names in _AMBIGUOUS or names[::-1] in _AMBIGUOUS else None
     a, b = predicted.name, gold.name
@@ -234,7 +238,7 @@ def ratio(predicted: Unit | None, gold: Unit | None) -> Fraction | None:
 
 _ASKS_UNIT = re.compile(
     r"\bhow many ([a-z]+(?: [a-z]+)?)\b|多少(?:个)?([\u3400-\u9fff]{1,4})"
-    r"|几(?!分之)([\u3400-\u9fff]{1,4})|[=＝]\s*[(（]\s*[)）]\s*([\u3400-\u9fff]{1,4})"
+    r"|几(?!分之)([\u3400-\u9fff]{1,4})|(?:[=＝]\s*[(（]\s*[)）]|_{2,})\s*([\u3400-\u9fff]{1,4})"
     r"|\bin ((?:(?:square|cubic) )?[a-z]{3,}s|(?:square|cubic) feet|feet|[a-z]+s per [a-z]+)"
     r"\s*(?:[?.,;)]|\Z)",
     re.IGNORECASE,
@@ -243,7 +247,7 @@ _SHAPED = re.compile(r"(?:square|cubic) units?\Z", re.IGNORECASE)
 _IN_SYMBOLS = re.compile(
     r"\bin (?P<unit>°\s?[CF]|℃|℉|degrees? (?:Celsius|Fahrenheit)"
     r"|(?:[mgs]|[a-zµ]{1,3}[A-Z]?[a-z]?)"
-    r"(?:\^?[23²³])?(?:/(?:[a-z]{1,3})(?:\^?[23²³])?)?)\s*(?:[?.,;)]|\Z)"
+    r"(?:\^?[23²³])?(?:/(?:[a-z]{1,3})(?:\^?[23²³])?)?)\s*(?:[?.,;)]|\Z|\b(?:if|when|given)\b)"
 )
 _NEAREST = re.compile(
     r"\bto the nearest (?P<part>(?:tenth|hundredth|thousandth) of an? )?(?:whole )?"

@@ -27,7 +27,7 @@ from mmpr_builder.scoring.numbers.quantity import (
     with_unit_asked,
     without_asked_scale,
 )
-from mmpr_builder.scoring.numbers.readings import is_label
+from mmpr_builder.scoring.numbers.readings import compare_ratios, is_label
 from mmpr_builder.scoring.words.sentence import value_said
 from mmpr_builder.scoring.words.text import compare_text, holds, is_sentence, unread
 
@@ -95,6 +95,8 @@ def _compare_value(
         wrong = decision.equal and not same
         return unknown("chain", "the working does not lead to it") if wrong else decision
     quantity = parse_quantity(p) or parse_quantity(named_value(p)[1])
+    if quantity is None and re.match(r"[0-9.]+ ?(?::|to) ?[0-9.]+\Z", p):
+        return compare_ratios(p, gold.head, question)
     if quantity is None or quantity.number is None or gold.number is None:
         return no("relaxed", f"{p[:40]!r} is not one number")
     truth_number = gold.number
@@ -114,7 +116,7 @@ def _compare_value(
         return no("unit", "another unit")
     value, truth = number.value * factor, truth_number.value
     near = abs(value - truth) <= TOLERANCE * abs(truth)
-    if near and (may_change_value(scaled, gold) or drops_scale(whole or p, scaled, gold, question)):
+    if (near and may_change_value(scaled, gold)) or drops_scale(whole or p, scaled, gold, question):
         return unknown("words", "what stands beside the number may change it")
     if value == truth:
         return yes("number")
