@@ -139,7 +139,7 @@ _SQUARE = re.compile(r"\[([^\[\],;]+)\]\Z")
 @lru_cache(maxsize=8192)
 def _read(text: str) -> tuple[str, str, str, str | None, str]:
     """A cleaned text, its `plain` and `compact` spelling, the value that it names, its words."""
-    text = _SQUARE.sub(r"\1", clean(text))
+    text = re.sub(r"\b[Aa]ngle (?=[A-Z0-9])", "∠", _SQUARE.sub(r"\1", clean(text)))
     p = plain(text)
     name, value = named_value(p)
     return text, p, compact(p), value if name else None, flat(p)
@@ -218,7 +218,7 @@ _REASON = re.compile(
 _GROUND = re.compile(r"[,(;:–—\-\s]*(?:because|since|due|given)\b|[,，;(\s]*(?:因为|由于|因)", re.I)
 """A ground may say what the answer is not: `B, because A is too small`."""
 _POSSESSIVE = re.compile(r"['’]s(?![a-z])")
-_SUBJECT = re.compile(r"(?:it|he|she|they|this|there) (?:is|are|was|were|has|have) ", re.IGNORECASE)
+_SUBJECT = re.compile(r"\b(?:it|s?he|they|this|there) (?:(?:is|are|was|were|has|have) )?", re.I)
 """`the company is a tech company` says the option `It is a tech company`."""
 _FORMULA_MARKS = "\\=^/*+√π<>:"
 
@@ -289,6 +289,7 @@ def _mentions(
     letters = {LETTERS.index(found[0]) for found in _LONE_LETTER.finditer(text)}
     text = f" {normalise(_POSSESSIVE.sub('', text))} "
     rights = [f" {normalise(_SUBJECT.sub('', choices[i]))} " for i in wanted if i < len(choices)]
+    rights = [r.strip() if has_chinese(r) else r for r in rights]
     short = len(text.split()) < 2  # the B of "point B" is no label
     held = any(r.strip() and (r in text or (text in r and not short)) for r in rights)
     return held or bool((letters - named) & wanted)

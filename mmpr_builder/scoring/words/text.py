@@ -183,6 +183,7 @@ _BARE_WORDS = re.compile(r"[a-z0-9\s]*\Z")
 _CIRCLED = re.compile("[①-⑳]")
 """Marks of statements and options, which NFKC would make numbers of."""
 _UNDERSCORE = re.compile(r"(?<![0-9])_(?![0-9])")
+_DRESS_OF_DIGITS = re.compile(r"\W|(?<![0-9])0+(?=[0-9])")
 _WORD_DASH = re.compile(r"(?<=[^\W\d])\s*[-/–—]\s*(?=[^\W\d])")
 
 
@@ -476,6 +477,8 @@ def compare_anls(
         return yes("anls", "differs in blanks and punctuation only")
     if decision.equal is None:
         return decision
+    if left != right and _DRESS_OF_DIGITS.sub("", left) == _DRESS_OF_DIGITS.sub("", right):
+        return unknown("anls", "other marks, or zeros in front")
     if _digits(left) != _digits(right):
         return no("digits", "the digits differ")
     if len(left.split()) != len(right.split()):
@@ -495,8 +498,8 @@ def _digits(text: str) -> str:
 def _letters(text: str) -> str:
     """What is left without blanks and punctuation; points within numbers and operators stay."""
     return re.sub(
-        r"(?<![0-9])[.,:]|[.,:](?![0-9])|[;!?'\"()\[\]`]|(?<![0-9])_(?![0-9])|-(?![0-9])"
-        r"|(?<=\w)-|\s",
+        r"(?<![0-9])[.,:]|[.,:](?![0-9])|[;!?'\"()\[\]`]|(?<![0-9])_(?![0-9])|\s"
+        r"|(?:-(?![0-9])|(?<=\w)-)(?!\S*\.[a-z]{2,4}\b)",
         "",
         text.casefold(),
     )
