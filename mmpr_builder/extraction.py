@@ -266,7 +266,7 @@ def tidy(answer: str) -> str | None:
         return answer.strip() or None
     answer = without_tail(SPECIAL_TOKEN.sub(" ", answer)).strip()
     if "**" in answer:
-        answer = BOLD_INSIDE.sub(r"\1", answer)
+        answer = re.sub(r"\A([^*]*[^*\s])\*\*(?=[\s.,])", r"\1", BOLD_INSIDE.sub(r"\1", answer))
     for _ in range(8):
         before = answer
         answer = _NESTED_MARKER.sub("", answer).strip().strip("*`").strip()
