@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +177,28 @@ def test_a_source_of_the_recipe_can_be_changed_alone(tmp_path: Path) -> None:
     ]
     with pytest.raises(ConfigError, match=r"seeds\.2\.limit=1.*2 sources"):
         load_config(recipe, ["seeds.2.limit=1"])
+
+
+def test_a_source_of_the_command_line_can_be_changed_alone_in_any_order() -> None:
+    for words in (
+        ["seeds=a.jsonl, b.jsonl", "seeds.1.limit=9"],
+        ["seeds.1.limit=9", "seeds=a.jsonl, b.jsonl"],
+    ):
+        config = load_config("demo", words)
+        assert [(s.path, s.limit) for s in config.seeds] == [("a.jsonl", None), ("b.jsonl", 9)]
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("seeds.good.limit=1", "no source 'good': there are 1 sources, of which seeds.0 is"),
+        ("sampling=3", "sampling = 3: it is a table: set sampling.KEY=VALUE"),
+        ("out.x=3", "'out' is a value, not a table: mmpr settings lists the keys"),
+    ],
+)
+def test_a_table_and_a_value_taken_for_each_other_are_told_apart(override: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        load_config("demo", [override])
 
 
 @pytest.mark.parametrize("path", ["a #1.jsonl", "a: b.jsonl", "2024"])

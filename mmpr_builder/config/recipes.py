@@ -88,7 +88,8 @@ def load_config(recipe: str | Path | None, overrides: Iterable[str] = ()) -> Con
     own = _read_recipe(recipe) if recipe is not None else {}
     data = _with_base(dict(own), str(recipe), ()) if own else {}
     overrides = list(overrides)
-    for override in overrides:
+    # A whole table before its keys, so that none is lost whatever their order.
+    for override in sorted(overrides, key=lambda one: one.partition("=")[0].count(".")):
         _apply_override(data, override)
     path = None if recipe is None else find_shipped("pipelines", str(recipe), ".yaml")
     is_ours = path is not None and path.parent.resolve() == shipped_folder("pipelines").resolve()
@@ -327,15 +328,22 @@ def _step_into(table: Any, part: str, override: str) -> Any:
     """The table under `part`; `seeds.0` is the first source, a bare path or a table."""
     if isinstance(table, list):
         if not part.isdigit() or int(part) >= len(table):
-            raise ConfigError(f"override {override!r}: the recipe has {len(table)} sources, from 0")
+            raise ConfigError(
+                f"override {override!r}: no source {part!r}: there are {len(table)} sources,"
+                " of which seeds.0 is the first"
+            )
         if isinstance(table[int(part)], str):
             table[int(part)] = {"path": table[int(part)]}
         return table[int(part)]
     if part.isdigit() and part not in table and int(part) < len(table):
         part = list(table)[int(part)]  # Sources by name have numbers, too.
     child = table.setdefault(part, {})
+    if part == "seeds" and isinstance(child, str):
+        child = table[part] = [path.strip() for path in child.split(",") if path.strip()]
     if not isinstance(child, dict | list):
-        raise ConfigError(f"override {override!r}: {part!r} is a value, not a table")
+        raise ConfigError(
+            f"override {override!r}: {part!r} is a value, not a table: mmpr settings lists the keys"
+        )
     return child
 
 
@@ -373,4 +381,6 @@ def _explain(item: Any, recipe: str, overrides: list[str], named: list[str]) -> 
         default = {name: shown for name, shown, _ in settings_table()}.get(key)
         told = f" (its default is {default})" if default else ""
         return f"{where}: {key} has no value: give it one{told}, or leave it out"
+    if item["type"] == "model_type":
+        return f"{where}: {key} = {item['input']!r}: it is a table: set {key}.KEY=VALUE"
     return f"{where}: {key} = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}"
