@@ -408,6 +408,18 @@ def test_rows_of_which_none_is_a_seed_are_a_finding(tmp_path: Path) -> None:
     assert "nothing found" not in done.stderr
 
 
+def test_a_file_without_rows_is_a_finding(tmp_path: Path) -> None:
+    done = mmpr("audit", write_jsonl(tmp_path / "seeds.jsonl", []))
+    assert done.returncode == 4, done.stderr
+    assert "no truth to check" in done.stderr
+
+
+def test_that_nothing_is_found_is_said_only_of_rows_that_are_seeds(tmp_path: Path) -> None:
+    done = mmpr("audit", write_jsonl(tmp_path / "seeds.jsonl", [ROWS[0], {"question": ""}]))
+    assert done.returncode == 0, done.stderr
+    assert "nothing found among the rows that are seeds" in done.stderr
+
+
 def test_audit_of_clean_seeds_ends_with_0_and_takes_a_bare_path(tmp_path: Path) -> None:
     done = mmpr("audit", write_jsonl(tmp_path / "seeds.jsonl", [ROWS[0], ROWS[2]]))
     assert done.returncode == 0, done.stderr

@@ -97,7 +97,8 @@ def audit(
     else:
         head, found, entries, content = _seeds(config)
     rest = f"… and {found - show:,} more: --show {found}, or --json FILE" if found > show else ""
-    foot = Text(rest) if found else Text("nothing found", style="green")
+    where = " among the rows that are seeds" if content.get("unread") else ""
+    foot = Text(rest) if found else Text(f"nothing found{where}", style="green")
     console.print(Text(), Group(*head, *islice(entries, show), foot))
     if config.scoring.labels is not None:
         from mmpr_builder.pairing import read_labels
@@ -160,7 +161,7 @@ def _seeds(config: Config) -> Found:
     )
     head: list[RenderableType] = [columns(names, rows), Text()]
     if result.without_truth:
-        head.append(Text(f"{result.without_truth:,} seeds without a truth"))
+        head.append(Text(f"seeds without a truth: {result.without_truth:,}"))
     if result.unread:
         head.append(Text(f"rows that are no seeds: {_told(result.unread)}"))
         head += (Text(f"  {reason}: {why}") for reason, why in result.first_unread.items())
@@ -173,7 +174,7 @@ def _seeds(config: Config) -> Found:
         )
         for one in sorted(result.findings, key=lambda finding: not finding.unusable)
     )
-    useless = bool(result.unread) and not result.rows and not result.without_truth
+    useless = not result.rows and not result.without_truth
     head += [Text("no truth to check", style="yellow")] * useless
     return head, len(result.findings) or int(useless), entries, result.to_json()
 
