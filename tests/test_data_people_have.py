@@ -516,6 +516,17 @@ def test_a_damaged_archive_is_an_error_at_once(tmp_path: Path, name: str) -> Non
         read(tmp_path, path=name)
 
 
+def test_a_table_in_another_encoding_is_told_to_be_so(tmp_path: Path) -> None:
+    words = "question,answer\nWie groß?,3\n"
+    (tmp_path / "a.csv").write_text(words, encoding="utf-16")
+    with pytest.raises(InputError, match="is UTF-16: save it as UTF-8"):
+        read(tmp_path, path="a.csv")
+    (tmp_path / "b.csv").write_text(words, encoding="latin-1")
+    (item,) = read(tmp_path, path="b.csv")
+    assert isinstance(item, Drop)
+    assert "a byte that is not UTF-8, at character 7" in item.detail
+
+
 def test_white_drawings_show_and_one_colour_stays_as_it_is() -> None:
     drawn = open_image(white_drawing())
     assert (drawn.getpixel((0, 0)), drawn.getpixel((12, 12))) == ((0, 0, 0), (255, 255, 255))

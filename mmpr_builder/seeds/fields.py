@@ -319,7 +319,8 @@ def clean(name: str, text: str) -> str:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
-            detail = f"field {name!r} has a lone surrogate at character {error.start}"
+            detail = f"field {name!r} has a lone surrogate"
+            detail += f", or a byte that is not UTF-8, at character {error.start}"
             raise RowError("invalid_unicode", f"{detail}: {text[:80]!a}") from None
     return text
 

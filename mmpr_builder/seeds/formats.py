@@ -214,6 +214,8 @@ def _text_lines(handle: IO[bytes], uri: str) -> Iterator[str]:
     while line := handle.readline(MAX_LINE_BYTES + 1):
         if len(line) > MAX_LINE_BYTES:
             raise InputError(f"{uri}: a line has over {MAX_LINE_BYTES // 2**20} MiB")
+        if start and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise InputError(f"{uri}: is UTF-16: save it as UTF-8")
         yield line.removeprefix(start).decode("utf-8", "surrogateescape")
         start = b""
 
@@ -281,7 +283,7 @@ def check_columns(names: Sequence[str], uri: str, mapped: Mapped = ()) -> None:
     if "question" not in dict(mapped) and not any(n in known or n.lower() in known for n in names):
         raise InputError(
             f"{uri}: no column holds a question: expected one of {', '.join(known)}, found"
-            f" {', '.join(names)[:400]}: set seeds.N.columns={{question: …}}"
+            f" {', '.join(names)[:400] or 'none'}: set seeds.N.columns={{question: …}}"
         )
     is_read = {*wanted, *known}.union(*ALIASES.values())
     twice = next((name for name in names if name in is_read and names.count(name) > 1), None)
