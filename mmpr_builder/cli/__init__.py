@@ -5,8 +5,8 @@
 
 Exit codes: 0 done; 2 a set-up error; 3 done, but seeds that kill the engine were quarantined;
 4 done, and `mmpr audit` has findings; 5 the same of `mmpr lint`; 6 nothing came of it: no seed
-can give a pair, or none gave one; 130 / 143 stopped by SIGINT / SIGTERM after publishing what was
-finished.
+can give a pair, or none gave one; 7 a limit is reached; 130 / 143 stopped by SIGINT / SIGTERM after
+publishing what was finished; 1 anything else.
 """
 
 from __future__ import annotations
