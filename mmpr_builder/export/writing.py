@@ -279,10 +279,11 @@ def _nothing(
 
 
 def _readme(form: Format, home: Path, found: Exported) -> str:
+    images = f", {found.images:,} image files" if found.images else ""
     lines = [
         f"# Training data for {form.name}",
         "",
-        f"{found.rows:,} rows, {found.images:,} images, written by mmpr_builder {__version__}.",
+        f"{found.rows:,} rows{images}, written by mmpr_builder {__version__}.",
     ]
     if found.drops:
         lines += ["", f"Left out (see {DROPS}):", ""]

@@ -55,9 +55,9 @@ _FIXES = {
     errno.ENOSPC: "free some space or move the folder to a larger disk",
     errno.EDQUOT: "free some space or have the quota raised",
     errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
-    errno.EROFS: "make the file system writable or give another out=",
-    errno.EACCES: "make it readable and writable for this user, or give another out=",
-    errno.EPERM: "make it readable and writable for this user, or give another out=",
+    errno.EROFS: "make the file system writable or name another place",
+    errno.EACCES: "make it readable and writable for this user, or name another place",
+    errno.EPERM: "make it readable and writable for this user, or name another place",
 }
 _log = logging.getLogger(__name__)
 
