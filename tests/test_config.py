@@ -206,6 +206,13 @@ def test_a_path_of_seeds_is_text_whatever_yaml_would_read(path: str) -> None:
     assert [source.path for source in load_config(None, [f"seeds={path}"]).seeds] == [path]
 
 
+def test_seeds_in_the_place_of_a_recipe_are_told_how_to_be_given(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"question": "What?"}\n', encoding="utf-8")
+    for path in (tmp_path, tmp_path / "a.jsonl"):
+        with pytest.raises(ConfigError, match=re.escape(f", or seeds={path} if")):
+            load_config(path)
+
+
 def test_kinds_can_be_given_with_commas() -> None:
     config = load_config(None, ["pairing.kinds=correctness,truncated"])
     assert config.pairing.kinds == ("correctness", "truncated")

@@ -82,7 +82,7 @@ def test_a_recipe_that_is_no_regular_file_is_not_opened(kind: str, tmp_path: Pat
     make[kind]()
     (tmp_path / "mine.yaml").write_text("base: odd.yaml\n")
     for asked in (recipe, tmp_path / "mine.yaml"):
-        with pytest.raises(ConfigError, match=r"odd\.yaml' is neither a file nor"):
+        with pytest.raises(ConfigError, match=r"odd\.yaml' is neither a YAML file nor"):
             load_config(asked)
 
 

@@ -158,10 +158,11 @@ def _is_in(key: str, table: str) -> bool:
 
 def _read_recipe(recipe: str | Path) -> dict[str, Any]:
     path = find_shipped("pipelines", str(recipe), ".yaml")
-    if path is None:
+    if path is None or path.suffix in _SEED_ENDINGS:
+        seeds = f", or seeds={recipe} if it holds seeds" if Path(recipe).exists() else ""
         raise ConfigError(
-            f"recipe {str(recipe)!r} is neither a file nor a shipped recipe"
-            f" ({', '.join(shipped_names('pipelines', '.yaml'))}): give the path of a YAML file"
+            f"recipe {str(recipe)!r} is neither a YAML file nor a shipped recipe"
+            f" ({', '.join(shipped_names('pipelines', '.yaml'))}): give the path of one{seeds}"
         )
     size = path.stat().st_size
     if size > _MOST_BYTES:
@@ -185,6 +186,9 @@ def _read_recipe(recipe: str | Path) -> dict[str, Any]:
 
 _MOST_BYTES, _MOST_VALUES, _DEEPEST, _LONGEST_NUMBER = 2**20, 200_000, 50, 100
 _TOO_DEEP = f"nested more than {_DEEPEST} deep"
+
+
+_SEED_ENDINGS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".tar", ".zip")
 
 
 def _parsed(text: str) -> Any:
