@@ -174,7 +174,7 @@ def refuse_other_settings(out: str, old: Identity, config: Config, *, extend: bo
 
 def _refuse(out: str, lines: Sequence[str], *, can_extend: bool = False) -> None:
     if lines:
-        more = "\nAdd --extend to keep that build and sample only seeds that are new."
+        more = "\n`mmpr build … --extend` keeps that build and samples only seeds that are new."
         raise BuildConflictError(
             f"{out}: holds a build whose rollouts would differ from what is asked now:\n"
             + "\n".join(lines)
