@@ -239,6 +239,7 @@ CASES: list[tuple[str, Callable[[Path], dict[str, Any]]]] = [
     ("base64 in `image`", lines({**Q, "image": B64, "answer": "cat"})),
     ("an unknown column with pictures", lines({"question": "What?", "scan": "1.png", "answer": "cat"})),
     ("an unknown column with answers", lines({**Q, "correct_answer_text": "cat"})),
+    ("Alpaca: `instruction`, `output`", lines({"instruction": "What?", "image": "1.png", "output": "cat"})),
     ("an unknown column with options", lines({**Q, "multi_choices": ["cat", "dog"], "answer": "cat"})),
     ("no column with questions", table({"frage": "Was?", "antwort": "Katze"})),
     ("neither image nor truth", lines({"question": "Tell a story."}, {**Q, "answer": "cat"})),

@@ -58,7 +58,7 @@ _LIKE = {
     ),
     "answer": re.compile(
         r"(?:(?:correct|right|gold|golden|true|truth|reference|ref|expected|direct|short)_?)?"
-        r"(?:answer|label|truth|target|solution|response|reference|choice)s?"
+        r"(?:answer|label|truth|target|solution|response|completion|output|reference|choice)s?"
         r"(?:_?(?:idx|index|key|letter|text|option|value))?",
         re.IGNORECASE,
     ),
