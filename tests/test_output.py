@@ -385,6 +385,8 @@ def test_pairs_load_from_the_build_its_folder_or_a_file(tmp_path: Path, part: st
 def test_loading_where_there_are_no_pairs_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no pairs here"):
         load_pairs(tmp_path)
+    with pytest.raises(InputError, match="name one at least"):
+        load_pairs([])
     with pytest.raises(InputError, match="no finished build here"):
         read_run(tmp_path)
 

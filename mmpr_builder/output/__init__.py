@@ -137,6 +137,8 @@ def load_pairs(path: str | Path | Sequence[str | Path]) -> Dataset:
 
     paths = [path] if isinstance(path, str | Path) else list(path)
     parts = [part for one in paths for part in pair_parts(one)]
+    if not parts:
+        raise InputError("no folder of pairs is named: name one at least")
     _check_one_schema(parts)
     return load_dataset("parquet", data_files=[_on_disk(part) for part in parts], split="train")
 
