@@ -206,6 +206,13 @@ def test_a_path_of_seeds_is_text_whatever_yaml_would_read(path: str) -> None:
     assert [source.path for source in load_config(None, [f"seeds={path}"]).seeds] == [path]
 
 
+def test_a_key_that_stands_twice_in_a_recipe_is_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("base: demo\nsampling: {n: 4}\nsampling: {seed: 8}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: .*the key 'sampling' 2 times"):
+        load_config(recipe)
+
+
 def test_seeds_in_the_place_of_a_recipe_are_told_how_to_be_given(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"question": "What?"}\n', encoding="utf-8")
     for path in (tmp_path, tmp_path / "a.jsonl"):

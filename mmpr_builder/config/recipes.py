@@ -12,6 +12,7 @@ import glob
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -206,13 +207,16 @@ def _parsed(text: str) -> Any:
 
 
 def _refuse_bombs(node: yaml.Node | None) -> None:
-    """Count values as if every alias were written out."""
+    """Count values as if every alias were written out. A key that stands twice in a table is
+    refused, too: YAML would forget the first one."""
     seen, stack = 0, [] if node is None else [(node, 0)]
     while stack:
         one, depth = stack.pop()
         seen, problem = seen + 1, ""
         if isinstance(one, yaml.MappingNode):
             stack += [(child, depth + 1) for pair in one.value for child in pair]
+            keys = Counter(key.value for key, _ in one.value if isinstance(key, yaml.ScalarNode))
+            problem = ", ".join(f"the key {key!r} {n} times" for key, n in keys.items() if n > 1)
         elif isinstance(one, yaml.SequenceNode):
             stack += [(child, depth + 1) for child in one.value]
         elif one.tag.endswith((":int", ":float")) and len(one.value) > _LONGEST_NUMBER:
