@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
@@ -17,10 +19,12 @@ from small_builds import make_config
 
 from mmpr_builder import cli
 from mmpr_builder.cli.closing import planned
+from mmpr_builder.cluster import session
 from mmpr_builder.config import Config, LimitsConfig
-from mmpr_builder.errors import EngineError, LimitReached
+from mmpr_builder.errors import EngineError, Interrupted, LimitReached
 from mmpr_builder.folder import parts
 from mmpr_builder.folder.manifest import Unit, read_manifest
+from mmpr_builder.progress import Progress
 from mmpr_builder.runs import Pictures, plan
 from mmpr_builder.runs.actors import Counts, SamplerActor, UnitResult
 from mmpr_builder.runs.driver import Budget
@@ -267,3 +271,16 @@ def test_a_plan_tells_the_limits_and_a_run_ends_with_a_code_of_its_own(
     with pytest.raises(SystemExit) as ended:
         cli.main([])
     assert ended.value.code == 7
+
+
+def test_sigterm_while_ray_starts_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end_as_ray_does(*_: object) -> None:
+        sys.exit(signal.SIGTERM)
+
+    monkeypatch.setattr(session, "_connect", end_as_ray_does)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    told = pytest.raises(Interrupted, match="stopped by signal 15 while starting Ray: run the same")
+    with told as caught, session.ray_session(Config(), Progress()):
+        pass
+    assert caught.value.signum == signal.SIGTERM

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpr_builder.config import Config
-from mmpr_builder.errors import ConfigError, SetupError
+from mmpr_builder.errors import ConfigError, Interrupted, SetupError
 from mmpr_builder.escaping import redacted
 from mmpr_builder.folder.status import ray_job
 from mmpr_builder.progress import Progress
@@ -71,7 +71,13 @@ def ray_session(config: Config, progress: Progress) -> Iterator[bool]:
     folder = _temporary_folder() if address is None else None
     try:
         with progress.stage("starting Ray" if address is None else f"connecting to {address}"):
-            _connect(address, folder)
+            try:
+                _connect(address, folder)
+            except SystemExit as end:  # Ray handles SIGTERM so, in the place of whoever did.
+                raise Interrupted(
+                    "stopped by signal 15 while starting Ray: run the same command again to go on",
+                    signal.SIGTERM,
+                ) from end
         with exported(config, progress):
             yield address is None
     finally:
