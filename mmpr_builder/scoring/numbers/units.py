@@ -238,7 +238,7 @@ def ratio(predicted: Unit | None, gold: Unit | None) -> Fraction | None:
 
 _ASKS_UNIT = re.compile(
     r"\bhow many ([a-z]+(?: [a-z]+)?)\b|多少(?:个)?([\u3400-\u9fff]{1,4})"
-    r"|几(?!分之)([\u3400-\u9fff]{1,4})|(?:[=＝]\s*[(（]\s*[)）]|_{2,})\s*([\u3400-\u9fff]{1,4})"
+    r"|几(?!分之)([\u3400-\u9fff]{1,4})|(?:[=＝]\s*[(（]\s*[)）]|(?<!_)_{2,}+)\s*([\u3400-\u9fff]{1,4})"
     r"|\bin ((?:(?:square|cubic) )?[a-z]{3,}s|(?:square|cubic) feet|feet|[a-z]+s per [a-z]+)"
     r"\s*(?:[?.,;)]|\Z)",
     re.IGNORECASE,
