@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -206,6 +207,24 @@ def test_vllm_s_list_of_models_is_read_as_vllm_has_it() -> None:
 
 def images_are_kept() -> bool:
     return vllm_internals.image_data_is_kept(SimpleNamespace(mm_processor_cache=object()))
+
+
+def test_the_fork_server_is_begun_before_vllm_is_imported() -> None:
+    told = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            "import sys\n"
+            "from multiprocessing import forkserver\n"
+            "from mmpr_builder.engines import vllm_internals\n"
+            "forkserver.ensure_running = lambda: print('vllm' in sys.modules)\n"
+            "vllm_internals.prepare_forks()",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={key: value for key, value in os.environ.items() if key != "LD_PRELOAD"},
+    ).stdout.split()
+    assert told == (["False"] if vllm_internals.runs_on_cpu() else [])
 
 
 def forks_cores() -> bool:

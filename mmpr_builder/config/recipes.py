@@ -23,7 +23,7 @@ from pydantic.fields import FieldInfo
 
 from mmpr_builder.config.identity import flattened
 from mmpr_builder.config.sections import SourceConfig
-from mmpr_builder.config.whole import NO_LICENSED_SOURCE, NO_SUCH_SOURCE, Config
+from mmpr_builder.config.whole import NO_LICENSED_SOURCE, NO_SUCH_SOURCE, Config, paths_in
 from mmpr_builder.errors import ConfigError
 
 Shipped = Literal["pipelines", "prompts"]
@@ -190,6 +190,7 @@ _TOO_DEEP = f"nested more than {_DEEPEST} deep"
 
 
 _SEED_ENDINGS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".tar", ".zip")
+"""What is no recipe by its name: a line of JSON is YAML as well. Reading has `io.seed_files`."""
 
 
 def _parsed(text: str) -> Any:
@@ -347,7 +348,7 @@ def _step_into(table: Any, part: str, override: str) -> Any:
         part = list(table)[int(part)]  # Sources by name have numbers, too.
     child = table.setdefault(part, {})
     if part == "seeds" and isinstance(child, str):
-        child = table[part] = [path.strip() for path in child.split(",") if path.strip()]
+        child = table[part] = paths_in(child)
     if not isinstance(child, dict | list):
         raise ConfigError(
             f"override {override!r}: {part!r} is a value, not a table: mmpr settings lists the keys"

@@ -46,6 +46,11 @@ class LeftOut(Section):
     reason: str
 
 
+def paths_in(text: str) -> list[str]:
+    """`a.jsonl, b.jsonl` -> ["a.jsonl", "b.jsonl"]"""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 class Config(Section):
     """Everything a build needs to know."""
 
@@ -106,7 +111,7 @@ class Config(Section):
     def _accept_paths(cls, value: object) -> object:
         """`a.jsonl,b.jsonl`, a list of paths, a table, a list of tables, or tables by name."""
         if isinstance(value, str):
-            value = [part.strip() for part in value.split(",") if part.strip()]
+            value = paths_in(value)
         if isinstance(value, Mapping):
             named = value and all(isinstance(item, Mapping) for item in value.values())
             value = [{"name": k, **v} for k, v in value.items()] if named else [value]

